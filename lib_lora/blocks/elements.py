@@ -1,0 +1,191 @@
+"""Element rules (`lbwe=`): ratios for parts of blocks, such as the attention inside IN05 to OUT05."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib_lora.blocks.block_list import parse_blocks
+from lib_lora.blocks.errors import LineProblem, PositionError, shorten, suggest
+from lib_lora.blocks.layouts import LAYOUTS
+from lib_lora.blocks.store import read_text, write_text
+from lib_lora.blocks.tokens import read_number
+from lib_lora.errors import InputError
+
+_RULE_FORM = "Write BLOCKS:ELEMENTS:RATIO, like IN05-OUT05:attn:0.5."
+_FORBIDDEN = re.compile(r"[,<>=]")
+
+
+@dataclass(frozen=True)
+class ElementRule:
+    """One rule: in these blocks (None = everywhere) modules with these words in their key get this ratio."""
+
+    blocks: frozenset[str] | None
+    words: tuple[str, ...]
+    without_words: bool
+    ratio: float
+
+    def covers(self, block: str, key: str) -> bool:
+        """Tell whether the rule holds for a module key of a block; words match anywhere in the key, in any case."""
+        if self.blocks is not None and block not in self.blocks:
+            return False
+        if not self.words:
+            return True
+        fold = key.casefold()
+        return any(word in fold for word in self.words) != self.without_words
+
+
+@dataclass(frozen=True)
+class ElementRules:
+    """A named list of rules; the last rule that holds for a module sets its ratio in place of the block weight."""
+
+    name: str
+    rules: tuple[ElementRule, ...]
+    line: int = 0
+
+    def ratio(self, block: str, key: str) -> float | None:
+        """Return the ratio of a module by block name and key, or None when no rule holds for it."""
+        found = None
+        for rule in self.rules:
+            if rule.covers(block, key):
+                found = rule.ratio
+        return found
+
+
+@dataclass(frozen=True)
+class ElementFile:
+    """An element text with its presets in order and what is wrong with it, by line."""
+
+    text: str
+    presets: tuple[ElementRules, ...]
+    problems: tuple[LineProblem, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> ElementFile:
+        """Read an element text; never raises, a preset with a broken line is left out and named in `problems`."""
+        presets: list[ElementRules] = []
+        problems: list[LineProblem] = []
+        for paragraph in _paragraphs(text):
+            read = _read_preset(paragraph)
+            if not isinstance(read, ElementRules):
+                problems += read
+                continue
+            before = [preset for preset in presets if preset.name == read.name]
+            if before:
+                what = f"{read.name} is already on line {before[-1].line}; this one counts"
+                problems.append(LineProblem(read.line, what, "Remove or rename one of them.", fatal=False))
+            presets.append(read)
+        return cls(text, tuple(presets), tuple(problems))
+
+    @classmethod
+    def load(cls, path: Path) -> ElementFile:
+        """Read an element file.
+
+        Raises:
+            FileError: missing, unreadable or not UTF-8.
+        """
+        return cls.parse(read_text(Path(path)))
+
+    @classmethod
+    def shipped(cls) -> ElementFile:
+        """Return the element presets that come with the project."""
+        return cls.load(Path(__file__).with_name("elements.txt"))
+
+    def save(self, path: Path, *, allow_empty: bool = False, backups: int = 3) -> None:
+        """Write the text atomically, with rotating backups.
+
+        Raises:
+            InputError: a line is broken, or there is no preset at all and `allow_empty` is not set.
+            FileError: the disk refuses; the old file is then still whole.
+        """
+        broken = [problem for problem in self.problems if problem.fatal]
+        if broken or (not self.presets and not allow_empty):
+            reason = " ".join(map(str, broken)) or "there is no preset left"
+            raise InputError(f"the element presets were not saved: {reason}", where=str(path))
+        write_text(Path(path), self.text, backups=backups)
+
+    def resolve(self, name: str) -> ElementRules:
+        """Return the rules of a name: exact spelling before any case, the last one wins.
+
+        Raises:
+            InputError: no such name, or its lines are broken; near names are listed.
+        """
+        found = [preset for preset in self.presets if preset.name == name]
+        found = found or [preset for preset in self.presets if preset.name.casefold() == name.casefold()]
+        if not found:
+            cure = suggest(name, [preset.name for preset in self.presets]) or "Look at the list of element presets."
+            raise InputError(f"there is no element preset “{shorten(name)}”", cure=cure)
+        return found[-1]
+
+
+def _paragraphs(text: str) -> Iterator[list[tuple[int, str]]]:
+    """Yield the runs of lines between blank lines as (line number, content); comment lines do not separate."""
+    paragraph: list[tuple[int, str]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        content = line.partition("#")[0].strip()
+        if content:
+            paragraph.append((number, content))
+        elif not line.strip() and paragraph:
+            yield paragraph
+            paragraph = []
+    if paragraph:
+        yield paragraph
+
+
+def _read_preset(paragraph: list[tuple[int, str]]) -> ElementRules | list[LineProblem]:
+    first, content = paragraph[0]
+    name, colon, rest = content.partition(":")
+    name = name.strip()
+    if not colon or not name or _FORBIDDEN.search(name):
+        return [
+            LineProblem(first, f"“{shorten(content)}” does not begin with a name", f"Put NAME: first. {_RULE_FORM}")
+        ]
+    rules: list[ElementRule] = []
+    problems: list[LineProblem] = []
+    for number, line in [(first, rest), *paragraph[1:]]:
+        # a comma at the end of a line continues on the next one
+        parts = [part.strip() for part in line.strip().removesuffix(",").split(",")]
+        if number == first and parts == [""]:
+            continue
+        for part in parts:
+            read = _read_rule(part, number)
+            if isinstance(read, ElementRule):
+                rules.append(read)
+            else:
+                problems.append(read)
+    if not rules and not problems:
+        problems.append(LineProblem(first, f"{name} has no rule", _RULE_FORM))
+    return problems or ElementRules(name, tuple(rules), first)
+
+
+def _read_rule(text: str, line: int) -> ElementRule | LineProblem:
+    fields = [field.strip() for field in text.split(":")]
+    if len(fields) != 3:
+        cure = _RULE_FORM + (" Leave a blank line between presets." if len(fields) == 4 else "")
+        return LineProblem(line, f"“{shorten(text)}” has {len(fields) - 1} colons, a rule has 2", cure)
+    ratio = read_number(fields[2])
+    if ratio is None or not math.isfinite(ratio):
+        return LineProblem(line, f"the ratio “{shorten(fields[2])}” is not a finite number", _RULE_FORM)
+    words = fields[1].casefold().split()
+    without = bool(words) and words[0] == "not"
+    if without and len(words) == 1:
+        return LineProblem(line, "NOT stands alone", "Name at least one element after NOT.")
+    try:
+        blocks = frozenset(_blocks(fields[0])) if fields[0] else None
+    except PositionError as error:
+        return LineProblem(line, error.what, error.cure or "Parts of a key belong in the second field.")
+    return ElementRule(blocks, tuple(words[1:] if without else words), without, ratio)
+
+
+def _blocks(text: str) -> tuple[str, ...]:
+    """Read block IDs by the 26 names of SD1, which include SDXL's, or else by those of Flux."""
+    try:
+        return parse_blocks(text, LAYOUTS[26])
+    except PositionError as error:
+        try:
+            return parse_blocks(text, LAYOUTS[61])
+        except PositionError:
+            raise error from None  # most users mean Stable Diffusion's names

@@ -1,0 +1,77 @@
+"""Errors that point at a character or at a line, and the near-match hint that they share."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lib_lora.errors import InputError
+
+_SHOWN = 60  # characters of a wrong name that a message repeats
+
+
+class PositionError(InputError):
+    """A text from the user is wrong at one character.
+
+    Args:
+        what: what is wrong.
+        text: the whole text that was read.
+        position: index of the offending character in `text`; `len(text)` when something is missing at the end.
+        cure: what to write instead.
+    """
+
+    noun = "text"
+
+    def __init__(self, what: str, *, text: str, position: int, cure: str = "") -> None:
+        super().__init__(what, where=f"{self.noun}, character {position + 1}", cure=cure)
+        self.text, self.position = text, position
+
+    def caret(self) -> str:
+        """Return the text and, under it, a caret at the offending character (wide characters count two cells)."""
+        shown = "".join(" " if unicodedata.category(c).startswith(("C", "Z")) else c for c in self.text)
+        cells = sum(_cells(c) for c in shown[: self.position])
+        return f"{shown}\n{' ' * cells}^"
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{self.caret()}"
+
+
+class TagError(PositionError):
+    """A LoRA tag of the prompt cannot be used; `position` is an index into the tag's own text."""
+
+    noun = "LoRA tag"
+
+
+@dataclass(frozen=True)
+class LineProblem:
+    """One remark about one line of a preset file; `fatal` means that the line cannot be used and must not be saved."""
+
+    line: int
+    what: str
+    cure: str = ""
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.what.rstrip('.')}." + (f" {self.cure}" if self.cure else "")
+
+
+def shorten(name: str) -> str:
+    """Return a wrong name in a length that fits a message."""
+    return name if len(name) <= _SHOWN else name[:_SHOWN] + "…"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return 'Did you mean A, B?' for known names near `name` (case does not count), or '' when none is near."""
+    by_fold: dict[str, str] = {}
+    for word in known:
+        by_fold.setdefault(word.casefold(), word)
+    near = difflib.get_close_matches(name[:_SHOWN].casefold(), list(by_fold), n=3, cutoff=0.6)
+    return f"Did you mean {', '.join(by_fold[word] for word in near)}?" if near else ""
+
+
+def _cells(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -1,0 +1,189 @@
+"""Named block weights: one `NAME:values` per line, checked line by line, saved with a backup."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib_lora.blocks.errors import LineProblem, PositionError, shorten, suggest
+from lib_lora.blocks.layouts import Layout, full_layout
+from lib_lora.blocks.store import read_text, write_text
+from lib_lora.blocks.tokens import Token, parse_tokens, read_number
+from lib_lora.blocks.weights import BlockWeights, fit
+from lib_lora.errors import InputError
+
+_ALL_BLOCKS = re.compile(r"(?:(none)|all(.*))", re.IGNORECASE)
+_FORBIDDEN = ",:<>=#"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One named vector as it was written: R, U and X stay open until it is used. `line` counts from 1, 0 = built in."""
+
+    name: str
+    layout: Layout
+    tokens: tuple[Token, ...]
+    line: int
+
+    def weights(self, *, x: float = 1.0, rng: random.Random | None = None) -> BlockWeights:
+        """Return the numbers, in the layout in which the preset was written."""
+        return BlockWeights.from_tokens(self.layout, self.tokens, x=x, rng=rng)
+
+
+@dataclass(frozen=True)
+class PresetFile:
+    """A preset text with its presets in order and what is wrong with it. The text keeps comments and broken lines."""
+
+    text: str
+    presets: tuple[Preset, ...]
+    problems: tuple[LineProblem, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> PresetFile:
+        """Read a preset text; never raises, broken lines become `problems`. `#` begins a comment anywhere in a line."""
+        presets: list[Preset] = []
+        problems: list[LineProblem] = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            content = line.partition("#")[0].strip()
+            if not content:
+                continue
+            read = _read_line(content, number)
+            if isinstance(read, LineProblem):
+                problems.append(read)
+                continue
+            problems += _duplicates(read, presets)
+            presets.append(read)
+        return cls(text, tuple(presets), tuple(problems))
+
+    @classmethod
+    def load(cls, path: Path) -> PresetFile:
+        """Read a preset file, ours or one of the extension that came before.
+
+        Raises:
+            FileError: missing, unreadable or not UTF-8. Broken lines do not raise, they are in `problems`.
+        """
+        return cls.parse(read_text(Path(path)))
+
+    @classmethod
+    def shipped(cls) -> PresetFile:
+        """Return the presets that come with the project."""
+        return cls.load(Path(__file__).with_name("presets.txt"))
+
+    def save(self, path: Path, *, allow_empty: bool = False, backups: int = 3) -> None:
+        """Write the text atomically; the replaced contents stay as `.bak1` (newest) to `.bakN`.
+
+        Raises:
+            InputError: a line is broken, or there is no preset at all and `allow_empty` is not set.
+            FileError: the disk refuses; the old file is then still whole.
+        """
+        broken = [problem for problem in self.problems if problem.fatal]
+        if broken:
+            raise InputError(
+                "the presets were not saved: " + " ".join(map(str, broken)),
+                where=str(path),
+                cure="Correct these lines.",
+            )
+        if not self.presets and not allow_empty:
+            raise InputError(
+                "the presets were not saved: there is no preset left",
+                where=str(path),
+                cure="Confirm to empty the file.",
+            )
+        write_text(Path(path), self.text, backups=backups)
+
+    def names(self) -> tuple[str, ...]:
+        """Return every preset name once, in the order of the file."""
+        return tuple(dict.fromkeys(preset.name for preset in self.presets))
+
+    def has(self, name: str) -> bool:
+        """Tell whether the file itself has a preset of this name, in any case."""
+        return any(preset.name.casefold() == name.casefold() for preset in self.presets)
+
+    def lookup(self, name: str, family: str) -> Preset:
+        """Return the preset of a name: exact spelling before any case, the model's family before others, last wins.
+
+        ALL, NONE and ALL with a number (ALL0.5) mean every block of the family, whatever length the file wrote, as
+        long as the file gives all their blocks the same number (or does not list them at all).
+
+        Raises:
+            InputError: no such name (with near matches), or no layout for this family.
+        """
+        full = full_layout(family)
+        named = [preset for preset in self.presets if preset.name == name]
+        named = named or [preset for preset in self.presets if preset.name.casefold() == name.casefold()]
+        chosen = next((preset for preset in reversed(named) if preset.layout.family == full.family), None)
+        chosen = chosen or (named[-1] if named else None)
+        value = _all_blocks_value(name, chosen)
+        if value is not None:
+            line = chosen.line if chosen else 0
+            return Preset(name, full, (Token("number", value),) * full.length, line)
+        if chosen is None:
+            cure = suggest(name, (*self.names(), "ALL", "NONE")) or "Look at the list of presets, or add it."
+            raise InputError(f"there is no preset “{shorten(name)}”", cure=cure)
+        return chosen
+
+    def resolve(
+        self, name: str, family: str, *, x: float = 1.0, rng: random.Random | None = None, fill: float = 0.0
+    ) -> BlockWeights:
+        """Return a preset's numbers for every block of a family; blocks without attention it does not name get `fill`.
+
+        Raises:
+            InputError: unknown name, or the preset's blocks do not fit the family.
+        """
+        return fit(self.lookup(name, family).weights(x=x, rng=rng), family, fill=fill)
+
+    def with_preset(self, name: str, values: str) -> PresetFile:
+        """Return a copy in which the preset of this exact name and family has these values; added when it is new."""
+        layout, _ = parse_tokens(values)
+        lines = self.text.splitlines()
+        same = [p for p in self.presets if p.name == name and p.layout.family == layout.family]
+        if same:
+            lines[same[-1].line - 1] = f"{name}:{values}"
+        else:
+            lines.append(f"{name}:{values}")
+        return PresetFile.parse("\n".join(lines) + "\n")
+
+
+def _read_line(content: str, number: int) -> Preset | LineProblem:
+    name, colon, values = content.partition(":")
+    name = name.strip()
+    if not colon:
+        return LineProblem(number, f"“{shorten(content)}” is no preset", "Write NAME:values, or # before a comment.")
+    bad = [char for char in _FORBIDDEN if char in name or (char == ":" and char in values)]
+    if bad:
+        return LineProblem(
+            number, f"the name of a preset cannot contain {' '.join(bad)}", "Use letters, digits, _ or -."
+        )
+    if not name or read_number(name) is not None:
+        return LineProblem(number, "a preset needs a name that is no number", "Write NAME:values.")
+    try:
+        layout, tokens = parse_tokens(values.strip())
+    except PositionError as error:
+        return LineProblem(number, f"{name}: {error.what}", error.cure)
+    return Preset(name, layout, tokens, number)
+
+
+def _duplicates(new: Preset, presets: list[Preset]) -> list[LineProblem]:
+    """Warn when a name comes twice for one family; the same name for another family is meant to be there."""
+    same = [p for p in presets if p.name == new.name and p.layout.family == new.layout.family]
+    if not same:
+        return []
+    what = f"{new.name} is already on line {same[-1].line}; this line is the one that counts"
+    return [LineProblem(new.line, what, "Remove or rename one of them.", fatal=False)]
+
+
+def _all_blocks_value(name: str, preset: Preset | None) -> float | None:
+    """Return the one number that ALL, NONE or ALL0.5 means, or None when the name or the file says otherwise."""
+    match = _ALL_BLOCKS.fullmatch(name)
+    if match is None:
+        return None
+    number = 0.0 if match[1] else 1.0 if not match[2] else read_number(match[2])
+    if number is None or not math.isfinite(number):
+        return None
+    if preset is None:
+        return number
+    first = preset.tokens[0]
+    return first.number if first.kind == "number" and set(preset.tokens) == {first} else None

@@ -1,0 +1,71 @@
+"""Preset files on disk: read as UTF-8, written atomically with rotating backups."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from lib_lora.errors import FileError
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        FileError: missing, unreadable, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError("the file is not UTF-8 text", where=str(path), cure="Save it as UTF-8.") from error
+    except OSError as error:
+        raise FileError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
+
+
+def backup_path(path: Path, number: int) -> Path:
+    """Return where the backup of that age lies; 1 is the newest."""
+    return path.with_name(f"{path.name}.bak{number}")
+
+
+def write_text(path: Path, text: str, *, backups: int = 3) -> None:
+    """Replace a file so that at every moment the old or the new content is there; keep the last old contents.
+
+    Raises:
+        FileError: the text is no Unicode, or the folder or the disk refuses; the old file is then still whole.
+    """
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise FileError("the text has characters that UTF-8 cannot write", where=str(path)) from error
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with open(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+            if path.read_bytes() != data:
+                _rotate(path, backups)
+        else:
+            # mkstemp makes files private; a preset file is shared with other tools, like any new file
+            os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise FileError(
+            f"the file cannot be written ({error.strerror})", where=str(path), cure="Check the folder and disk space."
+        ) from error
+
+
+def _rotate(path: Path, backups: int) -> None:
+    for number in range(backups, 1, -1):
+        newer = backup_path(path, number - 1)
+        if newer.exists():
+            os.replace(newer, backup_path(path, number))
+    if backups > 0:
+        shutil.copy2(path, backup_path(path, 1))

@@ -1,0 +1,250 @@
+"""The grammar of a LoRA tag, with every spelling that came before ours.
+
+    tag   := "<" ("lora" | "lyco") ":" name { ":" item } ">"
+    item  := number                     in order: TE strength, UNet strength, dyn
+           | weights                    legacy, after the strengths; then X value and element preset may follow
+           | "te=" n | "unet=" n | "dyn=" int
+           | "lbw=" weights | "w=" weights | "lbwe=" name | "x=" n | "other=" n
+           | "start=" m | "stop=" m | "step=" [m] "-" [m]
+    m     := steps | share with a decimal point
+
+Names are case-insensitive and items may stand in any order, with spaces around them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+
+from lib_lora.blocks.errors import TagError, shorten, suggest
+from lib_lora.blocks.tag_model import Moment, ParsedTag, Span
+from lib_lora.blocks.tokens import read_number
+
+_HEAD = re.compile(r"<(?:lora|lyco):", re.IGNORECASE)
+_SCHEDULE = re.compile(r"[0-9.eE+\-]+@[0-9.eE+\-]+(?:\s*,\s*[0-9.eE+\-]+@[0-9.eE+\-]+)*")
+_WHOLE = re.compile(r"\+?[0-9]{1,9}")  # nine digits: more is a slip of the hand, for ranks as for steps
+_SHARE = re.compile(r"[0-9]*\.[0-9]*")
+_KEYS = ("te", "unet", "dyn", "lbw", "w", "lbwe", "x", "other", "start", "stop", "step")
+_FOREIGN = ("hr", "hrte", "hrunet")  # sd-webui-loractl's
+_MOMENT_FORM = "Write whole steps like 5, or a share of all steps like 0.3."
+
+
+@dataclass
+class _Items:
+    """The items of one tag, sorted by what they are while it is read."""
+
+    tag: str
+    named: dict[str, Span] = field(default_factory=dict)
+    strengths: list[tuple[float, Span]] = field(default_factory=list)
+    weights: Span | None = None
+    x: Span | None = None
+    elements: Span | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def error(self, what: str, at: Span | int, cure: str = "") -> TagError:
+        position = at if isinstance(at, int) else at.position
+        return TagError(what, text=self.tag, position=position, cure=cure)
+
+
+def parse_tag(text: str) -> ParsedTag:
+    """Read one tag, `<lora:name:…>`, without looking up any name.
+
+    Raises:
+        TagError: pointing at the character that is wrong.
+    """
+    name, pieces = _split(text)
+    items = _Items(text)
+    for piece in pieces:
+        if "=" in piece.text:
+            _read_named(items, piece)
+        else:
+            _read_positional(items, piece)
+    _join_weights(items)
+    te, unet, dyn = _strengths(items)
+    start, stop = _moments(items)
+    return ParsedTag(
+        text=text,
+        name=name,
+        te=te,
+        unet=unet,
+        dyn=dyn,
+        weights=items.weights,
+        elements=items.elements,
+        x=_number(items, "x", items.x),
+        start=start,
+        stop=stop,
+        other=_number(items, "other", None),
+        notes=tuple(items.notes),
+    )
+
+
+def _split(text: str) -> tuple[str, list[Span]]:
+    """Return the name and the other items of a tag; surrounding spaces do not count."""
+    head = _HEAD.match(text)
+    if head is None:
+        raise TagError("this is no LoRA tag", text=text, position=0, cure="It begins with <lora: or <lyco:.")
+    if not text.endswith(">"):
+        raise TagError("the tag is not closed", text=text, position=len(text), cure="Write > at its end.")
+    for position in range(head.end(), len(text) - 1):
+        if text[position] in "<>":
+            cure = "Close the tag with > before the next one." if text[position] == "<" else "Write > only at the end."
+            raise TagError("the tag has an angle bracket inside", text=text, position=position, cure=cure)
+    pieces: list[Span] = []
+    position = head.end()
+    for part in text[position:-1].split(":"):
+        pieces.append(Span(part.strip(), position + len(part) - len(part.lstrip())))
+        position += len(part) + 1
+    name = pieces[0]
+    if not name.text:
+        raise TagError(
+            "the name of the LoRA is missing", text=text, position=name.position, cure="Write <lora:name:1>."
+        )
+    if "=" in name.text:
+        raise TagError(
+            "the name of a LoRA cannot contain =",
+            text=text,
+            position=name.position + name.text.index("="),
+            cure="Write the name first; a file with = in its name goes by its alias or hash.",
+        )
+    return name.text, pieces[1:]
+
+
+def _read_named(items: _Items, piece: Span) -> None:
+    before, _, after = piece.text.partition("=")
+    key = before.strip().lower()
+    value = Span(after.strip(), piece.position + len(piece.text) - len(after.lstrip()))
+    if "=" in after:
+        raise items.error("an item has two =", value.position + value.text.index("="), "Write name=value once.")
+    if key in _FOREIGN:
+        items.notes.append(f"{key}= belongs to another extension and was left out.")
+        return
+    if key not in _KEYS:
+        cure = suggest(key, _KEYS) or f"Known are {', '.join(name + '=' for name in _KEYS)}."
+        raise items.error(f"there is no item “{shorten(key)}=”", piece, cure)
+    if key in items.named:
+        raise items.error(f"{key}= is given twice", piece, "Keep one of them.")
+    if not value.text:
+        raise items.error(f"{key}= has no value", value, f"Write a value after {key}=.")
+    items.named[key] = value
+
+
+def _read_positional(items: _Items, piece: Span) -> None:
+    if not piece.text:
+        raise items.error("an item is empty", piece, "Remove one colon, or write a value between them.")
+    number = read_number(piece.text)
+    if number is not None:
+        if items.weights is None:
+            items.strengths.append((_finite(items, number, piece), piece))
+        elif items.x is None:
+            items.x = piece
+        else:
+            raise items.error("one number too many", piece, "After the block weights only the X value follows.")
+        return
+    if _SCHEDULE.fullmatch(piece.text) and items.weights is None:
+        items.strengths.append((1.0, piece))
+        items.notes.append(f"The schedule {shorten(piece.text)} is not followed: the strength is 1. Use start=, stop=.")
+    elif items.weights is None:
+        items.weights = piece
+    elif items.elements is None:
+        items.elements = piece
+    else:
+        raise items.error(f"“{shorten(piece.text)}” is one name too many", piece, "A name with : goes by its alias.")
+
+
+def _join_weights(items: _Items) -> None:
+    """Bring the named weights and elements together with the legacy positional ones."""
+    named = items.named
+    if "lbw" in named and "w" in named:
+        items.notes.append("w= was left out because lbw= is there.")
+    weights = named.get("lbw") or named.get("w")
+    if weights and items.weights:
+        cure = "Keep one of them: as lbw=… or after the strengths."
+        raise items.error("the block weights are given twice", max(weights.position, items.weights.position), cure)
+    items.weights = weights or items.weights
+    elements = named.get("lbwe")
+    if elements and items.elements:
+        cure = "Keep lbwe=."
+        raise items.error("the element preset is given twice", max(elements.position, items.elements.position), cure)
+    items.elements = elements or items.elements
+
+
+def _strengths(items: _Items) -> tuple[float, float, int | None]:
+    """Return TE, UNet and dyn as the WebUI reads them: UNet follows TE, the named items win."""
+    placed = items.strengths
+    if len(placed) > 3:
+        raise items.error("one number too many", placed[3][1], "The numbers are TE, UNet and dyn.")
+    te = _number(items, "te", None)
+    te = te if te is not None else placed[0][0] if placed else 1.0
+    unet = _number(items, "unet", None)
+    unet = unet if unet is not None else placed[1][0] if len(placed) > 1 else te
+    third = placed[2][1] if len(placed) > 2 else None
+    if third and items.weights and items.x is None and not _WHOLE.fullmatch(third.text):
+        items.x, third = third, None  # a rank is whole, so this can only be the value of X
+    rank = items.named.get("dyn", third)
+    if rank is None:
+        return te, unet, None
+    if not _WHOLE.fullmatch(rank.text) or int(rank.text) < 1:
+        raise items.error(f"dyn “{shorten(rank.text)}” is no rank", rank, "Write a whole number from 1.")
+    return te, unet, int(rank.text)
+
+
+def _number(items: _Items, key: str, default: Span | None) -> float | None:
+    span = items.named.get(key, default)
+    if span is None:
+        return None
+    number = read_number(span.text)
+    if number is not None:
+        return _finite(items, number, span)
+    if key in ("te", "unet") and _SCHEDULE.fullmatch(span.text):
+        items.notes.append(f"The schedule {shorten(span.text)} is not followed: {key} is 1. Use start=, stop=.")
+        return 1.0
+    raise items.error(f"{key}= needs a number, not “{shorten(span.text)}”", span, "Write a number like 0.8.")
+
+
+def _finite(items: _Items, number: float, span: Span) -> float:
+    if not math.isfinite(number):
+        raise items.error("the number is too large", span, "Write a finite number like 0.8.")
+    return number
+
+
+def _moments(items: _Items) -> tuple[Moment | None, Moment | None]:
+    """Return start and stop from `start=`, `stop=` or `step=A-B`."""
+    named = items.named
+    span = named.get("step")
+    start, stop = named.get("start"), named.get("stop")
+    if span is not None:
+        if start or stop:
+            cure = "Keep step=A-B, or start= and stop=."
+            raise items.error("step= stands beside start= or stop=", span, cure)
+        start, stop = _range(items, span)
+    first = _moment(items, start) if start else None
+    last = _moment(items, stop) if stop else None
+    if first and last and first.is_share == last.is_share and first.value > last.value:
+        raise items.error("the range ends before it starts", stop or 0, "Write the smaller number first.")
+    return first, last
+
+
+def _range(items: _Items, span: Span) -> tuple[Span | None, Span | None]:
+    form = "Write step=5-10, step=5- or step=-10."
+    before, dash, after = span.text.partition("-")
+    if not dash:
+        raise items.error("step= needs a range", span.position + len(span.text), form)
+    if "-" in after:
+        raise items.error("step= has more than one -", span.position + len(before) + 1 + after.index("-"), form)
+    if not before.strip() and not after.strip():
+        raise items.error("step= has no number", span, form)
+    start = Span(before.strip(), span.position) if before.strip() else None
+    place = span.position + len(span.text) - len(after.lstrip())
+    return start, Span(after.strip(), place) if after.strip() else None
+
+
+def _moment(items: _Items, span: Span) -> Moment:
+    if _WHOLE.fullmatch(span.text):
+        return Moment(int(span.text), is_share=False)
+    if _SHARE.fullmatch(span.text) and span.text != ".":
+        share = float(span.text)
+        if share <= 1.0:
+            return Moment(share, is_share=True)
+        raise items.error(f"{span.text} is more than all steps", span, _MOMENT_FORM)
+    raise items.error(f"“{shorten(span.text)}” is no moment of sampling", span, _MOMENT_FORM)

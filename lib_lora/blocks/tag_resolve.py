@@ -1,0 +1,165 @@
+"""From a parsed tag to numbers, and from numbers back to a tag."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from lib_lora.blocks.elements import ElementFile, ElementRules
+from lib_lora.blocks.errors import PositionError, TagError
+from lib_lora.blocks.presets import Preset, PresetFile
+from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag, Span
+from lib_lora.blocks.tokens import format_number, parse_tokens, read_number
+from lib_lora.blocks.weights import BlockWeights, fit, unnamed_blocks
+from lib_lora.errors import InputError
+
+_LARGE = 10.0  # no LoRA in use needs more; beyond it pictures turn black
+_RESERVED = ":<>="
+
+
+@dataclass(frozen=True)
+class _Vector:
+    weights: BlockWeights | None
+    filled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def resolve(
+    parsed: ParsedTag,
+    presets: PresetFile,
+    family: str,
+    seed: int,
+    *,
+    elements: ElementFile | None = None,
+    fill: float = 0.0,
+) -> ResolvedTag:
+    """Turn a tag's names into numbers for a model family ("sd1", "sd2", "sdxl", "flux").
+
+    Args:
+        parsed: the tag.
+        presets: where block weight names are looked up; a name comes before an inline vector.
+        family: the model's family; the weights come out in its full layout.
+        seed: of R and U values; the same seed, LoRA name and vector give the same numbers.
+        elements: where `lbwe=` names are looked up; the shipped ones by default.
+        fill: weight of blocks that a shorter vector of the same family does not name.
+
+    Raises:
+        TagError: an unknown name or weights that do not fit the model, pointing at it.
+    """
+    vector = _vector(parsed, presets, family, seed=seed, fill=fill) if parsed.weights else _Vector(None)
+    notes = [*parsed.notes, *vector.notes]
+    notes += [f"{key} {format_number(v)} is very large." for key, v in _numbers(parsed, vector) if abs(v) > _LARGE]
+    resolved = ResolvedTag(
+        name=parsed.name,
+        te=parsed.te,
+        unet=parsed.unet,
+        dyn=parsed.dyn,
+        weights=vector.weights,
+        elements=_elements(parsed, elements),
+        start=parsed.start,
+        stop=parsed.stop,
+        other=parsed.other,
+        sweep=parsed.sweep,
+        sweeps_elements=parsed.sweeps_elements,
+        filled=vector.filled,
+        notes=tuple(notes),
+    )
+    _check_products(parsed, resolved)
+    return resolved
+
+
+def format_tag(resolved: ResolvedTag) -> str:
+    """Return the tag that resolves to the same numbers, with the vector written out.
+
+    Element rules have no inline form: the tag names their preset.
+
+    Raises:
+        InputError: the LoRA's or the element preset's name cannot stand in a tag.
+    """
+    items = [_safe(resolved.name), format_number(resolved.te)]
+    if resolved.unet != resolved.te:
+        items.append(format_number(resolved.unet))
+    if resolved.dyn is not None:
+        items.append(f"dyn={resolved.dyn}")
+    if resolved.weights is not None:
+        items.append(f"lbw={resolved.weights.format()}")
+    elif resolved.sweep is not None:
+        items.append(f"lbw={resolved.sweep}")
+    if resolved.elements is not None:
+        items.append(f"lbwe={_safe(resolved.elements.name)}")
+    if resolved.start is not None:
+        items.append(f"start={resolved.start.format()}")
+    if resolved.stop is not None:
+        items.append(f"stop={resolved.stop.format()}")
+    if resolved.other is not None:
+        items.append(f"other={format_number(resolved.other)}")
+    return f"<lora:{':'.join(items)}>"
+
+
+def _vector(parsed: ParsedTag, presets: PresetFile, family: str, *, seed: int, fill: float) -> _Vector:
+    span = parsed.weights or Span("", 0)
+    if span.sweep and not presets.has(span.text):
+        note = f"{span.sweep} stands for the analyzer's vector; without the analyzer every block counts 1."
+        return _Vector(None, notes=(note,))
+    try:
+        source = _source(span.text, presets, family)
+        notes: tuple[str, ...] = ()
+        if parsed.x is None and any(token.kind == "X" for token in source.tokens):
+            notes = ("X is 1 because the tag has no x=.",)
+        # seeded by text: stable across Python versions and processes, and each LoRA of a prompt draws its own values
+        rng = random.Random(f"{seed}/{parsed.name}")
+        written = source.weights(x=1.0 if parsed.x is None else parsed.x, rng=rng)
+        return _Vector(fit(written, family, fill=fill), unnamed_blocks(written.layout, family), notes)
+    except PositionError as error:
+        raise TagError(
+            error.what, text=parsed.text, position=span.position + error.position, cure=error.cure
+        ) from error
+    except InputError as error:
+        raise TagError(error.what, text=parsed.text, position=span.position, cure=error.cure) from error
+
+
+def _source(text: str, presets: PresetFile, family: str) -> Preset:
+    """Return the vector that a text names or writes; a preset's name has no comma."""
+    if "," in text or (read_number(text) is not None and not presets.has(text)):
+        layout, tokens = parse_tokens(text)
+        return Preset("", layout, tokens, line=0)
+    return presets.lookup(text, family)
+
+
+def _elements(parsed: ParsedTag, elements: ElementFile | None) -> ElementRules | None:
+    if parsed.elements is None:
+        return None
+    try:
+        return (ElementFile.shipped() if elements is None else elements).resolve(parsed.elements.text)
+    except InputError as error:
+        raise TagError(error.what, text=parsed.text, position=parsed.elements.position, cure=error.cure) from error
+
+
+def _numbers(parsed: ParsedTag, vector: _Vector) -> list[tuple[str, float]]:
+    numbers = [("TE", parsed.te), ("UNet", parsed.unet)]
+    if parsed.other is not None:
+        numbers.append(("other", parsed.other))
+    return numbers + (list(vector.weights.as_dict().items()) if vector.weights else [])
+
+
+def _check_products(parsed: ParsedTag, resolved: ResolvedTag) -> None:
+    """Refuse strengths whose product with a weight or ratio leaves the range of numbers."""
+    factors = [1.0, resolved.other_weight]
+    factors += resolved.weights.values if resolved.weights else ()
+    factors += [rule.ratio for rule in resolved.elements.rules] if resolved.elements else []
+    largest = max(map(abs, factors)) * max(abs(resolved.te), abs(resolved.unet))
+    if not math.isfinite(largest):
+        position = parsed.weights.position if parsed.weights else parsed.text.find(":") + 1
+        raise TagError(
+            "strength × weight is too large", text=parsed.text, position=position, cure="Use smaller numbers."
+        )
+
+
+def _safe(name: str) -> str:
+    bad = [char for char in _RESERVED if char in name]
+    if bad or not name.strip():
+        raise InputError(
+            f"“{name}” cannot stand in a LoRA tag", cure=f"It must not be empty or contain {' '.join(_RESERVED)}"
+        )
+    return name

@@ -1,0 +1,130 @@
+"""Block weights by name: a vector that carries its layout, and its conversion to other layouts."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from lib_lora.blocks.layouts import LAYOUTS, Layout, attention_layout, full_layout
+from lib_lora.blocks.tokens import ALLOWED_COUNTS, Token, format_number, parse_tokens
+from lib_lora.errors import InputError
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """One finite number for every block of a layout.
+
+    Raises:
+        InputError: the count is not the layout's, or a number is not finite.
+    """
+
+    layout: Layout
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.values) != self.layout.length:
+            raise InputError(
+                f"wrong number of block weights: got {len(self.values)}, the layout has {self.layout.length}",
+                cure=f"Allowed lengths are {ALLOWED_COUNTS}.",
+            )
+        bad = [name for name, value in zip(self.layout.names, self.values, strict=True) if not math.isfinite(value)]
+        if bad:
+            raise InputError(f"the weight of {', '.join(bad)} is not a finite number", cure="Write a number like 0.5.")
+
+    @classmethod
+    def parse(cls, text: str, *, x: float = 1.0, rng: random.Random | None = None) -> BlockWeights:
+        """Read a comma-separated vector; X stands for `x`, R and U draw from `rng` in the order of writing.
+
+        Raises:
+            PositionError: wrong count or a bad item, pointing at it.
+            InputError: R or U without `rng`.
+        """
+        layout, tokens = parse_tokens(text)
+        return cls.from_tokens(layout, tokens, x=x, rng=rng)
+
+    @classmethod
+    def from_tokens(
+        cls, layout: Layout, tokens: tuple[Token, ...], *, x: float = 1.0, rng: random.Random | None = None
+    ) -> BlockWeights:
+        """Turn tokens that were read before into numbers."""
+        return cls(layout, tuple(token.value(x=x, rng=rng) for token in tokens))
+
+    @classmethod
+    def uniform(cls, layout: Layout, value: float) -> BlockWeights:
+        """Give every block of a layout the same weight."""
+        return cls(layout, (float(value),) * layout.length)
+
+    def format(self) -> str:
+        """Return the comma-separated text that `parse` reads back as the same numbers."""
+        return ",".join(format_number(value) for value in self.values)
+
+    def as_dict(self) -> dict[str, float]:
+        """Return block name -> weight, in the layout's order."""
+        return dict(zip(self.layout.names, self.values, strict=True))
+
+    def __getitem__(self, name: str) -> float:
+        return self.values[self.layout.names.index(self.layout.canonical(name))]
+
+    def replaced(self, changes: Mapping[str, float]) -> BlockWeights:
+        """Return a copy with some blocks changed, by name."""
+        table = self.as_dict()
+        table.update((self.layout.canonical(name), float(value)) for name, value in changes.items())
+        return replace(self, values=tuple(table.values()))
+
+    def complement(self) -> BlockWeights:
+        """Return 1 minus every weight: what ZYX means beside XYZ."""
+        return replace(self, values=tuple(round(1.0 - value, 6) for value in self.values))
+
+    @property
+    def all_zero(self) -> bool:
+        """Tell whether every weight is 0."""
+        return not any(self.values)
+
+    def convert(self, layout: Layout, *, fill: float = 0.0) -> tuple[BlockWeights, tuple[str, ...]]:
+        """Carry the weights over to another layout by block name.
+
+        Blocks that only the target has get `fill`.
+
+        Returns:
+            The converted weights, and the names of the blocks that the target lacks and whose weight was not `fill`.
+        """
+        have = self.as_dict()
+        converted = BlockWeights(layout, tuple(have.get(name, float(fill)) for name in layout.names))
+        lost = tuple(name for name, value in have.items() if name not in layout.names and value != fill)
+        return converted, lost
+
+
+def unnamed_blocks(layout: Layout, family: str) -> tuple[str, ...]:
+    """Return the blocks of a model family that a vector of this layout says nothing about."""
+    return tuple(name for name in full_layout(family).names if name not in layout.names)
+
+
+def fit(weights: BlockWeights, family: str, *, fill: float = 0.0) -> BlockWeights:
+    """Return the weights in the full layout of a model family.
+
+    A vector of the same family always fits; blocks without attention that it does not name get `fill`. A vector of
+    another family fits only if no weight is dropped and every block with attention is named.
+
+    Raises:
+        InputError: something would be lost; the message names the blocks.
+    """
+    target = full_layout(family)
+    converted, lost = weights.convert(target, fill=fill)
+    if target.family == weights.layout.family:
+        return converted
+    attention = attention_layout(family).names
+    unnamed = tuple(name for name in unnamed_blocks(weights.layout, family) if name in attention)
+    if not lost and not unnamed:
+        return converted
+    reasons = []
+    if lost:
+        reasons.append(f"the model has no {', '.join(lost)}")
+    if unnamed:
+        reasons.append(f"the vector says nothing about {', '.join(unnamed)}")
+    lengths = sorted(length for length, layout in LAYOUTS.items() if layout.family == target.family)
+    raise InputError(
+        f"{weights.layout.length} block weights do not fit a model of family {family}: {'; '.join(reasons)}",
+        cure=f"Use a vector of {' or '.join(map(str, lengths))} values.",
+    )
