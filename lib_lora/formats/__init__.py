@@ -1,0 +1,1 @@
+"""LoRA files: containers, key names, adapters, metadata and hashes."""

@@ -1,0 +1,165 @@
+"""LoKr: ``scale · w1 ⊗ w2``, each factor whole or low-rank (Yeh et al. 2023, LyCORIS)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lib_lora.formats.adapters.base import Adapter, Factors, alpha_tensor, read_alpha, shape_error, take_parts
+from lib_lora.formats.adapters.loha import tucker_pair
+
+_PREFIX = "lokr_"
+
+
+@dataclass(frozen=True, eq=False)
+class LokrAdapter(Adapter):
+    """``w1`` (o1, i1) or ``w1_a·w1_b``; ``w2`` (o2, i2[, kh, kw]) or ``w2_a·w2_b``, for conv with core ``t2``.
+
+    A low-rank ``w2`` without core does not tell a kernel: the delta of a convolution is then 2-D, (out, in·kh·kw).
+    """
+
+    kind: ClassVar[str] = "lokr"
+    key: str
+    w1: Tensor | None
+    w1_a: Tensor | None
+    w1_b: Tensor | None
+    w2: Tensor | None
+    w2_a: Tensor | None
+    w2_b: Tensor | None
+    t2: Tensor | None
+    alpha: float
+
+    @classmethod
+    def matches(cls, parts: Collection[str]) -> bool:
+        """Whether a part's name starts with ``lokr_``."""
+        return any(part.startswith(_PREFIX) for part in parts)
+
+    @classmethod
+    def read(cls, key: str, parts: Mapping[str, Tensor]) -> LokrAdapter:
+        """Build the adapter of one key; see ``Adapter.read``."""
+        required = [f"{_PREFIX}w{n}" for n in (1, 2) if f"{_PREFIX}w{n}" in parts]
+        required += [f"{_PREFIX}w{n}_{half}" for n in (1, 2) if f"{_PREFIX}w{n}" not in parts for half in ("a", "b")]
+        core = () if f"{_PREFIX}w2" in parts else (f"{_PREFIX}t2",)
+        tensors = take_parts(key, parts, required=required, optional=core)
+        named = {name: tensors.get(_PREFIX + name) for name in _TENSORS}
+        adapter = cls(key=key, alpha=1.0, **named)
+        if not adapter._consistent():
+            raise shape_error(key, tensors)
+        return replace(adapter, alpha=read_alpha(key, parts, rank=adapter.rank))
+
+    def _consistent(self) -> bool:
+        """Whether the shapes fit one another."""
+        if self.w1 is not None and self.w1.ndim != 2:
+            return False
+        if self.w2 is not None and self.w2.ndim not in (2, 4):
+            return False
+        if self.w1_a is not None and self.w1_b is not None and not _multiply(self.w1_a, self.w1_b):
+            return False
+        if self.w2_a is None or self.w2_b is None:
+            return True
+        if self.t2 is None:
+            return _multiply(self.w2_a, self.w2_b)
+        return (
+            self.t2.ndim == 4
+            and self.w2_a.ndim == self.w2_b.ndim == 2
+            and tuple(self.t2.shape[:2]) == (self.w2_a.shape[0], self.w2_b.shape[0])
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the parts by name."""
+        parts = {_PREFIX + name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
+        return {**parts, "alpha": alpha_tensor(self.alpha)}
+
+    @property
+    def rank(self) -> int:
+        """Rank of the low-rank factor that LyCORIS divides alpha by; of two whole ones, the product of their ranks."""
+        if self.w2_b is not None:
+            return self.w2_b.shape[0]
+        if self.w1_b is not None:
+            return self.w1_b.shape[0]
+        return min(self.w1.shape) * min(self.w2.flatten(1).shape)
+
+    def scale(self) -> float:
+        """Return alpha divided by rank; 1 where both factors are whole, as LyCORIS ignores alpha then."""
+        return 1.0 if self._ignores_alpha() else self.alpha / self.rank
+
+    def _ignores_alpha(self) -> bool:
+        return self.w1 is not None and self.w2 is not None
+
+    def _pairs(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return both Kronecker factors as products of two matrices, in fp32."""
+        first = whole_pair(self.w1) if self.w1 is not None else tucker_pair(self.w1_a, self.w1_b, None)
+        second = whole_pair(self.w2) if self.w2 is not None else tucker_pair(self.w2_a, self.w2_b, self.t2)
+        return first, second
+
+    def _kernel(self) -> tuple[int, ...]:
+        """Return (kh, kw) where the file tells it."""
+        if self.t2 is not None:
+            return tuple(self.t2.shape[2:])
+        return tuple(self.w2.shape[2:]) if self.w2 is not None else ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of ``delta()``."""
+        out1, in1 = self.w1.shape if self.w1 is not None else (self.w1_a.shape[0], self.w1_b.shape[1])
+        if self.w2 is not None:
+            out2, in2 = self.w2.shape[:2]
+        else:
+            out2, in2 = self.w2_a.shape[0 if self.t2 is None else 1], self.w2_b.shape[1]
+        return (out1 * out2, in1 * in2, *self._kernel())
+
+    def delta(self) -> Tensor:
+        """Return the change of the weight."""
+        w1 = self.w1.float() if self.w1 is not None else self.w1_a.float() @ self.w1_b.float()
+        if self.w2 is not None:
+            w2 = self.w2.float().flatten(1)
+        else:
+            a2, b2 = tucker_pair(self.w2_a, self.w2_b, self.t2)
+            w2 = a2 @ b2
+        return torch.kron(w1, w2 * self.scale()).reshape(self.shape)
+
+    def factors(self) -> Factors:
+        """Return the Kronecker products of both factors' halves: ``(A₁B₁)⊗(A₂B₂) = (A₁⊗A₂)(B₁⊗B₂)``."""
+        (a1, b1), (a2, b2) = self._pairs()
+        return Factors(torch.kron(a1 * self.scale(), a2), torch.kron(b1, b2), self.shape)
+
+    def parameters(self) -> list[Tensor]:
+        """Return the tensors that are there, ``w1`` or ``w1_a`` first."""
+        return [tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None]
+
+    def with_parameters(self, tensors: list[Tensor]) -> LokrAdapter:
+        """Return the adapter with other tensors."""
+        names = [name for name in _TENSORS if getattr(self, name) is not None]
+        return replace(self, **dict(zip(names, tensors, strict=True)))
+
+    def scaled(self, q: float) -> LokrAdapter:
+        """Return an adapter with ``q`` times the delta: by alpha, or where that is ignored by ``w1`` in its type."""
+        scaled = super().scaled(q)
+        if not self._ignores_alpha() or scaled.alpha == self.alpha:
+            return scaled
+        first, *rest = self.parameters()
+        product = (first.double() * q).to(first.dtype)
+        if not torch.isfinite(product).all():
+            product = (first.double() * q).float()  # beyond fp16: this one tensor is kept in fp32
+        return self.with_parameters([product, *rest])
+
+
+_TENSORS = tuple(field.name for field in fields(LokrAdapter) if field.name not in ("key", "alpha"))
+
+
+def _multiply(left: Tensor, right: Tensor) -> bool:
+    """Whether two tensors are matrices that can be multiplied."""
+    return left.ndim == right.ndim == 2 and left.shape[1] == right.shape[0]
+
+
+def whole_pair(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a whole matrix as a product with the identity on its longer side, in fp32: rank min(rows, columns)."""
+    matrix = weight.float().flatten(1)
+    rows, columns = matrix.shape
+    if rows < columns:
+        return torch.eye(rows, device=matrix.device), matrix
+    return matrix, torch.eye(columns, device=matrix.device)

@@ -1,0 +1,134 @@
+"""LoRA and LoCon: ``alpha/rank · up · down``, for 3×3 convolutions too, and with LyCORIS' Tucker core ``mid``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lib_lora.errors import InputError
+from lib_lora.formats.adapters.base import Adapter, Factors, alpha_tensor, as_fp32, read_alpha, shape_error, take_parts
+
+_UP, _DOWN, _MID = "lora_up.weight", "lora_down.weight", "lora_mid.weight"
+
+
+@dataclass(frozen=True, eq=False)
+class LoraAdapter(Adapter):
+    """``up`` (out, r[, 1, 1]), ``down`` (r, in[, kh, kw]), and for Tucker ``mid`` (r, r, kh, kw) with ``down`` 1×1."""
+
+    kind: ClassVar[str] = "lora"
+    key: str
+    up: Tensor
+    down: Tensor
+    mid: Tensor | None
+    alpha: float
+
+    @classmethod
+    def new(
+        cls, key: str, layer: nn.Module, *, rank: int, alpha: float, generator: torch.Generator | None = None
+    ) -> LoraAdapter:
+        """Return a fresh adapter for a Linear or Conv2d that changes nothing yet (Hu et al. 2021, section 4.1).
+
+        ``down`` is Kaiming-uniform with a = √5, that is ±1/√fan_in; ``up`` is zero. Both are fp32 leaves on the
+        layer's device that require gradients.
+        """
+        if isinstance(layer, nn.Conv2d) and layer.groups == 1:
+            down_shape: tuple[int, ...] = (rank, layer.in_channels, *layer.kernel_size)
+            up_shape: tuple[int, ...] = (layer.out_channels, rank, 1, 1)
+        elif isinstance(layer, nn.Linear):
+            down_shape, up_shape = (rank, layer.in_features), (layer.out_features, rank)
+        else:
+            raise InputError(f"A {type(layer).__name__} cannot take a LoRA", where=key, cure="Leave the layer out.")
+        if rank < 1 or as_fp32(alpha) == 0.0:
+            raise InputError("Rank must be at least 1 and alpha not 0", where=key, cure="Change the options.")
+        device = generator.device if generator is not None else torch.device("cpu")
+        down = torch.empty(down_shape, dtype=torch.float32, device=device)
+        bound = 1 / sqrt(down[0].numel())
+        down.uniform_(-bound, bound, generator=generator)
+        target = layer.weight.device
+        up = torch.zeros(up_shape, dtype=torch.float32, device=target)
+        return cls(key, up.requires_grad_(), down.to(target).requires_grad_(), None, as_fp32(alpha))
+
+    @classmethod
+    def matches(cls, parts: Collection[str]) -> bool:
+        """Whether there is an up, a down or a mid."""
+        return not {_UP, _DOWN, _MID}.isdisjoint(parts)
+
+    @classmethod
+    def read(cls, key: str, parts: Mapping[str, Tensor]) -> LoraAdapter:
+        """Build the adapter of one key; see ``Adapter.read``."""
+        tensors = take_parts(key, parts, required=(_UP, _DOWN), optional=(_MID,))
+        up, down, mid = tensors[_UP], tensors[_DOWN], tensors.get(_MID)
+        rank = down.shape[0] if down.ndim else 0
+        fits = up.ndim in (2, 4) and down.ndim in (2, 4) and up[0, 0].numel() == 1
+        if fits and mid is None:
+            fits = up.shape[1] == rank
+        elif fits and mid is not None:
+            fits = mid.ndim == 4 and tuple(mid.shape[:2]) == (up.shape[1], rank) and down[0, 0].numel() == 1
+        if not fits:
+            raise shape_error(key, tensors)
+        return cls(key, up, down, mid, read_alpha(key, parts, rank=rank))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the parts by name."""
+        parts = {_UP: self.up, _DOWN: self.down, "alpha": alpha_tensor(self.alpha)}
+        return parts if self.mid is None else {**parts, _MID: self.mid}
+
+    @property
+    def rank(self) -> int:
+        """Rows of ``down``."""
+        return self.down.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of ``delta()``."""
+        out, inputs = self.up.shape[0], self.down.shape[1]
+        if self.mid is not None:
+            return (out, inputs, *self.mid.shape[2:])
+        if self.up.ndim == 2 and self.down.ndim == 2:
+            return (out, inputs)
+        return (out, inputs, *(self.down.shape[2:] or (1, 1)))
+
+    def factors(self) -> Factors:
+        """Return up and down; a Tucker core goes into down: ``D[n,j,k,l] = Σ_m mid[n,m,k,l]·down[m,j]``."""
+        up, down = self.up.float().flatten(1), self.down.float()
+        if self.mid is not None:
+            down = torch.einsum("nmkl,mj->njkl", self.mid.float(), down.flatten(1))
+        return Factors(up * self.scale(), down.flatten(1), self.shape)
+
+    def delta(self) -> Tensor:
+        """Return the change of the weight."""
+        factors = self.factors()
+        return (factors.up @ factors.down).reshape(factors.shape)
+
+    def apply(self, x: Tensor, layer: nn.Module) -> Tensor:
+        """Return ``scale · up(down(x))``: no weight of the layer's size is ever built."""
+        shape = self.fitting_shape(layer)
+        up, down = self.up.flatten(1).to(x), self.down.to(x)
+        if not isinstance(layer, nn.Conv2d):
+            hidden = self._linear_hidden(x, down)
+            return nn.functional.linear(hidden * self.scale(), up)
+        if self.mid is None:
+            hidden = layer._conv_forward(x, down.reshape(self.rank, *shape[1:]), None)
+        else:
+            hidden = nn.functional.conv2d(x, down.reshape(self.rank, shape[1], 1, 1))
+            hidden = layer._conv_forward(hidden, self.mid.to(x), None)
+        return nn.functional.conv2d(hidden * self.scale(), up[:, :, None, None])
+
+    def _linear_hidden(self, x: Tensor, down: Tensor) -> Tensor:
+        """Return ``down`` (and a 1×1 ``mid``) of the inputs of a Linear."""
+        hidden = nn.functional.linear(x, down.flatten(1))
+        return hidden if self.mid is None else nn.functional.linear(hidden, self.mid.to(x).flatten(1))
+
+    def parameters(self) -> list[Tensor]:
+        """Return up, down and, where there is one, mid."""
+        return [self.up, self.down] if self.mid is None else [self.up, self.down, self.mid]
+
+    def with_parameters(self, tensors: list[Tensor]) -> LoraAdapter:
+        """Return the adapter with other tensors."""
+        up, down, *mid = tensors
+        return replace(self, up=up, down=down, mid=mid[0] if mid else None)

@@ -1,0 +1,209 @@
+"""Tensors in files: safetensors read and written safely, pickles only where nothing in them can run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lib_lora.errors import FileError, InputError
+from lib_lora.formats.hashes import chunks, legacy_digest
+from lib_lora.formats.header import (
+    Header,
+    TensorInfo,
+    encode_header,
+    header_of,
+    open_regular,
+    plan_layout,
+    read_header,
+)
+from lib_lora.formats.saving import check_target, save_atomically
+
+__all__ = ["Header", "TensorInfo", "read_header", "read_tensors", "rewrite_metadata", "write_tensors"]
+
+READ_LIMIT = 8 * 2**30
+"""Bytes that are read into memory at most; the largest LoRA files have about 2 GB."""
+
+PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin"})
+
+_TORCH_NAMES: Mapping[str, str] = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E4M3": "float8_e4m3fn",
+    "I16": "int16",
+    "U16": "uint16",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I32": "int32",
+    "U32": "uint32",
+    "F32": "float32",
+    "F64": "float64",
+    "I64": "int64",
+    "U64": "uint64",
+}
+
+
+def read_tensors(path: str | Path, *, limit: int = READ_LIMIT) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read all tensors (on the CPU, in the file's types) and the metadata.
+
+    Raises:
+        FileError: the file is broken, too large, or a pickle that is more than tensors.
+    """
+    if Path(path).suffix.lower() in PICKLES:
+        return _read_pickle(path, limit=limit), {}
+    where, tensors = str(path), {}
+    with open_regular(path) as file:
+        header = header_of(file, where=where)
+        if header.size > limit:
+            raise FileError(f"The file is too large for a LoRA ({header.size} bytes)", where=where, cure="Choose one.")
+        for name, info in sorted(header.tensors.items(), key=lambda item: item[1].start):
+            data = torch.empty(info.end - info.start, dtype=torch.uint8)
+            try:
+                got = file.readinto(memoryview(data.numpy())) if data.numel() else 0
+            except OSError as error:
+                raise FileError(f"The file cannot be read: {error}", where=where, cure="Check the disk.") from error
+            if got != data.numel():
+                raise FileError("The file changed while it was read", where=where, cure="Try again.")
+            tensors[name] = _typed(data, info, where=f"{where}, tensor {name!r}")
+    return tensors, header.metadata
+
+
+def _typed(data: Tensor, info: TensorInfo, *, where: str) -> Tensor:
+    """Return raw bytes as the tensor that ``info`` describes."""
+    dtype = getattr(torch, _TORCH_NAMES[info.dtype], None)
+    if dtype is None:
+        raise FileError(f"This PyTorch has no {info.dtype} numbers", where=where, cure="Convert the file to fp16.")
+    if dtype is torch.bool:
+        return (data != 0).reshape(info.shape)
+    return data.view(dtype).reshape(info.shape) if data.numel() else torch.empty(info.shape, dtype=dtype)
+
+
+def _read_pickle(path: str | Path, *, limit: int) -> dict[str, Tensor]:
+    """Read a PyTorch file with the restricted unpickler: tensors and containers only, no code."""
+    where, cure = str(path), "Use a .safetensors file of this LoRA."
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit or not _is_plain_archive(file, size=size):
+            raise FileError("The file is not a PyTorch archive that can be opened safely", where=where, cure=cure)
+        file.seek(0)
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a hostile pickle can make the unpickler raise anything at all
+            what = f"The pickle is refused: it is broken or holds more than tensors ({type(error).__name__})"
+            raise FileError(what, where=where, cure=cure) from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not content:
+        raise FileError("The pickle holds no tensors by name", where=where, cure=cure)
+    for name, tensor in content.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
+            raise FileError("The pickle holds more than tensors by name", where=f"{where}, {name!r:.100}", cure=cure)
+        if tensor.is_meta or tensor.numel() * tensor.element_size() > size:  # a small storage repeated by its strides
+            raise FileError("The pickle lies about a tensor's size", where=f"{where}, {name!r:.100}", cure=cure)
+    return {name: tensor.detach().contiguous() for name, tensor in content.items()}
+
+
+def _is_plain_archive(file: object, *, size: int) -> bool:
+    """Whether a zip unpacks to no more than its own size: PyTorch stores without packing, a zip bomb does not."""
+    try:
+        with zipfile.ZipFile(file) as archive:  # type: ignore[call-overload]
+            return sum(entry.file_size for entry in archive.infolist()) <= size
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, overwrite: bool = False
+) -> Path:
+    """Write a safetensors file atomically and return its path.
+
+    Where ``metadata`` has the keys ``sshs_model_hash``, ``sshs_legacy_hash`` or ``modelspec.hash_sha256``, whatever
+    their values, the hash of exactly what is written takes their place.
+
+    Raises:
+        FileError: the target exists and ``overwrite`` is false, or the disk refuses.
+        InputError: nothing to write, or metadata that cannot be written.
+    """
+    target = Path(path)
+    check_target(target, overwrite=overwrite)
+    if not tensors:
+        raise InputError("There is nothing to write", where=str(target), cure="Keep at least one module.")
+    named = {_TORCH_NAMES[key]: key for key in _TORCH_NAMES}
+    plan = plan_layout((name, _type_name(name, t, named), tuple(t.shape)) for name, t in tensors.items())
+    data = {name: _raw(tensors[name]) for name in plan}
+
+    def part(name: str, start: int, end: int) -> bytes:
+        return data[name][start:end].tobytes()
+
+    metadata = _hashed(metadata, plan, part, data.values())
+    head = encode_header(plan, metadata)
+    size = len(head) + sum(info.end - info.start for info in plan.values())
+    return save_atomically(target, [head, *data.values()], size=size, overwrite=overwrite)
+
+
+def _type_name(name: str, tensor: Tensor, named: Mapping[str, str]) -> str:
+    found = named.get(str(tensor.dtype).removeprefix("torch."))
+    if found is None:
+        raise InputError(f"{tensor.dtype} cannot be saved", where=name, cure="Convert the tensor to fp16 or fp32.")
+    return found
+
+
+def _raw(tensor: Tensor) -> memoryview:
+    """Return a tensor's bytes without copying where it already lies in one piece on the CPU."""
+    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+
+
+def _hashed(
+    metadata: Mapping[str, str],
+    tensors: Mapping[str, TensorInfo],
+    part: Callable[[str, int, int], bytes],
+    blocks: Iterable[bytes | memoryview],
+) -> dict[str, str]:
+    """Return metadata in which the hashes that are asked for are true."""
+    true = dict(metadata)
+    if "sshs_model_hash" in true or "modelspec.hash_sha256" in true:
+        digest = hashlib.sha256()
+        for block in blocks:
+            digest.update(block)
+        true.update({"sshs_model_hash": digest.hexdigest()} if "sshs_model_hash" in true else {})
+        true.update({"modelspec.hash_sha256": "0x" + digest.hexdigest()} if "modelspec.hash_sha256" in true else {})
+    if "sshs_legacy_hash" in true:
+        true["sshs_legacy_hash"] = legacy_digest(tensors, true, part)
+    return true
+
+
+def rewrite_metadata(
+    source: str | Path, target: str | Path, metadata: Mapping[str, str], *, overwrite: bool = False
+) -> Path:
+    """Write ``source`` to ``target`` with other metadata; tensor bytes, their order and places stay identical.
+
+    Raises:
+        FileError: a broken source, an existing target without ``overwrite``, or a refusing disk.
+    """
+    target, where = Path(target), str(source)
+    check_target(target, overwrite=overwrite)
+    with open_regular(source) as file:
+        header = header_of(file, where=where)
+
+        def part(name: str, start: int, end: int) -> bytes:
+            file.seek(header.data_start + header.tensors[name].start + start)
+            return file.read(end - start)
+
+        def blocks() -> Iterator[bytes]:
+            file.seek(header.data_start)
+            yield from chunks(file, where=where)
+
+        head = encode_header(header.tensors, _hashed(metadata, header.tensors, part, blocks()))
+        size = len(head) + header.size - header.data_start
+        return save_atomically(target, _joined(head, blocks()), size=size, overwrite=overwrite)
+
+
+def _joined(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from blocks

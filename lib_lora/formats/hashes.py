@@ -1,0 +1,73 @@
+"""The hashes by which LoRA files are known: AutoV3 of the tensors, the old AddNet hash, and the whole file's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from lib_lora.errors import FileError
+from lib_lora.formats.header import TensorInfo, encode_header, header_of, open_regular, plan_layout
+
+_WINDOW = (0x100000, 0x110000)
+"""The bytes of the re-serialised file that AddNet's first hash looked at."""
+
+_CHUNK = 2**20
+
+
+def file_hash(path: str | Path) -> str:
+    """Return SHA-256 of the whole file, 64 hex digits (Civitai's AutoV2 shows the first 10)."""
+    with open_regular(path) as file:
+        return _sha256(chunks(file, where=str(path)))
+
+
+def tensor_hash(path: str | Path) -> str:
+    """Return SHA-256 of the tensor bytes, 64 hex digits: sshs_model_hash; its first 12 are AutoV3 and A1111's hash."""
+    with open_regular(path) as file:
+        header_of(file, where=str(path))
+        return _sha256(chunks(file, where=str(path)))
+
+
+def legacy_hash(path: str | Path) -> str:
+    """Return AddNet's old hash, 8 hex digits: a 64 KiB window of the file as it would be with ``ss_`` metadata only."""
+    with open_regular(path) as file:
+        header = header_of(file, where=str(path))
+
+        def read(name: str, start: int, end: int) -> bytes:
+            file.seek(header.data_start + header.tensors[name].start + start)
+            return file.read(end - start)
+
+        return legacy_digest(header.tensors, header.metadata, read)
+
+
+def legacy_digest(
+    tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str], read: Callable[[str, int, int], bytes]
+) -> str:
+    """Return the old hash of tensors that ``read(name, start, end)`` gives bytes of, wherever they lie now."""
+    plan = plan_layout((name, info.dtype, info.shape) for name, info in tensors.items())
+    head = encode_header(plan, {key: value for key, value in metadata.items() if key.startswith("ss_")})
+    first, last = _WINDOW
+    digest = hashlib.sha256(head[first:last])
+    for name, info in plan.items():
+        begin = len(head) + info.start
+        low, high = max(first, begin), min(last, len(head) + info.end)
+        if low < high:
+            digest.update(read(name, low - begin, high - begin))
+    return digest.hexdigest()[:8]
+
+
+def chunks(file: BinaryIO, *, where: str) -> Iterator[bytes]:
+    """Yield the rest of an open file, a megabyte at a time."""
+    try:
+        while block := file.read(_CHUNK):
+            yield block
+    except OSError as error:
+        raise FileError(f"The file cannot be read: {error}", where=where, cure="Check the disk.") from error
+
+
+def _sha256(blocks: Iterator[bytes]) -> str:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,248 @@
+"""The safetensors header: parsed without trust, built reproducibly.
+
+A header comes from a stranger's file, so nothing in it is believed before it is checked, and nothing is allocated from
+a number that it names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+from lib_lora.errors import FileError, InputError
+
+HEADER_LIMIT = 32 * 2**20
+"""Bytes of a header; the largest real ones, with a cover picture in them, stay below 10 MB."""
+
+STRUCTURE_LIMIT = 500_000
+"""Commas and opening brackets of a header: bounds time and memory of parsing to a fraction of a second."""
+
+DIMENSION_LIMIT = 16
+
+ITEM_BYTES: Mapping[str, int] = {
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "F8_E5M2": 1,
+    "F8_E4M3": 1,
+    "I16": 2,
+    "U16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "I32": 4,
+    "U32": 4,
+    "F32": 4,
+    "F64": 8,
+    "I64": 8,
+    "U64": 8,
+}
+"""Bytes per number, in the order in which the safetensors library ranks its types."""
+
+_RANKING = tuple(ITEM_BYTES)
+_METADATA = "__metadata__"
+_FIELDS = {"dtype", "shape", "data_offsets"}
+_CURE = "Download or copy the file again"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where one tensor lies: type name, shape, and its first and end byte relative to the data region."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """A checked header: tensors by name, metadata, bytes of the whole file and where its data region starts."""
+
+    tensors: dict[str, TensorInfo]
+    metadata: dict[str, str]
+    size: int
+    data_start: int
+
+
+def read_header(path: str | Path) -> Header:
+    """Read and check the header of a safetensors file; only the header's bytes are read.
+
+    Raises:
+        FileError: the file is missing, not a file, truncated, or its header lies about the data.
+    """
+    with open_regular(path) as file:
+        return header_of(file, where=str(path))
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file for reading; pipes, devices and folders are refused, because they would block or never end."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise FileError("This is not a file", where=str(path), cure="Choose a LoRA file.")
+        return open(path, "rb")
+    except FileNotFoundError as error:
+        raise FileError("There is no such file", where=str(path), cure="Check the name and the folder.") from error
+    except (OSError, ValueError) as error:
+        raise FileError(f"The file cannot be opened: {error}", where=str(path), cure="Check its rights.") from error
+
+
+def header_of(file: BinaryIO, *, where: str) -> Header:
+    """Read and check the header of an open safetensors file; leaves the position at the data region."""
+    size = os.fstat(file.fileno()).st_size
+    prefix = file.read(8)
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or length < 2:
+        raise FileError("This is not a safetensors file", where=where, cure=f"{_CURE}.")
+    if length > HEADER_LIMIT:
+        what = f"This is not a safetensors file, or its header is too large ({length} bytes)"
+        raise FileError(what, where=where, cure=f"{_CURE}.")
+    if 8 + length > size:
+        what = f"The file is incomplete: its header alone needs {8 + length} of {size} bytes"
+        raise FileError(what, where=where, cure=f"{_CURE}.")
+    tensors, metadata = parse_header(file.read(length), data_bytes=size - 8 - length, where=where)
+    return Header(tensors, metadata, size=size, data_start=8 + length)
+
+
+def parse_header(raw: bytes, *, data_bytes: int, where: str) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """Check a header's JSON against the size of the data region and return tensors and metadata.
+
+    Every tensor must have a known type, a size that follows from its shape, and a place of its own; together they must
+    cover the data region without hole or overlap.
+
+    Raises:
+        FileError: any of this is not so.
+    """
+    content = _json(raw, where=where)
+    metadata = content.pop(_METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FileError("The header's metadata is not a table of texts", where=where, cure=f"{_CURE}.")
+    tensors = {name: _tensor_info(name, entry, where=where) for name, entry in content.items()}
+    _check_cover(tensors, data_bytes=data_bytes, where=where)
+    return tensors, metadata
+
+
+def _json(raw: bytes, *, where: str) -> dict[str, object]:
+    """Return the header as an object; duplicates, fractions, huge numbers and lone surrogates are refused."""
+    if sum(raw.count(mark) for mark in (b",", b"[", b"{")) > STRUCTURE_LIMIT:
+        raise FileError("The header has too many entries", where=where, cure="It cannot be a LoRA; check its source.")
+    try:
+        if raw[:1] != b"{":
+            raise ValueError("it does not start with a brace")
+        text = raw.decode("utf-8")
+        content = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_int=_integer,
+            parse_float=_no_number,
+            parse_constant=_no_number,
+        )
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"The header is not valid: {_short(error)}", where=where, cure=f"{_CURE}.") from error
+    return content
+
+
+def _short(error: Exception) -> str:
+    """Return an error's message, cut: it may quote the file."""
+    return str(error)[:120] or type(error).__name__
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a name occurs twice")
+    for name, value in pairs:
+        name.encode("utf-8")  # a lone surrogate is a ValueError: such a text could never be shown or saved
+        if isinstance(value, str):
+            value.encode("utf-8")
+    return table
+
+
+def _integer(text: str) -> int:
+    if len(text) > 18:
+        raise ValueError("a number is too large")
+    return int(text)
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text[:20]} is not a whole number")
+
+
+def _tensor_info(name: str, entry: object, *, where: str) -> TensorInfo:
+    """Check one tensor's entry by itself."""
+    place = f"{where}, tensor {name[:200]!r}"
+    if not isinstance(entry, dict) or set(entry) != _FIELDS:
+        raise FileError("A tensor's entry is broken", where=place, cure=f"{_CURE}.")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
+        raise FileError(f"Unknown number type {str(dtype)[:20]!r}", where=place, cure="Convert the file to fp16.")
+    if not _counts(shape) or len(shape) > DIMENSION_LIMIT:
+        raise FileError("A tensor's shape is broken", where=place, cure=f"{_CURE}.")
+    if not _counts(offsets) or len(offsets) != 2:
+        raise FileError("A tensor's place is broken", where=place, cure=f"{_CURE}.")
+    start, end = offsets
+    if end - start != prod(shape) * ITEM_BYTES[dtype]:
+        raise FileError("A tensor's shape and its bytes disagree", where=place, cure=f"{_CURE}.")
+    return TensorInfo(dtype, tuple(shape), start, end)
+
+
+def _counts(value: object) -> bool:
+    """Whether ``value`` is a list of whole numbers from 0 up (``True`` is none)."""
+    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
+
+
+def _check_cover(tensors: Mapping[str, TensorInfo], *, data_bytes: int, where: str) -> None:
+    """Refuse overlap, hole, missing and superfluous bytes."""
+    position = 0
+    for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
+        if info.start != position:
+            what = "Tensors overlap" if info.start < position else "Bytes between tensors belong to none"
+            raise FileError(what, where=f"{where}, tensor {name[:200]!r}", cure=f"{_CURE}.")
+        position = info.end
+    if position > data_bytes:
+        what = f"The file is incomplete: {data_bytes} of {position} bytes of tensors are there"
+        raise FileError(what, where=where, cure=f"{_CURE}.")
+    if position < data_bytes:
+        what = f"{data_bytes - position} bytes at the end of the file belong to no tensor"
+        raise FileError(what, where=where, cure=f"{_CURE}.")
+
+
+def plan_layout(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> dict[str, TensorInfo]:
+    """Place tensors, given as (name, type, shape), as the safetensors library does: wide types first, then by name."""
+    position, plan = 0, {}
+    for name, dtype, shape in sorted(tensors, key=lambda item: (-_RANKING.index(item[1]), item[0])):
+        end = position + prod(shape) * ITEM_BYTES[dtype]
+        plan[name] = TensorInfo(dtype, tuple(shape), position, end)
+        position = end
+    return plan
+
+
+def encode_header(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bytes:
+    """Return length and header bytes: sorted keys, ``{"`` in front (A1111 insists), spaces up to a multiple of 8.
+
+    Raises:
+        InputError: metadata that is not text to text, or more than a header can hold.
+    """
+    if not all(isinstance(key, str) and isinstance(value, str) for key, value in metadata.items()):
+        raise InputError("Metadata must be texts by name", cure="Turn numbers and lists into text first.")
+    content: dict[str, object] = {
+        name: {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": [info.start, info.end]}
+        for name, info in tensors.items()
+    }
+    if _METADATA in content:
+        raise InputError("A tensor cannot have this name", where=_METADATA, cure="Rename it.")
+    if metadata:
+        content[_METADATA] = dict(metadata)
+    try:
+        raw = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError("Metadata holds broken characters", where=str(error), cure="Type the text again.") from error
+    if len(raw) > HEADER_LIMIT - 8:
+        raise InputError(f"Metadata is too large ({len(raw)} bytes)", cure="Use a smaller picture or a shorter text.")
+    raw += b" " * (-len(raw) % 8)
+    return len(raw).to_bytes(8, "little") + raw

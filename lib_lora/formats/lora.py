@@ -1,0 +1,142 @@
+"""A LoRA file in memory: adapters by key, metadata, and whatever else the file held."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lib_lora.blocks.layouts import OTHER, full_layout
+from lib_lora.errors import FileError, InputError
+from lib_lora.formats.adapters import Adapter, read_adapter
+from lib_lora.formats.files import read_tensors, write_tensors
+from lib_lora.formats.keys import block_of_key, family_of, is_module_key
+from lib_lora.formats.metadata import complete
+from lib_lora.formats.peft import kohya_names
+from lib_lora.formats.saving import check_target
+
+_SHOWN = 5
+"""Names that an error lists before it only counts."""
+
+
+@dataclass
+class LoraFile:
+    """Adapters by kohya module name, metadata, tensors that belong to no adapter, and where the file lies."""
+
+    adapters: dict[str, Adapter]
+    metadata: dict[str, str] = field(default_factory=dict)
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def family(self) -> str:
+        """The family of models that it was made for, by names and shapes: "sd1", "sd2", "sdxl", … or "unknown"."""
+        shapes = {
+            f"{key}.{part}": tuple(tensor.shape)
+            for key, adapter in self.adapters.items()
+            for part, tensor in adapter.tensors().items()
+        }
+        return family_of(shapes)
+
+    @property
+    def name(self) -> str:
+        """The file's name without ending; of a LoRA not saved yet the name in its metadata."""
+        return self.path.stem if self.path is not None else self.metadata.get("ss_output_name", "unsaved")
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors as they would be written."""
+        adapted = (tensor for adapter in self.adapters.values() for tensor in adapter.tensors().values())
+        return sum(tensor.numel() * tensor.element_size() for tensor in (*adapted, *self.extras.values()))
+
+    def to(self, device: torch.device | str) -> LoraFile:
+        """Return the same LoRA with its adapters on ``device``."""
+        return replace(self, adapters={key: adapter.to(device=device) for key, adapter in self.adapters.items()})
+
+    def blocks(self) -> dict[str, list[str]]:
+        """Return the keys of every block that has some, in the order of the family's full layout, ``other`` last."""
+        family, found = self.family, {}
+        for key in self.adapters:
+            found.setdefault(block_of_key(key, family), []).append(key)
+        names = full_layout(family).names if family in ("sd1", "sd2", "sdxl", "flux") else ()
+        ordered = [*names, *sorted(set(found) - set(names) - {OTHER}), OTHER]
+        return {name: found[name] for name in ordered if name in found}
+
+
+def read_lora(path: str | Path) -> LoraFile:
+    """Read a LoRA, LoCon, LoHa or LoKr file; PEFT's and diffusers' dotted names become kohya's.
+
+    Raises:
+        FileError: the file is broken, no LoRA, of a kind that is not applied, or holds NaN or infinite numbers.
+    """
+    where = str(path)
+    tensors, metadata = kohya_names(*read_tensors(path), where=where)
+    modules, extras = _grouped(tensors)
+    if not modules:
+        raise FileError("The file holds no LoRA", where=where, cure="Choose a LoRA file, not a checkpoint.")
+    try:
+        adapters = {key: read_adapter(key, parts) for key, parts in modules.items()}
+    except FileError as error:
+        error.where = f"{where}, {error.where}"
+        raise
+    _refuse_broken_numbers(adapters, where=where)
+    return LoraFile(adapters, metadata, extras, Path(path))
+
+
+def _grouped(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+    """Return tensors by module and part, and those whose names are none of a LoRA's (bundled embeddings, …)."""
+    modules: dict[str, dict[str, Tensor]] = {}
+    extras: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        key, _, part = name.partition(".")
+        if is_module_key(name) and part:
+            modules.setdefault(key, {})[part] = tensor
+        else:
+            extras[name] = tensor
+    return dict(sorted(modules.items(), key=lambda item: _natural(item[0]))), extras
+
+
+def _natural(key: str) -> tuple[str | int, ...]:
+    """Return a sort key that puts layer 2 before layer 10."""
+    return tuple(int(text) if text.isdecimal() and text.isascii() else text for text in re.split(r"(\d+)", key))
+
+
+def _refuse_broken_numbers(adapters: Mapping[str, Adapter], *, where: str) -> None:
+    broken = [key for key, adapter in adapters.items() if not all(map(_all_finite, adapter.parameters()))]
+    if broken:
+        more = f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+        what = f"{len(broken)} modules hold NaN or infinite numbers: {', '.join(broken[:_SHOWN])}{more}"
+        raise FileError(what, where=where, cure="The training failed there; use an earlier file of it.")
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    values = tensor if tensor.element_size() > 1 else tensor.float()  # fp8 has no isfinite
+    return bool(torch.isfinite(values).all())
+
+
+def write_lora(lora: LoraFile, path: str | Path, *, dtype: torch.dtype | None = None, overwrite: bool = False) -> Path:
+    """Write a LoRA file atomically with completed metadata and true hashes, and return its path.
+
+    ``dtype`` converts the adapters' tensors; alpha stays fp32 and extras stay as they are. Nothing of the file's
+    folder goes into ``ss_output_name``.
+
+    Raises:
+        FileError: the target exists and ``overwrite`` is false, or the disk refuses.
+        InputError: nothing to write, or a number that ``dtype`` cannot hold.
+    """
+    target = Path(path)
+    check_target(target, overwrite=overwrite)
+    if not lora.adapters:
+        raise InputError("There is nothing to write", where=target.name, cure="Keep at least one module.")
+    tensors = dict(lora.extras)
+    for key, adapter in lora.adapters.items():
+        saved = adapter if dtype is None else adapter.to(dtype=dtype)
+        if not all(map(_all_finite, saved.parameters())):
+            raise InputError(f"Numbers are too large for {dtype or 'saving'}", where=key, cure="Save as bf16 or fp32.")
+        tensors.update({f"{key}.{part}": tensor for part, tensor in saved.tensors().items()})
+    metadata = complete(lora.metadata, lora.adapters, family=lora.family, name=target.stem)
+    return write_tensors(target, tensors, metadata, overwrite=overwrite)

@@ -1,0 +1,216 @@
+"""What a LoRA file says about itself: the keys that readers need, the user's own words, and what is private."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from lib_lora.errors import InputError
+from lib_lora.formats.adapters import Adapter
+from lib_lora.formats.files import read_header, rewrite_metadata
+
+RECIPE = "atelier_recipe"
+"""Our own key: how a file was made from others, as JSON."""
+
+FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "title": ("modelspec.title", "ssmd_display_name"),
+        "trigger_words": ("modelspec.trigger_phrase", "ssmd_keywords"),
+        "author": ("modelspec.author", "ssmd_author"),
+        "description": ("modelspec.description", "ssmd_description"),
+        "tags": ("modelspec.tags", "ssmd_tags"),
+        "usage_hint": ("modelspec.usage_hint",),
+        "source_url": ("ssmd_source",),
+        "notes": ("atelier_notes",),
+    }
+)
+"""The user's fields and the keys under which other programs look for them; the first one is read."""
+
+FIELD_LIMIT = 100_000
+"""Characters of one field; longer text slows every program that lists the file."""
+
+_FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "base model": ("ss_sd_model_name", "ss_base_model_version"),
+        "architecture": ("modelspec.architecture",),
+        "method": ("ss_network_module",),
+        "rank": ("ss_network_dim",),
+        "alpha": ("ss_network_alpha",),
+        "resolution": ("modelspec.resolution", "ss_resolution"),
+        "clip skip": ("ss_clip_skip",),
+        "steps": ("ss_steps",),
+        "epoch": ("ss_epoch",),
+        "pictures": ("ss_num_train_images",),
+        "learning rate": ("ss_learning_rate",),
+        "optimizer": ("ss_optimizer",),
+        "seed": ("ss_seed",),
+        "date": ("modelspec.date",),
+    }
+)
+
+_PRIVATE = (
+    "ss_tag_frequency",
+    "ss_dataset_dirs",
+    "ss_reg_dataset_dirs",
+    "ss_datasets",
+    "ss_bucket_info",
+    "ss_training_comment",
+    "ss_sd_model_name",
+    "ss_vae_name",
+    "ss_session_id",
+    "ss_training_started_at",
+    "ss_training_finished_at",
+    "sshs_cp",
+    "training_info",
+)
+
+_BASES: Mapping[str, tuple[str, str, str, str]] = MappingProxyType(
+    {
+        "sd1": ("sd_v1", "stable-diffusion-v1", "512x512", "diffusers"),
+        "sd2": ("sd_v2", "stable-diffusion-v2-512", "512x512", "diffusers"),
+        "sdxl": (
+            "sdxl_base_v1-0",
+            "stable-diffusion-xl-v1-base",
+            "1024x1024",
+            "https://github.com/Stability-AI/generative-models",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a person wants to know of a file: their own fields, facts of the training, and its commonest tags."""
+
+    fields: dict[str, str]
+    facts: dict[str, str]
+    tags: tuple[tuple[str, int], ...]
+
+
+def describe(metadata: Mapping[str, str], *, tag_count: int = 50) -> Description:
+    """Return a file's metadata for people; broken or missing parts are left out, never an error."""
+    fields = {name: _first(metadata, keys) for name, keys in FIELDS.items()}
+    facts = {name: value for name, keys in _FACTS.items() if (value := _first(metadata, keys)) not in ("", "None")}
+    return Description(fields, facts, _common_tags(metadata.get("ss_tag_frequency", ""), tag_count=tag_count))
+
+
+def _first(metadata: Mapping[str, str], keys: Iterable[str]) -> str:
+    """Return the first value that is not empty, without the blank that protects a leading brace."""
+    return next((value.lstrip() if value[:2] == " {" else value for key in keys if (value := metadata.get(key))), "")
+
+
+def _common_tags(text: str, *, tag_count: int) -> tuple[tuple[str, int], ...]:
+    """Return the commonest caption tags, summed over the dataset's folders."""
+    try:
+        folders = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return ()
+    counts: dict[str, int] = {}
+    for folder in folders.values() if isinstance(folders, dict) else ():
+        for tag, count in folder.items() if isinstance(folder, dict) else ():
+            if type(count) is int:
+                counts[tag.strip()] = counts.get(tag.strip(), 0) + count
+    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:tag_count])
+
+
+def label(metadata: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    """Return metadata with changed user fields under every key that programs read; an empty text removes a field.
+
+    Raises:
+        InputError: an unknown field, or a text that is too long.
+    """
+    changed = dict(metadata)
+    for field, text in changes.items():
+        if field not in FIELDS:
+            raise InputError(f"There is no field {field!r}", cure=f"Fields are: {', '.join(FIELDS)}.")
+        if len(text) > FIELD_LIMIT:
+            raise InputError(f"The text has {len(text)} characters", where=field, cure=f"Keep it below {FIELD_LIMIT}.")
+        for key in FIELDS[field]:
+            if text.strip():
+                changed[key] = f" {text}" if text.startswith("{") else text  # A1111 reads a leading brace as JSON
+            else:
+                changed.pop(key, None)
+    return changed
+
+
+def remove_private(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return metadata without folder names, caption tags, file names, comments and times of the training."""
+    return {key: value for key, value in metadata.items() if not key.startswith(_PRIVATE)}
+
+
+def relabel_file(
+    source: str | Path,
+    target: str | Path,
+    changes: Mapping[str, str],
+    *,
+    private: bool = True,
+    overwrite: bool = False,
+) -> Path:
+    """Write ``source`` to ``target`` with changed user fields and true hashes; tensor bytes stay identical.
+
+    With ``private`` false, traces of the training are removed as well (`remove_private`).
+
+    Raises:
+        FileError: a broken source, an existing target without ``overwrite``, or a refusing disk.
+        InputError: an unknown field, or a text that is too long.
+    """
+    metadata = label(read_header(source).metadata, changes)
+    if not private:
+        metadata = remove_private(metadata)
+    metadata["ss_output_name"] = Path(target).stem
+    return rewrite_metadata(source, target, _asking_for_hashes(metadata), overwrite=overwrite)
+
+
+def complete(metadata: Mapping[str, str], adapters: Mapping[str, Adapter], *, family: str, name: str) -> dict[str, str]:
+    """Return metadata with all that readers need to sort the file in; what is there already stays.
+
+    Only ``ss_output_name`` always becomes ``name``: A1111 finds a file by it, and a copy must not answer to its
+    source's name.
+    """
+    network = network_facts(adapters)
+    found = {**network, **metadata, "ss_output_name": name}
+    if family in _BASES:
+        version, architecture, resolution, implementation = _BASES[family]
+        defaults = {
+            "ss_base_model_version": version,
+            "ss_v2": str(family == "sd2"),
+            "modelspec.sai_model_spec": "1.0.1",
+            "modelspec.architecture": f"{architecture}/lora",
+            "modelspec.implementation": implementation,
+            "modelspec.resolution": resolution,
+            "modelspec.title": name,
+        }
+        found = {**defaults, **found}
+    return _asking_for_hashes(found)
+
+
+def _asking_for_hashes(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return metadata with the keys that make the writer put in true hashes."""
+    return {**metadata, "sshs_model_hash": "", "sshs_legacy_hash": ""}
+
+
+def network_facts(adapters: Mapping[str, Adapter]) -> dict[str, str]:
+    """Return ss_network_* of a set of adapters: "Dynamic" where modules differ, 3×3 convolutions counted apart."""
+    convs = [a for a in adapters.values() if len(a.shape) == 4 and a.shape[2:] != (1, 1)]
+    plain = [a for a in adapters.values() if not (len(a.shape) == 4 and a.shape[2:] != (1, 1))] or convs
+    kinds = {a.kind for a in adapters.values()}
+    tucker = any("lora_mid.weight" in a.tensors() for a in adapters.values() if a.kind == "lora")
+    kinds = {"locon" if tucker and kind == "lora" else kind for kind in kinds}
+    arguments: dict[str, str] = {} if kinds == {"lora"} else {"algo": kinds.pop() if len(kinds) == 1 else "mixed"}
+    if convs and plain is not convs:
+        arguments["conv_dim"] = _common(str(a.rank) for a in convs)
+        arguments["conv_alpha"] = _common(f"{a.alpha:.6g}" for a in convs)
+    return {
+        "ss_network_module": "lycoris.kohya" if "algo" in arguments else "networks.lora",
+        "ss_network_dim": _common(str(a.rank) for a in plain),
+        "ss_network_alpha": _common(f"{a.alpha:.6g}" for a in plain),
+        "ss_network_args": json.dumps(arguments),
+    }
+
+
+def _common(values: Iterable[str]) -> str:
+    found = set(values)
+    return found.pop() if len(found) == 1 else "Dynamic"

@@ -1,0 +1,1 @@
+"""Merging in delta space: bake, compress, and the errors that were made."""

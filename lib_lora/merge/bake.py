@@ -1,0 +1,64 @@
+"""Baking: block weights become part of the file, so that anyone gets the tuned LoRA without typing numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from lib_lora.errors import InputError
+from lib_lora.formats.adapters import Adapter
+from lib_lora.formats.lora import LoraFile
+from lib_lora.merge.rank import squared_norm
+from lib_lora.merge.recipe import merged, short
+from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
+
+
+def bake(lora: LoraFile, multipliers: Mapping[str, float]) -> tuple[LoraFile, MergeReport]:
+    """Return a LoRA whose change of every block is the given multiple, as live block weights would apply it.
+
+    ``multipliers`` has a finite number for every block that the LoRA has modules in, BASE and ``other`` included.
+    Modules at 0 are dropped, at 1 keep their tensors; types stay, only alpha becomes fp32. Rank and alpha of the
+    metadata follow, and a step is added to its recipe.
+
+    Raises:
+        InputError: a number is missing or not finite, or nothing is left.
+    """
+    blocks = lora.blocks()
+    strengths = {block: _strength(block, multipliers) for block in blocks}
+    block_of = {key: block for block, keys in blocks.items() for key in keys}
+    adapters: dict[str, Adapter] = {}
+    results, dropped = [], []
+    for key, adapter in lora.adapters.items():
+        block = block_of[key]
+        q = strengths[block]
+        if q == 0:
+            dropped.append(key)
+            results.append(ModuleResult(block, rank_before=adapter.rank, rank_after=0))
+            continue
+        adapters[key] = adapter.scaled(q)
+        results.append(_result(block, adapter, adapters[key], q=q))
+    if not adapters:
+        raise InputError("Nothing is left: every block has weight 0", where=lora.name, cure="Keep at least one block.")
+    step = {"op": "bake", "blocks": {block: short(q) for block, q in strengths.items()}}
+    baked = merged(LoraFile(adapters, extras=lora.extras), lora, step)
+    report = MergeReport(rows_of(results, list(blocks)), lora.size, baked.size, tuple(dropped))
+    return baked, report
+
+
+def _strength(block: str, multipliers: Mapping[str, float]) -> float:
+    if block not in multipliers:
+        raise InputError("No strength is given for a block of this LoRA", where=block, cure="Give it a number.")
+    q = multipliers[block]
+    if not math.isfinite(q):
+        raise InputError(f"A strength must be a finite number, not {q}", where=block, cure="Change it.")
+    return q
+
+
+def _result(block: str, before: Adapter, after: Adapter, *, q: float) -> ModuleResult:
+    """Return a module's row part; the rounding error is exact, because only alpha and the first tensor changed."""
+    norm = squared_norm(before) * q * q
+    first, scaled = before.parameters()[0].detach().double(), after.parameters()[0].detach().double()
+    wanted, got = first * (q * before.scale()), scaled * after.scale()
+    size = float(wanted.square().sum())
+    error = float((got - wanted).square().sum()) / size if size else 0.0
+    return ModuleResult(block, before.rank, after.rank, wanted=norm, kept=norm, error=error * norm)

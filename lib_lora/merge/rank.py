@@ -1,0 +1,113 @@
+"""Ranks: the spectrum of a change from its factors, and the rules that say how much of it to keep."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lib_lora.errors import InputError
+from lib_lora.formats.adapters import Adapter, Factors
+
+_log = logging.getLogger(__name__)
+
+RuleKind = Literal["rank", "sv_ratio", "energy", "cumulative"]
+
+NOISE = 1e-7
+"""Singular values below this share of the largest are rounding noise of fp32."""
+
+
+@dataclass(frozen=True)
+class RankRule:
+    """How many singular values σ₁ ≥ σ₂ ≥ … to keep of each module.
+
+    Args:
+        kind: "rank": ``value`` of them; "sv_ratio": those above σ₁/value; "energy": the fewest whose squares sum up to
+            ``value`` of all squares; "cumulative": the fewest that sum up to ``value`` of all.
+        value: a whole number from 1; a number above 1; a share in (0, 1]; a share in (0, 1].
+        cap: at most so many, whatever the rule says.
+    """
+
+    kind: RuleKind
+    value: float
+    cap: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(RuleKind):
+            raise InputError(
+                f"There is no rank rule {self.kind!r}", cure=f"Use one of {', '.join(get_args(RuleKind))}."
+            )
+        value, whole = float(self.value), float(self.value).is_integer()
+        if self.kind == "rank" and not (whole and value >= 1):
+            raise InputError(f"A rank must be a whole number from 1, not {self.value}", cure="Use 4, 8, 16, 32 …")
+        if self.kind == "sv_ratio" and not (math.isfinite(value) and value > 1):
+            raise InputError(f"sv_ratio must be above 1, not {self.value}", cure="Use 16, 32, 64 or 128.")
+        if self.kind in ("energy", "cumulative") and not 0 < value <= 1:
+            raise InputError(f"A share must lie above 0 and up to 1, not {self.value}", cure="Use 0.9 to 0.99.")
+        if self.cap is not None and not (float(self.cap).is_integer() and self.cap >= 1):
+            raise InputError(f"The largest rank must be a whole number from 1, not {self.cap}", cure="Use 64 or 128.")
+
+    def choose(self, sigma: Tensor) -> int:
+        """Return how many of ``sigma`` (m,), sorted downwards, to keep: 0 if all are 0, else at least 1."""
+        sigma = sigma.double()
+        sigma = sigma[sigma > NOISE * sigma[0]] if sigma.numel() else sigma
+        if not sigma.numel():
+            return 0
+        if self.kind == "rank":
+            count = int(self.value)
+        elif self.kind == "sv_ratio":
+            count = int((sigma > sigma[0] / self.value).sum())
+        else:
+            sums = (sigma.square() if self.kind == "energy" else sigma).cumsum(0)
+            count = int((sums < self.value * sums[-1]).sum()) + 1
+        return min(count, sigma.numel(), self.cap or count)
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """A thin SVD in fp32: ``left`` (out, m), ``sigma`` (m,) downwards, ``right`` (m, in·kh·kw)."""
+
+    left: Tensor
+    sigma: Tensor
+    right: Tensor
+
+
+def spectrum(factors: Factors) -> Spectrum:
+    """Return the SVD of ``up @ down``: QR of both factors and SVD of the small core, never of the dense matrix.
+
+    Where the factors' rank reaches the smaller side, the product itself is the smaller problem.
+
+    Raises:
+        torch.linalg.LinAlgError: the SVD does not converge, in fp64 neither.
+    """
+    up, down = factors.up.detach(), factors.down.detach()
+    if up.shape[1] >= min(up.shape[0], down.shape[1]):
+        left, sigma, right = _svd(up @ down)
+        return Spectrum(left, sigma, right)
+    q_up, r_up = torch.linalg.qr(up)
+    q_down, r_down = torch.linalg.qr(down.T)
+    left, sigma, right = _svd(r_up @ r_down.T)
+    return Spectrum(q_up @ left, sigma, right @ q_down.T)
+
+
+def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a thin SVD in fp32, in fp64 where fp32 does not converge."""
+    try:
+        return torch.linalg.svd(matrix, full_matrices=False)
+    except torch.linalg.LinAlgError as error:
+        _log.warning("SVD of a %s matrix in fp32: %s; trying fp64.", tuple(matrix.shape), error)
+        left, sigma, right = torch.linalg.svd(matrix.double(), full_matrices=False)
+        return left.float(), sigma.float(), right.float()
+
+
+def squared_norm(adapter: Adapter) -> float:
+    """Return the squared Frobenius norm of an adapter's delta; of a LoRA by ``tr(UᵀU·DDᵀ)``, without the delta."""
+    if adapter.kind != "lora":
+        return float(adapter.delta().detach().double().square().sum())
+    factors = adapter.factors()
+    up, down = factors.up.detach().double(), factors.down.detach().double()
+    return max(0.0, float(((up.T @ up) * (down @ down.T)).sum()))

@@ -1,0 +1,69 @@
+"""What a merge did, block by block: ranks, energy kept and the error made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """One block's result.
+
+    Args:
+        block: its name.
+        modules: modules left in it.
+        rank_before: largest rank of a module before; for LoHa and LoKr the rank that their files state.
+        rank_after: largest rank after; 0 when none is left.
+        energy_kept: share of the wanted change's squared Frobenius norm that the result can hold; 1 when none was
+            wanted.
+        relative_error: Frobenius norm of (result − wanted) over that of the wanted change, rounding included.
+    """
+
+    block: str
+    modules: int
+    rank_before: int
+    rank_after: int
+    energy_kept: float
+    relative_error: float
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """Rows in the order of the blocks, bytes of all tensors before and after, and the keys that were dropped."""
+
+    rows: tuple[BlockRow, ...]
+    bytes_before: int
+    bytes_after: int
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModuleResult:
+    """One module's part in a row: ranks, and squared Frobenius norms of the wanted change, the kept one, the error."""
+
+    block: str
+    rank_before: int
+    rank_after: int
+    wanted: float = 0.0
+    kept: float = 0.0
+    error: float = 0.0
+
+
+def rows_of(results: Iterable[ModuleResult], order: Sequence[str]) -> tuple[BlockRow, ...]:
+    """Sum modules up to one row for each block, in the order given."""
+    found = list(results)
+    return tuple(_row(block, [r for r in found if r.block == block]) for block in order)
+
+
+def _row(block: str, results: Sequence[ModuleResult]) -> BlockRow:
+    wanted = sum(result.wanted for result in results)
+    return BlockRow(
+        block=block,
+        modules=sum(result.rank_after > 0 for result in results),
+        rank_before=max((result.rank_before for result in results), default=0),
+        rank_after=max((result.rank_after for result in results), default=0),
+        energy_kept=sum(result.kept for result in results) / wanted if wanted else 1.0,
+        relative_error=sqrt(sum(result.error for result in results) / wanted) if wanted else 0.0,
+    )
