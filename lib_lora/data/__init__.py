@@ -1,0 +1,54 @@
+"""Pictures, captions, tags, buckets and folders: everything about a data set that needs no model."""
+
+from __future__ import annotations
+
+from lib_lora.data.buckets import Batch, BucketPlan, apply_plan, bucket_sizes, epoch_batches, plan_bucket, plan_fixed
+from lib_lora.data.captions import CaptionRules, CaptionText, decode_caption, read_caption, truncated_tags
+from lib_lora.data.dataset import FolderScan, FolderUse, Picture, balance_regularisation
+from lib_lora.data.files import Problem
+from lib_lora.data.folder import scan
+from lib_lora.data.images import PictureFacts, inspect_picture, load_picture
+from lib_lora.data.leaves import Source
+from lib_lora.data.tags import (
+    CaptionPlan,
+    CaptionReport,
+    FolderName,
+    TagLists,
+    parse_folder_name,
+    plan_captions,
+    tags_for,
+    write_captions,
+)
+
+__all__ = [
+    "Batch",
+    "BucketPlan",
+    "CaptionPlan",
+    "CaptionReport",
+    "CaptionRules",
+    "CaptionText",
+    "FolderName",
+    "FolderScan",
+    "FolderUse",
+    "Picture",
+    "PictureFacts",
+    "Problem",
+    "Source",
+    "TagLists",
+    "apply_plan",
+    "balance_regularisation",
+    "bucket_sizes",
+    "decode_caption",
+    "epoch_batches",
+    "inspect_picture",
+    "load_picture",
+    "parse_folder_name",
+    "plan_bucket",
+    "plan_captions",
+    "plan_fixed",
+    "read_caption",
+    "scan",
+    "tags_for",
+    "truncated_tags",
+    "write_captions",
+]

@@ -1,0 +1,213 @@
+"""Buckets: which size a picture is trained at, how it gets there, and how buckets become batches."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from PIL import Image
+
+from lib_lora.data.pixels import shrink_by_area
+from lib_lora.errors import InputError
+
+Size = tuple[int, int]  # width, height in pixels
+CROP_WARNING = 0.25  # share of a resized picture
+
+
+@dataclass(frozen=True)
+class BucketPlan:
+    """How a picture reaches its bucket: resize `size` to `resize`, then cut `crop` (left, top, right, bottom).
+
+    `lost` is the share of the resized picture that the crop cuts away, 0..1. All sizes are (width, height).
+    """
+
+    size: Size
+    bucket: Size
+    resize: Size
+    crop: tuple[int, int, int, int]
+    lost: float
+
+    @property
+    def loses_much(self) -> bool:
+        """Whether the crop cuts away more than a quarter, which a person should see before training."""
+        return self.lost > CROP_WARNING
+
+    @property
+    def sdxl_sizes(self) -> tuple[int, int, int, int, int, int]:
+        """SDXL's size conditions: original height, width, crop top, left, target height, width."""
+        return (self.size[1], self.size[0], self.crop[1], self.crop[0], self.bucket[1], self.bucket[0])
+
+    def shifted(self, *, x: float, y: float) -> BucketPlan:
+        """Return the plan with its crop elsewhere: 0 is left or top, 0.5 the centre, 1 right or bottom."""
+        if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
+            raise InputError("a crop position must lie between 0 and 1", where=f"({x}, {y})", cure="0.5 is the centre.")
+        left = int((self.resize[0] - self.bucket[0]) * x)
+        top = int((self.resize[1] - self.bucket[1]) * y)
+        return replace(self, crop=(left, top, left + self.bucket[0], top + self.bucket[1]))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures drawn together: one bucket, and their indices in the list that the batches were made of."""
+
+    bucket: Size
+    indices: tuple[int, ...]
+
+
+def bucket_sizes(
+    resolution: int | Size, *, step: int = 64, min_side: int = 256, max_side: int = 1024
+) -> tuple[Size, ...]:
+    """Return all buckets of at most the resolution's area, sorted: the square, and for each side its largest partner.
+
+    A `min_side` above the resolution leaves only the square. Raises InputError if no multiple of `step` fits.
+    """
+    area = _checked_area(resolution, step=step)
+    if not 0 < min_side <= max_side:
+        raise InputError(
+            "the smallest side must be at least 1 and not above the largest", where=f"{min_side}, {max_side}"
+        )
+    square = math.isqrt(area) // step * step
+    found = {(square, square)}
+    highest = max_side // step * step
+    for width in range(-(-min_side // step) * step, highest + 1, step):
+        height = min(highest, area // width // step * step)
+        if height >= min_side:
+            found |= {(width, height), (height, width)}
+    return tuple(sorted(found))
+
+
+def plan_bucket(
+    size: Size,
+    resolution: int | Size,
+    *,
+    step: int = 64,
+    min_side: int = 256,
+    max_side: int = 1024,
+    upscale: bool = True,
+) -> BucketPlan:
+    """Choose the bucket of a picture of `size` and say how it gets there.
+
+    With `upscale`, the bucket of the nearest ratio out of `bucket_sizes` is covered and cropped at the centre. Without,
+    a picture is only ever made smaller, to the resolution's area, and cut down to whole steps; `min_side` and
+    `max_side` then play no part. Raises InputError if a side would be shorter than one step.
+    """
+    _check_size(size)
+    if not upscale:
+        return _plan_without_upscale(size, _checked_area(resolution, step=step), step=step)
+    sizes = bucket_sizes(resolution, step=step, min_side=min_side, max_side=max_side)
+    if size in sizes:
+        return _plan(size, bucket=size, resize=size)
+    ratio = size[0] / size[1]
+    bucket = min(sizes, key=lambda each: (abs(each[0] / each[1] - ratio), -each[0] * each[1]))
+    return plan_fixed(size, bucket)
+
+
+def plan_fixed(size: Size, target: int | Size) -> BucketPlan:
+    """Plan for one fixed size (buckets off): scale so that the target is just covered, then crop at the centre."""
+    _check_size(size)
+    target = (target, target) if isinstance(target, int) else target
+    _check_size(target)
+    (width, height), (to_width, to_height) = size, target
+    if width * to_height > to_width * height:
+        resize = (max(to_width, _divide(width * to_height, height)), to_height)
+    else:
+        resize = (to_width, max(to_height, _divide(height * to_width, width)))
+    return _plan(size, bucket=target, resize=resize)
+
+
+def apply_plan(picture: Image.Image, plan: BucketPlan) -> Image.Image:
+    """Return the picture as its bucket wants it: Lanczos when it grows, exact area means when it shrinks, then cut.
+
+    Raises InputError if the picture is not of the size that the plan was made for.
+    """
+    if picture.size != plan.size:
+        where = f"{picture.size[0]} x {picture.size[1]} instead of {plan.size[0]} x {plan.size[1]}"
+        raise InputError("the picture changed since its bucket was planned", where=where, cure="Scan the folder again.")
+    if plan.resize[0] * plan.resize[1] > plan.size[0] * plan.size[1]:
+        picture = picture.resize(plan.resize, Image.Resampling.LANCZOS)
+    elif plan.resize != plan.size:
+        picture = shrink_by_area(picture, plan.resize)
+    return picture.crop(plan.crop)
+
+
+def epoch_batches(
+    buckets: Sequence[Size], repeats: Sequence[int], *, batch_size: int, seed: int, epoch: int
+) -> tuple[Batch, ...]:
+    """Draw one epoch: picture i comes `repeats[i]` times, no batch mixes buckets, each bucket's last may be short.
+
+    The order depends on `seed + epoch` only. The number of batches is the sum over buckets of ⌈draws / batch_size⌉.
+    """
+    if batch_size < 1:
+        raise InputError("the batch size must be at least 1", where=str(batch_size))
+    rng = random.Random(seed + epoch)
+    draws: dict[Size, list[int]] = {}
+    for index, (bucket, count) in enumerate(zip(buckets, repeats, strict=True)):
+        draws.setdefault(bucket, []).extend([index] * count)
+    batches = []
+    for bucket in sorted(draws):
+        order = draws[bucket]
+        rng.shuffle(order)
+        for start in range(0, len(order), batch_size):
+            batches.append(Batch(bucket=bucket, indices=tuple(order[start : start + batch_size])))
+    rng.shuffle(batches)
+    return tuple(batches)
+
+
+def _plan_without_upscale(size: Size, area: int, *, step: int) -> BucketPlan:
+    resize = size if size[0] * size[1] <= area else _shrunk(size, area, step=step)
+    bucket = (resize[0] // step * step, resize[1] // step * step) if resize else (0, 0)
+    if resize is None or 0 in bucket:
+        what = f"the picture would be shorter than one step of {step} pixels"
+        raise InputError(what, where=f"{size[0]} x {size[1]}", cure="Use a larger picture, or allow enlarging.")
+    return _plan(size, bucket=bucket, resize=resize)
+
+
+def _shrunk(size: Size, area: int, *, step: int) -> Size | None:
+    """Resize to about `area`, one side a whole number of steps: the side whose bucket keeps the ratio better."""
+    ratio = size[0] / size[1]
+    ideal_width, ideal_height = math.sqrt(area * ratio), math.sqrt(area / ratio)
+    # Rounding up by half a pixel may exceed the area by a hair; then one step less is the honest choice.
+    for less in (0, step):
+        width = int(ideal_width + 0.5) // step * step - less
+        height = int(ideal_height + 0.5) // step * step - less
+        by_width = (width, _divide(width * size[1], size[0]))
+        by_height = (_divide(height * size[0], size[1]), height)
+        fitting = []
+        for resize in (by_height, by_width):  # the first wins a tie
+            bucket = (resize[0] // step * step, resize[1] // step * step)
+            if min(bucket) > 0 and bucket[0] * bucket[1] <= area:
+                fitting.append((abs(bucket[0] / bucket[1] - ratio), resize))
+        if fitting:
+            return min(fitting, key=lambda each: each[0])[1]
+    return None
+
+
+def _plan(size: Size, *, bucket: Size, resize: Size) -> BucketPlan:
+    left, top = (resize[0] - bucket[0]) // 2, (resize[1] - bucket[1]) // 2
+    lost = 1.0 - (bucket[0] * bucket[1]) / (resize[0] * resize[1])
+    crop = (left, top, left + bucket[0], top + bucket[1])
+    return BucketPlan(size=size, bucket=bucket, resize=resize, crop=crop, lost=lost)
+
+
+def _divide(number: int, by: int) -> int:
+    """Divide whole numbers, rounding halves up, free of floating point."""
+    return (2 * number + by) // (2 * by)
+
+
+def _check_size(size: Size) -> None:
+    if size[0] < 1 or size[1] < 1:
+        raise InputError("a picture needs at least one pixel", where=f"{size[0]} x {size[1]}")
+
+
+def _checked_area(resolution: int | Size, *, step: int) -> int:
+    width, height = (resolution, resolution) if isinstance(resolution, int) else resolution
+    if step < 1:
+        raise InputError("the bucket step must be at least 1", where=str(step), cure="64 is usual.")
+    if width < 1 or height < 1 or width * height < step * step:
+        cure = "Raise the resolution or lower the step."
+        raise InputError(
+            "the resolution is smaller than one bucket step", where=f"{width} x {height}, {step}", cure=cure
+        )
+    return width * height

@@ -1,0 +1,104 @@
+"""The data set as values: pictures, the folders that they came from, and what a person should know of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lib_lora.data.files import Problem, file_digest
+from lib_lora.errors import FileError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One usable picture: `size` is upright (width, height); `caption_source` an ending, "class tokens" or "none".
+
+    `digest` is the SHA-256 of the file; `flip` is what the folder's name says about mirroring, None if nothing.
+    """
+
+    path: Path
+    caption: str
+    caption_source: str
+    repeats: int
+    size: tuple[int, int]
+    is_reg: bool
+    digest: str
+    flip: bool | None = None
+
+    def is_unchanged(self) -> bool:
+        """Say whether the file still has the bytes that were scanned; a file that is gone has not."""
+        try:
+            return file_digest(self.path) == self.digest
+        except FileError:
+            return False
+
+
+@dataclass(frozen=True)
+class FolderUse:
+    """One folder as it is used: its repeats, class tokens, and number of usable pictures."""
+
+    path: Path
+    repeats: int
+    class_tokens: str
+    is_reg: bool
+    pictures: int
+
+
+@dataclass(frozen=True)
+class FolderScan:
+    """A scanned data set: what will be trained, what cannot be, and what a person should know.
+
+    `ignored` counts files that are neither pictures nor captions, by ending. `duplicates` groups pictures of the same
+    bytes; they are used all the same. `reg_unused` counts regularisation pictures that the balance does not need.
+    """
+
+    pictures: tuple[Picture, ...]
+    problems: tuple[Problem, ...]
+    notices: tuple[str, ...]
+    folders: tuple[FolderUse, ...]
+    duplicates: tuple[tuple[Path, ...], ...]
+    ignored: tuple[tuple[str, int], ...]
+    reg_unused: int = 0
+
+    @property
+    def train(self) -> tuple[Picture, ...]:
+        """The pictures of the subject."""
+        return tuple(picture for picture in self.pictures if not picture.is_reg)
+
+    @property
+    def reg(self) -> tuple[Picture, ...]:
+        """The regularisation pictures, with repeats that match the training pictures."""
+        return tuple(picture for picture in self.pictures if picture.is_reg)
+
+    @property
+    def draws(self) -> int:
+        """Pictures drawn in one epoch, repeats and regularisation included."""
+        return sum(picture.repeats for picture in self.pictures)
+
+    def fingerprint(self) -> str:
+        """Return 64 hex digits that change when any picture, caption, repeat or flip does; names do not matter."""
+        rows = sorted(
+            json.dumps([each.digest, each.caption, each.repeats, each.is_reg, each.flip]) for each in self.pictures
+        )
+        return hashlib.sha256("\n".join(rows).encode("utf-8")).hexdigest()
+
+
+def balance_regularisation(pictures: Sequence[Picture], *, draws: int) -> tuple[tuple[Picture, ...], int]:
+    """Return regularisation pictures whose repeats reach `draws`, and how many pictures are left unused.
+
+    Pictures are taken in order with their own repeats; if they do not suffice, each in turn gets one more.
+    """
+    taken: list[Picture] = []
+    total = 0
+    for picture in pictures:
+        if total >= draws:
+            break
+        taken.append(picture)
+        total += picture.repeats
+    missing = max(0, draws - total)
+    more, rest = divmod(missing, len(taken)) if taken else (0, 0)
+    balanced = (replace(p, repeats=p.repeats + more + (index < rest)) for index, p in enumerate(taken))
+    return tuple(balanced), len(pictures) - len(taken)

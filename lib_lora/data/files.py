@@ -1,0 +1,66 @@
+"""What is known of a file before it is opened as a picture or caption: its printable name, digest, and kind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib_lora.errors import FileError
+
+PICTURE_SUFFIXES = frozenset(
+    (".png", ".apng", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".gif", ".bmp", ".dib")
+    + (".tif", ".tiff", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".tga", ".qoi")
+)
+CAPTION_SUFFIXES = (".txt", ".caption")  # the first found counts; the first listed is the one that is written
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that cannot be used: which one, what is wrong with it, what to do."""
+
+    path: Path
+    what: str
+    cure: str
+
+    def __str__(self) -> str:
+        """Return it as one line."""
+        return f"{shown(self.path)}: {self.what}. {self.cure}"
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Return the path as text that can always be printed: bytes that are not UTF-8 appear as escapes."""
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hex digits; raises FileError if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return digest.hexdigest()
+
+
+def looks_like_picture(path: Path) -> bool:
+    """Say whether a file of any name begins like a PNG, JPEG, GIF, WebP or AVIF; unreadable files do not."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        return False
+    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")):
+        return True
+    return (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or head[4:12] in (b"ftypavif", b"ftypavis")
+
+
+def unreadable(path: Path, error: OSError) -> FileError:
+    """Return the error for a file that the system does not let us read."""
+    reason = error.strerror or type(error).__name__
+    return FileError(
+        f"the file cannot be read ({reason})", where=shown(path), cure="Check that it is there and allowed."
+    )

@@ -1,0 +1,202 @@
+"""Finding the folders that hold pictures, from whatever folder a person gave: leaf, parent, or one above."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib_lora.data.files import PICTURE_SUFFIXES, Problem, looks_like_picture, shown
+from lib_lora.data.tags import FolderName, parse_folder_name
+from lib_lora.errors import InputError
+
+MAX_DEPTH = 3  # data set / N_name / child of CharFramework
+
+_NUMBERED = re.compile(r"^\s*([+-]?\d+)_(.*)$", re.DOTALL)
+_IGNORED_FOLDERS = ("__MACOSX", "@eaDir")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder as a person gave it; `repeats` and `class_tokens`, where given, win over what names say."""
+
+    path: Path
+    repeats: int | None = None
+    class_tokens: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the repeats."""
+        if self.repeats is not None and self.repeats < 1:
+            raise InputError("repeats must be at least 1", where=shown(self.path), cure="1 draws each picture once.")
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A folder that holds pictures itself: candidates for pictures, and its other files."""
+
+    path: Path
+    repeats: int
+    class_tokens: str
+    flip: bool | None
+    is_reg: bool
+    pictures: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+
+@dataclass
+class Search:
+    """What a search below one given folder found; `seen` counts files and folders by ending, for the error message."""
+
+    root: Path
+    is_reg: bool
+    leaves: list[Leaf] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What names on the way down said: repeats (None: nothing yet), class tokens, and where it comes from."""
+
+    repeats: int | None
+    class_tokens: str
+    flip: bool | None = None
+    inherited: bool = False
+
+
+def to_source(given: str | os.PathLike[str] | Source) -> Source:
+    """Accept what people paste: quotes and blanks around a path, and a tilde for the home folder."""
+    if isinstance(given, Source):
+        return given
+    text = os.fspath(given)
+    if isinstance(given, str):
+        text = text.strip().strip("\"'")
+    if not text:
+        raise InputError("no folder was given", cure="Give the folder that holds the pictures.")
+    return Source(Path(os.path.expanduser(text)))
+
+
+def find_leaves(source: Source, *, is_reg: bool, known: set[Path]) -> Search:
+    """Find all folders with pictures at or below the source; `known` are resolved folders that are in use already.
+
+    Raises InputError if the source is no folder.
+    """
+    root = source.path
+    if not os.path.isdir(root):  # unlike Path.is_dir, false for names that the system refuses
+        what = "this is a file, not a folder" if os.path.exists(root) else "there is no such folder"
+        raise InputError(what, where=shown(root), cure="Give the folder that holds the pictures.")
+    search = Search(root=root, is_reg=is_reg)
+    named = root.resolve()
+    # The number may stand one folder higher, but only CharFramework's names show that it is meant (not `01_work/x`).
+    above = _numbered(named.parent.name) if _parsed(named.name).kind else None
+    start = _Said(repeats=above[0] if above else None, class_tokens="", inherited=above is not None)
+    _walk(root, named.name, start, source, search, known=set(known), depth=0)
+    return search
+
+
+def _walk(
+    folder: Path, name: str, above: _Said, source: Source, search: Search, *, known: set[Path], depth: int
+) -> None:
+    said = _read_name(folder, name, above, source, search)
+    if said is None:
+        return
+    listed = _list(folder, search)
+    if listed is None:
+        return
+    pictures, others, inner = listed
+    if pictures:
+        if folder.resolve() in known:
+            search.notices.append(f"{shown(folder)} is given twice: used once")
+            search.repeated = True
+        else:
+            known.add(folder.resolve())
+            search.leaves.append(_leaf(folder, said, source, search, pictures=pictures, others=others))
+    for child in inner:
+        numbered = _numbered(child.name) is not None
+        if pictures and not numbered:
+            search.notices.append(f"{shown(child)} is not read, because the folder around it holds pictures itself")
+        elif depth >= MAX_DEPTH:
+            search.notices.append(f"{shown(child)} is not read: it lies too deep below {shown(source.path)}")
+        else:
+            passed = _Said(repeats=said.repeats, class_tokens="", inherited=said.repeats is not None)
+            _walk(child, child.name, passed, source, search, known=known, depth=depth + 1)
+
+
+def _read_name(folder: Path, name: str, above: _Said, source: Source, search: Search) -> _Said | None:
+    """Say what the folder's own name adds to what is known from above; None if it says to leave the folder out."""
+    match = _NUMBERED.match(name)
+    if match is None:
+        if not above.inherited:
+            return above
+        # Below a numbered folder CharFramework's grammar holds: `krnk girl, shorthair_f0768`.
+        parsed = _parsed(name)
+        flip = parsed.flip if parsed.flip_said else None
+        return _Said(above.repeats, parsed.class_tokens, flip, inherited=True)
+    repeats, rest = int(match.group(1)), match.group(2).strip()
+    if repeats < 1 and source.repeats is None:
+        search.notices.append(f"{shown(folder)} is left out: its name asks for {repeats} repeats")
+        return None
+    if not rest:
+        if source.repeats is None:
+            search.notices.append(f"{shown(folder)} has a number but no name: repeats 1")
+        return _Said(repeats=1, class_tokens="")
+    parsed = _parsed(name)
+    is_framework = bool(parsed.kind) or parsed.flip_said
+    return _Said(repeats, parsed.class_tokens if is_framework else rest, parsed.flip if parsed.flip_said else None)
+
+
+def _leaf(
+    folder: Path, said: _Said, source: Source, search: Search, *, pictures: list[Path], others: list[Path]
+) -> Leaf:
+    if source.repeats is None:
+        if said.repeats is None:
+            search.notices.append(f"{shown(folder)} is not named like 10_name: repeats 1")
+        elif said.inherited:
+            search.notices.append(f"{shown(folder)}: repeats {said.repeats}, from the folder above")
+    return Leaf(
+        path=folder,
+        repeats=source.repeats or said.repeats or 1,
+        class_tokens=(said.class_tokens if source.class_tokens is None else source.class_tokens).strip(),
+        flip=said.flip,
+        is_reg=search.is_reg,
+        pictures=tuple(pictures),
+        others=tuple(others),
+    )
+
+
+def _parsed(name: str) -> FolderName:
+    return parse_folder_name(name if name.strip(" /\\") else "_")  # a folder may be called by a blank
+
+
+def _numbered(name: str) -> tuple[int, str] | None:
+    """Read `N_name`; None if the name is not of that form, has no name part, or N is below 1."""
+    match = _NUMBERED.match(name)
+    if match is None or int(match.group(1)) < 1 or not match.group(2).strip():
+        return None
+    return int(match.group(1)), match.group(2).strip()
+
+
+def _list(folder: Path, search: Search) -> tuple[list[Path], list[Path], list[Path]] | None:
+    """Return a folder's pictures (by ending or content), other files and sub-folders, sorted; None if not readable."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        what = f"the folder cannot be read ({error.strerror or type(error).__name__})"
+        search.problems.append(Problem(path=folder, what=what, cure="Check its permissions."))
+        return None
+    pictures, others, inner = [], [], []
+    for path in entries:
+        if path.name.startswith(".") or path.name in _IGNORED_FOLDERS:
+            continue
+        if os.path.isdir(path):
+            inner.append(path)
+            search.seen["folder"] += 1
+            continue
+        search.seen[path.suffix.lower() or "file without ending"] += 1
+        is_picture = path.suffix.lower() in PICTURE_SUFFIXES or (os.path.isfile(path) and looks_like_picture(path))
+        (pictures if is_picture else others).append(path)
+    return pictures, others, inner

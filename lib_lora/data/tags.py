@@ -1,0 +1,276 @@
+"""Tags from names, after CharFramework: what a picture's and its folder's name say, written as captions."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal
+
+from lib_lora.data.captions import CaptionIndex, read_caption
+from lib_lora.data.files import CAPTION_SUFFIXES, PICTURE_SUFFIXES, Problem, shown
+from lib_lora.errors import FileError, InputError
+
+BACKGROUNDS = ("white background", "black background", "simple background")
+EXPRESSIONS = ("smile", "open mouth", "blush")
+
+_NAME = re.compile(r"^([fb])([0-2])([0-7])")
+_LEADING_NUMBER = re.compile(r"^\s*(\d+)(?:_|$)")
+_KIND_AND_SIZE = re.compile(r"^([fbg])(\d{3,4})$")
+_LEVELS = {"0": "from horizontal", "1": "from above", "2": "from below"}
+_FRONT, _SIDE = frozenset("017"), frozenset("26")
+_FRONT_SEEN = _FRONT | _SIDE
+
+
+@dataclass(frozen=True)
+class TagLists:
+    """The user's own parts of the table: backgrounds (row 2), lists A to D (rows 7 to 10, empty unless given).
+
+    `face_always` is list A, `face_front` B, `face_back` C, `face_midriff` D. The script leaves expressions out of
+    pictures from straight behind; `expressions_behind` writes them there too.
+    """
+
+    backgrounds: tuple[str, ...] = BACKGROUNDS
+    face_always: tuple[str, ...] = ()
+    face_front: tuple[str, ...] = ()
+    face_back: tuple[str, ...] = ()
+    face_midriff: tuple[str, ...] = ()
+    expressions_behind: bool = False
+
+
+@dataclass(frozen=True)
+class FolderName:
+    """What a folder's name says: `4_krnk/krnk girl, shorthair_f0768`.
+
+    `keyword` "krnk", `class_tokens` "krnk girl", `extra` ("shorthair",), `note` "f0768" with `kind` "f" and
+    `size_class` 768 (0 if not said), `repeats` 4 (1 if not said). `flip` is true unless the
+    name says `_noflip_`; `flip_said` tells whether the name says anything about it.
+    """
+
+    keyword: str
+    class_tokens: str
+    extra: tuple[str, ...]
+    note: str
+    kind: str
+    size_class: int
+    repeats: int
+    repeats_said: bool
+    flip: bool
+    flip_said: bool
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The keyword and the further tags, as they begin every caption."""
+        return ((self.keyword,) if self.keyword else ()) + self.extra
+
+
+CaptionAction = Literal["write", "unchanged", "keep"]
+
+
+@dataclass(frozen=True)
+class CaptionPlan:
+    """One caption before it is written: the picture, the file, its text, what is there now, what will happen."""
+
+    picture: Path
+    path: Path
+    text: str
+    existing: str | None
+    action: CaptionAction
+
+
+@dataclass(frozen=True)
+class CaptionReport:
+    """What `write_captions` did: files written, already right, kept because they differ; pictures named otherwise."""
+
+    written: tuple[Path, ...]
+    unchanged: tuple[Path, ...]
+    kept: tuple[Path, ...]
+    skipped: tuple[Path, ...]
+    problems: tuple[Problem, ...]
+
+
+def parse_folder_name(name: str | PurePath) -> FolderName:
+    """Read `child` or `parent/child`: the number comes from the parent (or the child), all else from the child.
+
+    Any longer path works too; only its last two parts count.
+    """
+    parts = [part for part in re.split(r"[/\\]", str(name)) if part.strip()]
+    if not parts:
+        raise InputError("a folder name is empty", cure="Name it like: 4_krnk/krnk girl, shorthair_f0768")
+    child, number = parts[-1].strip(), None
+    if own := _LEADING_NUMBER.match(child):
+        number, child = own, child[own.end() :]
+    elif len(parts) > 1:
+        number = _LEADING_NUMBER.match(parts[-2])
+    text, _, note = child.partition("_")
+    items = [item for item in (part.strip() for part in text.split(",")) if item]
+    class_tokens = items[0] if items else ""
+    marks = [mark.strip() for mark in note.lower().split("_")]
+    kind = next((found for mark in marks if (found := _KIND_AND_SIZE.match(mark))), None)
+    return FolderName(
+        keyword=class_tokens.split()[0] if class_tokens else "",
+        class_tokens=class_tokens,
+        extra=tuple(items[1:]),
+        note=note,
+        kind=kind.group(1) if kind else "",
+        size_class=int(kind.group(2)) if kind else 0,
+        repeats=int(number.group(1)) if number else 1,
+        repeats_said=number is not None,
+        flip="noflip" not in marks,
+        flip_said="flip" in marks or "noflip" in marks,
+    )
+
+
+def tags_for(
+    name: str,
+    keyword: str,
+    folder_tags: Sequence[str] = (),
+    expressions: Sequence[str] = EXPRESSIONS,
+    *,
+    lists: TagLists | None = None,
+) -> list[str] | None:
+    """Return the tags of a picture named by `^[fb][0-2][0-7]`, in the order of the table; None for other names.
+
+    f is face, b body; first digit 0 level, 1 above, 2 below; second the angle in steps of 45° counter-clockwise from 0
+    in front over 4 behind, so 5 to 7 mirror 3 to 1. A tag that comes twice is written once, at its first place.
+    """
+    match = _NAME.match(PurePath(name).name)
+    if match is None:
+        return None
+    lists = lists or TagLists()
+    kind, level, angle = match.groups()
+    tags = [keyword, *folder_tags, *lists.backgrounds, _LEVELS[level]]
+    tags.append("from front" if angle in _FRONT else "from side" if angle in _SIDE else "from behind")
+    tags += ["upper body" if kind == "f" else "full body", "standing", "straight standing"]
+    if kind == "f":
+        tags += _face_tags(level, angle, lists)
+    tags.append("looking at viewer" if angle == "0" else "looking away")
+    if angle != "4" or lists.expressions_behind:
+        tags += expressions
+    return list(dict.fromkeys(tag for tag in tags if tag))
+
+
+def _face_tags(level: str, angle: str, lists: TagLists) -> list[str]:
+    tags = [*lists.face_always, *(lists.face_front if angle in _FRONT_SEEN else lists.face_back)]
+    if (level == "1" and angle in _FRONT_SEEN) or (level == "2" and angle in _FRONT):
+        tags += lists.face_midriff
+    return tags
+
+
+def plan_captions(
+    folder: str | os.PathLike[str],
+    *,
+    keyword: str | None = None,
+    folder_tags: Sequence[str] = (),
+    expressions: Sequence[str] = EXPRESSIONS,
+    lists: TagLists | None = None,
+    overwrite: bool = False,
+) -> tuple[tuple[CaptionPlan, ...], tuple[Path, ...], tuple[Problem, ...]]:
+    """Say, without writing, which captions a folder and its sub-folders would get: plans, skipped pictures, problems.
+
+    Without a `keyword`, each picture's own folder gives keyword and tags (`parse_folder_name`). A caption that is there
+    under any of the known endings and says something else is kept unless `overwrite`.
+    """
+    root = Path(folder)
+    if not os.path.isdir(root):
+        raise InputError("there is no such folder", where=shown(root), cure="Give the folder that holds the pictures.")
+    plans: dict[Path, CaptionPlan] = {}
+    skipped, problems = [], []
+    for place, pictures, index in _folders_below(root):
+        word, further = keyword or "", tuple(folder_tags)
+        if keyword is None:
+            name = parse_folder_name(place.resolve().name.strip() or "_")
+            word, further = name.keyword, name.extra
+        for picture in pictures:
+            tags = tags_for(picture.name, word, further, expressions, lists=lists)
+            if tags is None:
+                skipped.append(picture)
+                continue
+            try:
+                plan = _plan_one(picture, ", ".join(tags), index, overwrite=overwrite)
+            except FileError as error:
+                problems.append(Problem(path=picture, what=error.what, cure=error.cure))
+            else:
+                plans.setdefault(plan.path, plan)  # f00.png and f00.jpg share one caption
+    return tuple(plans.values()), tuple(skipped), tuple(problems)
+
+
+def write_captions(
+    folder: str | os.PathLike[str],
+    *,
+    keyword: str | None = None,
+    folder_tags: Sequence[str] = (),
+    expressions: Sequence[str] = EXPRESSIONS,
+    lists: TagLists | None = None,
+    overwrite: bool = False,
+) -> CaptionReport:
+    """Write the captions that `plan_captions` shows, each as a whole or not at all, and report every file.
+
+    A file that cannot be written becomes a problem in the report; the others are still written.
+    """
+    plans, skipped, problems = plan_captions(
+        folder, keyword=keyword, folder_tags=folder_tags, expressions=expressions, lists=lists, overwrite=overwrite
+    )
+    done: dict[CaptionAction, list[Path]] = {"write": [], "unchanged": [], "keep": []}
+    failed = []
+    for plan in plans:
+        try:
+            if plan.action == "write":
+                write_text(plan.path, plan.text + "\n")
+        except FileError as error:
+            failed.append(Problem(path=plan.path, what=error.what, cure=error.cure))
+        else:
+            done[plan.action].append(plan.path)
+    return CaptionReport(
+        written=tuple(done["write"]),
+        unchanged=tuple(done["unchanged"]),
+        kept=tuple(done["keep"]),
+        skipped=skipped,
+        problems=(*problems, *failed),
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text whole or not at all (a temporary file in the same folder takes the name); raises FileError."""
+    target = path.resolve() if path.is_symlink() else path
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        try:
+            with part.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            if target.exists():
+                part.chmod(target.stat().st_mode)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except (OSError, UnicodeEncodeError) as error:
+        what = f"the caption cannot be written ({getattr(error, 'strerror', None) or type(error).__name__})"
+        raise FileError(what, where=shown(path), cure="Check the folder's permissions and the free space.") from error
+
+
+def _plan_one(picture: Path, text: str, index: CaptionIndex, *, overwrite: bool) -> CaptionPlan:
+    """Compare with the caption that counts now, as the scan would find it: a `.caption` must not be hidden unasked."""
+    target = picture.with_name(picture.stem + CAPTION_SUFFIXES[0])
+    found = index.find(picture)
+    existing = read_caption(found[0]).text if found else None
+    action: CaptionAction = "write"
+    if existing == text:
+        action = "unchanged"
+    elif existing is not None and not overwrite:
+        action = "keep"
+    path = found[0] if found and (action != "write" or found[1] == CAPTION_SUFFIXES[0]) else target
+    return CaptionPlan(picture=picture, path=path, text=text, existing=existing, action=action)
+
+
+def _folders_below(root: Path) -> Iterator[tuple[Path, list[Path], CaptionIndex]]:
+    """Yield each folder at or below the root with its pictures (by ending) and the captions that are there."""
+    for folder, inner, names in os.walk(root):
+        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
+        files = [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
+        pictures = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
+        yield Path(folder), pictures, CaptionIndex(files)

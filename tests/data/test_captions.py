@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib_lora.data.captions import (
+    DAMAGED,
+    CaptionIndex,
+    CaptionRules,
+    caption_warnings,
+    decode_caption,
+    read_caption,
+    split_tags,
+    strip_network_tags,
+    truncated_tags,
+)
+from lib_lora.errors import FileError, InputError
+
+JAPANESE = "黒髪, 猫耳, 少女"
+WORD = st.text("abcdefgh 日本語é", min_size=1, max_size=8).filter(lambda text: text.strip() == text and text)
+TAGS = st.lists(WORD, min_size=1, max_size=9)
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "encoding"),
+    [
+        (JAPANESE.encode("utf-8-sig"), JAPANESE, "utf-8-sig"),
+        (JAPANESE.encode("utf-8"), JAPANESE, "utf-8"),
+        (JAPANESE.encode("utf-16"), JAPANESE, "utf-16"),
+        (b"\xfe\xff" + JAPANESE.encode("utf-16-be"), JAPANESE, "utf-16"),
+        (JAPANESE.encode("utf-16-le"), JAPANESE, "utf-16-le"),
+        ("krnk, girl".encode("utf-16-be"), "krnk, girl", "utf-16-be"),
+        (JAPANESE.encode("cp932"), JAPANESE, "cp932"),
+        ("café, blue".encode("cp1252"), "café, blue", "cp1252"),
+        (b"\x81, \xff", "\ufffd, \ufffd", DAMAGED),
+        (b"", "", "utf-8"),
+        (b"a\r\nb\rc\n", "a\nb\nc", "utf-8"),
+    ],
+)
+def test_every_encoding_is_recognised_and_named(data: bytes, text: str, encoding: str) -> None:
+    caption = decode_caption(data)
+    assert (caption.text, caption.encoding) == (text, encoding)
+    assert caption.is_utf8 == (encoding in ("utf-8", "utf-8-sig"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60))
+def test_no_bytes_make_reading_fail(data: bytes) -> None:
+    text = decode_caption(data).text
+    assert text == text.strip()
+    assert "\0" not in text
+    assert "\r" not in text
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=40), st.sampled_from(["utf-8-sig", "utf-16"]))
+def test_marked_encodings_give_back_any_text(text: str, encoding: str) -> None:
+    assert decode_caption(text.encode(encoding)).text == text.replace("\ufeff", "").strip()
+
+
+def test_unreadable_and_enormous_captions_are_file_errors(tmp_path: Path) -> None:
+    with pytest.raises(FileError):
+        read_caption(tmp_path / "gone.txt")
+    (tmp_path / "log.txt").write_bytes(b"x" * 1_100_000)
+    with pytest.raises(FileError, match="too long"):
+        read_caption(tmp_path / "log.txt")
+
+
+def test_exact_names_win_over_other_case_and_unicode_form(tmp_path: Path) -> None:
+    files = [Path("ガ.txt"), Path("A.TXT"), Path("b.caption"), Path("B.txt"), Path("b.txt")]
+    index = CaptionIndex(files)
+    assert index.find(Path("ガ.png")) == (Path("ガ.txt"), ".txt")  # composed name, decomposed file
+    assert index.find(Path("a.png")) == (Path("A.TXT"), ".txt")
+    assert index.find(Path("b.png")) == (Path("b.txt"), ".txt")
+    assert index.find(Path("c.png")) is None
+
+
+def test_rules_at_rest_change_nothing_but_take_the_first_line() -> None:
+    rules = CaptionRules()
+    assert rules.is_constant
+    assert rules.apply("  \nb, a ,c\nsecond", random.Random(0)) == "b, a ,c"
+    assert rules.apply("", random.Random(0)) == ""
+
+
+@settings(max_examples=80, deadline=None)
+@given(TAGS, st.integers(0, 10), st.integers(0, 99))
+def test_shuffling_keeps_every_tag_and_the_first_ones_in_place(tags, keep, seed) -> None:
+    line = CaptionRules(shuffle=True, keep_tokens=keep).apply(", ".join(tags), random.Random(seed))
+    result = split_tags(line)
+    assert Counter(result) == Counter(tags)
+    assert result[:keep] == tags[:keep]
+
+
+@settings(max_examples=80, deadline=None)
+@given(TAGS, st.floats(0.0, 1.0), st.integers(0, 10), st.integers(0, 99))
+def test_tag_dropout_keeps_order_and_kept_tags(tags, rate, keep, seed) -> None:
+    rules = CaptionRules(tag_dropout=rate, keep_tokens=keep)
+    result = split_tags(rules.apply(", ".join(tags), random.Random(seed)))
+    rest = iter(tags)
+    assert all(tag in rest for tag in result)  # a subsequence
+    assert result[: min(keep, len(tags))] == tags[:keep]
+
+
+@settings(max_examples=50, deadline=None)
+@given(TAGS, st.integers(0, 99))
+def test_the_same_seed_gives_the_same_caption(tags, seed) -> None:
+    rules = CaptionRules(shuffle=True, dropout=0.2, tag_dropout=0.3, wildcards=True)
+    text = ", ".join([*tags, "{x|y|z}"])
+    assert rules.apply(text, random.Random(seed), 5) == rules.apply(text, random.Random(seed), 5)
+
+
+def test_whole_caption_dropout_by_rate_and_by_epoch() -> None:
+    assert CaptionRules(dropout=1.0, prefix="p").apply("a", random.Random(0)) == ""
+    every_third = CaptionRules(dropout_every_epochs=3)
+    assert [every_third.apply("a", random.Random(0), epoch=epoch) for epoch in (1, 2, 3, 6)] == ["a", "a", "", ""]
+    rate = sum(not CaptionRules(dropout=0.25).apply("a", random.Random(seed)) for seed in range(800)) / 800
+    assert 0.2 < rate < 0.3
+
+
+def test_tags_warm_up_from_the_minimum_to_all() -> None:
+    rules = CaptionRules(keep_tokens=1, warmup_min=1, warmup_steps=100)
+    counts = [len(split_tags(rules.apply("k,a,b,c,d,e", random.Random(0), step))) for step in (0, 24, 25, 75, 100)]
+    assert counts == [2, 2, 3, 5, 6]
+    share = CaptionRules(warmup_min=0, warmup_steps=0.5)
+    assert share.apply("a,b", random.Random(0), 50, total_steps=200) == "a"
+    assert share.apply("a,b", random.Random(0), 100, total_steps=200) == "a, b"
+
+
+def test_marked_parts_stay_at_both_ends() -> None:
+    rules = CaptionRules(keep_separator="|||", tag_dropout=1.0)
+    assert rules.apply("a, b ||| c, d ||| e", random.Random(0)) == "a, b, e"
+    assert CaptionRules(keep_separator="|||").apply("a ||| b", random.Random(0)) == "a, b"
+
+
+def test_prefix_suffix_secondary_separator_and_replacements() -> None:
+    rules = CaptionRules(prefix="best,", suffix=", end", secondary_separator=";", replacements=(("cat", "dog"),))
+    assert rules.apply("a;cat", random.Random(0)) == "best, a,dog , end"
+    assert CaptionRules(replacements=(("", "only"),)).apply("a", random.Random(0)) == "only"
+
+
+def test_linked_tags_are_shuffled_as_one() -> None:
+    rules = CaptionRules(shuffle=True, secondary_separator=";")
+    for seed in range(20):
+        assert "a,b" in rules.apply("a;b, c, d", random.Random(seed))
+
+
+def test_wildcards_draw_lines_and_choices_and_keep_escaped_braces() -> None:
+    rules = CaptionRules(wildcards=True)
+    seen = {rules.apply("{a|{b|c}} x\ny", random.Random(seed)) for seed in range(60)}
+    assert seen == {"a x", "b x", "c x", "y"}
+    assert rules.apply("{{a|b}}", random.Random(0)) == "{a|b}"
+    assert CaptionRules().apply("{a|b}", random.Random(0)) == "{a|b}"
+
+
+def test_network_tags_are_removed_unless_kept_and_always_reported() -> None:
+    text = "a, <lora:x:0.5>, b <hypernet:y:1>"
+    assert strip_network_tags(text) == ("a, b", ("<lora:x:0.5>", "<hypernet:y:1>"))
+    assert CaptionRules().apply(text, random.Random(0)) == "a, b"
+    assert CaptionRules(strip_networks=False).apply(text, random.Random(0)) == text
+    assert len(caption_warnings(text)) == 1
+    assert caption_warnings("a > b, x<3, (c:1.2)") == ()
+
+
+def test_embedding_names_and_weights_over_commas_are_reported() -> None:
+    assert "EasyNegative" in caption_warnings("a, easynegative", embeddings=["EasyNegative", "other"])[0]
+    assert "comma" in caption_warnings("(a, b:1.2)")[0]
+    assert caption_warnings("(a:1.2), (b:0.5)") == ()
+
+
+def test_tags_beyond_the_token_limit_are_named() -> None:
+    def count(text: str) -> int:
+        return len(text.split())
+
+    assert truncated_tags("one, two words, three\nmore", count_tokens=count, limit=2) == ("two words", "three")
+    assert truncated_tags("one, two", count_tokens=count, limit=2) == ()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"dropout": 1.1}, {"tag_dropout": float("nan")}, {"keep_tokens": -1}, {"warmup_steps": -1}, {"separator": ""}],
+)
+def test_rules_out_of_range_are_refused_when_made(wrong) -> None:
+    with pytest.raises(InputError):
+        CaptionRules(**wrong)
