@@ -30,6 +30,7 @@ VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 STAMP = "lora-atelier.json"  # in .venv; written first as "building" and last as "ready"
 LOG = ".venv-install.log"
 LIMITS = "versions.txt"  # pins what the other requirement files bring along
+ALONE = "alone.txt"  # packages of which only the files are used: installed without what they need to run
 USAGE = """LoRA Atelier
 
   python run.py demo            the whole life of a LoRA on this machine, with a report
@@ -291,10 +292,13 @@ def set_up(root: Path, key: str, lock: int) -> None:
     pip = [str(python_of(env)), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
     pip += ["--progress-bar", "off", "--retries", "3"]
     files = requirement_files(root)
-    asked = [part for file in files for part in ("-c" if file.name == LIMITS else "-r", str(file))]
+    asked = [part for f in files if f.name != ALONE for part in ("-c" if f.name == LIMITS else "-r", str(f))]
+    alone = [part for f in files if f.name == ALONE for part in ("--no-deps", "-r", str(f))]
     progress = Progress(sys.stderr)
     try:
         code = call(pip + asked, log, lock, heard=progress)
+        if not code and alone:
+            code = call(pip + alone, log, lock, heard=progress)
     finally:
         progress.done()
     if code:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
+from lib_lora.atomic import replace_file
 from lib_lora.errors import FileError
 
 
@@ -39,27 +39,14 @@ def write_text(path: Path, text: str, *, backups: int = 3) -> None:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise FileError("the text has characters that UTF-8 cannot write", where=str(path)) from error
-    temporary = ""
+    data = text.encode("utf-8")
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with open(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-            if path.read_bytes() != data:
-                _rotate(path, backups)
-        else:
-            # mkstemp makes files private; a preset file is shared with other tools, like any new file
-            os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        if path.exists() and path.read_bytes() != data:
+            _rotate(path, backups)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise FileError(
-            f"the file cannot be written ({error.strerror})", where=str(path), cure="Check the folder and disk space."
-        ) from error
+        cure = "Check the folder and disk space."
+        raise FileError(f"the backup cannot be written ({error.strerror})", where=str(path), cure=cure) from error
+    replace_file(path, data)
 
 
 def _rotate(path: Path, backups: int) -> None:

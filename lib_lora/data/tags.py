@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
+from lib_lora.atomic import replace_file
 from lib_lora.data.captions import CaptionIndex, read_caption
 from lib_lora.data.files import CAPTION_SUFFIXES, PICTURE_SUFFIXES, Problem, shown
 from lib_lora.errors import FileError, InputError
@@ -234,23 +234,14 @@ def write_captions(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all (a temporary file in the same folder takes the name); raises FileError."""
-    target = path.resolve() if path.is_symlink() else path
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    """Write UTF-8 text whole or not at all; raises FileError."""
     try:
-        try:
-            with part.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            if target.exists():
-                part.chmod(target.stat().st_mode)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-    except (OSError, UnicodeEncodeError) as error:
-        what = f"the caption cannot be written ({getattr(error, 'strerror', None) or type(error).__name__})"
-        raise FileError(what, where=shown(path), cure="Check the folder's permissions and the free space.") from error
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise FileError(
+            "the caption is no valid text", where=shown(path), cure="Remove the broken character."
+        ) from error
+    replace_file(path, data, what="the caption")
 
 
 def _plan_one(picture: Path, text: str, index: CaptionIndex, *, overwrite: bool) -> CaptionPlan:

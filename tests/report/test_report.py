@@ -26,8 +26,8 @@ from lib_lora.report import (
     render_page,
     write_report,
 )
-from lib_lora.report_page import picture_uri
-from lib_lora.report_words import WORDS
+from lib_lora.report.page import picture_uri
+from lib_lora.report.words import WORDS
 
 EVIL = "<script>alert('x')</script>\"&'"
 VOID = {"meta", "img", "br", "hr", "link", "input"}

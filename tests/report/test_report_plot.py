@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from lib_lora.report_plot import bars_svg, curve_svg, format_number, linear_ticks, log_ticks, thin
+from lib_lora.report.plot import bars_svg, curve_svg, format_number, linear_ticks, log_ticks, thin
 
 
 def lines(svg: str) -> list[list[tuple[float, float]]]:

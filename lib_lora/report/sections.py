@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from PIL import Image
 
-from .errors import InputError
+from lib_lora.errors import InputError
 
 Language: TypeAlias = Literal["en", "ja"]
 Cell: TypeAlias = "Path | Image.Image | None"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 
-from .errors import FileError
-from .report_page import render_page
-from .report_sections import (
+from lib_lora.atomic import replace_file
+from lib_lora.errors import FileError
+from lib_lora.report.page import render_page
+from lib_lora.report.sections import (
     BlockBars,
     Cell,
     Commands,
@@ -53,20 +52,9 @@ def write_report(report: Report, path: Path | str) -> Path:
     """
     target = Path(path)
     page = render_page(report).encode("utf-8")
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise FileError(
-            f"the report cannot be written ({reason})",
-            where=str(target),
-            cure="Choose a folder that you may write to and that has space left.",
-        ) from error
-    return target
+        cure = "Choose a folder that you may write to."
+        raise FileError(f"the report cannot be written ({error.strerror})", where=str(target), cure=cure) from error
+    return replace_file(target, page, what="the report")

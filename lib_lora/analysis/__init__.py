@@ -1,0 +1,1 @@
+"""Analysis: which block of a LoRA does what, by exact norms and by pictures."""

@@ -1,0 +1,206 @@
+"""What the commands share: their output, their progress bar, and opening the studio."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.tag import find_tags
+from lib_lora.errors import FileError
+from lib_lora.host.base import Stoppable
+
+
+class TerminalProgress(Stoppable):
+    """A progress bar on standard error; where that is no terminal, a line every ten seconds."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        super().__init__()
+        self._quiet = quiet
+        self._bar: tqdm | None = None
+        self._last = 0.0
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Show ``done`` of ``total``."""
+        if self._quiet:
+            return
+        if not sys.stderr.isatty():
+            self._line(done, total, text)
+            return
+        if self._bar is None or self._bar.total != total or done < self._bar.n:
+            self.close()
+            self._bar = tqdm(total=total, file=sys.stderr, leave=True, dynamic_ncols=True)
+        self._bar.set_description_str(text, refresh=False)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self.close()
+
+    def close(self) -> None:
+        """Finish the present bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _line(self, done: int, total: int, text: str) -> None:
+        now = time.monotonic()
+        if done >= total or now - self._last > 10:
+            self._last = now
+            print(f"  {text} {done}/{total}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def stopped_by_keyboard(progress: Stoppable) -> Iterator[None]:
+    """Turn the first Ctrl-C into a calm stop at the next step; the second one ends the program."""
+
+    def on_signal(number: int, frame: object) -> None:
+        if progress.stopped:
+            raise KeyboardInterrupt
+        say("stopping after this step; what is done is kept (Ctrl-C again ends at once)")
+        progress.stop()
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def say(text: str) -> None:
+    """Print a remark for a person on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def give(options: argparse.Namespace, result: Mapping[str, Any], lines: list[str]) -> None:
+    """Print a command's result on standard output: JSON for machines, else lines for a person."""
+    if getattr(options, "json", False):
+        print(json.dumps(_plain(result), ensure_ascii=False, allow_nan=False))
+    else:
+        print("\n".join(lines))
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it: paths as texts, numbers that are none as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def add_host_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that loads a model."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model", type=Path, metavar="FILE", help="SD1, SD2 or SDXL .safetensors (default: the pocket model)"
+    )
+    group.add_argument(
+        "--lora-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="where names of LoRA tags are looked up; may be given several times (default: this folder)",
+    )
+    group.add_argument(
+        "--presets",
+        type=Path,
+        metavar="FILE",
+        help="block weight presets, lines of NAME:values (default: the shipped ones)",
+    )
+    group.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder with CLIP's vocab.json and merges.txt")
+    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, mps (default: %(default)s)")
+
+
+def presets_of(options: argparse.Namespace) -> PresetFile:
+    """Return the presets that a command uses; lines that cannot be right are said."""
+    if not options.presets:
+        return PresetFile.shipped()
+    presets = PresetFile.load(options.presets)
+    for problem in presets.problems:
+        say(f"{options.presets}: {problem}")
+    return presets
+
+
+def open_studio(options: argparse.Namespace):
+    """Return the studio host that a command works on."""
+    from lib_lora.host.studio import StudioHost
+
+    folders = options.lora_dir or [Path.cwd()]
+    return StudioHost.open(
+        options.model,
+        lora_folders=folders,
+        presets=presets_of(options),
+        device=options.device,
+        tokenizer=options.tokenizer,
+    )
+
+
+def add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that renders pictures."""
+    group = parser.add_argument_group("picture")
+    group.add_argument("--prompt", required=True, help='text with LoRA tags, e.g. "girl, smile <lora:NAME:1:FACE>"')
+    group.add_argument("--negative", default="", metavar="TEXT", help="negative prompt")
+    group.add_argument("--seed", type=int, default=0, help="seed of the first picture (default: %(default)s)")
+    group.add_argument("--steps", type=int, default=20, help="sampling steps (default: %(default)s)")
+    group.add_argument("--cfg", type=float, default=4.0, metavar="SCALE", help="guidance scale (default: %(default)s)")
+    group.add_argument(
+        "--sampler",
+        default="euler",
+        help="euler, euler a, heun, ddim, dpm++ 2m, dpm++ 2m karras, unipc (default: %(default)s)",
+    )
+    group.add_argument("--width", type=int, metavar="PX", help="default: what the model was trained at")
+    group.add_argument("--height", type=int, metavar="PX", help="default: what the model was trained at")
+    group.add_argument(
+        "--clip-skip",
+        type=int,
+        default=1,
+        metavar="N",
+        help="layer of the text encoder from the end (default: %(default)s)",
+    )
+
+
+def request_of(options: argparse.Namespace, **more: Any):
+    """Return the order for pictures that the options describe."""
+    from lib_lora.host.base import GenerateRequest
+
+    return GenerateRequest(
+        prompt=options.prompt,
+        negative=options.negative,
+        seed=options.seed,
+        steps=options.steps,
+        cfg_scale=options.cfg,
+        sampler=options.sampler,
+        width=options.width,
+        height=options.height,
+        clip_skip=options.clip_skip,
+        **more,
+    )
+
+
+def tag_names(prompt: str) -> list[str]:
+    """Return the LoRA names in a prompt's tags."""
+    from lib_lora.blocks.tag import parse_tag
+
+    return [parse_tag(found.text).name for found in find_tags(prompt)]
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Raise FileError where ``path`` exists and may not be replaced: before work begins, not after."""
+    if path.exists() and not overwrite:
+        raise FileError("the file exists already", where=str(path), cure="Choose another name, or add --overwrite.")
+    if not path.parent.is_dir():
+        raise FileError("there is no such folder", where=str(path.parent), cure="Make it first, or choose another.")

@@ -1,0 +1,256 @@
+"""``bake``, ``compress``, ``inspect``, ``label``: what is done to a LoRA file; no model is loaded."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+from typing import Any
+
+from lib_lora.cli.common import give, presets_of, refuse_existing, say
+from lib_lora.errors import InputError
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Add the commands."""
+    bake = commands.add_parser(
+        "bake",
+        help="write block weights into a file",
+        description="Write block weights and strengths into the file, so that it needs no numbers in the prompt.",
+    )
+    _add_file(bake, out=True)
+    bake.add_argument(
+        "--weights",
+        default="ALL",
+        metavar="NAME|V,V,…",
+        help="preset, or 12, 17, 20 or 26 numbers (default: %(default)s)",
+    )
+    bake.add_argument(
+        "--te", type=float, default=1.0, help="strength of the text encoder, times BASE (default: %(default)s)"
+    )
+    bake.add_argument("--unet", type=float, default=1.0, help="strength of the UNet (default: %(default)s)")
+    bake.add_argument(
+        "--other", type=float, help="weight of layers outside all blocks (default: 1, or 0 if all weights are 0)"
+    )
+    bake.add_argument("--x", type=float, default=1.0, help="value of X in the weights (default: %(default)s)")
+    bake.add_argument(
+        "--fill",
+        type=float,
+        default=0.0,
+        help="weight of blocks that a shorter vector does not name (default: %(default)s)",
+    )
+    bake.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets (default: the shipped ones)")
+    _add_precision(bake)
+    bake.set_defaults(run=run_bake)
+
+    compress = commands.add_parser(
+        "compress",
+        help="make a file smaller",
+        description="Lower the rank where little is lost. The error of every block is printed.",
+    )
+    _add_file(compress, out=True)
+    rule = compress.add_mutually_exclusive_group(required=True)
+    rule.add_argument("--rank", type=int, metavar="N", help="keep N directions of every module")
+    rule.add_argument(
+        "--sv-ratio", type=float, metavar="R", help="keep singular values above the largest divided by R (16 is usual)"
+    )
+    rule.add_argument(
+        "--energy", type=float, metavar="E", help="keep this share of the squared singular values, 0 to 1"
+    )
+    rule.add_argument(
+        "--cumulative", type=float, metavar="C", help="keep this share of the sum of singular values, 0 to 1"
+    )
+    compress.add_argument("--max-rank", type=int, metavar="N", help="keep at most N directions")
+    _add_precision(compress)
+    compress.set_defaults(run=run_compress)
+
+    inspect = commands.add_parser(
+        "inspect",
+        help="say what is in a file",
+        description="Say what a LoRA file holds: blocks, ranks, metadata, stored and computed hash.",
+    )
+    _add_file(inspect, out=False)
+    inspect.set_defaults(run=run_inspect)
+
+    label = commands.add_parser(
+        "label",
+        help="write title, trigger words and so on",
+        description="Write a copy with other metadata; the tensors stay byte for byte.",
+    )
+    _add_file(label, out=True)
+    label.add_argument(
+        "--set",
+        dest="changes",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="title, trigger_words, author, description, tags, usage_hint, source_url, notes; an empty value removes",
+    )
+    label.add_argument(
+        "--remove-private",
+        action="store_true",
+        help="also remove folder names, caption tags and other traces of the training",
+    )
+    label.set_defaults(run=run_label)
+
+
+def _add_file(command: argparse.ArgumentParser, *, out: bool) -> None:
+    command.add_argument("file", type=Path, metavar="FILE", help="LoRA file")
+    if out:
+        command.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
+        command.add_argument("--overwrite", action="store_true", help="replace an existing file")
+
+
+def _add_precision(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--precision", choices=("fp16", "bf16", "fp32"), help="precision of the new file (default: as it was)"
+    )
+
+
+def _dtype(name: str | None) -> Any:
+    import torch
+
+    return {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, None: None}[name]
+
+
+def run_bake(options: argparse.Namespace) -> None:
+    """Bake, save, and print the numbers used and the rounding error per block."""
+    from lib_lora.blocks.tag_model import ResolvedTag
+    from lib_lora.blocks.weights import BlockWeights, fit
+    from lib_lora.formats.lora import read_lora, write_lora
+    from lib_lora.merge.bake import bake
+
+    refuse_existing(options.out, overwrite=options.overwrite)
+    lora = read_lora(options.file)
+    presets, family = presets_of(options), lora.family
+    if "," in options.weights and not presets.has(options.weights):
+        # A random mark would bake numbers that nobody chose: without a generator R and U are refused.
+        weights = fit(BlockWeights.parse(options.weights, x=options.x), family, fill=options.fill)
+    else:
+        weights = presets.resolve(options.weights, family, x=options.x, rng=random.Random(0), fill=options.fill)
+    tag = ResolvedTag(lora.name, te=options.te, unet=options.unet, weights=weights, other=options.other)
+    baked, report = bake(lora, tag.multipliers(family))
+    saved = write_lora(baked, options.out, dtype=_dtype(options.precision), overwrite=options.overwrite)
+    _give_merge(options, saved, report, {"weights": weights.as_dict()}, [f"weights {weights.format()}"])
+
+
+def run_compress(options: argparse.Namespace) -> None:
+    """Compress, save, and print ranks, sizes and the error per block."""
+    from lib_lora.formats.lora import read_lora, write_lora
+    from lib_lora.merge.compress import compress
+    from lib_lora.merge.rank import RankRule
+
+    refuse_existing(options.out, overwrite=options.overwrite)
+    given = {
+        "rank": options.rank,
+        "sv_ratio": options.sv_ratio,
+        "energy": options.energy,
+        "cumulative": options.cumulative,
+    }
+    kind, value = next((kind, value) for kind, value in given.items() if value is not None)
+    small, report = compress(read_lora(options.file), RankRule(kind, value, cap=options.max_rank))
+    saved = write_lora(small, options.out, dtype=_dtype(options.precision), overwrite=options.overwrite)
+    _give_merge(options, saved, report, {}, [])
+
+
+def _give_merge(options: argparse.Namespace, saved: Path, report: Any, more: dict[str, Any], lines: list[str]) -> None:
+    """Print what a merge did: the file, its size, and a row a block."""
+    before, after = options.file.stat().st_size, saved.stat().st_size
+    rows = {
+        row.block: {
+            "modules": row.modules,
+            "rank_before": row.rank_before,
+            "rank_after": row.rank_after,
+            "energy_kept": row.energy_kept,
+            "relative_error": row.relative_error,
+        }
+        for row in report.rows
+    }
+    result = {
+        "file": saved,
+        "bytes_before": before,
+        "bytes_after": after,
+        "dropped": len(report.dropped),
+        "blocks": rows,
+        **more,
+    }
+    table = [f"{'block':>6} {'modules':>8} {'rank':>11} {'energy kept':>12} {'error':>9}"]
+    for name, row in rows.items():
+        ranks = f"{row['rank_before']} → {row['rank_after']}"
+        table.append(
+            f"{name:>6} {row['modules']:>8} {ranks:>11} {row['energy_kept']:>11.2%} {row['relative_error']:>9.1e}"
+        )
+    sizes = f"{before / 1e6:.2f} MB → {after / 1e6:.2f} MB"
+    give(options, result, [*lines, *table, f"{len(report.dropped)} modules dropped", sizes, str(saved)])
+
+
+def run_inspect(options: argparse.Namespace) -> None:
+    """Read the file and say what is in it."""
+    from lib_lora.formats.hashes import file_hash, tensor_hash
+    from lib_lora.formats.lora import read_lora
+    from lib_lora.formats.metadata import describe
+
+    lora = read_lora(options.file)
+    blocks = {block: _block_facts(lora, keys) for block, keys in lora.blocks().items()}
+    computed, stored = tensor_hash(options.file), lora.metadata.get("sshs_model_hash", "")
+    described = describe(lora.metadata)
+    result = {
+        "file": options.file,
+        "family": lora.family,
+        "kinds": sorted({adapter.kind for adapter in lora.adapters.values()}),
+        "modules": len(lora.adapters),
+        "bytes": options.file.stat().st_size,
+        "blocks": blocks,
+        "hash": {
+            "computed": computed,
+            "stored": stored,
+            "agrees": computed == stored,
+            "whole_file": file_hash(options.file),
+        },
+        "fields": described.fields,
+        "facts": described.facts,
+        "tags": dict(described.tags),
+        "metadata": lora.metadata,
+        "unknown_tensors": sorted(lora.extras),
+    }
+    lines = [
+        f"{options.file.name}: {lora.family}, {', '.join(result['kinds'])}, {result['modules']} modules, "
+        f"{result['bytes'] / 1e6:.2f} MB"
+    ]
+    lines += [f"{block:>6}  {facts['modules']:>3} modules  rank {facts['ranks']}" for block, facts in blocks.items()]
+    lines += [f"{name}: {text}" for name, text in (*described.fields.items(), *described.facts.items()) if text]
+    lines.append(
+        f"hash {computed[:12]} " + ("(as stored)" if computed == stored else f"(stored: {stored[:12] or 'none'})")
+    )
+    give(options, result, lines)
+
+
+def _block_facts(lora: Any, keys: list[str]) -> dict[str, Any]:
+    ranks = sorted({lora.adapters[key].rank for key in keys})
+    return {"modules": len(keys), "ranks": f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"}
+
+
+def run_label(options: argparse.Namespace) -> None:
+    """Write a copy with other metadata."""
+    from lib_lora.formats.header import read_header
+    from lib_lora.formats.metadata import describe, relabel_file
+
+    refuse_existing(options.out, overwrite=options.overwrite)
+    changes: dict[str, str] = {}
+    for text in options.changes:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise InputError(f"“{text}” is not key=value", where="--set", cure='For example --set title="My LoRA".')
+        changes[key] = value
+    if not changes and not options.remove_private:
+        raise InputError("nothing is to be changed", where="label", cure="Give --set key=value or --remove-private.")
+    saved = relabel_file(
+        options.file, options.out, changes, private=not options.remove_private, overwrite=options.overwrite
+    )
+    fields = describe(read_header(saved).metadata).fields
+    say("the tensors are unchanged, and so is the hash that WebUI and Civitai show")
+    give(
+        options,
+        {"file": saved, "fields": fields},
+        [*(f"{name}: {text}" for name, text in fields.items() if text), str(saved)],
+    )

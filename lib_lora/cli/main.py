@@ -1,0 +1,60 @@
+"""The command line: which commands there are, and how errors leave it (exit code 0, 1 or 2)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from lib_lora import __version__
+from lib_lora.cli import data, demo, files, pictures, train
+from lib_lora.cli.common import say
+from lib_lora.errors import AtelierError
+
+EXIT_CODES = "exit codes: 0 done · 1 the work failed · 2 what was asked for cannot be right"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="python run.py",
+        description="LoRA Atelier: train, use, analyse, bake, compress and label LoRAs.",
+        epilog=EXIT_CODES,
+    )
+    top.add_argument("--version", action="version", version=f"LoRA Atelier {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in (demo, data, train, pictures, files):
+        module.register(commands)
+    for name, command in commands.choices.items():
+        command.prog = f"{top.prog} {name}"
+        command.epilog = command.epilog or EXIT_CODES
+        command.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except AtelierError as error:
+        _fail(options, error.what, where=error.where, cure=error.cure, text=str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("stopped")
+        return 1
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        place = str(error.filename or "")
+        _fail(options, error.strerror or str(error), where=place, cure="", text=f"{error.strerror or error}: {place}")
+        return 1
+    return 0
+
+
+def _fail(options: argparse.Namespace, what: str, *, where: str, cure: str, text: str) -> None:
+    """Say an error: as JSON for machines, and always as a sentence on standard error."""
+    if options.json:
+        print(json.dumps({"error": {"what": what, "where": where, "cure": cure}}, ensure_ascii=False))
+    print(f"error: {text}", file=sys.stderr)

@@ -1,0 +1,142 @@
+"""``generate`` and ``analyze``: pictures from prompts, and which block does what."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lib_lora.cli.common import (
+    TerminalProgress,
+    add_host_options,
+    add_picture_options,
+    give,
+    open_studio,
+    refuse_existing,
+    request_of,
+    say,
+    stopped_by_keyboard,
+)
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Add the commands."""
+    generate = commands.add_parser(
+        "generate",
+        help="render pictures from a prompt",
+        description="Render pictures. LoRAs are used as in the WebUI: <lora:NAME:1>, <lora:NAME:1:FACE>, "
+        "<lora:NAME:0.8:lbw=1,0,…:start=5>.",
+    )
+    add_picture_options(generate)
+    generate.add_argument(
+        "--batch", type=int, default=1, metavar="N", help="pictures, with seeds counted up (default: %(default)s)"
+    )
+    generate.add_argument("--out", type=Path, required=True, metavar="FILE", help="PNG file; several get -1, -2, …")
+    generate.add_argument("--overwrite", action="store_true", help="replace existing files")
+    add_host_options(generate)
+    generate.set_defaults(run=run_generate)
+
+    analyze = commands.add_parser(
+        "analyze",
+        help="Effective Block Analyzer: which block does what",
+        description="Change one block at a time and look what changes in the picture. "
+        "The LoRA's tag carries XYZ: <lora:NAME:1:XYZ>.",
+    )
+    add_picture_options(analyze)
+    analyze.add_argument(
+        "--range",
+        default="0,1",
+        metavar="A,B",
+        help="value of the examined block, value of all others (default: %(default)s)",
+    )
+    analyze.add_argument(
+        "--blocks",
+        default="",
+        metavar="LIST",
+        help="e.g. 26ALL, 17ALL, or IN04,M00,OUT03-OUT05 (default: all of the model)",
+    )
+    analyze.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds, counted up (default: %(default)s)")
+    analyze.add_argument(
+        "--threshold", type=int, default=20, help="level difference that counts, 0 to 255 (default: %(default)s)"
+    )
+    analyze.add_argument(
+        "--color",
+        choices=("black", "white"),
+        default="black",
+        help="background of difference pictures (default: %(default)s)",
+    )
+    analyze.add_argument(
+        "--gain", type=float, default=1.0, help="contrast of difference pictures (default: %(default)s)"
+    )
+    analyze.add_argument("--rows", action="store_true", help="one row a block instead of one column")
+    analyze.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for grid and table")
+    analyze.add_argument("--overwrite", action="store_true", help="replace an earlier analysis in that folder")
+    add_host_options(analyze)
+    analyze.set_defaults(run=run_analyze)
+
+
+def run_generate(options: argparse.Namespace) -> None:
+    """Render and save."""
+    from lib_lora.host.infotext import png_info
+
+    count = options.batch
+    names = (
+        [options.out] if count == 1 else [options.out.with_stem(f"{options.out.stem}-{n + 1}") for n in range(count)]
+    )
+    for name in names:
+        refuse_existing(name, overwrite=options.overwrite)
+    host, progress = open_studio(options), TerminalProgress(quiet=options.json)
+    with stopped_by_keyboard(progress):
+        result = host.generate(request_of(options, batch=count), progress)
+    progress.close()
+    for note in result.notes:
+        say(note)
+    for name, image, text in zip(names, result.images, result.infotexts, strict=False):
+        image.save(name, pnginfo=png_info(text))
+    saved = names[: len(result.images)]
+    give(options, {"files": saved, "infotexts": result.infotexts, "notes": result.notes}, [str(name) for name in saved])
+
+
+def run_analyze(options: argparse.Namespace) -> None:
+    """Analyse, save grid and table, and print the ranking."""
+    from lib_lora.analysis.effective_block import Plan, analyse, parse_range
+    from lib_lora.analysis.grid import GridStyle, draw_grid
+    from lib_lora.blocks.block_list import parse_block_list
+    from lib_lora.blocks.layouts import full_layout
+
+    examined, others = parse_range(options.range)
+    if (options.out / "blocks.csv").exists():
+        refuse_existing(options.out / "blocks.csv", overwrite=options.overwrite)
+    host, progress = open_studio(options), TerminalProgress(quiet=options.json)
+    layout = full_layout(host.model.family)
+    entries = parse_block_list(options.blocks, layout) or [(name,) for name in layout.names]
+    plan = Plan(
+        examined=examined,
+        others=others,
+        entries=tuple(entries),
+        layout=layout,
+        seeds=options.seeds,
+        threshold=options.threshold,
+        colour=options.color,
+        gain=options.gain,
+    )
+    with stopped_by_keyboard(progress):
+        found = analyse(host, request_of(options), plan, filled=host.swept_blocks(options.prompt), progress=progress)
+    progress.close()
+    options.out.mkdir(parents=True, exist_ok=True)
+    grids = []
+    for number in range(len(found.sources)):
+        grids.append(options.out / ("grid.png" if plan.seeds == 1 else f"grid-{number + 1}.png"))
+        style = GridStyle(cell=min(256, found.sources[0].width), transpose=not options.rows)
+        draw_grid(found, title=options.prompt, seed_index=number, style=style).save(grids[-1])
+    (options.out / "blocks.csv").write_text(found.to_csv(), encoding="utf-8")
+    rows = {row.name: {"percent": row.mean, "spread": row.spread, "modules": row.has_modules} for row in found.rows}
+    result = {
+        "blocks": rows,
+        "noise_floor": found.noise_floor,
+        "grids": grids,
+        "csv": options.out / "blocks.csv",
+        "finished": found.finished,
+    }
+    lines = [f"{row.name:>8} {row.mean:8.3f} %" for row in found.ranking()]
+    lines += [f"noise floor {found.noise_floor:.3f} %", *(str(grid) for grid in grids), str(options.out / "blocks.csv")]
+    give(options, result, lines)

@@ -1,0 +1,134 @@
+"""``train``: learn a LoRA from a folder of pictures."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from lib_lora.cli.common import TerminalProgress, add_host_options, give, open_studio, say, stopped_by_keyboard
+from lib_lora.errors import InputError
+
+EXAMPLES = """examples:
+  python run.py train --images pictures --trigger krnk --kind character --name krnk_v1
+  python run.py train krnk_v1.toml
+  python run.py train --resume runs/krnk_v1"""
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Add the command; every training option is an option here, under its own name."""
+    from lib_lora.train.options import TrainOptions
+
+    command = commands.add_parser(
+        "train",
+        help="train a LoRA on a folder of pictures",
+        description="Train a LoRA. Options come from a TOML file, the command line, or both (the command line wins).",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("toml", type=Path, nargs="?", metavar="OPTIONS.toml", help="file with training options")
+    command.add_argument(
+        "--out", default=None, metavar="NAME", help="name of the LoRA, or folder/name (short for --name and --runs)"
+    )
+    command.add_argument("--runs", type=Path, default=None, metavar="DIR", help="folder of runs (default: runs)")
+    command.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
+    group = command.add_argument_group("training options (defaults in brackets; a kind's recipe may change them)")
+    for declared in fields(TrainOptions):
+        _add(group, declared)
+    add_host_options(command)
+    command.set_defaults(run=run)
+
+
+def _add(group: Any, declared: Any) -> None:
+    """Add one training option to the parser."""
+    flag = "--" + declared.name.replace("_", "-")
+    default = "" if declared.default in (MISSING, "", ()) else f" [{declared.default}]"
+    text = (declared.metadata["help"] + default).replace("%", "%%")
+    if declared.type == "bool":
+        group.add_argument(flag, dest=declared.name, action=argparse.BooleanOptionalAction, default=None, help=text)
+    elif declared.type.startswith("Mapping"):
+        group.add_argument(flag, dest=declared.name, nargs="+", metavar="NAME=VALUE", help=text)
+    elif declared.type.startswith("tuple"):
+        group.add_argument(flag, dest=declared.name, nargs="+", metavar="TEXT", help=text)
+    else:
+        kind = {"int": int, "float": float}.get(declared.type, str)
+        choices = declared.metadata["choices"] or None
+        metavar = None if choices else {"int": "N", "float": "X"}.get(declared.type, "TEXT")
+        group.add_argument(flag, dest=declared.name, type=kind, choices=choices, metavar=metavar, help=text)
+
+
+def _options_of(options: argparse.Namespace) -> tuple[Any, Path]:
+    """Return the training options and the folder of the run."""
+    from lib_lora.train.options import TrainOptions, from_mapping, read_toml
+
+    runs = options.runs or Path("runs")
+    values: dict[str, Any] = read_toml(options.toml).to_dict() if options.toml else {}
+    given = {d.name: getattr(options, d.name) for d in fields(TrainOptions) if getattr(options, d.name) is not None}
+    if "optimizer_args" in given:
+        given["optimizer_args"] = dict(_argument(text) for text in given["optimizer_args"])
+    if options.out:
+        given["name"] = Path(options.out).name.removesuffix(".safetensors")
+        if Path(options.out).parent != Path():
+            runs = Path(options.out).parent
+    if "images" in given:
+        given["images"] = str(Path(given["images"]).resolve())
+    made = from_mapping({**values, **given}, where="command line")
+    return made, runs / made.name
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """Return one ``name=value`` of the optimizer's arguments; the value as Python would read it."""
+    import ast
+
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise InputError(f"“{text}” is not name=value", where="--optimizer-args")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, or go on with a run, and say where the file is."""
+    from lib_lora.host.samples import sampler_of
+    from lib_lora.train.loop import run as run_training
+    from lib_lora.train.loop import start
+    from lib_lora.train.run_folder import RunFolder
+
+    if options.resume:
+        folder = RunFolder.open(options.resume)
+        chosen = folder.options()
+    else:
+        chosen, path = _options_of(options)
+        if not Path(chosen.images).is_dir():
+            raise InputError("there is no such folder of pictures", where=chosen.images, cure="Check --images.")
+    host, progress = open_studio(options), TerminalProgress(quiet=options.json)
+    if not options.resume:
+        folder = RunFolder.create(path, chosen)
+    training = start(host.model, chosen, folder, progress)
+    for problem in training.material.problems:
+        say(problem)
+    say(
+        f"{len(training.material.items)} pictures, {training.total} steps of {chosen.batch_size}, "
+        f"from step {training.step}"
+    )
+    with stopped_by_keyboard(progress):
+        result = run_training(training, progress, sampler_of(host, chosen))
+    progress.close()
+    values = {
+        "lora": result.lora,
+        "run": folder.path,
+        "steps": result.steps,
+        "finished": result.finished,
+        "loss": result.loss,
+    }
+    if result.finished:
+        give(options, values, [f"{result.lora}  ({result.steps} steps, loss {result.loss:.4f})"])
+    else:
+        give(
+            options,
+            values,
+            [f"stopped at step {result.steps} of {training.total}; go on with: train --resume {folder.path}"],
+        )

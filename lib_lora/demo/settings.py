@@ -1,0 +1,45 @@
+"""What the demo does, in numbers and prompts; and the goals that it must reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PICTURES, HELD_OUT, OTHERS = HERE / "pictures", HERE / "heldout", HERE / "others"
+TRIGGER = "krnk"
+NAME = "krnk_demo"
+BACKGROUND = "white background"
+PRESET = "FACE"
+
+SUBJECT_GOAL = 0.70
+"""Held-out views: the loss with the LoRA is at most this share of the base model's."""
+
+DRIFT_GOAL = 1.05
+"""Other captions: the loss with the LoRA is at most this share of the base model's."""
+
+BAKE_GOAL = 1e-5
+"""Baked and live predictions differ at most by this, in fp32."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much work the demo does."""
+
+    train_steps: int
+    epochs: int
+    batch_size: int
+    sampling_steps: int
+    seeds: int
+
+
+FULL = Size(train_steps=600, epochs=10, batch_size=4, sampling_steps=24, seeds=2)
+QUICK = Size(train_steps=200, epochs=5, batch_size=4, sampling_steps=10, seeds=1)
+
+PROMPTS = (
+    ("front", "krnk, white background, from horizontal, from front, upper body, standing, looking at viewer, smile"),
+    ("side", "krnk, white background, from horizontal, from side, upper body, standing, looking away, smile"),
+    ("outside", "krnk, yellow background, from horizontal, from front, upper body, smile"),
+    ("other", "small red apple on the left, blue background"),
+)
+"""Name and prompt; “outside” asks for what no training picture shows, “other” for what the model knew before."""

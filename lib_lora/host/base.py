@@ -1,0 +1,144 @@
+"""What every host gives: a loaded model, pictures from prompts, LoRA files by name, progress and a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lib_lora.blocks.weights import BlockWeights
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the text encoders hand to the UNet.
+
+    Attributes:
+        tokens: hidden states, ``(batch, tokens, width)``.
+        pooled: SDXL's pooled vector ``(batch, width)``, else None.
+    """
+
+    tokens: Tensor
+    pooled: Tensor | None = None
+
+    def select(self, index: Tensor) -> Conditioning:
+        """Return the rows of ``index``, in its order."""
+        return Conditioning(self.tokens[index], None if self.pooled is None else self.pooled[index])
+
+
+class LoadedModel(Protocol):
+    """A diffusion model that a host has in memory; the core acts on nothing else.
+
+    ``layers`` maps each kohya module name (``lora_unet_…``, ``lora_te_…``) to the live Linear or Conv2d. A family that
+    is spelled in two ways (SDXL) has both spellings in it, with the same layer behind them.
+    """
+
+    name: str
+    family: str
+    layers: Mapping[str, nn.Module]
+    prediction_type: str
+    alphas_cumprod: Tensor
+    device: torch.device
+    dtype: torch.dtype
+    pixels_per_latent: int
+    native_side: int
+
+    def predict(
+        self, latents: Tensor, timesteps: Tensor, cond: Conditioning, size: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return the UNet's output for noisy ``latents`` ``(B, 4, h, w)`` at integer ``timesteps`` ``(B,)``."""
+        ...
+
+    def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:
+        """Return the conditioning of ``captions``; differentiable where gradients are on."""
+        ...
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Return scaled latents of ``pixels`` ``(B, 3, H, W)`` in [-1, 1]: the mean of the posterior."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels in [-1, 1] of scaled ``latents``."""
+        ...
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """One order for pictures, as a person would give it.
+
+    Attributes:
+        prompt: text with any number of ``<lora:…>`` tags.
+        sweep: for the analyzer: one entry a picture, the block weights that the tags ``XYZ`` take in it (``ZYX`` takes
+            one minus them). All pictures then share the seed; else picture n of a batch has ``seed + n``.
+        sweep_chunk: how many pictures of a sweep are computed at once; None lets the host choose.
+    """
+
+    prompt: str
+    negative: str = ""
+    seed: int = 0
+    steps: int = 20
+    cfg_scale: float = 4.0
+    width: int | None = None
+    height: int | None = None
+    batch: int = 1
+    sampler: str = "euler"
+    clip_skip: int = 1
+    sweep: tuple[BlockWeights, ...] | None = None
+    sweep_chunk: int | None = None
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """The pictures of one order, with the settings that make each again."""
+
+    images: tuple[Image.Image, ...]
+    infotexts: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Progress:
+    """A channel for progress and for the wish to stop; the plain one shows nothing and never stops."""
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Say that ``done`` of ``total`` steps of the present piece of work are over."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked to stop; long work looks at it at every step."""
+        return False
+
+
+@dataclass
+class Stoppable(Progress):
+    """A progress channel that another thread can stop."""
+
+    wish: list[bool] = field(default_factory=lambda: [False])
+
+    def stop(self) -> None:
+        """Ask the work to stop at its next step."""
+        self.wish[0] = True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self.wish[0]
+
+
+class Host(Protocol):
+    """The owner of the loaded model."""
+
+    model: LoadedModel
+    lora_folders: tuple[Path, ...]
+
+    def find_lora(self, name: str) -> Path:
+        """Return the file behind a name in a tag; InputError with the nearest names where there is none."""
+        ...
+
+    def generate(self, request: GenerateRequest, progress: Progress) -> GenerateResult:
+        """Return the pictures of ``request``."""
+        ...

@@ -1,0 +1,142 @@
+"""Load a Stable Diffusion checkpoint (``.safetensors`` in LDM names) into diffusers' modules, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from lib_lora.errors import FileError
+from lib_lora.formats.files import read_tensors
+from lib_lora.host import architecture as arch
+from lib_lora.host.tokenizer import find_tokenizer
+
+
+@dataclass
+class Checkpoint:
+    """The networks of one checkpoint, in evaluation mode, and what its config says."""
+
+    path: Path
+    family: str
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoders: tuple[nn.Module, ...]
+    tokenizer: CLIPTokenizer
+    prediction_type: str
+    latent_scale: float
+
+
+LATENT_SCALE = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
+
+
+def load_checkpoint(path: Path, *, tokenizer: Path | None = None) -> Checkpoint:
+    """Load ``path``; everything in fp32 on the CPU, gradients off.
+
+    Raises:
+        FileError: not a safetensors file, not SD1/SD2/SDXL, or tensors are missing.
+    """
+    if path.suffix != ".safetensors":
+        raise FileError(
+            "the studio loads .safetensors checkpoints only",
+            where=str(path),
+            cure="Convert the file first; a pickle can run programs.",
+        )
+    tensors, metadata = read_tensors(path)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    family = arch.family_of_checkpoint(shapes, where=str(path))
+    config = arch.Yaml.beside(path)
+    floats = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
+    try:
+        unet_arguments = arch.unet_config(shapes, family, config.heads, where=str(path))
+        unet = UNet2DConditionModel(**unet_arguments)
+        _fill(unet, convert_ldm_unet_checkpoint(floats, unet.config), part="UNet", where=path)
+        scale = config.latent_scale or LATENT_SCALE[family]
+        vae = AutoencoderKL(**arch.vae_config(shapes), scaling_factor=scale)
+        _fill(vae, convert_ldm_vae_checkpoint(floats, vae.config), part="VAE", where=path)
+        text_encoders = _text_encoders(floats, shapes, family, config, where=path)
+    except (KeyError, StopIteration, ValueError) as error:
+        raise FileError(
+            f"a part of the checkpoint is missing ({error})", where=str(path), cure="Download the file again."
+        ) from error
+    prediction = config.prediction_type or _prediction_type(floats, metadata)
+    for module in (unet, vae, *text_encoders):
+        module.requires_grad_(False).eval()
+    words = find_tokenizer(tokenizer or config.text_folder, family=family)
+    return Checkpoint(path, family, unet, vae, text_encoders, words, prediction, scale)
+
+
+def _prediction_type(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Return what the UNet predicts, from the marks that v-prediction models carry; epsilon without one."""
+    said = metadata.get("modelspec.prediction_type", "")
+    return "v_prediction" if "v_pred" in tensors or said.startswith("v") else "epsilon"
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor], *, part: str, where: Path) -> None:
+    """Load ``tensors`` into ``module``; every parameter must get its value."""
+    missing = [name for name in module.state_dict() if name not in tensors and not name.endswith("position_ids")]
+    if missing:
+        raise FileError(
+            f"{len(missing)} tensors of the {part} are missing, the first is {missing[0]}",
+            where=str(where),
+            cure="The file is cut or of an unknown kind; get it again.",
+        )
+    try:
+        module.load_state_dict(dict(tensors), strict=False)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise FileError(f"a tensor of the {part} has another size: {first}", where=str(where)) from error
+
+
+def _renamed(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return text-model tensors under the names of the installed transformers (with or without ``text_model.``)."""
+    has_prefix = any(name.startswith("text_model.") for name in module.state_dict())
+    bare = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
+    if not has_prefix:
+        return bare
+    return {n if n.startswith("text_projection") else f"text_model.{n}": t for n, t in bare.items()}
+
+
+def _text_encoders(
+    tensors: Mapping[str, Tensor], shapes: arch.Shapes, family: str, config: arch.Yaml, *, where: Path
+) -> tuple[nn.Module, ...]:
+    """Return the text encoder, or SDXL's two."""
+    if family == "sd2":
+        return (_open_clip(tensors, shapes, "cond_stage_model.model.", CLIPTextModel, drop_last=True, where=where),)
+    outer = "cond_stage_model.transformer." if family == "sd1" else "conditioner.embedders.0.transformer."
+    prefix = outer + "text_model."
+    if config.text_folder is not None and (config.text_folder / "config.json").is_file():
+        settings = CLIPTextConfig.from_pretrained(config.text_folder)
+    else:
+        settings = CLIPTextConfig(**arch.clip_config(shapes, prefix))
+    first = CLIPTextModel(settings)
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    _fill(first, _renamed(first, own), part="text encoder", where=where)
+    if family == "sd1":
+        return (first,)
+    second = "conditioner.embedders.1.model."
+    return (first, _open_clip(tensors, shapes, second, CLIPTextModelWithProjection, drop_last=False, where=where))
+
+
+def _open_clip(
+    tensors: Mapping[str, Tensor],
+    shapes: arch.Shapes,
+    prefix: str,
+    kind: type[nn.Module],
+    *,
+    drop_last: bool,
+    where: Path,
+) -> nn.Module:
+    """Return an open_clip text model as transformers' CLIP."""
+    model = kind(CLIPTextConfig(**arch.open_clip_config(shapes, prefix, drop_last=drop_last)))
+    converted = convert_open_clip_checkpoint(model, dict(tensors), prefix=prefix)
+    _fill(model, _renamed(model, converted), part="text encoder", where=where)
+    return model

@@ -1,0 +1,88 @@
+"""A checkpoint in diffusers' modules, seen as a `LoadedModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor, nn
+
+from lib_lora.formats.keys import to_ldm
+from lib_lora.host.base import Conditioning
+from lib_lora.host.checkpoint import Checkpoint
+from lib_lora.host.text import encode
+
+NOISE = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+class DiffusersModel:
+    """The studio's loaded model: UNet, text encoders and autoencoder of one checkpoint on one device."""
+
+    def __init__(self, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> None:
+        self.name = checkpoint.path.stem
+        self.path = checkpoint.path
+        self.family = checkpoint.family
+        self.prediction_type = checkpoint.prediction_type
+        self.latent_scale = checkpoint.latent_scale
+        self.tokenizer = checkpoint.tokenizer
+        self.device, self.dtype = device, dtype
+        self.unet = checkpoint.unet.to(device, dtype)
+        self.vae = checkpoint.vae.to(device)  # fp32: SDXL's autoencoder overflows in fp16
+        self.text_encoders = tuple(encoder.to(device, dtype) for encoder in checkpoint.text_encoders)
+        self.alphas_cumprod = DDPMScheduler(**NOISE).alphas_cumprod
+        self.pixels_per_latent = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.native_side = _native_side(checkpoint)
+        self.layers: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family)
+
+    def predict(
+        self, latents: Tensor, timesteps: Tensor, cond: Conditioning, size: Sequence[int] | None = None
+    ) -> Tensor:
+        """Return the UNet's output ``(B, 4, h, w)`` for noisy latents at integer timesteps ``(B,)``."""
+        extra = None
+        if cond.pooled is not None:
+            height, width = size or [side * self.pixels_per_latent for side in latents.shape[-2:]]
+            ids = torch.tensor([[height, width, 0, 0, height, width]], device=latents.device, dtype=self.dtype)
+            extra = {"text_embeds": cond.pooled, "time_ids": ids.expand(latents.shape[0], -1)}
+        return self.unet(latents, timesteps, cond.tokens, added_cond_kwargs=extra).sample
+
+    def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:
+        """Return the conditioning of ``captions``; differentiable where gradients are on."""
+        return encode(self.text_encoders, self.tokenizer, captions, family=self.family, clip_skip=clip_skip)
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Return scaled latents ``(B, 4, H/8, W/8)`` of pixels ``(B, 3, H, W)`` in [-1, 1]."""
+        with torch.no_grad():
+            posterior = self.vae.encode(pixels.to(self.device, torch.float32)).latent_dist
+            return posterior.mode() * self.latent_scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels in [-1, 1] of scaled latents."""
+        with torch.no_grad():
+            return self.vae.decode(latents.float() / self.latent_scale).sample.clamp(-1, 1)
+
+
+def _native_side(checkpoint: Checkpoint) -> int:
+    """Return the side in pixels that the model was trained at: said by its name in code, small models 128."""
+    if checkpoint.unet.config.block_out_channels[0] < 320:
+        return 128
+    return {"sd1": 512, "sd2": 768 if checkpoint.prediction_type == "v_prediction" else 512}.get(
+        checkpoint.family, 1024
+    )
+
+
+def _layers(unet: nn.Module, text_encoders: Sequence[nn.Module], family: str) -> dict[str, nn.Module]:
+    """Return every Linear and Conv2d by its kohya module name; SDXL's UNet under both spellings."""
+    found: dict[str, nn.Module] = {}
+    for path, module in unet.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            found["lora_unet_" + path.replace(".", "_")] = module
+            if family == "sdxl":
+                found["lora_unet_" + to_ldm(path, family).replace(".", "_")] = module
+    prefixes = ("lora_te_",) if len(text_encoders) == 1 else ("lora_te1_", "lora_te2_")
+    for prefix, encoder in zip(prefixes, text_encoders, strict=True):
+        for path, module in encoder.named_modules():
+            if isinstance(module, nn.Linear):
+                inner = path if path.startswith("text_") else f"text_model.{path}"
+                found[prefix + inner.replace(".", "_")] = module
+    return found

@@ -1,0 +1,78 @@
+"""The samplers that the studio offers, by the WebUI's names, over diffusers' schedulers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
+from torch import Tensor
+
+from lib_lora.errors import InputError
+from lib_lora.host.diffusers_model import NOISE
+
+SAMPLERS: dict[str, Callable[[str], Any]] = {
+    "euler": lambda kind: EulerDiscreteScheduler(**NOISE, prediction_type=kind),
+    "euler a": lambda kind: EulerAncestralDiscreteScheduler(**NOISE, prediction_type=kind),
+    "heun": lambda kind: HeunDiscreteScheduler(**NOISE, prediction_type=kind),
+    "ddim": lambda kind: DDIMScheduler(**NOISE, prediction_type=kind, clip_sample=False, set_alpha_to_one=False),
+    "dpm++ 2m": lambda kind: DPMSolverMultistepScheduler(**NOISE, prediction_type=kind),
+    "dpm++ 2m karras": lambda kind: DPMSolverMultistepScheduler(**NOISE, prediction_type=kind, use_karras_sigmas=True),
+    "unipc": lambda kind: UniPCMultistepScheduler(**NOISE, prediction_type=kind),
+}
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""Guided prediction: ``(latents (n, 4, h, w), timestep) -> (n, 4, h, w)``."""
+
+
+def sampler_name(text: str) -> str:
+    """Return the sampler's name as in `SAMPLERS`; InputError with the list where it is unknown."""
+    name = " ".join(text.lower().replace("_", " ").split())
+    if name not in SAMPLERS:
+        raise InputError(
+            f"there is no sampler “{text}”", where="--sampler", cure=f"Choose one of: {', '.join(SAMPLERS)}."
+        )
+    return name
+
+
+def sample(
+    predict: Predict,
+    noise: Tensor,
+    *,
+    sampler: str,
+    prediction_type: str,
+    steps: int,
+    generators: list[torch.Generator],
+    on_step: Callable[[int], bool],
+) -> Tensor:
+    """Return the latents that ``sampler`` makes of unit ``noise`` ``(n, 4, h, w)``.
+
+    Args:
+        predict: the guided prediction at a timestep.
+        noise: standard normal noise.
+        sampler: a name of `SAMPLERS`.
+        prediction_type: ``epsilon`` or ``v_prediction``.
+        steps: sampling steps.
+        generators: one a picture, for the samplers that add noise.
+        on_step: called before each step with its index from 0; False stops and returns what is there.
+    """
+    scheduler = SAMPLERS[sampler](prediction_type)
+    scheduler.set_timesteps(steps, device=noise.device)
+    latents = noise * scheduler.init_noise_sigma
+    extra = {"generator": generators} if sampler == "euler a" else {}
+    # Second-order samplers visit a step twice; a step is one of the `steps` that a person counts.
+    evaluations = len(scheduler.timesteps)
+    for index, timestep in enumerate(scheduler.timesteps):
+        if not on_step(index * steps // evaluations):
+            break
+        output = predict(scheduler.scale_model_input(latents, timestep), timestep)
+        latents = scheduler.step(output, timestep, latents, **extra).prev_sample
+    return latents

@@ -1,0 +1,236 @@
+"""Our own host: diffusers with the pocket model, or with any SD1, SD2 or SDXL checkpoint of the user."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.blocks.tag_model import ResolvedTag
+from lib_lora.errors import InputError
+from lib_lora.formats.adapters.lora import LoraAdapter
+from lib_lora.formats.lora import LoraFile, read_lora
+from lib_lora.host.base import Conditioning, GenerateRequest, GenerateResult, Progress
+from lib_lora.host.checkpoint import load_checkpoint
+from lib_lora.host.diffusers_model import DiffusersModel
+from lib_lora.host.infotext import infotext
+from lib_lora.host.prompt import multipliers_of, read_prompt, window_of
+from lib_lora.host.sampling import sample, sampler_name
+from lib_lora.live.attach import Attached, attach
+from lib_lora.live.targets import find_targets
+
+POCKET = Path(__file__).with_name("pocket") / "pocket.safetensors"
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device called ``name``; ``auto`` prefers a GPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@dataclass
+class StudioHost:
+    """The embedded host.
+
+    Attributes:
+        model: what is loaded.
+        lora_folders: where names of tags are looked up, the first that has the name wins.
+        presets: the block-weight presets that tags may name.
+    """
+
+    model: DiffusersModel
+    lora_folders: tuple[Path, ...]
+    presets: PresetFile
+
+    @classmethod
+    def open(
+        cls,
+        model: Path | None = None,
+        *,
+        lora_folders: Iterable[Path] = (),
+        presets: PresetFile | None = None,
+        device: str = "auto",
+        tokenizer: Path | None = None,
+    ) -> StudioHost:
+        """Load a checkpoint (None: the pocket model) and return the host over it."""
+        path = model or POCKET
+        if not path.is_file():
+            raise InputError("there is no such model file", where=str(path), cure="Check the path after --model.")
+        where = pick_device(device)
+        dtype = torch.float16 if where.type == "cuda" and model is not None else torch.float32
+        loaded = DiffusersModel(load_checkpoint(path, tokenizer=tokenizer), device=where, dtype=dtype)
+        return cls(loaded, tuple(lora_folders), presets or PresetFile.shipped())
+
+    def find_lora(self, name: str) -> Path:
+        """Return the file that a tag's ``name`` means: a path, or a file's stem in the LoRA folders."""
+        direct = Path(name)
+        if direct.suffix == ".safetensors" and direct.is_file():
+            return direct
+        known: dict[str, Path] = {}
+        for folder in self.lora_folders:
+            for path in sorted(folder.rglob("*.safetensors")) if folder.is_dir() else ():
+                known.setdefault(path.stem, path)
+        if name in known:
+            return known[name]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)[:5]
+        looked = ", ".join(str(folder) for folder in self.lora_folders) or "no folder given"
+        cure = f"Did you mean: {', '.join(near)}?" if near else "Give the folder with --lora-dir."
+        raise InputError(f"there is no LoRA called “{name}”", where=looked, cure=cure)
+
+    def read_lora(self, name: str) -> LoraFile:
+        """Return the LoRA file of a tag's name, on the model's device."""
+        return read_lora(self.find_lora(name)).to(self.model.device)
+
+    def swept_blocks(self, prompt: str) -> frozenset[str]:
+        """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""
+        tags = [parse_tag(found.text) for found in find_tags(prompt)]
+        blocks: set[str] = set()
+        for name in {tag.name for tag in tags if tag.sweep}:
+            targets, _ = find_targets(self.model, self.read_lora(name))
+            blocks.update(target.block for target in targets)
+        return frozenset(blocks)
+
+    def generate(self, request: GenerateRequest, progress: Progress | None = None) -> GenerateResult:
+        """Return the pictures of ``request``; a stop returns those that were finished.
+
+        Raises:
+            InputError: a tag, a sampler or a size cannot be right; nothing was rendered.
+        """
+        progress = progress or Progress()
+        request = replace(request, sampler=sampler_name(request.sampler))
+        self._check_size(request)
+        read = read_prompt(
+            request.prompt,
+            presets=self.presets,
+            family=self.model.family,
+            seed=request.seed,
+            swept=request.sweep is not None,
+        )
+        loras = [(tag, self.read_lora(tag.name)) for tag in read.tags]
+        count = len(request.sweep) if request.sweep else request.batch
+        chunk = min(count, request.sweep_chunk or self._chunk(request))
+        images: list[Image.Image] = []
+        texts: list[str] = []
+        total = -(-count // chunk) * request.steps
+        for start in range(0, count, chunk):
+            rows = range(start, min(count, start + chunk))
+            latents = self._latents(
+                request, read.text, loras, rows, progress, done=start // chunk * request.steps, total=total
+            )
+            if progress.stopped:
+                break
+            images += to_pictures(self.model.decode(latents))
+            texts += [infotext(request, read, row, model=self.model.name, size=self._size(request)) for row in rows]
+        return GenerateResult(tuple(images), tuple(texts), read.notes)
+
+    def _check_size(self, request: GenerateRequest) -> None:
+        step = self.model.pixels_per_latent * 8  # the UNet halves three times
+        for side in (request.width, request.height):
+            if side is not None and (side < step or side % step):
+                raise InputError(
+                    f"a side of {side} px does not fit the model", where="size", cure=f"Use a multiple of {step} px."
+                )
+        if request.steps < 1 or request.batch < 1:
+            raise InputError("steps and batch must be at least 1", where="generate")
+
+    def _size(self, request: GenerateRequest) -> tuple[int, int]:
+        """Return height and width in pixels."""
+        return request.height or self.model.native_side, request.width or self.model.native_side
+
+    def _chunk(self, request: GenerateRequest) -> int:
+        """Return how many pictures go through the UNet at once: as many as 32 of 128 px on a CPU, or by free memory."""
+        height, width = self._size(request)
+        positions = height * width // self.model.pixels_per_latent**2
+        if self.model.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.model.device)
+            # A UNet pass keeps about 6 kB a latent position and sample in half precision; half of what is free is used.
+            return max(1, int(free * 0.5 / (positions * 2 * 6144 * max(1, self.model.dtype.itemsize // 2))))
+        return max(1, 32 * 256 // positions)
+
+    def _latents(
+        self,
+        request: GenerateRequest,
+        text: str,
+        loras: list[tuple[ResolvedTag, LoraFile]],
+        rows: range,
+        progress: Progress,
+        *,
+        done: int,
+        total: int,
+    ) -> Tensor:
+        """Return the latents of the pictures ``rows`` of the request, with the LoRAs attached meanwhile."""
+        height, width = (side // self.model.pixels_per_latent for side in self._size(request))
+        seeds = [request.seed if request.sweep else request.seed + row for row in rows]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = torch.stack([torch.randn(4, height, width, generator=g) for g in generators])
+        with torch.no_grad(), ExitStack() as stack:
+            attached = [stack.enter_context(self._attach(tag, lora, request, rows)) for tag, lora in loras]
+            cond = self.model.encode_text([request.negative] * len(seeds) + [text] * len(seeds), request.clip_skip)
+
+            def on_step(step: int) -> bool:
+                for one in attached:
+                    one.at_step(step)
+                progress.update(done + step + 1, total, "sampling")
+                return not progress.stopped
+
+            return sample(
+                lambda latents, timestep: self._guided(latents, timestep, cond, request.cfg_scale),
+                noise.to(self.model.device),
+                sampler=request.sampler,
+                prediction_type=self.model.prediction_type,
+                steps=request.steps,
+                generators=generators,
+                on_step=on_step,
+            )
+
+    def _attach(
+        self, tag: ResolvedTag, lora: LoraFile, request: GenerateRequest, rows: range
+    ) -> AbstractContextManager[Attached]:
+        sweep = [request.sweep[row] for row in rows] if request.sweep else None
+        return attach(
+            self.model,
+            cut_rank(lora, tag.dyn),
+            multipliers_of(tag, self.model.family, sweep),
+            window=window_of(tag, request.steps),
+            elements=tag.elements,
+            strengths={"te": tag.te, "unet": tag.unet},
+        )
+
+    def _guided(self, latents: Tensor, timestep: Tensor, cond: Conditioning, scale: float) -> Tensor:
+        """Return the prediction under classifier-free guidance (arXiv:2207.12598)."""
+        double = torch.cat([latents, latents]).to(self.model.dtype)
+        output = self.model.predict(double, timestep.expand(double.shape[0]).to(double.device), cond).float()
+        without, with_ = output.chunk(2)
+        return without + scale * (with_ - without)
+
+
+def to_pictures(pixels: Tensor) -> list[Image.Image]:
+    """Return pixels ``(n, 3, H, W)`` in [-1, 1] as pictures."""
+    levels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return [Image.fromarray(row.permute(1, 2, 0).cpu().numpy()) for row in levels]
+
+
+def cut_rank(lora: LoraFile, rank: int | None) -> LoraFile:
+    """Return ``lora`` with only the first ``rank`` ranks of every plain LoRA adapter (the tag's ``dyn``); None: all."""
+    if rank is None:
+        return lora
+    adapters = dict(lora.adapters)
+    for key, adapter in adapters.items():
+        if isinstance(adapter, LoraAdapter) and adapter.mid is None and rank < adapter.rank:
+            cut = max(rank, 0)
+            # The scale stays alpha / full rank, as the WebUI does it.
+            up, down = adapter.up[:, : max(cut, 1)], adapter.down[: max(cut, 1)]
+            smaller = replace(adapter, up=up, down=down, alpha=adapter.scale() * up.shape[1])
+            adapters[key] = smaller if cut else smaller.scaled(0.0)
+    return replace(lora, adapters=adapters)

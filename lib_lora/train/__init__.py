@@ -1,0 +1,1 @@
+"""Training: options, recipes, optimizers, objective, loop, run folder."""

@@ -1,0 +1,235 @@
+"""The training loop: a sequence of named steps over one run folder."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.formats.lora import LoraFile, write_lora
+from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.live.attach import attach
+from lib_lora.train import network
+from lib_lora.train.material import Item, Material, gather, rules_of
+from lib_lora.train.metadata import training_metadata
+from lib_lora.train.objective import draw_noise, errors, noised, snr_weight
+from lib_lora.train.optimizers import RatioOptimizer
+from lib_lora.train.options import TrainOptions
+from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.schedulers import Course, factor
+
+Sampler = Callable[[RunFolder, int], None]
+"""Called at every save with the run and its step, while the LoRA is attached: renders the sample prompts."""
+
+
+@dataclass
+class Training:
+    """A run in progress: everything that changes from step to step."""
+
+    model: LoadedModel
+    options: TrainOptions
+    folder: RunFolder
+    material: Material
+    lora: LoraFile
+    optimizer: RatioOptimizer
+    total: int
+    step: int = 0
+    recent: list[float] = field(default_factory=list)
+    bad_steps: int = 0
+    epoch: int = -1
+    batches: list[list[Item]] = field(default_factory=list)
+
+    def next_batch(self) -> list[Item]:
+        """Return the batch of the present step."""
+        self._draw(self.step // self.steps_per_epoch)
+        return self.batches[self.step % self.steps_per_epoch]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one epoch."""
+        if not self.batches:
+            self._draw(0)
+        return len(self.batches)
+
+    def _draw(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            self.batches = self.material.batches(epoch, batch_size=self.options.batch_size, seed=self.options.seed)
+            self.epoch = epoch
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to: the file (None where it was stopped before its end), steps, the mean of the last losses."""
+
+    lora: Any
+    steps: int
+    finished: bool
+    loss: float
+
+
+def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress: Progress) -> Training:
+    """Prepare a run in ``folder``: material, network, optimizer; go on from its newest state where there is one.
+
+    Raises:
+        InputError: no picture can be used, or the pictures changed since the run was started.
+    """
+    material = gather(model, options, progress)
+    _check_same_data(folder, material)
+    lora = network.new_lora(model, options)
+    optimizer = RatioOptimizer(
+        options.optimizer,
+        network.groups(lora, options),
+        learning_rate=options.learning_rate,
+        arguments=options.optimizer_args,
+    )
+    training = Training(model, options, folder, material, lora, optimizer, total=0)
+    training.total = options.steps or training.steps_per_epoch * options.epochs
+    state = folder.newest_state()
+    if state is not None:
+        network.load_parameters(lora, state["parameters"])
+        optimizer.load_state_dict(state["optimizer"])
+        training.step, training.recent = state["step"], list(state["recent"])
+        folder.rewind_log(training.step)
+    return training
+
+
+def _check_same_data(folder: RunFolder, material: Material) -> None:
+    """Keep the data's fingerprint with the run; a run never goes on with other pictures unsaid."""
+    known = folder.read_json("data.json")
+    if known is None:
+        rows = [
+            {"picture": i.picture.path.name, "caption": i.caption, "repeats": i.picture.repeats} for i in material.items
+        ]
+        folder.save_json(
+            "data.json", {"fingerprint": material.fingerprint, "pictures": rows, "problems": list(material.problems)}
+        )
+    elif known["fingerprint"] != material.fingerprint:
+        before = {row["picture"] for row in known["pictures"]}
+        now = {item.picture.path.name for item in material.items}
+        changed = ", ".join(sorted(before ^ now)[:5]) or "captions, repeats or contents"
+        raise InputError(
+            "the pictures are not those that the run was started with",
+            where=changed,
+            cure="Put them back, or start a new run under another name.",
+        )
+
+
+def run(training: Training, progress: Progress, sampler: Sampler | None = None) -> TrainResult:
+    """Train to the end, or until ``progress`` asks to stop; the state is saved either way.
+
+    Raises:
+        AtelierError: the loss is not a number several times in a row; the last good state stays.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(attach(training.model, training.lora, 1.0, strategy="factors"))
+        began, first = time.monotonic(), training.step
+        while training.step < training.total and not progress.stopped:
+            row = one_step(training)
+            training.folder.log(row)
+            pace = (time.monotonic() - began) / (training.step - first)
+            progress.update(training.step, training.total, f"loss {row['mean']:.4f} · {pace:.2f} s a step")
+            epoch, rest = divmod(training.step, training.steps_per_epoch)
+            every = training.options.save_every_epochs
+            if every and not rest and epoch % every == 0 and training.step < training.total:
+                _save(training, epoch)
+                if sampler is not None:
+                    sampler(training.folder, training.step)
+        _save_state(training)
+    finished = training.step >= training.total
+    path = _save(training, None) if finished else None
+    recent = training.recent or [math.nan]
+    return TrainResult(path, training.step, finished, sum(recent) / len(recent))
+
+
+def one_step(training: Training) -> dict[str, Any]:
+    """Make one optimizer step and return its log row; everything random depends on seed and step alone."""
+    options, model = training.options, training.model
+    batch = training.next_batch()
+    generator = torch.Generator().manual_seed(options.seed * 1_000_003 + training.step)
+    loss = batch_loss(model, options, batch, generator)
+    training.optimizer.zero_grad()
+    if torch.isfinite(loss):
+        loss.backward()
+        if options.max_grad_norm:
+            parameters = [p for adapter in training.lora.adapters.values() for p in adapter.parameters()]
+            torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
+        training.optimizer.step(factor(options.scheduler, _course(training)))
+        training.bad_steps = 0
+        training.recent = [*training.recent[-99:], loss.item()]
+    else:
+        training.bad_steps += 1
+        if training.bad_steps >= 5:
+            raise AtelierError(
+                "the loss is no number five times in a row",
+                where=f"step {training.step}",
+                cure="Lower the learning rate or alpha; the last good state is kept and can be resumed.",
+            )
+    training.step += 1
+    mean = sum(training.recent) / max(1, len(training.recent))
+    return {
+        "step": training.step,
+        "epoch": training.epoch + 1,
+        "loss": loss.item(),
+        "mean": mean,
+        "rate": training.optimizer.effective_rate,
+    }
+
+
+def _course(training: Training) -> Course:
+    options = training.options
+    warmup = round(options.warmup * training.total) if options.warmup < 1 else round(options.warmup)
+    return Course(training.step, training.total, warmup, options.scheduler_cycles, options.scheduler_power)
+
+
+def batch_loss(model: LoadedModel, options: TrainOptions, batch: list[Item], generator: torch.Generator) -> Tensor:
+    """Return the weighted loss of one batch."""
+    faces = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
+    clean = torch.stack([item.latents[face] for item, face in zip(batch, faces, strict=True)])
+    noise = draw_noise(clean.shape, generator, options.noise_offset)
+    timesteps = torch.randint(0, len(model.alphas_cumprod), (len(batch),), generator=generator)
+    rules, rng = rules_of(options), random.Random(int(torch.randint(2**62, (1,), generator=generator)))
+    captions = [rules.apply(item.caption, rng) for item in batch]
+    cond = model.encode_text(captions, options.clip_skip)
+    seen = noised(
+        clean.to(model.device),
+        noise.to(model.device),
+        timesteps.to(model.device),
+        alphas_cumprod=model.alphas_cumprod,
+        prediction_type=model.prediction_type,
+    )
+    weights = torch.tensor([item.weight for item in batch], device=model.device)
+    weights = weights * snr_weight(seen.snr, options.min_snr_gamma, model.prediction_type)
+    return (errors(model, seen, cond) * weights).mean()
+
+
+def _save_state(training: Training) -> None:
+    state = {
+        "step": training.step,
+        "recent": training.recent,
+        "parameters": network.parameters_of(training.lora),
+        "optimizer": training.optimizer.state_dict(),
+    }
+    training.folder.save_state(training.step, state)
+
+
+def _save(training: Training, epoch: int | None) -> Any:
+    """Save state and LoRA file; a file of an earlier try at the same epoch is replaced."""
+    _save_state(training)
+    metadata = training_metadata(
+        training.model,
+        training.options,
+        training.material,
+        step=training.step,
+        total=training.total,
+        per_epoch=training.steps_per_epoch,
+    )
+    finished = LoraFile(adapters=training.lora.adapters, metadata=metadata, extras={}, path=None)
+    return write_lora(finished, training.folder.lora_path(epoch), dtype=torch.float16, overwrite=True)

@@ -1,0 +1,129 @@
+"""From pictures to what the loop draws: cached latents and captions, in batches of one bucket."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib_lora.data import BucketPlan, CaptionRules, Picture, apply_plan, epoch_batches, load_picture, plan_bucket, scan
+from lib_lora.errors import InputError
+from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.train.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture as the loop sees it.
+
+    Attributes:
+        picture: where it came from; its repeats are those of this run.
+        caption: the caption, trigger word first.
+        latents: ``(4, h, w)``, one or, with flip, two orientations.
+        weight: its weight in the loss (regularisation pictures have their own).
+    """
+
+    picture: Picture
+    caption: str
+    latents: tuple[Tensor, ...]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a run learns from, and what a person should know of it."""
+
+    items: tuple[Item, ...]
+    problems: tuple[str, ...]
+    fingerprint: str
+
+    def batches(self, epoch: int, *, batch_size: int, seed: int) -> list[list[Item]]:
+        """Return the batches of an epoch; the order depends on ``seed`` and ``epoch`` alone."""
+        sizes = [(item.latents[0].shape[-1], item.latents[0].shape[-2]) for item in self.items]
+        repeats = [item.picture.repeats for item in self.items]
+        drawn = epoch_batches(sizes, repeats, batch_size=batch_size, seed=seed, epoch=epoch)
+        return [[self.items[index] for index in batch.indices] for batch in drawn]
+
+
+def repeats_for(options: TrainOptions, pictures: int) -> int:
+    """Return how often an epoch shows a picture: as said, else so that all epochs reach the recipe's steps."""
+    if options.repeats:
+        return options.repeats
+    goal = options.steps or options.target_steps
+    return max(1, round(goal * options.batch_size / (options.epochs * pictures)))
+
+
+def full_caption(picture: Picture, options: TrainOptions) -> str:
+    """Return the caption with the trigger word in front; without a caption the trigger and its class word."""
+    text = picture.caption.strip()
+    if picture.is_reg:
+        return text
+    if not text or text == options.class_word:
+        return ", ".join(part for part in (options.trigger, options.class_word) if part)
+    tags = [tag.strip() for tag in text.split(",")]
+    if not options.trigger or options.trigger in tags:
+        return text
+    return f"{options.trigger}, {text}"
+
+
+def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Material:
+    """Read, crop and encode every picture.
+
+    Raises:
+        InputError: no picture can be used.
+    """
+    reg = Path(options.reg_images) if options.reg_images else None
+    found = scan(Path(options.images), reg=reg, class_tokens=options.class_word, min_side=model.pixels_per_latent * 8)
+    # Regularisation pictures are balanced to the others already; both are shown `repeats` times as often.
+    repeats = repeats_for(options, sum(picture.repeats for picture in found.train))
+    items = []
+    for done, picture in enumerate(found.pictures):
+        shown = replace(picture, repeats=picture.repeats * repeats)
+        items.append(_item(model, options, shown))
+        progress.update(done + 1, len(found.pictures), "encoding pictures")
+    problems = [f"{p.path}: {p.what}. {p.cure}" for p in found.problems]
+    return Material(tuple(items), (*problems, *found.notices), found.fingerprint())
+
+
+def rules_of(options: TrainOptions) -> CaptionRules:
+    """Return what the options say about captions."""
+    return CaptionRules(
+        shuffle=options.shuffle_caption,
+        keep_tokens=options.keep_tokens,
+        dropout=options.caption_dropout,
+        tag_dropout=options.tag_dropout,
+    )
+
+
+def plan_for(size: tuple[int, int], model: LoadedModel, options: TrainOptions) -> BucketPlan:
+    """Return how a picture of ``size`` is scaled and cropped for this model."""
+    side = options.resolution or model.native_side
+    step = options.bucket_step or (64 if side >= 256 else 32)
+    smallest, largest = (256, 1024) if side >= 256 else (step * 2, side * 2)
+    return plan_bucket(
+        size, (side, side), step=step, min_side=smallest, max_side=max(largest, side), upscale=options.bucket_upscale
+    )
+
+
+def _item(model: LoadedModel, options: TrainOptions, picture: Picture) -> Item:
+    image = load_picture(picture.path)
+    cropped = apply_plan(image, plan_for(image.size, model, options))
+    array = np.asarray(cropped, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
+    pixels = torch.from_numpy(array.copy())[None]
+    mirrored = options.flip if picture.flip is None else picture.flip
+    faces = [pixels, pixels.flip(-1)] if mirrored else [pixels]
+    latents = tuple(model.encode_images(face)[0].float().cpu() for face in faces)
+    if not all(torch.isfinite(one).all() for one in latents):
+        raise InputError("the autoencoder returned NaN for this picture", where=str(picture.path), cure="Remove it.")
+    weight = options.prior_loss_weight if picture.is_reg else 1.0
+    return Item(picture, full_caption(picture, options), latents, weight)
+
+
+def caption_words(material: Material) -> dict[str, int]:
+    """Return how many pictures carry each tag, for the file's metadata."""
+    tags = (tag.strip() for item in material.items for tag in item.caption.split(","))
+    return dict(Counter(tag for tag in tags if tag))

@@ -1,0 +1,78 @@
+"""What a trained file says about itself: the ``ss_*`` keys that other tools read, and the model spec."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+
+from lib_lora import __version__
+from lib_lora.host.base import LoadedModel
+from lib_lora.train.material import Material, caption_words
+from lib_lora.train.options import TrainOptions
+
+
+def training_metadata(
+    model: LoadedModel, options: TrainOptions, material: Material, *, step: int, total: int, per_epoch: int
+) -> dict[str, str]:
+    """Return the metadata of a file saved after ``step`` of ``total`` steps; every value is a string.
+
+    What follows from the tensors themselves (network, family, hashes) is added where the file is written.
+    """
+    arguments = "".join(f"{key}={value}," for key, value in options.optimizer_args.items()).rstrip(",")
+    side = options.resolution or model.native_side
+    shown = sum(item.picture.repeats for item in material.items if not item.picture.is_reg)
+    values = {
+        "ss_output_name": options.name,
+        "ss_sd_model_name": model.name,
+        "ss_training_finished_at": f"{time.time():.3f}",
+        "ss_training_comment": options.comment or None,
+        "ss_steps": step,
+        "ss_max_train_steps": total,
+        "ss_epoch": -(-step // per_epoch),
+        "ss_num_epochs": -(-total // per_epoch),
+        "ss_num_batches_per_epoch": per_epoch,
+        "ss_num_train_images": shown,
+        "ss_num_reg_images": sum(item.picture.repeats for item in material.items if item.picture.is_reg),
+        "ss_learning_rate": options.learning_rate,
+        "ss_unet_lr": options.learning_rate * options.unet_ratio,
+        "ss_text_encoder_lr": options.learning_rate * options.text_encoder_ratio,
+        "ss_optimizer": f"{options.optimizer}({arguments})",
+        "ss_lr_scheduler": options.scheduler,
+        "ss_lr_warmup_steps": round(options.warmup * total) if options.warmup < 1 else round(options.warmup),
+        "ss_max_grad_norm": options.max_grad_norm,
+        "ss_min_snr_gamma": options.min_snr_gamma or None,
+        "ss_noise_offset": options.noise_offset or None,
+        "ss_prior_loss_weight": options.prior_loss_weight,
+        "ss_clip_skip": options.clip_skip if options.clip_skip > 1 else None,
+        "ss_caption_dropout_rate": options.caption_dropout,
+        "ss_caption_tag_dropout_rate": options.tag_dropout,
+        "ss_shuffle_caption": options.shuffle_caption,
+        "ss_keep_tokens": options.keep_tokens,
+        "ss_flip_aug": options.flip,
+        "ss_total_batch_size": options.batch_size,
+        "ss_resolution": f"({side}, {side})",
+        "ss_bucket_info": json.dumps(_buckets(material, model.pixels_per_latent)),
+        "ss_seed": options.seed,
+        "ss_cache_latents": True,
+        "ss_mixed_precision": "no",
+        "ss_tag_frequency": json.dumps({options.name: caption_words(material)}, ensure_ascii=False),
+        "modelspec.title": options.name,
+        "modelspec.resolution": f"{side}x{side}",
+        "modelspec.trigger_phrase": options.trigger,
+        "modelspec.prediction_type": "v" if model.prediction_type == "v_prediction" else "epsilon",
+        "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "atelier_version": __version__,
+        "atelier_options": options.to_toml(),
+    }
+    return {key: str(value) for key, value in values.items() if value is not None and value != ""}
+
+
+def _buckets(material: Material, scale: int) -> dict[str, object]:
+    """Return the pictures per bucket in pixels, as ``ss_bucket_info`` has them."""
+    counts = Counter(item.latents[0].shape[-2:] for item in material.items for _ in range(item.picture.repeats))
+    rows = {
+        str(n): {"resolution": [w * scale, h * scale], "count": count}
+        for n, ((h, w), count) in enumerate(sorted(counts.items()))
+    }
+    return {"buckets": rows, "mean_img_ar_error": 0.0}

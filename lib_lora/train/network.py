@@ -1,0 +1,90 @@
+"""The LoRA that is trained: which layers get an adapter, and in which group its parameters stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lib_lora.errors import InputError
+from lib_lora.formats.adapters.lora import LoraAdapter
+from lib_lora.formats.lora import LoraFile
+from lib_lora.host.base import LoadedModel
+from lib_lora.train.optimizers import Group
+from lib_lora.train.options import TrainOptions
+
+_ATTENTION = re.compile(r"_attentions_\d+_|_1_proj_|_transformer_blocks_|middle_block_1_")
+_CONV_BLOCK = re.compile(
+    r"_resnets_\d+_|samplers_\d+_conv|_(in_layers_2|out_layers_3|emb_layers_1|skip_connection)$|_op$|blocks_\d+_\d_conv$"
+)
+_TEXT = re.compile(r"_layers_\d+_(self_attn_(q|k|v|out)_proj|mlp_fc[12])$")
+
+
+def target_keys(model: LoadedModel, *, conv: bool) -> list[str]:
+    """Return the keys that a standard file trains, in a fixed order; each live layer once, in the file's spelling.
+
+    Attention blocks (Linear and 1×1 convolutions) and the text encoders' attention and MLP; with ``conv`` also the
+    ResNet blocks and the down- and upsamplers.
+    """
+    keys: dict[int, str] = {}
+    for key, layer in model.layers.items():
+        if key.startswith("lora_te"):
+            wanted = bool(_TEXT.search(key))
+        else:
+            wanted = bool(_ATTENTION.search(key)) or (conv and bool(_CONV_BLOCK.search(key)))
+        if wanted:
+            keys[id(layer)] = key  # SDXL lists the diffusers spelling first, the LDM spelling of the file last
+    return list(keys.values())
+
+
+def new_lora(model: LoadedModel, options: TrainOptions) -> LoraFile:
+    """Return a fresh LoRA on ``model``: up is zero, so at first it changes nothing.
+
+    Raises:
+        InputError: no layer is left to train.
+    """
+    generator = torch.Generator().manual_seed(options.seed)
+    adapters: dict[str, LoraAdapter] = {}
+    for key in target_keys(model, conv=options.network == "locon"):
+        is_text = key.startswith("lora_te")
+        if not (options.text_encoder_ratio if is_text else options.unet_ratio):
+            continue
+        layer = model.layers[key]
+        large = isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
+        rank, alpha = (options.conv_dim, options.conv_alpha) if large else (options.dim, options.alpha)
+        rank = min(rank, *_sides(layer))
+        adapters[key] = LoraAdapter.new(key, layer, rank=rank, alpha=alpha or rank, generator=generator)
+    if not adapters:
+        raise InputError("no layer of the model is left to train", where="unet_ratio, text_encoder_ratio")
+    return LoraFile(adapters=adapters, metadata={}, extras={}, path=None)
+
+
+def _sides(layer: nn.Module) -> tuple[int, int]:
+    """Return rows and columns of the layer's weight as a matrix."""
+    weight = layer.weight
+    return weight.shape[0], weight[0].numel()
+
+
+def groups(lora: LoraFile, options: TrainOptions) -> list[Group]:
+    """Return the text encoder's and the UNet's parameters with their ratios."""
+    text, unet = [], []
+    for key, adapter in lora.adapters.items():
+        (text if key.startswith("lora_te") else unet).extend(adapter.parameters())
+    return [Group(text, options.text_encoder_ratio), Group(unet, options.unet_ratio)]
+
+
+def parameters_of(lora: LoraFile) -> dict[str, Tensor]:
+    """Return what is trained, by name, for a state file."""
+    return {
+        f"{key}.{n}": p.detach() for key, adapter in lora.adapters.items() for n, p in enumerate(adapter.parameters())
+    }
+
+
+def load_parameters(lora: LoraFile, saved: Mapping[str, Tensor]) -> None:
+    """Put saved values back into the parameters of ``lora``, in place."""
+    with torch.no_grad():
+        for key, adapter in lora.adapters.items():
+            for n, parameter in enumerate(adapter.parameters()):
+                parameter.copy_(saved[f"{key}.{n}"])

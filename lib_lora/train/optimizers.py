@@ -1,0 +1,145 @@
+"""The optimizers, each from its library, with ratios per group that really act.
+
+DAdapt and Prodigy share one step size over all parameters and read only one learning rate, so a lower rate for the text
+encoder does nothing or raises there. Here every optimizer gets one group with one rate, and what it did to a parameter
+is scaled by the parameter's ratio afterwards: ``p ← p_before + ratio · (p_after − p_before)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib_lora.errors import InputError
+
+
+@dataclass(frozen=True)
+class Known:
+    """One optimizer: how to build it, whether it finds the step size itself, its usual rate."""
+
+    build: Callable[[], Callable[..., torch.optim.Optimizer]]
+    package: str
+    automatic: bool
+    usual_rate: float
+    defaults: Mapping[str, Any]
+
+
+def _adamw() -> Callable[..., torch.optim.Optimizer]:
+    return torch.optim.AdamW
+
+
+def _lion() -> Callable[..., torch.optim.Optimizer]:
+    from lion_pytorch import Lion
+
+    return Lion
+
+
+def _dadapt_adan_ip() -> Callable[..., torch.optim.Optimizer]:
+    from dadaptation.experimental import DAdaptAdanIP
+
+    return DAdaptAdanIP
+
+
+def _dadapt_adam() -> Callable[..., torch.optim.Optimizer]:
+    from dadaptation import DAdaptAdam
+
+    return DAdaptAdam
+
+
+def _prodigy() -> Callable[..., torch.optim.Optimizer]:
+    from prodigyopt import Prodigy
+
+    return Prodigy
+
+
+def _adafactor() -> Callable[..., torch.optim.Optimizer]:
+    from transformers.optimization import Adafactor
+
+    return Adafactor
+
+
+OPTIMIZERS: dict[str, Known] = {
+    "AdamW": Known(_adamw, "torch", False, 1e-4, {"weight_decay": 0.01}),
+    "Lion": Known(_lion, "lion-pytorch", False, 3e-5, {}),
+    "DAdaptAdanIP": Known(_dadapt_adan_ip, "dadaptation", True, 1.0, {}),
+    "DAdaptAdam": Known(_dadapt_adam, "dadaptation", True, 1.0, {}),
+    "Prodigy": Known(
+        _prodigy,
+        "prodigyopt",
+        True,
+        1.0,
+        {"decouple": True, "weight_decay": 0.01, "use_bias_correction": True, "safeguard_warmup": True},
+    ),
+    # With relative steps AdaFactor makes its own rate and takes none; learning_rate 0 says so.
+    "AdaFactor": Known(
+        _adafactor, "transformers", False, 1e-4, {"relative_step": True, "scale_parameter": True, "warmup_init": False}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a ratio on what is applied to them."""
+
+    parameters: Sequence[Tensor]
+    ratio: float
+
+
+class RatioOptimizer:
+    """A library's optimizer over all groups as one, and the ratios of the groups on its applied update."""
+
+    def __init__(
+        self, name: str, groups: Sequence[Group], *, learning_rate: float, arguments: Mapping[str, Any]
+    ) -> None:
+        known = OPTIMIZERS[name]
+        self.groups = tuple(group for group in groups if group.ratio and group.parameters)
+        self._parameters = [p for group in self.groups for p in group.parameters]
+        self._base_rate = learning_rate
+        settings = {**known.defaults, **arguments}
+        self._own_rate = name == "AdaFactor" and bool(settings.get("relative_step"))
+        settings["lr"] = None if self._own_rate else learning_rate
+        try:
+            self.inner = known.build()(self._parameters, **settings)
+        except ImportError as error:
+            raise InputError(
+                f"{name} needs the package {known.package}, which is not installed",
+                where="optimizer",
+                cure="Install it, or choose AdamW.",
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name} does not take these arguments: {error}", where="optimizer_args") from error
+
+    def step(self, factor: float) -> None:
+        """Make one step with the learning rate times ``factor``."""
+        if not self._own_rate:
+            for group in self.inner.param_groups:
+                # D-Adaptation refuses to estimate at a rate of exactly 0, the last point of a cosine.
+                group["lr"] = max(self._base_rate * factor, self._base_rate * 1e-8)
+        before = [None if g.ratio == 1 else [p.detach().clone() for p in g.parameters] for g in self.groups]
+        self.inner.step()
+        with torch.no_grad():
+            for group, old in zip(self.groups, before, strict=True):
+                for new, was in zip(group.parameters, old or (), strict=False):
+                    new.copy_(torch.lerp(was, new, group.ratio))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.inner.zero_grad(set_to_none=True)
+
+    @property
+    def effective_rate(self) -> float:
+        """The rate that acts: the library's ``d · lr`` where it estimates d, else its rate."""
+        group = self.inner.param_groups[0]
+        return float(group.get("d", 1.0)) * float(group["lr"] or 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to go on bit for bit."""
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.inner.load_state_dict(state)

@@ -1,0 +1,228 @@
+"""Every choice of a training run: one frozen, checked object behind the command line, TOML, the UI and the metadata."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from lib_lora.errors import FileError, InputError
+from lib_lora.train.optimizers import OPTIMIZERS
+from lib_lora.train.recipes import KINDS
+from lib_lora.train.schedulers import SCHEDULERS
+
+NETWORKS = ("lora", "locon")
+
+
+def option(
+    default: Any = MISSING, *, help: str, low: float | None = None, high: float | None = None, choices: tuple = ()
+) -> Any:
+    """Declare one option: its default, what it means, and what it may be."""
+    meta = {"help": help, "low": low, "high": high, "choices": tuple(choices)}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=meta)
+    return field(metadata=meta) if default is MISSING else field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of one run; making one checks every value and names the option that is wrong."""
+
+    images: str = option(help="folder with the pictures (or a folder of 'N_name class' folders)")
+    name: str = option(help="name of the LoRA file, without ending")
+    trigger: str = option("", help="trigger word; it stands first in every caption")
+    kind: str = option("character", help="what it learns; chooses the recipe", choices=tuple(KINDS))
+    class_word: str = option("", help="what the trigger word is (girl, style); used where a picture has no caption")
+    reg_images: str = option("", help="folder with regularisation pictures (they keep what the model knew)")
+    network: str = option("lora", help="lora: Linear and 1×1; locon: 3×3 convolutions too", choices=NETWORKS)
+    dim: int = option(16, help="rank of the LoRA", low=1, high=1024)
+    alpha: float = option(1.0, help="strength is alpha / dim; 0 means dim", low=0, high=1024)
+    conv_dim: int = option(8, help="rank of 3×3 convolutions (locon)", low=1, high=1024)
+    conv_alpha: float = option(1.0, help="alpha of 3×3 convolutions (locon)", low=0, high=1024)
+    optimizer: str = option("DAdaptAdanIP", help="optimizer", choices=tuple(OPTIMIZERS))
+    optimizer_args: Mapping[str, Any] = option({}, help="further arguments of the optimizer")
+    learning_rate: float = option(1.0, help="learning rate; 1.0 for DAdapt and Prodigy", low=0, high=100)
+    unet_ratio: float = option(1.0, help="factor on what is learned in the UNet; 0 leaves it out", low=0, high=100)
+    text_encoder_ratio: float = option(
+        0.5, help="factor on what is learned in the text encoder; 0 leaves it out", low=0, high=100
+    )
+    scheduler: str = option("cosine_with_restarts", help="course of the learning rate", choices=tuple(SCHEDULERS))
+    scheduler_cycles: int = option(1, help="cycles of cosine_with_restarts", low=1, high=1000)
+    scheduler_power: float = option(1.0, help="power of polynomial", low=0.01, high=100)
+    warmup: float = option(0.0, help="warmup: steps, or a share of all steps below 1", low=0, high=1_000_000)
+    epochs: int = option(20, help="epochs; ignored where steps are given", low=1, high=100_000)
+    steps: int = option(0, help="steps in all; 0 counts from epochs and repeats", low=0, high=1_000_000)
+    repeats: int = option(
+        0, help="how often an epoch shows each picture; 0 reaches the recipe's steps", low=0, high=100_000
+    )
+    target_steps: int = option(3000, help="about how many steps repeats=0 aims at", low=1, high=1_000_000)
+    batch_size: int = option(1, help="pictures a step", low=1, high=1024)
+    save_every_epochs: int = option(
+        5, help="save a file and a state every so many epochs; 0 only at the end", low=0, high=100_000
+    )
+    resolution: int = option(0, help="side of the training pictures in px; 0 is the model's own", low=0, high=4096)
+    bucket_step: int = option(
+        0, help="bucket sides are multiples of it in px; 0: 64, or 32 for small models", low=0, high=512
+    )
+    bucket_upscale: bool = option(True, help="enlarge small pictures to the training size")
+    flip: bool = option(False, help="also learn the pictures mirrored (symmetric subjects)")
+    shuffle_caption: bool = option(False, help="shuffle the tags of a caption")
+    keep_tokens: int = option(1, help="leading tags that shuffling leaves in place", low=0, high=1000)
+    caption_dropout: float = option(0.0, help="share of steps with an empty caption", low=0, high=1)
+    tag_dropout: float = option(0.0, help="share of tags left out", low=0, high=1)
+    min_snr_gamma: float = option(5.0, help="min-SNR weighting (5 is usual); 0 turns it off", low=0, high=1000)
+    noise_offset: float = option(0.0, help="noise offset (0.05 to 0.1 for dark and bright pictures)", low=0, high=1)
+    prior_loss_weight: float = option(1.0, help="weight of regularisation pictures in the loss", low=0, high=100)
+    max_grad_norm: float = option(1.0, help="gradients are cut to this norm; 0 turns it off", low=0, high=1000)
+    clip_skip: int = option(1, help="which layer of the text encoder from the end", low=1, high=12)
+    seed: int = option(31337, help="seed of everything random", low=0, high=2**32 - 1)
+    sample_prompts: tuple[str, ...] = option((), help="prompts rendered at every save")
+    comment: str = option("", help="free text, kept in the file")
+
+    def __post_init__(self) -> None:
+        for declared in fields(self):
+            value = _converted(declared, getattr(self, declared.name))
+            object.__setattr__(self, declared.name, value)
+        if not self.unet_ratio and not self.text_encoder_ratio:
+            raise InputError(
+                "nothing would be trained", where="unet_ratio, text_encoder_ratio", cure="Set one above 0."
+            )
+        check_name(self.name)
+        known = OPTIMIZERS[self.optimizer]
+        if known.automatic and 0 < self.learning_rate <= 0.1:
+            raise InputError(
+                f"a learning rate of {self.learning_rate:g} is far too small for {self.optimizer}",
+                where="learning_rate",
+                cure="This optimizer finds the size itself: use 1.0.",
+            )
+        if not known.automatic and self.learning_rate > 0.1:
+            raise InputError(
+                f"a learning rate of {self.learning_rate:g} is far too large for {self.optimizer}",
+                where="learning_rate",
+                cure=f"Use about {known.usual_rate:g}.",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every option as plain values that JSON and TOML can hold."""
+        plain = {declared.name: getattr(self, declared.name) for declared in fields(self)}
+        return plain | {"optimizer_args": dict(self.optimizer_args), "sample_prompts": list(self.sample_prompts)}
+
+    def to_toml(self) -> str:
+        """Return the options as a TOML document that `read_toml` reads back to the same object."""
+        lines, tables = [], []
+        for name, value in self.to_dict().items():
+            if isinstance(value, dict):
+                tables += [f"\n[{name}]", *(f"{key} = {_toml(item)}" for key, item in value.items())] if value else []
+            else:
+                lines.append(f"{name} = {_toml(value)}")
+        return "\n".join(lines + tables) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, float) and math.isfinite(value):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _converted(declared: Any, value: Any) -> Any:
+    """Return ``value`` in the option's type; InputError where it has another or is out of range."""
+    name, meta, kind = declared.name, declared.metadata, declared.type
+    if kind.startswith("Mapping"):
+        if not isinstance(value, Mapping):
+            raise InputError("this option is a table of names and values", where=name)
+        return dict(value)
+    if kind.startswith("tuple"):
+        texts = (value,) if isinstance(value, str) else tuple(value)
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError("this option is a list of texts", where=name)
+        return texts
+    if kind == "bool":
+        if not isinstance(value, bool):
+            raise InputError(f"“{value}” is neither true nor false", where=name)
+        return value
+    if kind in ("int", "float"):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise InputError(f"“{value}” is no number", where=name)
+        if kind == "int" and value != int(value):
+            raise InputError(f"{value} is no whole number", where=name)
+        low, high = meta["low"], meta["high"]
+        if value < low or value > high:
+            raise InputError(f"{value:g} is out of range", where=name, cure=f"Give a number from {low:g} to {high:g}.")
+        return int(value) if kind == "int" else float(value)
+    if not isinstance(value, str):
+        raise InputError(f"“{value}” is no text", where=name)
+    if meta["choices"] and value not in meta["choices"]:
+        exact = {choice.lower(): choice for choice in meta["choices"]}.get(value.lower())
+        if exact is None:
+            raise InputError(f"“{value}” is unknown", where=name, cure=f"Choose one of: {', '.join(meta['choices'])}.")
+        return exact
+    return value
+
+
+def check_name(name: str) -> None:
+    """Refuse a file name that some system cannot hold, or that leaves its folder."""
+    reserved = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name)
+    if (
+        not name.strip()
+        or reserved
+        or re.search(r'[<>:"/\\|?*\x00-\x1f]', name)
+        or name[-1] in ". "
+        or len(name.encode()) > 200
+    ):
+        raise InputError(
+            f"“{name}” cannot be a file's name",
+            where="name",
+            cure='Leave out < > : " / \\ | ? *, a dot or space at the end, and keep it under 200 bytes.',
+        )
+
+
+def from_mapping(values: Mapping[str, Any], *, where: str) -> TrainOptions:
+    """Return options from plain values over the recipe of their ``kind``.
+
+    Raises:
+        InputError: an unknown option (with the nearest names), a missing one, or a value out of range.
+    """
+    import difflib
+
+    known = {declared.name for declared in fields(TrainOptions)}
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3)
+            raise InputError(
+                f"there is no option “{key}”", where=where, cure=f"Did you mean: {', '.join(near)}?" if near else ""
+            )
+    for needed in ("images", "name"):
+        if not values.get(needed):
+            raise InputError(f"the option “{needed}” is missing", where=where, cure="Give it a value.")
+    kind = values.get("kind", "character")
+    recipe = KINDS.get(kind.lower(), {}) if isinstance(kind, str) else {}
+    return TrainOptions(**{**recipe, **values})
+
+
+def read_toml(path: Path) -> TrainOptions:
+    """Return the options in a TOML file; relative folders count from the file.
+
+    Raises:
+        FileError: the file cannot be read; InputError: line and reason where it is no TOML, or an option is wrong.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"the options cannot be read ({error})", where=str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"this is no valid TOML: {error}", where=str(path)) from error
+    for key in ("images", "reg_images"):
+        if isinstance(values.get(key), str) and values[key]:
+            values[key] = str((path.parent / values[key]).resolve())
+    return from_mapping(values, where=str(path))

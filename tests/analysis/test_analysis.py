@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib_lora.analysis.difference import changed_percentage, difference_picture
+from lib_lora.analysis.effective_block import Plan, analyse, parse_range
+from lib_lora.analysis.grid import GridStyle, draw_grid
+from lib_lora.analysis.norms import block_norms
+from lib_lora.blocks.layouts import full_layout
+from lib_lora.errors import InputError
+from lib_lora.formats.lora import LoraFile, write_lora
+from lib_lora.host.base import GenerateRequest, Stoppable
+
+LAYOUT = full_layout("sd1")
+REQUEST = GenerateRequest("red apple <lora:strong:1:XYZ>", seed=2, steps=3)
+
+
+@pytest.fixture(scope="module")
+def host(studio, lora, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loras")
+    write_lora(lora, folder / "strong.safetensors")
+    studio.lora_folders = (folder,)
+    return studio
+
+
+def plan_of(*entries, **more):
+    usual = {"examined": 0.0, "others": 1.0, "layout": LAYOUT}
+    return Plan(**{**usual, **more}, entries=tuple(e if isinstance(e, tuple) else (e,) for e in entries))
+
+
+def test_the_percentage_counts_channels_that_differ_by_more_than_the_threshold():
+    source = np.zeros((10, 10, 3), np.uint8)
+    changed = source.copy()
+    changed[0, 0], changed[0, 1], changed[0, 2] = (21, 0, 0), (20, 20, 20), (100, 100, 100)
+    assert changed_percentage(Image.fromarray(changed), Image.fromarray(source), threshold=20) == 1.333
+
+
+def test_the_difference_picture_is_absolute_and_white_is_inverted():
+    one, two = Image.new("RGB", (2, 2), (10, 50, 0)), Image.new("RGB", (2, 2), (30, 20, 0))
+    assert difference_picture(one, two).getpixel((0, 0)) == (20, 30, 0)
+    assert difference_picture(one, two, colour="white", gain=2).getpixel((0, 0)) == (215, 195, 255)
+
+
+def test_pictures_of_different_sizes_are_refused():
+    with pytest.raises(InputError):
+        changed_percentage(Image.new("RGB", (2, 2)), Image.new("RGB", (3, 2)))
+
+
+def test_every_cell_is_the_picture_that_its_numbers_make(host):
+    plan = plan_of("OUT05", ("IN04", "M00"), examined=0.25, threshold=0)
+    found = analyse(host, REQUEST, plan, filled=host.swept_blocks(REQUEST.prompt))
+    for row in found.rows:
+        weights = plan.weights(row.entry)
+        prompt = f"red apple <lora:strong:1:lbw={weights.format()}>"
+        alone = host.generate(GenerateRequest(prompt, seed=2, steps=3)).images[0]
+        assert np.abs(np.asarray(alone, np.int16) - np.asarray(row.cells[0].image, np.int16)).max() <= 1
+        assert row.mean == changed_percentage(row.cells[0].image, found.sources[0], threshold=0)
+        assert row.mean > 0
+
+
+def test_blocks_without_modules_are_exactly_zero_and_not_rendered(host):
+    filled = host.swept_blocks(REQUEST.prompt)
+    assert len(filled) == 17
+    found = analyse(host, REQUEST, plan_of("IN00", "IN01", "OUT00"), filled=filled)
+    table = {row.name: row for row in found.rows}
+    assert [table[name].has_modules for name in ("IN00", "IN01", "OUT00")] == [False, True, False]
+    assert table["IN00"].cells[0].image is None
+    assert table["IN00"].mean == 0.0
+    assert found.noise_floor <= 0.1
+
+
+def test_several_seeds_count_up_and_give_mean_and_spread(host):
+    found = analyse(host, REQUEST, plan_of("OUT05", seeds=2), filled=host.swept_blocks(REQUEST.prompt))
+    cells = [cell.percentage for cell in found.rows[0].cells]
+    assert len(cells) == len(found.sources) == 2
+    assert found.rows[0].mean == pytest.approx(sum(cells) / 2)
+    assert not np.array_equal(np.asarray(found.sources[0]), np.asarray(found.sources[1]))
+    rows = list(csv.reader(io.StringIO(found.to_csv())))
+    assert rows[1][0] == "OUT05" and float(rows[1][3]) == cells[0]  # noqa: PT018
+    assert rows[-1][0] == "noise floor"
+
+
+def test_a_stop_keeps_what_is_finished(host):
+    class After(Stoppable):
+        def update(self, done, total, text=""):
+            if total > 3 and done > 3:
+                self.stop()
+
+    request = GenerateRequest(REQUEST.prompt, seed=2, steps=3, sweep_chunk=3)
+    entries = ("IN00", "IN01", "IN02", "OUT05", "OUT06")
+    found = analyse(host, request, plan_of(*entries), filled=host.swept_blocks(REQUEST.prompt), progress=After())
+    assert not found.finished
+    assert [row.name for row in found.rows] == ["IN00", "IN01", "IN02"]
+    assert draw_grid(found, title="partial").width > 0
+
+
+@pytest.mark.parametrize("transpose", [True, False])
+def test_the_grid_shows_every_block(host, transpose):
+    found = analyse(host, REQUEST, plan_of("BASE", "IN00", "OUT05"), filled=host.swept_blocks(REQUEST.prompt))
+    grid = draw_grid(found, title="test", style=GridStyle(transpose=transpose))
+    cell = np.asarray(found.rows[2].cells[0].image)
+    page = np.asarray(grid)
+    places = [
+        (top, left)
+        for top in range(page.shape[0] - 127)
+        for left in range(page.shape[1] - 127)
+        if np.array_equal(page[top, left], cell[0, 0])
+        and np.array_equal(page[top : top + 128, left : left + 128], cell)
+    ]
+    assert len(places) == 1
+
+
+def test_a_prompt_without_xyz_is_told_what_to_write(host):
+    with pytest.raises(InputError, match="XYZ"):
+        analyse(host, GenerateRequest("red apple <lora:strong:1>"), plan_of("IN01"), filled=frozenset())
+
+
+@pytest.mark.parametrize("text", ["1", "1,2,3", "a,b", ""])
+def test_range_takes_two_numbers(text):
+    with pytest.raises(InputError, match="two numbers"):
+        parse_range(text)
+
+
+def test_norms_are_exact_and_relative_to_the_base(model, lora):
+    keys = [key for key in lora.adapters if "_mid_block_" in key]
+    some = LoraFile({key: lora.adapters[key] for key in keys})
+    (norm,) = block_norms(model, some)
+    delta = sum(float(a.delta().double().square().sum()) for a in some.adapters.values()) ** 0.5
+    base = sum(float(model.layers[key].weight.double().square().sum()) for key in keys) ** 0.5
+    assert (norm.block, norm.modules) == ("M00", 12)
+    assert norm.delta == pytest.approx(delta, rel=1e-5)
+    assert norm.relative == pytest.approx(delta / base, rel=1e-5)

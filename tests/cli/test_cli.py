@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from lib_lora.cli import main as cli
+from lib_lora.formats.lora import read_lora, write_lora
+from lib_lora.host import studio as studio_module
+from lib_lora.merge.bake import bake
+from tests.conftest import random_lora
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path, studio, monkeypatch):
+    """A folder with a LoRA; the studio that the tests share stands in for opening it again for every command."""
+    write_lora(random_lora(studio.model), tmp_path / "strong.safetensors")
+
+    def opened(cls, model=None, *, lora_folders=(), presets=None, device="auto", tokenizer=None):
+        return cls(studio.model, tuple(lora_folders), presets or studio.presets)
+
+    monkeypatch.setattr(studio_module.StudioHost, "open", classmethod(opened))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(capsys, *arguments) -> tuple[int, dict]:
+    """Run a command with --json; return its exit code and result."""
+    code = cli.main([*map(str, arguments), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+COMMANDS = ("demo", "tag", "train", "generate", "analyze", "bake", "compress", "inspect", "label")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(capsys, command):
+    with pytest.raises(SystemExit) as left:
+        cli.main([command, "--help"])
+    text = capsys.readouterr().out
+    assert left.value.code == 0
+    assert "usage: python run.py " + command in text
+    assert "--json" in text
+
+
+def test_generate_renders_with_block_weights(folder, capsys):
+    code, result = call(
+        capsys, "generate", "--prompt", "red apple <lora:strong:1:FACE>", "--steps", 2, "--batch", 2, "--out", "a.png"
+    )
+    assert code == 0
+    assert [Path(name).name for name in result["files"]] == ["a-1.png", "a-2.png"]
+    assert "lbw=" in Image.open("a-1.png").info["parameters"]
+    code, result = call(capsys, "generate", "--prompt", "x", "--steps", 2, "--batch", 2, "--out", "a.png")
+    assert code == 1
+    assert "exists already" in result["error"]["what"]
+
+
+def test_analyze_writes_grid_and_table(folder, capsys):
+    prompt = "red apple <lora:strong:1:XYZ>"
+    code, result = call(
+        capsys,
+        "analyze",
+        "--prompt",
+        prompt,
+        "--steps",
+        2,
+        "--range",
+        "0,1",
+        "--blocks",
+        "IN00,OUT03-OUT05,M00",
+        "--out",
+        "out",
+    )
+    assert code == 0
+    assert set(result["blocks"]) == {"IN00", "OUT03 OUT04 OUT05", "M00"}
+    assert result["blocks"]["IN00"] == {"percent": 0.0, "spread": 0.0, "modules": False}
+    assert Image.open(result["grids"][0]).width > 300
+    assert Path(result["csv"]).read_text(encoding="utf-8").startswith("block,")
+
+
+def test_bake_writes_the_numbers_of_the_preset(folder, capsys, studio):
+    code, result = call(
+        capsys, "bake", "strong.safetensors", "--weights", "FACE", "--unet", 0.5, "--out", "baked.safetensors"
+    )
+    assert code == 0
+    face = studio.presets.resolve("FACE", "sd1").as_dict()
+    wanted = {block: 0.5 * value for block, value in face.items()} | {"BASE": face["BASE"], "other": 0.5}
+    expected, _ = bake(read_lora("strong.safetensors"), wanted)
+    baked = read_lora("baked.safetensors")
+    assert baked.adapters.keys() == expected.adapters.keys()
+    for key, adapter in expected.adapters.items():
+        assert torch.equal(baked.adapters[key].delta(), adapter.delta())
+    assert result["dropped"] > 0
+
+
+@pytest.mark.parametrize("rule", [("--rank", "2"), ("--sv-ratio", "1.5"), ("--energy", "0.9")])
+def test_compress_makes_it_smaller_and_says_the_error(folder, capsys, rule):
+    code, result = call(capsys, "compress", "strong.safetensors", *rule, "--out", "small.safetensors")
+    assert code == 0
+    assert result["bytes_after"] < result["bytes_before"]
+    assert all(0 < row["energy_kept"] <= 1 for row in result["blocks"].values())
+
+
+def test_label_changes_only_the_header(folder, capsys):
+    code, result = call(
+        capsys, "label", "strong.safetensors", "--set", "title=絵", "trigger_words=krnk", "--out", "named.safetensors"
+    )
+    assert code == 0
+    assert result["fields"]["title"] == "絵"
+    code, seen = call(capsys, "inspect", "named.safetensors")
+    _, before = call(capsys, "inspect", "strong.safetensors")
+    assert seen["hash"]["agrees"]
+    assert seen["hash"]["computed"] == before["hash"]["computed"]
+    assert seen["fields"]["trigger_words"] == "krnk"
+
+
+def test_tag_and_train_from_pictures_to_file(folder, capsys):
+    (folder / "pics").mkdir()
+    for name in ("f00", "f02"):
+        Image.new("RGB", (128, 128), "white").save(folder / "pics" / f"{name}.png")
+    code, result = call(capsys, "tag", "pics", "--trigger", "krnk")
+    assert code == 0
+    assert len(result["folders"][0]["written"]) == 2
+    train = (
+        "train",
+        "--images",
+        "pics",
+        "--trigger",
+        "krnk",
+        "--kind",
+        "character",
+        "--out",
+        "loras/krnk",
+        "--steps",
+        "2",
+        "--dim",
+        "2",
+    )
+    code, result = call(capsys, *train)
+    assert code == 0
+    assert read_lora(result["lora"]).metadata["modelspec.trigger_phrase"] == "krnk"
+    code, result = call(capsys, *train)
+    assert code == 2
+    assert "already" in result["error"]["what"]
+    code, result = call(capsys, "train", "--resume", "loras/krnk")
+    assert (code, result["steps"]) == (0, 2)
+
+
+def test_train_reads_toml_and_the_command_line_wins(folder, capsys):
+    (folder / "pics").mkdir()
+    Image.new("RGB", (128, 128), "red").save(folder / "pics" / "a.png")
+    (folder / "o.toml").write_text(
+        'images = "pics"\nname = "from_toml"\nkind = "style"\nsteps = 9\ndim = 2\n', encoding="utf-8"
+    )
+    code, result = call(capsys, "train", "o.toml", "--steps", "1", "--runs", "r")
+    assert (code, result["steps"]) == (0, 1)
+    assert Path(result["lora"]).name == "from_toml.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("inspect", "none.safetensors"), 1, "none.safetensors"),
+        (("bake", "strong.safetensors", "--weights", "FAC", "--out", "x.safetensors"), 2, "FACE"),
+        (("bake", "strong.safetensors", "--weights", "1,R,1", "--out", "x.safetensors"), 2, "17"),
+        (("generate", "--prompt", "<lora:nobody:1>", "--out", "x.png"), 2, "nobody"),
+        (("generate", "--prompt", "<lora:strong:1:lbw=1,,1>", "--out", "x.png"), 2, "^"),
+        (("train", "--images", "nowhere", "--name", "x"), 2, "nowhere"),
+        (("label", "strong.safetensors", "--set", "colour=red", "--out", "x.safetensors"), 2, "trigger_words"),
+        (("analyze", "--prompt", "a", "--out", "y"), 2, "XYZ"),
+    ],
+)
+def test_errors_say_what_where_and_the_cure(folder, capsys, arguments, code, said):
+    assert cli.main(list(arguments)) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert "Traceback" not in captured.err
+    assert not Path("x.safetensors").exists()
+
+
+def test_a_cut_file_is_one_clear_sentence(folder, capsys):
+    whole = (folder / "strong.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert cli.main(["inspect", "cut.safetensors"]) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_help_loads_no_diffusers():
+    code = (
+        "import sys\nfrom lib_lora.cli.main import parser\nparser()\n"
+        "print([m for m in ('diffusers', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

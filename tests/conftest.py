@@ -1,0 +1,43 @@
+"""What the tests share: the studio on the pocket model, opened once, and a small LoRA of any kind."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+from lib_lora.formats.adapters.lora import LoraAdapter
+from lib_lora.formats.lora import LoraFile
+from lib_lora.host.studio import StudioHost
+from lib_lora.train.network import target_keys
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def studio() -> StudioHost:
+    return StudioHost.open(device="cpu")
+
+
+@pytest.fixture(scope="session")
+def model(studio):
+    return studio.model
+
+
+def random_lora(model, *, rank: int = 4, seed: int = 0, conv: bool = False, size: float = 0.2) -> LoraFile:
+    """A plain LoRA on all usual layers, strong enough to change every picture."""
+    generator = torch.Generator().manual_seed(seed)
+    adapters = {}
+    for key in target_keys(model, conv=conv):
+        fresh = LoraAdapter.new(key, model.layers[key], rank=rank, alpha=rank, generator=generator)
+        up = torch.randn(fresh.up.shape, generator=generator) * size / rank
+        adapters[key] = fresh.with_parameters([up, fresh.down.detach()])
+    return LoraFile(adapters)
+
+
+@pytest.fixture(scope="session")
+def lora(model) -> LoraFile:
+    return random_lora(model)

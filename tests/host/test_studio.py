@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lib_lora.blocks.layouts import full_layout
+from lib_lora.blocks.weights import BlockWeights
+from lib_lora.errors import InputError
+from lib_lora.formats.lora import write_lora
+from lib_lora.host.base import GenerateRequest, Stoppable
+from lib_lora.host.infotext import png_info, read_infotext
+from lib_lora.host.sampling import SAMPLERS
+from lib_lora.host.studio import cut_rank
+
+REQUEST = GenerateRequest("red apple, blue background", seed=3, steps=3)
+
+
+@pytest.fixture(scope="module")
+def host(studio, lora, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loras")
+    write_lora(lora, folder / "strong 絵.safetensors")
+    studio.lora_folders = (folder,)
+    return studio
+
+
+def levels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, dtype=np.int16)
+
+
+def same(one, two) -> bool:
+    return all(np.array_equal(levels(a), levels(b)) for a, b in zip(one.images, two.images, strict=True))
+
+
+def test_the_same_order_gives_the_same_picture(host):
+    assert same(host.generate(REQUEST), host.generate(REQUEST))
+    assert not same(host.generate(REQUEST), host.generate(replace(REQUEST, seed=4)))
+
+
+def test_pictures_of_a_batch_are_those_of_their_seeds(host):
+    batch = host.generate(replace(REQUEST, batch=3))
+    alone = host.generate(replace(REQUEST, seed=5))
+    assert np.abs(levels(batch.images[2]) - levels(alone.images[0])).max() <= 1
+    assert "Seed: 5" in batch.infotexts[2]
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "<lora:strong 絵:1>",
+        "<lora:strong 絵:1:1>",
+        "<lyco:strong 絵>",
+        "<lora:strong 絵:1:ALL>",
+        "<lora:strong 絵:1:lbw=all>",
+        "<lora:strong 絵:1:lbw=" + ",".join(["1"] * 26) + ">",
+        "<lora:strong 絵:te=1:unet=1>",
+        "<lora:strong 絵:0.5:lbw=X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X,X:x=2>",
+        "<lora:strong 絵:1:start=0>",
+    ],
+)
+def test_every_spelling_of_all_ones_is_the_plain_lora(host, tag):
+    plain = host.generate(replace(REQUEST, prompt=REQUEST.prompt + "<lora:strong 絵:1>"))
+    other = host.generate(replace(REQUEST, prompt=REQUEST.prompt + tag))
+    assert np.abs(levels(plain.images[0]) - levels(other.images[0])).max() <= 1
+    assert not same(plain, host.generate(REQUEST))
+
+
+@pytest.mark.parametrize(
+    "tag", ["<lora:strong 絵:0>", "<lora:strong 絵:1:NONE>", "<lora:strong 絵:te=0:unet=1:stop=0>"]
+)
+def test_every_spelling_of_all_zeros_is_no_lora(host, tag):
+    assert same(host.generate(replace(REQUEST, prompt=REQUEST.prompt + tag)), host.generate(REQUEST))
+
+
+def test_a_sweep_in_one_batch_equals_single_pictures(host):
+    layout = full_layout("sd1")
+    ones = BlockWeights.uniform(layout, 1.0)
+    sweep = (
+        ones,
+        ones.replaced({"OUT05": 0.0}),
+        ones.replaced({"BASE": 0.0, "IN04": 2.0}),
+        BlockWeights.uniform(layout, 0.0),
+    )
+    prompt = REQUEST.prompt + "<lora:strong 絵:1:XYZ>"
+    together = host.generate(replace(REQUEST, prompt=prompt, sweep=sweep))
+    chunked = host.generate(replace(REQUEST, prompt=prompt, sweep=sweep, sweep_chunk=3))
+    for number, weights in enumerate(sweep):
+        tag = f"<lora:strong 絵:1:lbw={weights.format()}>"
+        alone = host.generate(replace(REQUEST, prompt=REQUEST.prompt + tag))
+        for picture in (together.images[number], chunked.images[number]):
+            assert np.abs(levels(picture) - levels(alone.images[0])).max() <= 1
+    assert same(replace(together, images=together.images[3:]), host.generate(REQUEST)) or (
+        np.abs(levels(together.images[3]) - levels(host.generate(REQUEST).images[0])).max() <= 1
+    )
+
+
+def test_what_the_picture_carries_makes_it_again(host, tmp_path):
+    tag = "<lora:strong 絵:0.7:FACE>"
+    made = host.generate(replace(REQUEST, prompt=REQUEST.prompt + tag))
+    path = tmp_path / "a.png"
+    made.images[0].save(path, pnginfo=png_info(made.infotexts[0]))
+    text = read_infotext(Image.open(path))
+    numbers = re.search(r'LoRA block weights: "([^"]*)"', text)[1]
+    assert "FACE" not in numbers
+    again = host.generate(replace(REQUEST, prompt=REQUEST.prompt + numbers))
+    assert same(made, again)
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_every_sampler_renders_and_keeps_step_windows(host, sampler):
+    request = replace(REQUEST, sampler=sampler.upper(), steps=4)
+    plain = host.generate(request)
+    assert levels(plain.images[0]).std() > 0
+    never = host.generate(replace(request, prompt=request.prompt + "<lora:strong 絵:te=0:unet=1:start=4>"))
+    assert same(plain, never)
+    late = host.generate(replace(request, prompt=request.prompt + "<lora:strong 絵:te=0:unet=1:start=2>"))
+    early = host.generate(replace(request, prompt=request.prompt + "<lora:strong 絵:te=0:unet=1:stop=2>"))
+    assert not same(late, plain)
+    assert not same(early, late)
+
+
+def test_a_long_prompt_is_not_cut(host):
+    base = "red apple, " * 40
+    one = host.model.encode_text([base + "cat face"]).tokens
+    two = host.model.encode_text([base + "dog face"]).tokens
+    assert one.shape[1] == 2 * 77 or one.shape[1] == 3 * 77
+    assert not torch.equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prompt": "x <lora:strng 絵:1>"}, "Did you mean: strong 絵"),
+        ({"prompt": "x <lora:strong 絵:1:FAC>"}, "FACE"),
+        ({"prompt": "x <lora:strong 絵:1:1,2,3>"}, "12/17/20/26"),
+        ({"prompt": "x <lora:strong 絵:1:XYZ>"}, "analyzer"),
+        ({"sampler": "best"}, "Choose one of"),
+        ({"width": 100}, "multiple of 64"),
+        ({"steps": 0}, "at least 1"),
+    ],
+)
+def test_what_cannot_be_right_is_said_before_rendering(host, change, said):
+    with pytest.raises(InputError) as caught:
+        host.generate(replace(REQUEST, **change))
+    assert said in str(caught.value)
+
+
+def test_a_stop_keeps_finished_pictures(host):
+    class After(Stoppable):
+        def update(self, done, total, text=""):
+            if done >= 4:
+                self.stop()
+
+    result = host.generate(replace(REQUEST, batch=70), After())
+    assert len(result.images) == 32
+
+
+def test_dyn_cuts_ranks_and_keeps_the_scale(lora):
+    cut = cut_rank(lora, 2)
+    for key, adapter in cut.adapters.items():
+        full = lora.adapters[key].factors()
+        torch.testing.assert_close(adapter.delta(), (full.up[:, :2] @ full.down[:2]).reshape(full.shape))
+    assert all(a.delta().abs().max() == 0 for a in cut_rank(lora, 0).adapters.values())

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.formats.lora import read_lora
+from lib_lora.host.base import Progress, Stoppable
+from lib_lora.live.attach import attach
+from lib_lora.train import network
+from lib_lora.train.loop import one_step, run, start
+from lib_lora.train.optimizers import OPTIMIZERS
+from lib_lora.train.run_folder import RunFolder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class StopAfter(Stoppable):
+    """Asks to stop once a number of steps is done."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        if text.startswith("loss") and done >= self._steps:
+            self.stop()
+
+
+def trained(model, options, path, progress=None):
+    folder = RunFolder.open(path) if (path / "options.toml").exists() else RunFolder.create(path, options)
+    training = start(model, options, folder, progress or Progress())
+    return training, run(training, progress or Progress())
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_forty_steps_equal_twenty_resume_and_twenty(model, options_for, tmp_path, optimizer):
+    steps = 40 if optimizer == "DAdaptAdanIP" else 6
+    rate = {"AdamW": 1e-3, "Lion": 1e-4, "AdaFactor": 0.0}.get(optimizer, 1.0)
+    options = options_for(
+        steps=steps,
+        batch_size=1,
+        optimizer=optimizer,
+        learning_rate=rate,
+        shuffle_caption=True,
+        flip=True,
+        noise_offset=0.05,
+    )
+    whole, _ = trained(model, options, tmp_path / "whole")
+    first, result = trained(model, options, tmp_path / "parts", StopAfter(steps // 2))
+    assert (result.finished, first.step) == (False, steps // 2)
+    second, result = trained(model, options, tmp_path / "parts")
+    assert result.finished
+    for (name, one), two in zip(
+        network.parameters_of(whole.lora).items(), network.parameters_of(second.lora).values(), strict=True
+    ):
+        assert torch.equal(one, two), name
+    logs = [RunFolder.open(tmp_path / name).read_log() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+    assert [row["step"] for row in logs[0]] == list(range(1, steps + 1))
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+def test_the_ratio_of_a_group_really_acts(model, options_for, tmp_path, optimizer):
+    rate = {"AdamW": 1e-3, "Lion": 1e-4, "AdaFactor": 0.0}.get(optimizer, 1.0)
+    common = {"steps": 3, "optimizer": optimizer, "learning_rate": rate, "scheduler": "constant"}
+    moved = {}
+    for ratio in (1.0, 0.5):
+        options = options_for(text_encoder_ratio=ratio, **common)
+        folder = RunFolder.create(tmp_path / f"{optimizer}-{ratio}", options)
+        training = start(model, options, folder, Progress())
+        with attach(model, training.lora, strategy="factors"):
+            before = {k: a.down.detach().clone() for k, a in training.lora.adapters.items()}
+            ups = {k: a.up.detach().clone() for k, a in training.lora.adapters.items()}
+            one_step(training)
+        moved[ratio] = {k: a.up.detach() - ups[k] for k, a in training.lora.adapters.items()}
+        assert before.keys() == moved[ratio].keys()
+    for key, change in moved[1.0].items():
+        expected = change * 0.5 if key.startswith("lora_te") else change
+        torch.testing.assert_close(moved[0.5][key], expected, rtol=1e-5, atol=1e-12)
+    if optimizer != "Prodigy":  # its first step is tiny by design but never zero
+        assert any(change.abs().sum() > 0 for key, change in moved[1.0].items() if key.startswith("lora_te"))
+
+
+def test_what_is_trained_is_what_is_saved(model, options_for, tmp_path):
+    training, result = trained(model, options_for(optimizer="AdamW", learning_rate=1e-2, steps=4), tmp_path / "run")
+    saved = read_lora(result.lora)
+    assert saved.adapters.keys() == training.lora.adapters.keys()
+    for key, adapter in training.lora.adapters.items():
+        torch.testing.assert_close(saved.adapters[key].delta(), adapter.delta().detach(), atol=1e-4, rtol=2e-3)
+    assert saved.metadata["ss_output_name"] == "test"
+    assert saved.metadata["modelspec.trigger_phrase"] == "krnk"
+    assert json.loads(saved.metadata["ss_tag_frequency"])["test"]["krnk"] == 4
+    assert saved.metadata["ss_steps"] == "4"
+
+
+def test_training_lowers_the_loss_and_leaves_the_model_as_it_was(model, options_for, tmp_path):
+    before = [p.detach().clone() for p in model.unet.parameters()]
+    options = options_for(steps=30, optimizer="AdamW", learning_rate=5e-3, batch_size=4, min_snr_gamma=0)
+    training, _ = trained(model, options, tmp_path / "run")
+    log = [row["loss"] for row in training.folder.read_log()]
+    assert sum(log[-10:]) < 0.9 * sum(log[:10])
+    assert all(torch.equal(one, two) for one, two in zip(before, model.unet.parameters(), strict=True))
+    assert all(p.grad is None and not p.requires_grad for p in model.unet.parameters())
+    assert not any(m._forward_hooks for m in model.unet.modules())
+
+
+def test_locon_trains_convolutions_too(model, options_for, tmp_path):
+    training, result = trained(model, options_for(network="locon", conv_dim=2, steps=2), tmp_path / "run")
+    convs = [a for a in read_lora(result.lora).adapters.values() if a.shape[2:] == (3, 3)]
+    assert len(convs) == sum("conv" in key and "shortcut" not in key for key in training.lora.adapters)
+    assert {a.rank for a in convs} == {2}
+
+
+def test_unet_only_and_text_only(model, options_for, tmp_path):
+    unet, _ = trained(model, options_for(text_encoder_ratio=0, steps=1), tmp_path / "unet")
+    text, _ = trained(model, options_for(unet_ratio=0, steps=1), tmp_path / "text")
+    assert all(key.startswith("lora_unet") for key in unet.lora.adapters)
+    assert all(key.startswith("lora_te") for key in text.lora.adapters)
+    assert len(unet.lora.adapters) == 192
+    assert len(text.lora.adapters) == 18
+
+
+def test_changed_pictures_are_noticed_on_resume(model, options_for, pictures, tmp_path):
+    options = options_for(steps=4)
+    trained(model, options, tmp_path / "run", StopAfter(2))
+    (pictures / "1.txt").write_text("something else", encoding="utf-8")
+    with pytest.raises(InputError, match="not those"):
+        trained(model, options, tmp_path / "run")
+
+
+def test_a_run_is_never_overwritten(options_for, tmp_path):
+    RunFolder.create(tmp_path / "run", options_for())
+    with pytest.raises(InputError, match="already"):
+        RunFolder.create(tmp_path / "run", options_for())
+
+
+def test_a_broken_newest_state_falls_back_to_the_one_before(options_for, tmp_path):
+    folder = RunFolder.create(tmp_path / "run", options_for())
+    folder.save_state(1, {"step": 1})
+    newest = folder.save_state(2, {"step": 2})
+    newest.write_bytes(newest.read_bytes()[:40])
+    assert folder.newest_state() == {"step": 1}
+
+
+def test_a_loss_that_is_no_number_stops_with_a_cure(model, options_for, tmp_path, monkeypatch):
+    options = options_for(steps=20)
+    training = start(model, options, RunFolder.create(tmp_path / "run", options), Progress())
+    nan = torch.tensor(float("nan"))
+    monkeypatch.setattr("lib_lora.train.loop.batch_loss", lambda *_: nan)
+    with pytest.raises(AtelierError, match="no number") as caught:
+        run(training, Progress())
+    assert caught.value.cure
+    assert training.step == 4
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.4, 1.1])
+def test_kill_at_any_moment_leaves_a_loadable_run(model, options_for, pictures, tmp_path, delay):
+    command = [
+        sys.executable,
+        "-m",
+        "lib_lora",
+        "train",
+        "--images",
+        str(pictures),
+        "--name",
+        "test",
+        "--runs",
+        str(tmp_path),
+    ]
+    command += [
+        "--dim",
+        "4",
+        "--steps",
+        "400",
+        "--epochs",
+        "400",
+        "--repeats",
+        "1",
+        "--save-every-epochs",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    states = tmp_path / "test" / "states"
+    deadline = time.monotonic() + 240
+    while not list(states.glob("*.pt")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    folder = RunFolder.open(tmp_path / "test")
+    state = folder.newest_state()
+    assert state["step"] >= 1
+    for path in folder.path.glob("*.safetensors"):
+        assert read_lora(path).adapters
+    training = start(model, folder.options(), folder, Progress())
+    assert training.step == state["step"]
+    run(training, StopAfter(training.step + 1))
+    assert folder.newest_state()["step"] == training.step > state["step"]

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib_lora.errors import InputError
+from lib_lora.train.options import TrainOptions, check_name, from_mapping, read_toml
+from lib_lora.train.recipes import KINDS
+
+GOOD = {"images": "pictures", "name": "krnk"}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_toml_brings_the_same_options_back(tmp_path, kind):
+    made = from_mapping(
+        {**GOOD, "images": str(tmp_path), "kind": kind, "sample_prompts": ['a "b"', "日本\n語"], "trigger": "絵"},
+        where="test",
+    )
+    path = tmp_path / "options.toml"
+    path.write_text(made.to_toml(), encoding="utf-8")
+    assert read_toml(path) == made
+
+
+@given(text=st.text(max_size=60), number=st.floats(0, 1), seed=st.integers(0, 2**32 - 1))
+def test_any_text_and_number_survives_toml(tmp_path_factory, text, number, seed):
+    folder = tmp_path_factory.mktemp("toml")
+    made = TrainOptions(images=str(folder), name="n", trigger=text, noise_offset=number, seed=seed)
+    path = folder / "options.toml"
+    path.write_text(made.to_toml(), encoding="utf-8", newline="")
+    assert read_toml(path) == made
+
+
+def test_the_recipe_of_the_kind_is_the_base_and_given_values_win():
+    made = from_mapping({**GOOD, "kind": "style", "dim": 8}, where="test")
+    assert (made.optimizer, made.dim, made.target_steps) == ("AdaFactor", 8, 2000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dimm": 4}, "Did you mean: dim"),
+        ({"dim": 0}, "from 1 to 1024"),
+        ({"dim": 2.5}, "whole number"),
+        ({"dim": "4"}, "no number"),
+        ({"noise_offset": float("nan")}, "no number"),
+        ({"optimizer": "Adam"}, "Choose one of"),
+        ({"learning_rate": 1e-4}, "use 1.0"),
+        ({"optimizer": "AdamW", "learning_rate": 1.0}, "Use about 0.0001"),
+        ({"unet_ratio": 0, "text_encoder_ratio": 0}, "nothing would be trained"),
+        ({"name": "a/b"}, "cannot be a file's name"),
+        ({"name": "CON"}, "cannot be a file's name"),
+        ({"name": ""}, "missing"),
+        ({"flip": "yes"}, "neither true nor false"),
+        ({"kind": "person"}, "Choose one of"),
+    ],
+)
+def test_what_cannot_be_right_is_said_with_the_cure(changes, said):
+    with pytest.raises(InputError) as caught:
+        from_mapping({**GOOD, **changes}, where="test")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["krnk_v1", "絵 1.0", "ü-é", "a.b"])
+def test_ordinary_names_are_allowed(name):
+    check_name(name)
+
+
+def test_choices_are_found_in_any_case():
+    assert from_mapping({**GOOD, "optimizer": "prodigy"}, where="test").optimizer == "Prodigy"
+
+
+def test_broken_toml_names_the_line(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text("images = 'a'\nname = \n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 2"):
+        read_toml(path)

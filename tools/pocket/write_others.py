@@ -1,0 +1,29 @@
+"""Write the pictures on which the demo measures what a LoRA makes the model forget: scenes of the pocket set.
+
+python tools/pocket/write_others.py --out lib_lora/demo/others
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+from pictures import all_scenes, draw
+
+COUNT, SEED = 24, 3
+
+
+def main() -> None:
+    """Draw the scenes and write each with its caption beside it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    folder = parser.parse_args().out
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, scene in enumerate(random.Random(SEED).sample(all_scenes(), COUNT)):
+        draw(scene).save(folder / f"{number:02d}.png", optimize=True)
+        (folder / f"{number:02d}.txt").write_text(scene.caption + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
