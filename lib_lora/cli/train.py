@@ -71,8 +71,9 @@ def _options_of(options: argparse.Namespace) -> tuple[Any, Path]:
         given["name"] = Path(options.out).name.removesuffix(".safetensors")
         if Path(options.out).parent != Path():
             runs = Path(options.out).parent
-    if "images" in given:
-        given["images"] = str(Path(given["images"]).resolve())
+    for folder in ("images", "reg_images"):
+        if given.get(folder):
+            given[folder] = str(Path(given[folder]).resolve())
     made = from_mapping({**values, **given}, where="command line")
     return made, runs / made.name
 

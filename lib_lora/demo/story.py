@@ -70,13 +70,26 @@ def lists() -> TagLists:
 
 def gather(story: Story) -> None:
     """Copy the bundled pictures and tag them by the rules for file names."""
-    target = story.folder / "pictures"
+    target = story.folder / "pictures" / f"{use.REPEATS}_{use.TRIGGER} girl"
     target.mkdir(parents=True, exist_ok=True)
     for picture in sorted(use.PICTURES.glob("*.png")):
         shutil.copyfile(picture, target / picture.name)
     report = write_captions(target, keyword=use.TRIGGER, lists=lists(), overwrite=True)
-    story.files["pictures"] = target
+    story.files["pictures"] = target.parent
     story.numbers["pictures"] = len(report.written) + len(report.unchanged)
+
+
+def keep_in_mind(story: Story) -> None:
+    """Let the model draw pictures of other things: with these beside the character it forgets less."""
+    target = story.folder / "regularisation"
+    target.mkdir(exist_ok=True)
+    captions = use.KEPT.read_text(encoding="utf-8").splitlines()[: story.size.regularisation]
+    for number, caption in enumerate(captions):
+        story.progress.update(number + 1, len(captions), "drawing regularisation pictures")
+        request = GenerateRequest(caption, seed=number, steps=story.size.sampling_steps, cfg_scale=3.0)
+        story.host.generate(request, Progress()).images[0].save(target / f"{number:02d}.png")
+        (target / f"{number:02d}.txt").write_text(caption + "\n", encoding="utf-8")
+    story.files["regularisation"] = target
 
 
 def views_of(host: StudioHost, folder: Path) -> Views:
@@ -96,7 +109,8 @@ def train(story: Story) -> None:
     size = story.size
     options = from_mapping(
         {
-            "images": str(story.files["pictures"]),
+            "images": str(story.files["pictures"].resolve()),
+            "reg_images": str(story.files["regularisation"].resolve()),
             "name": use.NAME,
             "trigger": use.TRIGGER,
             "kind": "character",
@@ -104,6 +118,7 @@ def train(story: Story) -> None:
             "epochs": size.epochs,
             "batch_size": size.batch_size,
             "comment": "LoRA Atelier demo",
+            **use.RECIPE_CHANGES,
         },
         where="demo",
     )
@@ -225,6 +240,7 @@ def _picture_difference(story: Story) -> float:
 
 STEPS = (
     ("tagging the pictures", gather),
+    ("drawing regularisation pictures", keep_in_mind),
     ("training", train),
     ("measuring", measure),
     ("rendering", render),

@@ -66,6 +66,7 @@ class Attached:
         self._handles: dict[int, torch.utils.hooks.RemovableHandle] = {}
         self._folded: dict[int, float] = {}
         self._step = 0
+        self._paused = False
 
     def set_weights(self, multipliers: Mapping[str, Strength]) -> None:
         """Set the multiplier of every block; only what changed is folded again.
@@ -83,8 +84,18 @@ class Attached:
         """Say which sampling step comes next, counted from 0; the text encoder's adapters know no steps."""
         was, self._step = self.window.holds(self._step), step
         if was != self.window.holds(step):
-            for index in range(len(self.targets)):
-                self._refresh(index)
+            self._refresh_all()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the model be what it is without this LoRA for a while."""
+        self._paused = True
+        self._refresh_all()
+        try:
+            yield
+        finally:
+            self._paused = False
+            self._refresh_all()
 
     def detach(self) -> None:
         """Take everything off; the layers are what they were, byte for byte. Safe to call twice."""
@@ -95,7 +106,13 @@ class Attached:
         self._handles.clear()
         self._folded.clear()
 
+    def _refresh_all(self) -> None:
+        for index in range(len(self.targets)):
+            self._refresh(index)
+
     def _active(self, index: int) -> Strength:
+        if self._paused:
+            return 0.0
         if self.targets[index].block != BASE and not self.window.holds(self._step):
             return 0.0
         return self._strength[index]

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,11 +16,11 @@ from torch import Tensor
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.host.base import LoadedModel, Progress
-from lib_lora.live.attach import attach
+from lib_lora.live.attach import Attached, attach
 from lib_lora.train import network
 from lib_lora.train.material import Item, Material, gather, rules_of
 from lib_lora.train.metadata import training_metadata
-from lib_lora.train.objective import draw_noise, errors, noised, snr_weight
+from lib_lora.train.objective import Noised, draw_noise, errors, noised, snr_weight
 from lib_lora.train.optimizers import RatioOptimizer
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import RunFolder
@@ -44,6 +44,7 @@ class Training:
     step: int = 0
     recent: list[float] = field(default_factory=list)
     bad_steps: int = 0
+    attached: Attached | None = None
     epoch: int = -1
     batches: list[list[Item]] = field(default_factory=list)
 
@@ -129,7 +130,7 @@ def run(training: Training, progress: Progress, sampler: Sampler | None = None) 
         AtelierError: the loss is not a number several times in a row; the last good state stays.
     """
     with ExitStack() as stack:
-        stack.enter_context(attach(training.model, training.lora, 1.0, strategy="factors"))
+        training.attached = stack.enter_context(attach(training.model, training.lora, 1.0, strategy="factors"))
         began, first = time.monotonic(), training.step
         while training.step < training.total and not progress.stopped:
             row = one_step(training)
@@ -151,10 +152,10 @@ def run(training: Training, progress: Progress, sampler: Sampler | None = None) 
 
 def one_step(training: Training) -> dict[str, Any]:
     """Make one optimizer step and return its log row; everything random depends on seed and step alone."""
-    options, model = training.options, training.model
+    options = training.options
     batch = training.next_batch()
     generator = torch.Generator().manual_seed(options.seed * 1_000_003 + training.step)
-    loss = batch_loss(model, options, batch, generator)
+    loss = batch_loss(training, batch, generator)
     training.optimizer.zero_grad()
     if torch.isfinite(loss):
         loss.backward()
@@ -189,15 +190,15 @@ def _course(training: Training) -> Course:
     return Course(training.step, training.total, warmup, options.scheduler_cycles, options.scheduler_power)
 
 
-def batch_loss(model: LoadedModel, options: TrainOptions, batch: list[Item], generator: torch.Generator) -> Tensor:
+def batch_loss(training: Training, batch: list[Item], generator: torch.Generator) -> Tensor:
     """Return the weighted loss of one batch."""
+    model, options = training.model, training.options
     faces = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
     clean = torch.stack([item.latents[face] for item, face in zip(batch, faces, strict=True)])
     noise = draw_noise(clean.shape, generator, options.noise_offset)
     timesteps = torch.randint(0, len(model.alphas_cumprod), (len(batch),), generator=generator)
     rules, rng = rules_of(options), random.Random(int(torch.randint(2**62, (1,), generator=generator)))
     captions = [rules.apply(item.caption, rng) for item in batch]
-    cond = model.encode_text(captions, options.clip_skip)
     seen = noised(
         clean.to(model.device),
         noise.to(model.device),
@@ -206,8 +207,27 @@ def batch_loss(model: LoadedModel, options: TrainOptions, batch: list[Item], gen
         prediction_type=model.prediction_type,
     )
     weights = torch.tensor([item.weight for item in batch], device=model.device)
-    weights = weights * snr_weight(seen.snr, options.min_snr_gamma, model.prediction_type)
-    return (errors(model, seen, cond) * weights).mean()
+    snr = snr_weight(seen.snr, options.min_snr_gamma, model.prediction_type)
+    reg = torch.tensor([item.picture.is_reg for item in batch], device=model.device)
+    if options.prior_from_model and reg.any():
+        seen = replace(seen, target=_prior_target(training, seen, captions, reg))
+        snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
+    cond = model.encode_text(captions, options.clip_skip)
+    return (errors(model, seen, cond) * weights * snr).mean()
+
+
+def _prior_target(training: Training, seen: Noised, captions: list[str], reg: Tensor) -> Tensor:
+    """Return the target with the model's own prediction, LoRA off, in the rows of regularisation pictures.
+
+    Prior preservation (arXiv:2208.12242) with the model's output in place of the picture: what it knew is held at every
+    noise level, and the pictures need not be perfect.
+    """
+    rows = reg.nonzero().flatten()
+    chosen = Noised(seen.latents[rows], seen.timesteps[rows], seen.target[rows], seen.snr[rows])
+    with torch.no_grad(), training.attached.paused():
+        cond = training.model.encode_text([captions[row] for row in rows.tolist()], training.options.clip_skip)
+        before = training.model.predict(chosen.latents.to(training.model.dtype), chosen.timesteps, cond)
+    return seen.target.index_copy(0, rows, before.to(seen.target.dtype))
 
 
 def _save_state(training: Training) -> None:

@@ -77,7 +77,10 @@ class TrainOptions:
     tag_dropout: float = option(0.0, help="share of tags left out", low=0, high=1)
     min_snr_gamma: float = option(5.0, help="min-SNR weighting (5 is usual); 0 turns it off", low=0, high=1000)
     noise_offset: float = option(0.0, help="noise offset (0.05 to 0.1 for dark and bright pictures)", low=0, high=1)
-    prior_loss_weight: float = option(1.0, help="weight of regularisation pictures in the loss", low=0, high=100)
+    prior_loss_weight: float = option(1.0, help="weight of regularisation pictures in the loss", low=0, high=10_000)
+    prior_from_model: bool = option(
+        True, help="regularisation pictures hold the model at what it predicted before, not at the pictures themselves"
+    )
     max_grad_norm: float = option(1.0, help="gradients are cut to this norm; 0 turns it off", low=0, high=1000)
     clip_skip: int = option(1, help="which layer of the text encoder from the end", low=1, high=12)
     seed: int = option(31337, help="seed of everything random", low=0, high=2**32 - 1)

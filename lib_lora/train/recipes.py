@@ -14,10 +14,15 @@ _ARTICLE: Mapping[str, Any] = {
     "save_every_epochs": 5,
 }
 
+# Without a limit the estimate of D-Adaptation can grow a hundredfold within ten steps and never comes back; its authors
+# recommend 1.02 as a warmup of its own.
+_CAREFUL = {"growth_rate": 1.02}
+
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "character": _ARTICLE
     | {
         "optimizer": "DAdaptAdanIP",
+        "optimizer_args": _CAREFUL,
         "learning_rate": 1.0,
         "unet_ratio": 1.0,
         "text_encoder_ratio": 0.5,
@@ -33,6 +38,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "object": _ARTICLE
     | {
         "optimizer": "DAdaptAdanIP",
+        "optimizer_args": _CAREFUL,
         "learning_rate": 1.0,
         "unet_ratio": 1.0,
         "text_encoder_ratio": 0.5,

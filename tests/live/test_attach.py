@@ -174,6 +174,16 @@ def test_a_window_acts_in_its_steps_only_and_never_on_text(model, lora):
         assert not torch.equal(seen[0], seen[2])
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_paused_is_no_lora_and_comes_back_exactly(model, lora, strategy):
+    without = predict(model)
+    with attach(model, lora, graded(model), strategy=strategy) as attached:
+        on = predict(model)
+        with attached.paused():
+            assert torch.equal(predict(model), without)
+        assert torch.equal(predict(model), on)
+
+
 def test_only_changed_blocks_are_folded_again(model, lora):
     weights = graded(model)
     with attach(model, lora, weights, strategy="folded") as attached:

@@ -1,6 +1,8 @@
 """Write the pictures on which the demo measures what a LoRA makes the model forget: scenes of the pocket set.
 
 python tools/pocket/write_others.py --out lib_lora/demo/others
+
+Beside the folder go the captions of other scenes, ``kept.txt``, from which the demo makes regularisation pictures.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from pathlib import Path
 from pictures import all_scenes, draw
 
 COUNT, SEED = 24, 3
+KEPT = 48
+"""Captions of which the demo lets the model draw regularisation pictures; none of them is measured."""
 
 
 def main() -> None:
@@ -20,7 +24,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     folder = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
-    for number, scene in enumerate(random.Random(SEED).sample(all_scenes(), COUNT)):
+    scenes = random.Random(SEED).sample(all_scenes(), COUNT + 4 * KEPT)
+    measured = {scene.name for scene in scenes[:COUNT]}
+    kept = [scene.caption for scene in scenes[COUNT:] if scene.name not in measured][:KEPT]
+    (folder.parent / "kept.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    for number, scene in enumerate(scenes[:COUNT]):
         draw(scene).save(folder / f"{number:02d}.png", optimize=True)
         (folder / f"{number:02d}.txt").write_text(scene.caption + "\n", encoding="utf-8")
 
