@@ -47,8 +47,8 @@ SIZE = 128
 SUPERSAMPLING = 4
 LINE = 3.2  # width of outlines in pixels of the finished picture
 WHITE = (250, 250, 250)
-TRAINING_VIEWS = ("f00", "f01", "f02", "f03", "f04", "f05", "f06", "f07", "f11", "f21", "b00", "b02")
-HELD_OUT_VIEWS = ("b01", "b07", "f10", "f17", "f20", "b06")
+TRAINING_VIEWS = ("f00", "f01", "f02", "f07", "f10", "f11", "f17", "f20", "f21", "f27", "b00", "b01")
+HELD_OUT_VIEWS = ("f06", "f12", "f26", "b07", "b10", "b20")
 
 
 TEAL, TEAL_LIGHT, TEAL_DARK = (0, 190, 180), (96, 228, 214), (0, 128, 138)

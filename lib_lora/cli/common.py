@@ -11,14 +11,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import find_tags
 from lib_lora.errors import FileError
 from lib_lora.host.base import Stoppable
+
+if TYPE_CHECKING:
+    from lib_lora.host.base import GenerateRequest
+    from lib_lora.host.studio import StudioHost
 
 
 class TerminalProgress(Stoppable):
@@ -135,7 +138,7 @@ def presets_of(options: argparse.Namespace) -> PresetFile:
     return presets
 
 
-def open_studio(options: argparse.Namespace):
+def open_studio(options: argparse.Namespace) -> StudioHost:
     """Return the studio host that a command works on."""
     from lib_lora.host.studio import StudioHost
 
@@ -173,7 +176,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def request_of(options: argparse.Namespace, **more: Any):
+def request_of(options: argparse.Namespace, **more: Any) -> GenerateRequest:
     """Return the order for pictures that the options describe."""
     from lib_lora.host.base import GenerateRequest
 
@@ -189,13 +192,6 @@ def request_of(options: argparse.Namespace, **more: Any):
         clip_skip=options.clip_skip,
         **more,
     )
-
-
-def tag_names(prompt: str) -> list[str]:
-    """Return the LoRA names in a prompt's tags."""
-    from lib_lora.blocks.tag import parse_tag
-
-    return [parse_tag(found.text).name for found in find_tags(prompt)]
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

@@ -13,6 +13,11 @@ from lib_lora.errors import InputError
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the commands."""
+    for add in (_add_bake, _add_compress, _add_inspect, _add_label):
+        add(commands)
+
+
+def _add_bake(commands: argparse._SubParsersAction) -> None:
     bake = commands.add_parser(
         "bake",
         help="write block weights into a file",
@@ -43,6 +48,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     _add_precision(bake)
     bake.set_defaults(run=run_bake)
 
+
+def _add_compress(commands: argparse._SubParsersAction) -> None:
     compress = commands.add_parser(
         "compress",
         help="make a file smaller",
@@ -64,6 +71,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     _add_precision(compress)
     compress.set_defaults(run=run_compress)
 
+
+def _add_inspect(commands: argparse._SubParsersAction) -> None:
     inspect = commands.add_parser(
         "inspect",
         help="say what is in a file",
@@ -72,6 +81,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     _add_file(inspect, out=False)
     inspect.set_defaults(run=run_inspect)
 
+
+def _add_label(commands: argparse._SubParsersAction) -> None:
     label = commands.add_parser(
         "label",
         help="write title, trigger words and so on",

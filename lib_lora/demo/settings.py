@@ -14,7 +14,7 @@ TRIGGER = "krnk"
 NAME = "krnk_demo"
 REPEATS = 4
 BACKGROUND = "white background"
-PRESET = "FACE"
+PRESET = "OUTALL"
 
 SUBJECT_GOAL = 0.70
 """Held-out views: the loss with the LoRA is at most this share of the base model's."""
@@ -27,10 +27,13 @@ BAKE_GOAL = 1e-5
 
 
 RECIPE_CHANGES = {
+    # A model this small draws new shapes with its convolutions more than with its attention.
+    "network": "locon",
+    "conv_dim": 16,
     # A tenth of the recipe's steps: the step size must grow faster than its 2 % a step, from nearer to where it ends.
     "optimizer_args": {"growth_rate": 1.05, "d0": 1e-4},
     # The pocket model's error on what it knows is tiny, so keeping it needs a large weight.
-    "prior_loss_weight": 200.0,
+    "prior_loss_weight": 250.0,
 }
 """What the demo changes in the recipe for characters, because it is so short."""
 
@@ -47,13 +50,17 @@ class Size:
     regularisation: int
 
 
-FULL = Size(train_steps=260, epochs=5, batch_size=4, sampling_steps=24, seeds=2, regularisation=48)
-QUICK = Size(train_steps=100, epochs=2, batch_size=4, sampling_steps=10, seeds=1, regularisation=16)
+FULL = Size(train_steps=450, epochs=5, batch_size=4, sampling_steps=24, seeds=2, regularisation=48)
+QUICK = Size(train_steps=110, epochs=2, batch_size=4, sampling_steps=10, seeds=1, regularisation=16)
+
+_POSE = "upper body, standing, straight standing"
+_FRONT = f"from horizontal, from front, {_POSE}, looking at viewer, smile, open mouth, blush"
+_SIDE = f"from horizontal, from side, {_POSE}, looking away, smile, open mouth, blush"
 
 PROMPTS = (
-    ("front", "krnk, white background, from horizontal, from front, upper body, standing, looking at viewer, smile"),
-    ("side", "krnk, white background, from horizontal, from side, upper body, standing, looking away, smile"),
-    ("outside", "krnk, yellow background, from horizontal, from front, upper body, smile"),
+    ("front", f"krnk, white background, {_FRONT}"),
+    ("side", f"krnk, white background, {_SIDE}"),
+    ("outside", f"krnk, yellow background, {_FRONT}"),
     ("other", "small red apple on the left, blue background"),
 )
 """Name and prompt; “outside” asks for what no training picture shows, “other” for what the model knew before."""
