@@ -120,7 +120,8 @@ class TrainOptions:
         lines, tables = [], []
         for name, value in self.to_dict().items():
             if isinstance(value, dict):
-                tables += [f"\n[{name}]", *(f"{key} = {_toml(item)}" for key, item in value.items())] if value else []
+                # An empty table stands too: left out, reading it back would take the recipe's.
+                tables += [f"\n[{name}]", *(f"{key} = {_toml(item)}" for key, item in value.items())]
             else:
                 lines.append(f"{name} = {_toml(value)}")
         return "\n".join(lines + tables) + "\n"
@@ -205,7 +206,14 @@ def from_mapping(values: Mapping[str, Any], *, where: str) -> TrainOptions:
         if not values.get(needed):
             raise InputError(f"the option “{needed}” is missing", where=where, cure="Give it a value.")
     kind = values.get("kind", "character")
-    recipe = KINDS.get(kind.lower(), {}) if isinstance(kind, str) else {}
+    recipe = dict(KINDS.get(kind.lower(), {})) if isinstance(kind, str) else {}
+    chosen = str(values.get("optimizer", recipe.get("optimizer", ""))).lower()
+    if chosen != str(recipe.get("optimizer", "")).lower():
+        # Arguments and rate belong to the recipe's own optimizer; another one starts from its usual rate.
+        known_as = {name.lower(): known for name, known in OPTIMIZERS.items()}
+        recipe = {key: value for key, value in recipe.items() if key != "optimizer_args"}
+        if chosen in known_as:
+            recipe["learning_rate"] = known_as[chosen].usual_rate
     return TrainOptions(**{**recipe, **values})
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_lora.errors import InputError
+from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.options import TrainOptions, check_name, from_mapping, read_toml
 from lib_lora.train.recipes import KINDS
 
@@ -34,6 +35,14 @@ def test_any_text_and_number_survives_toml(tmp_path_factory, text, number, seed)
 def test_the_recipe_of_the_kind_is_the_base_and_given_values_win():
     made = from_mapping({**GOOD, "kind": "style", "dim": 8}, where="test")
     assert (made.optimizer, made.dim, made.target_steps) == ("AdaFactor", 8, 2000)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_another_optimizer_takes_its_own_rate_and_none_of_the_recipes_arguments(kind):
+    for name, known in OPTIMIZERS.items():
+        made = from_mapping({**GOOD, "kind": kind, "optimizer": name.lower()}, where="test")
+        if name != KINDS[kind]["optimizer"]:
+            assert (made.optimizer, made.learning_rate, dict(made.optimizer_args)) == (name, known.usual_rate, {})
 
 
 @pytest.mark.parametrize(
