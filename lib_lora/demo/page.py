@@ -75,7 +75,7 @@ def _pictures(story: Story, words: dict[str, str]) -> Pictures:
     for name, prompt in use.PROMPTS:
         for number in range(story.size.seeds):
             cells = tuple(story.pictures[f"{name}-{number + 1}", variant] for variant in ("without", "with", "blocks"))
-            label = words[name] + (f" · seed {number + 1}" if story.size.seeds > 1 else "")
+            label = words[name] + (f" · seed {use.SEEDS[number]}" if story.size.seeds > 1 else "")
             rows.append(PictureRow(label, cells, (prompt, "", "")))
     return Pictures(words["pictures"], words["pictures_text"], columns, tuple(rows))
 
@@ -116,7 +116,7 @@ def commands(story: Story) -> tuple[str, ...]:
     """Return the commands that repeat the demo one by one."""
     out, size = story.folder.as_posix(), story.size
     prompt = f"{use.PROMPTS[0][1]} <lora:{use.NAME}:1"
-    where = f"--seed 1 --steps {size.sampling_steps} --lora-dir {out}/run"
+    where = f"--seed {use.SEEDS[0]} --cfg {use.CFG:g} --steps {size.sampling_steps} --lora-dir {out}/run"
     return (
         f'python run.py tag {out}/pictures --trigger {use.TRIGGER} --backgrounds "{use.BACKGROUND}"',
         f"python run.py train {out}/run/options.toml --runs {out}/again",

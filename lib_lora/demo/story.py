@@ -159,14 +159,14 @@ def render(story: Story) -> None:
     target.mkdir(exist_ok=True)
     for name, prompt in use.PROMPTS:
         for variant in ("without", "with", "blocks"):
-            request = GenerateRequest(
-                prompt + tag_for(variant), seed=1, steps=story.size.sampling_steps, batch=story.size.seeds
-            )
-            result = story.host.generate(request, story.progress)
-            for number, (image, text) in enumerate(zip(result.images, result.infotexts, strict=True)):
+            for number, seed in enumerate(use.SEEDS[: story.size.seeds]):
+                request = GenerateRequest(
+                    prompt + tag_for(variant), seed=seed, steps=story.size.sampling_steps, cfg_scale=use.CFG
+                )
+                result = story.host.generate(request, story.progress)
                 key = f"{name}-{number + 1}"
-                story.pictures[key, variant] = image
-                image.save(target / f"{key}-{variant}.png", pnginfo=png_info(text))
+                story.pictures[key, variant] = result.images[0]
+                result.images[0].save(target / f"{key}-{variant}.png", pnginfo=png_info(result.infotexts[0]))
 
 
 def look_at_blocks(story: Story) -> None:
@@ -174,7 +174,7 @@ def look_at_blocks(story: Story) -> None:
     layout = full_layout(story.host.model.family)
     plan = Plan(examined=0.0, others=1.0, entries=tuple((name,) for name in layout.names), layout=layout)
     prompt = f"{use.PROMPTS[0][1]} <lora:{use.NAME}:1:XYZ>"
-    request = GenerateRequest(prompt, seed=1, steps=story.size.sampling_steps)
+    request = GenerateRequest(prompt, seed=use.SEEDS[0], steps=story.size.sampling_steps, cfg_scale=use.CFG)
     filled = story.host.swept_blocks(prompt)
     found = analyse(story.host, request, plan, filled=filled, progress=story.progress)
     story.analysis = found
@@ -230,7 +230,9 @@ def _prediction_difference(story: Story, lora: LoraFile, multipliers: dict[str, 
 def _picture_difference(story: Story) -> float:
     """Return the largest difference in levels (0 to 255) between a live picture and the baked file's."""
     prompt = use.PROMPTS[0][1]
-    request = GenerateRequest(prompt + tag_for("blocks"), seed=1, steps=story.size.sampling_steps)
+    request = GenerateRequest(
+        prompt + tag_for("blocks"), seed=use.SEEDS[0], steps=story.size.sampling_steps, cfg_scale=use.CFG
+    )
     live = story.host.generate(request, story.progress).images[0]
     baked = replace(request, prompt=f"{prompt} <lora:{story.files['baked'].stem}:1>")
     other = story.host.generate(baked, story.progress).images[0]

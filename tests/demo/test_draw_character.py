@@ -93,7 +93,7 @@ def test_command_writes_training_and_held_out_views_apart(tmp_path: Path) -> Non
     assert training == set(character.TRAINING_VIEWS)
     assert held_out == set(character.HELD_OUT_VIEWS)
     assert not training & held_out
-    with Image.open(tmp_path / "heldout" / "b06.png") as picture:
+    with Image.open(tmp_path / "heldout" / "b07.png") as picture:
         assert picture.size == (128, 128)
         assert picture.getpixel((0, 0)) == (16, 32, 48)
 
