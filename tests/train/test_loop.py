@@ -78,11 +78,9 @@ def test_the_ratio_of_a_group_really_acts(model, options_for, tmp_path, optimize
         folder = RunFolder.create(tmp_path / f"{optimizer}-{ratio}", options)
         training = start(model, options, folder, Progress())
         with attach(model, training.lora, strategy="factors"):
-            before = {k: a.down.detach().clone() for k, a in training.lora.adapters.items()}
             ups = {k: a.up.detach().clone() for k, a in training.lora.adapters.items()}
             one_step(training)
         moved[ratio] = {k: a.up.detach() - ups[k] for k, a in training.lora.adapters.items()}
-        assert before.keys() == moved[ratio].keys()
     for key, change in moved[1.0].items():
         expected = change * 0.5 if key.startswith("lora_te") else change
         torch.testing.assert_close(moved[0.5][key], expected, rtol=1e-5, atol=1e-12)
