@@ -38,7 +38,7 @@ def features(picture: Image.Image) -> np.ndarray:
 def pick(count: int, seed: int) -> list[Scene]:
     """Return ``count`` scenes of as many different concepts as there are."""
     rng = random.Random(seed)
-    names = [name for _, name in concepts()]
+    names = [name for _, name, _ in concepts()]
     rng.shuffle(names)
     scenes = all_scenes()
     return [rng.choice([s for s in scenes if s.name == names[n % len(names)]]) for n in range(count)]

@@ -27,6 +27,7 @@ class Yaml:
     heads: int | None = None
     prediction_type: str | None = None
     latent_scale: float | None = None
+    betas: tuple[float, float] | None = None
     text_folder: Path | None = None
 
     @classmethod
@@ -43,7 +44,9 @@ class Yaml:
             params = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
             unet = params.get("unet_config", {}).get("params", {})
             version = params.get("cond_stage_config", {}).get("params", {}).get("version")
-        except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+            ends = params.get("linear_start"), params.get("linear_end")
+            betas = None if None in ends else (float(ends[0]), float(ends[1]))
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileError(
                 "the model's config cannot be read", where=str(path), cure="Repair it or move it away."
             ) from error
@@ -53,6 +56,7 @@ class Yaml:
             heads=unet.get("num_heads"),
             prediction_type=prediction,
             latent_scale=params.get("scale_factor"),
+            betas=betas,
             text_folder=folder if folder and folder.is_dir() else None,
         )
 

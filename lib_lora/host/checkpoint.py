@@ -33,7 +33,11 @@ class Checkpoint:
     tokenizer: CLIPTokenizer
     prediction_type: str
     latent_scale: float
+    betas: tuple[float, float]
 
+
+BETAS = (0.00085, 0.012)
+"""First and last β of Stable Diffusion's scaled-linear noise schedule; a config beside the file may say others."""
 
 LATENT_SCALE = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
 
@@ -71,7 +75,7 @@ def load_checkpoint(path: Path, *, tokenizer: Path | None = None) -> Checkpoint:
     for module in (unet, vae, *text_encoders):
         module.requires_grad_(False).eval()
     words = find_tokenizer(tokenizer or config.text_folder, family=family)
-    return Checkpoint(path, family, unet, vae, text_encoders, words, prediction, scale)
+    return Checkpoint(path, family, unet, vae, text_encoders, words, prediction, scale, config.betas or BETAS)
 
 
 def _prediction_type(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -13,8 +13,6 @@ from lib_lora.host.base import Conditioning
 from lib_lora.host.checkpoint import Checkpoint
 from lib_lora.host.text import encode
 
-NOISE = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-
 
 class DiffusersModel:
     """The studio's loaded model: UNet, text encoders and autoencoder of one checkpoint on one device."""
@@ -30,7 +28,14 @@ class DiffusersModel:
         self.unet = checkpoint.unet.to(device, dtype)
         self.vae = checkpoint.vae.to(device)  # fp32: SDXL's autoencoder overflows in fp16
         self.text_encoders = tuple(encoder.to(device, dtype) for encoder in checkpoint.text_encoders)
-        self.alphas_cumprod = DDPMScheduler(**NOISE).alphas_cumprod
+        start, end = checkpoint.betas
+        self.noise = {
+            "num_train_timesteps": 1000,
+            "beta_start": start,
+            "beta_end": end,
+            "beta_schedule": "scaled_linear",
+        }
+        self.alphas_cumprod = DDPMScheduler(**self.noise).alphas_cumprod
         self.pixels_per_latent = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.native_side = _native_side(checkpoint)
         self.layers: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,16 +17,17 @@ from diffusers import (
 from torch import Tensor
 
 from lib_lora.errors import InputError
-from lib_lora.host.diffusers_model import NOISE
 
-SAMPLERS: dict[str, Callable[[str], Any]] = {
-    "euler": lambda kind: EulerDiscreteScheduler(**NOISE, prediction_type=kind),
-    "euler a": lambda kind: EulerAncestralDiscreteScheduler(**NOISE, prediction_type=kind),
-    "heun": lambda kind: HeunDiscreteScheduler(**NOISE, prediction_type=kind),
-    "ddim": lambda kind: DDIMScheduler(**NOISE, prediction_type=kind, clip_sample=False, set_alpha_to_one=False),
-    "dpm++ 2m": lambda kind: DPMSolverMultistepScheduler(**NOISE, prediction_type=kind),
-    "dpm++ 2m karras": lambda kind: DPMSolverMultistepScheduler(**NOISE, prediction_type=kind, use_karras_sigmas=True),
-    "unipc": lambda kind: UniPCMultistepScheduler(**NOISE, prediction_type=kind),
+SAMPLERS: dict[str, Callable[[str, Mapping[str, Any]], Any]] = {
+    "euler": lambda kind, noise: EulerDiscreteScheduler(**noise, prediction_type=kind),
+    "euler a": lambda kind, noise: EulerAncestralDiscreteScheduler(**noise, prediction_type=kind),
+    "heun": lambda kind, noise: HeunDiscreteScheduler(**noise, prediction_type=kind),
+    "ddim": lambda kind, noise: DDIMScheduler(**noise, prediction_type=kind, clip_sample=False, set_alpha_to_one=False),
+    "dpm++ 2m": lambda kind, noise: DPMSolverMultistepScheduler(**noise, prediction_type=kind),
+    "dpm++ 2m karras": lambda kind, noise: DPMSolverMultistepScheduler(
+        **noise, prediction_type=kind, use_karras_sigmas=True
+    ),
+    "unipc": lambda kind, noise: UniPCMultistepScheduler(**noise, prediction_type=kind),
 }
 
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -49,6 +50,7 @@ def sample(
     *,
     sampler: str,
     prediction_type: str,
+    schedule: Mapping[str, Any],
     steps: int,
     generators: list[torch.Generator],
     on_step: Callable[[int], bool],
@@ -60,11 +62,12 @@ def sample(
         noise: standard normal noise.
         sampler: a name of `SAMPLERS`.
         prediction_type: ``epsilon`` or ``v_prediction``.
+        schedule: the model's noise schedule, in the words of diffusers' schedulers.
         steps: sampling steps.
         generators: one a picture, for the samplers that add noise.
         on_step: called before each step with its index from 0; False stops and returns what is there.
     """
-    scheduler = SAMPLERS[sampler](prediction_type)
+    scheduler = SAMPLERS[sampler](prediction_type, schedule)
     scheduler.set_timesteps(steps, device=noise.device)
     latents = noise * scheduler.init_noise_sigma
     extra = {"generator": generators} if sampler == "euler a" else {}

@@ -189,6 +189,7 @@ class StudioHost:
                 noise.to(self.model.device),
                 sampler=request.sampler,
                 prediction_type=self.model.prediction_type,
+                schedule=self.model.noise,
                 steps=request.steps,
                 generators=generators,
                 on_step=on_step,

@@ -197,3 +197,23 @@ def test_without_a_word_list_the_cure_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("lib_lora.host.tokenizer.CLIP_NAME", "nobody/nothing-of-this-name")
     with pytest.raises(InputError, match="open-clip-torch"):
         load_checkpoint(path)
+
+
+def test_the_config_beside_the_file_says_the_noise_schedule(tmp_path):
+    path, _, _ = write_checkpoint(tmp_path, "sd1")
+    said = "model: {params: {linear_start: 0.001, linear_end: 0.03}}"
+    path.with_suffix(".yaml").write_text(said, encoding="utf-8")
+    loaded = load_checkpoint(path, tokenizer=TOKENIZER)
+    model = DiffusersModel(loaded, device=torch.device("cpu"), dtype=torch.float32)
+    wanted = torch.cumprod(1 - torch.linspace(0.001**0.5, 0.03**0.5, 1000, dtype=torch.float64) ** 2, 0)
+    assert torch.allclose(model.alphas_cumprod.double(), wanted, rtol=1e-3)
+    path.with_suffix(".yaml").unlink()
+    assert load_checkpoint(path, tokenizer=TOKENIZER).betas == (0.00085, 0.012)
+
+
+def test_a_config_with_a_schedule_of_words_is_refused_in_a_sentence(tmp_path):
+    path, _, _ = write_checkpoint(tmp_path, "sd1")
+    said = "model: {params: {linear_start: low, linear_end: high}}"
+    path.with_suffix(".yaml").write_text(said, encoding="utf-8")
+    with pytest.raises(FileError, match="config cannot be read"):
+        load_checkpoint(path, tokenizer=TOKENIZER)

@@ -13,6 +13,13 @@ CONTEXT = 128
 
 VAE_CHANNELS = 96
 
+BETAS = (0.00085, 0.024)
+"""First and last β of the scaled-linear noise schedule.
+
+Stable Diffusion's own end, 0.012, leaves 7 % of the picture at the last step. In 64 × 64 latents that hardly matters; in
+16 × 16 the model can read the picture's mean colour out of it, and every seed would tint its picture.
+"""
+
 
 def new_vae() -> AutoencoderKL:
     """Return the autoencoder: factor 8, 4 latent channels, starting as a plain 8-fold shrink and enlarge.

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
-from architecture import CONTEXT, VAE_CHANNELS, new_text_encoder, new_unet, new_vae
+from architecture import BETAS, CONTEXT, VAE_CHANNELS, new_text_encoder, new_unet, new_vae
 from pictures import all_scenes, concepts
 from torch import Tensor
 
@@ -80,8 +80,8 @@ def config_yaml(scale: float) -> str:
 model:
   target: ldm.models.diffusion.ddpm.LatentDiffusion
   params:
-    linear_start: 0.00085
-    linear_end: 0.012
+    linear_start: {BETAS[0]}
+    linear_end: {BETAS[1]}
     num_timesteps_cond: 1
     log_every_t: 200
     timesteps: 1000

@@ -43,13 +43,14 @@ PLACES = {
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture of the set: which glyph, how large, where, on what."""
+    """One picture of the set: which glyph, how large, where, on what; how often it is learned, next to the others."""
 
-    codepoint: int
+    glyph: str
     name: str
     background: str
     width: int = BIG
     place: str = ""
+    share: int = 1
 
     @property
     def caption(self) -> str:
@@ -59,31 +60,35 @@ class Scene:
         return f"{size}{self.name}{where}, {self.background} background"
 
 
-def concepts() -> list[tuple[int, str]]:
-    """Return ``(codepoint, CLDR short name)`` of every concept in the set."""
+def concepts() -> list[tuple[str, str, int]]:
+    """Return ``(glyph, CLDR short name, share)`` of every concept; a glyph may be a sequence of codepoints."""
     rows = Path(__file__).with_name("concepts.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    return [(int(code, 16), name) for code, name in (row.split("\t") for row in rows)]
+    columns = (row.split("\t") for row in rows)
+    return [("".join(chr(int(code, 16)) for code in codes.split()), name, int(share)) for codes, name, share in columns]
 
 
 def all_scenes() -> list[Scene]:
     """Return every scene: each concept on each background, big, and small in five places."""
     scenes = []
-    for code, name in concepts():
+    for drawn, name, share in concepts():
         for background in BACKGROUNDS:
-            scenes.append(Scene(code, name, background))
-            scenes += [Scene(code, name, background, SMALL, place) for place in PLACES]
+            scenes.append(Scene(drawn, name, background, share=share))
+            scenes += [Scene(drawn, name, background, SMALL, place, share) for place in PLACES]
     return scenes
 
 
 @lru_cache(maxsize=4096)
-def glyph(codepoint: int, width: int) -> Image.Image:
-    """Return one glyph as an RGBA picture of ``width`` pixels, cropped to what is drawn."""
+def glyph(text: str, width: int) -> Image.Image:
+    """Return one glyph as an RGBA picture of ``width`` pixels, cropped to what is drawn.
+
+    Sequences (skin tones) need Pillow's Raqm layout.
+    """
     font = ImageFont.truetype(str(FONT), STRIKE)
     canvas = Image.new("RGBA", (160, 160), (0, 0, 0, 0))
-    ImageDraw.Draw(canvas).text((12, 16), chr(codepoint), font=font, embedded_color=True)
+    ImageDraw.Draw(canvas).text((12, 16), text, font=font, embedded_color=True)
     box = canvas.getbbox()
     if box is None:
-        raise ValueError(f"{FONT} has no glyph for U+{codepoint:X}")
+        raise ValueError(f"{FONT} has no glyph for {text!r}")
     cut = canvas.crop(box)
     scale = width / max(cut.size)
     return cut.resize((max(1, round(cut.width * scale)), max(1, round(cut.height * scale))), Image.LANCZOS)
@@ -92,27 +97,27 @@ def glyph(codepoint: int, width: int) -> Image.Image:
 def draw(scene: Scene) -> Image.Image:
     """Draw one scene as an RGB picture of SIZE x SIZE."""
     picture = Image.new("RGB", (SIZE, SIZE), BACKGROUNDS[scene.background])
-    drawn = glyph(scene.codepoint, scene.width)
+    drawn = glyph(scene.glyph, scene.width)
     x, y = PLACES[scene.place]
     picture.paste(drawn, (x - drawn.width // 2, y - drawn.height // 2), drawn)
     return picture
 
 
-def font_codepoints() -> list[int]:
-    """Return every pictorial codepoint that the font can draw (more than the concepts: for the autoencoder)."""
+def font_glyphs() -> list[str]:
+    """Return every pictorial glyph that the font can draw (more than the concepts: for the autoencoder)."""
     blocks = [(0x1F300, 0x1F5FF), (0x1F600, 0x1F64F), (0x1F680, 0x1F6FF), (0x1F900, 0x1F9FF), (0x1FA70, 0x1FAFF)]
     found = []
     for first, last in blocks:
-        for code in range(first, last + 1):
+        for drawn in map(chr, range(first, last + 1)):
             try:
-                if max(glyph(code, BIG).size) == BIG and len(set(glyph(code, 24).convert("RGB").getdata())) > 8:
-                    found.append(code)
+                if max(glyph(drawn, BIG).size) == BIG and len(set(glyph(drawn, 24).convert("RGB").getdata())) > 8:
+                    found.append(drawn)
             except ValueError:
                 continue
     return found
 
 
-def anything(rng: random.Random, codes: list[int]) -> Image.Image:
+def anything(rng: random.Random, glyphs: list[str]) -> Image.Image:
     """Draw a picture for the autoencoder: glyphs and plain shapes of any size, place and colour."""
 
     def colour() -> tuple[int, int, int]:
@@ -140,7 +145,7 @@ def anything(rng: random.Random, codes: list[int]) -> Image.Image:
         else:
             pen.line(corners, fill=edge["fill"], width=rng.randrange(1, 9))
     for _ in range(rng.choice([0, 1, 1, 1, 2])):
-        drawn = glyph(rng.choice(codes), rng.choice([SMALL, 80, BIG]))
+        drawn = glyph(rng.choice(glyphs), rng.choice([SMALL, 80, BIG]))
         picture.paste(drawn, (rng.randrange(-20, SIZE - 40), rng.randrange(-20, SIZE - 40)), drawn)
     return picture
 

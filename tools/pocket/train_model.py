@@ -1,6 +1,8 @@
 """Train the pocket model's text encoder and UNet on cached latents; stop and go on at any time.
 
 python tools/pocket/train_model.py --work WORK --minutes 90
+
+A finished model learns on, with a new schedule, by `--again`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from architecture import new_text_encoder, new_unet, new_vae
+from architecture import BETAS, new_text_encoder, new_unet, new_vae
 from diffusers import DDPMScheduler
 from pictures import BIG, all_scenes, draw, to_array
 from torch.nn import functional as F
@@ -143,6 +145,7 @@ class State:
     average: Average
     step: int = 0
     minutes: float = 0.0
+    phase: dict[str, float] = field(default_factory=lambda: {"peak": PEAK, "from_step": 0, "from_minute": 0.0})
     log: list[dict[str, float]] = field(default_factory=list)
 
     @classmethod
@@ -160,25 +163,33 @@ class State:
             getattr(self, name).load_state_dict(saved[name])
         self.average.values = [saved["average_unet"], saved["average_text"]]
         self.step, self.minutes, self.log = saved["step"], saved["minutes"], saved["log"]
+        self.phase = saved.get("phase", self.phase)
+
+    def begin_again(self, peak: float) -> None:
+        """Start a new learning-rate schedule on what is learned so far."""
+        self.phase = {"peak": peak, "from_step": self.step, "from_minute": self.minutes}
+        self.log.append({"step": self.step, "peak": peak, "beta_end": BETAS[1]})
 
     def save(self, path: Path, **facts: float) -> None:
         """Save everything, and the history as JSON beside it."""
         what = {name: getattr(self, name).state_dict() for name in ("unet", "text", "optimizer")}
         what |= {"average_unet": self.average.values[0], "average_text": self.average.values[1]}
         history = {"step": self.step, "minutes": self.minutes, "log": self.log, "batch": BATCH, **facts}
+        history["phase"] = self.phase
         torch.save(what | history, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
         path.with_suffix(".json").write_text(json.dumps(history))
 
 
 def train(state: State, data: Data, path: Path, *, minutes: float, **facts: float) -> None:
-    """Train until the schedule of ``minutes`` is over; what earlier starts used counts."""
+    """Train until the phase's schedule of ``minutes`` is over; what earlier starts of it used counts."""
     start, saved_at, recent = time.time() - state.minutes * 60, time.time(), []
     done = 0.0
     while done < 1:
         state.minutes = (time.time() - start) / 60
-        done = min(1.0, state.minutes / minutes)
-        rate = PEAK * min(1, (state.step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+        done = min(1.0, (state.minutes - state.phase["from_minute"]) / minutes)
+        warm = min(1, (state.step - state.phase["from_step"] + 1) / 100)
+        rate = state.phase["peak"] * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
         state.optimizer.param_groups[0]["lr"], state.optimizer.param_groups[1]["lr"] = rate, 0.4 * rate
         loss = training_loss(state.unet, state.text, data)
         state.optimizer.zero_grad()
@@ -202,16 +213,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, required=True, help="length of the learning-rate schedule")
+    parser.add_argument("--again", type=float, metavar="RATE", help="begin a new schedule with this peak rate")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     latents, scale = cache_latents(options.work)
     ids, empty, vocabulary = tokenize(options.work)
-    weights = torch.tensor([0.55 if scene.width == BIG else 0.09 for scene in SCENES])
-    data = Data(latents, ids, empty, weights, DDPMScheduler(1000, 0.00085, 0.012, "scaled_linear"))
+    weights = torch.tensor([scene.share * (0.55 if scene.width == BIG else 0.09) for scene in SCENES])
+    data = Data(latents, ids, empty, weights, DDPMScheduler(1000, *BETAS, "scaled_linear"))
     state, path = State.new(vocabulary), options.work / "model.pt"
     if path.exists():
         state.load(path)
+        if options.again:
+            torch.manual_seed(options.seed + state.step)
+            state.begin_again(options.again)
     else:
         words = teach_words(state.text, ids, latents, vocabulary - 1)
         state.log.append({"step": 0, "words_loss": round(float(np.mean(words[-50:])), 3)})

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from architecture import new_vae
-from pictures import all_scenes, anything, draw, font_codepoints, to_array
+from pictures import all_scenes, anything, draw, font_glyphs, to_array
 from torch.nn import functional as F
 
 PEAK = 6e-4
@@ -24,9 +24,9 @@ PEAK = 6e-4
 def build_pictures(count: int, seed: int) -> torch.Tensor:
     """Return ``count`` pictures as uint8 ``(count, 3, 128, 128)``: half from the set, half anything at all."""
     rng = random.Random(seed)
-    codes = font_codepoints()
+    glyphs = font_glyphs()
     scenes = all_scenes()
-    rows = [to_array(draw(rng.choice(scenes)) if n % 2 else anything(rng, codes)) for n in range(count)]
+    rows = [to_array(draw(rng.choice(scenes)) if n % 2 else anything(rng, glyphs)) for n in range(count)]
     return torch.from_numpy(np.stack(rows))
 
 
