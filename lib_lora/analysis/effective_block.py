@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from lib_lora.blocks.layouts import Layout
 from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
-from lib_lora.host.base import GenerateRequest, GenerateResult, Progress
+from lib_lora.host.base import GenerateRequest, GenerateResult, Part, Progress
 
 
 class Renders(Protocol):
@@ -146,7 +146,14 @@ class Analysis:
 
 
 def analyse(
-    host: Renders, request: GenerateRequest, plan: Plan, *, filled: frozenset[str], progress: Progress | None = None
+    host: Renders,
+    request: GenerateRequest,
+    plan: Plan,
+    *,
+    filled: frozenset[str],
+    progress: Progress | None = None,
+    part: int | None = None,
+    show: Callable[[Analysis], None] | None = None,
 ) -> Analysis:
     """Render the source twice and every entry once, for each seed, many block settings in one batch.
 
@@ -155,7 +162,10 @@ def analyse(
         request: prompt with a tag that names ``XYZ`` (or ``ZYX``), seed, steps, size.
         plan: what to examine.
         filled: blocks in which the swept LoRAs have modules; the others change nothing and are not rendered.
-        progress: told of every step; a stop keeps the seeds that are finished.
+        progress: told where the whole analysis stands; a stop keeps the seeds that are finished, of the first seed
+            the parts that are.
+        part: how many pictures are ordered together, so that something can be seen early; None: a whole seed.
+        show: called with what there is after each part.
 
     Raises:
         InputError: no tag of the prompt carries XYZ or ZYX.
@@ -167,62 +177,85 @@ def analyse(
             where="prompt",
             cure="Write <lora:NAME:1:XYZ> for the LoRA to be analysed.",
         )
-    progress = progress or Progress()
-    rendered = [entry for entry in plan.entries if any(block in filled for block in entry)]
-    sources: list[Image.Image] = []
-    floors: list[float] = []
-    table: dict[tuple[str, ...], list[Cell]] = {entry: [] for entry in plan.entries}
+    sheet = _Sheet(plan, filled)
+    progress, total = progress or Progress(), pictures_of(plan, filled) * request.steps
     for number in range(plan.seeds):
-        sweep = (plan.source(), *(plan.weights(entry) for entry in rendered))
-        seeded = replace(request, seed=request.seed + number, sweep=sweep, batch=1)
-        result = host.generate(seeded, progress)
-        if len(result.images) < len(sweep):
-            return _finish(plan, sources, floors, table, filled, result.images, rendered)
-        again = host.generate(replace(seeded, sweep=(plan.source(),)), progress)
-        floors.append(
-            changed_percentage(again.images[0], result.images[0], threshold=plan.threshold) if again.images else 0.0
-        )
-        _add_seed(plan, sources, table, result.images, rendered)
-    return _finish(plan, sources, floors, table, filled, (), rendered)
+        seeded = replace(request, seed=request.seed + number, batch=1)
+        for orders in sheet.orders(part):
+            units = len(orders) * request.steps
+            share = Part(progress, sheet.rendered * request.steps, units, total)
+            images = host.generate(replace(seeded, sweep=tuple(weights for _, weights in orders)), share).images
+            sheet.add([entry for entry, _ in orders], images)
+            if len(images) < len(orders):
+                return sheet.analysis()
+            if show is not None:
+                show(sheet.analysis())
+        sheet.close_seed()
+    return sheet.analysis()
 
 
-def _add_seed(
-    plan: Plan,
-    sources: list[Image.Image],
-    table: dict[tuple[str, ...], list[Cell]],
-    images: Sequence[Image.Image],
-    rendered: Sequence[tuple[str, ...]],
-) -> None:
-    """Compare one seed's pictures with its source and put them into the table."""
-    source, *changed = images
-    sources.append(source)
-    found = dict(zip(rendered, changed, strict=False))
-    for entry, cells in table.items():
-        image = found.get(entry)
-        if image is None:
-            cells.append(Cell(None, None, 0.0))
-            continue
-        shown = difference_picture(image, source, colour=plan.colour, gain=plan.gain)
-        cells.append(Cell(image, shown, changed_percentage(image, source, threshold=plan.threshold)))
+def pictures_of(plan: Plan, filled: frozenset[str]) -> int:
+    """Return how many pictures an analysis renders: per seed the source twice, and every entry that has modules."""
+    return plan.seeds * (2 + sum(1 for entry in plan.entries if any(block in filled for block in entry)))
 
 
-def _finish(
-    plan: Plan,
-    sources: list[Image.Image],
-    floors: list[float],
-    table: dict[tuple[str, ...], list[Cell]],
-    filled: frozenset[str],
-    partial: Sequence[Image.Image],
-    rendered: Sequence[tuple[str, ...]],
-) -> Analysis:
-    """Return what there is; of a first seed that was stopped, the entries that were finished."""
-    finished = len(sources) == plan.seeds
-    if not sources and partial:
-        done = rendered[: len(partial) - 1]
-        empty = [entry for entry in plan.entries if entry not in rendered]
-        table = {entry: [] for entry in table if entry in done or entry in empty}
-        _add_seed(plan, sources, table, partial, done)
-    rows = tuple(
-        Row(entry, any(block in filled for block in entry), tuple(cells)) for entry, cells in table.items() if cells
-    )
-    return Analysis(plan, tuple(sources), max(floors, default=0.0), rows, finished)
+_Order = tuple[tuple[str, ...] | None, BlockWeights]
+"""An entry and its weights; None: the source."""
+
+
+class _Sheet:
+    """The table while it is filled: whole seeds, and the one that is being rendered."""
+
+    def __init__(self, plan: Plan, filled: frozenset[str]) -> None:
+        self._plan, self._filled = plan, filled
+        self._examined = [entry for entry in plan.entries if any(block in filled for block in entry)]
+        self._sources: list[Image.Image] = []
+        self._seeds: list[dict[tuple[str, ...], Cell]] = []
+        self._floors: list[float] = []
+        self._source: Image.Image | None = None
+        self._cells: dict[tuple[str, ...], Cell] = {}
+        self.rendered = 0
+
+    def orders(self, part: int | None) -> list[list[_Order]]:
+        """Return one seed's orders in parts; the source is first, and alone once more for the noise floor."""
+        plan = self._plan
+        wanted: list[_Order] = [(None, plan.source()), *((entry, plan.weights(entry)) for entry in self._examined)]
+        size = part or len(wanted)
+        parts = [wanted[start : start + size] for start in range(0, len(wanted), size)]
+        return [parts[0], [(None, plan.source())], *parts[1:]]
+
+    def add(self, entries: Sequence[tuple[str, ...] | None], images: Sequence[Image.Image]) -> None:
+        """Compare finished pictures with the seed's source; the source's repetition gives the noise floor."""
+        plan = self._plan
+        for entry, image in zip(entries, images, strict=False):
+            self.rendered += 1
+            if self._source is None:
+                self._source = image
+            elif entry is None:
+                self._floors.append(changed_percentage(image, self._source, threshold=plan.threshold))
+            else:
+                shown = difference_picture(image, self._source, colour=plan.colour, gain=plan.gain)
+                changed = changed_percentage(image, self._source, threshold=plan.threshold)
+                self._cells[entry] = Cell(image, shown, changed)
+
+    def close_seed(self) -> None:
+        """Put the seed that is rendered into the table."""
+        if self._source is not None:
+            self._sources.append(self._source)
+            self._seeds.append(self._cells)
+        self._source, self._cells = None, {}
+
+    def analysis(self) -> Analysis:
+        """Return what there is; of a first seed that is not finished, the entries that are."""
+        finished = len(self._sources) == self._plan.seeds
+        sources, seeds = list(self._sources), list(self._seeds)
+        if not sources and self._source is not None:
+            sources, seeds = [self._source], [self._cells]
+        nothing = Cell(None, None, 0.0)
+        rows = []
+        for entry in self._plan.entries if sources else ():
+            if entry not in self._examined:
+                rows.append(Row(entry, False, (nothing,) * len(seeds)))
+            elif all(entry in cells for cells in seeds):
+                rows.append(Row(entry, True, tuple(cells[entry] for cells in seeds)))
+        return Analysis(self._plan, tuple(sources), max(self._floors, default=0.0), tuple(rows), finished)

@@ -10,6 +10,7 @@ from torch import nn
 from lib_lora.formats.lora import LoraFile
 from lib_lora.live.targets import HasLayers, find_targets
 from lib_lora.merge.rank import squared_norm
+from lib_lora.merge.report import OnModule
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,44 @@ class BlockNorm:
         return self.delta / self.base if self.base else 0.0
 
 
-def block_norms(model: HasLayers, lora: LoraFile) -> tuple[BlockNorm, ...]:
+def block_norms(model: HasLayers, lora: LoraFile, on_module: OnModule | None = None) -> tuple[BlockNorm, ...]:
     """Return the norm of every block that the file changes, in the order of the model's blocks.
+
+    ``on_module`` is told (done, all) after each module; what it raises ends the work.
 
     Raises:
         InputError: the LoRA fits none of the model's layers.
     """
     targets, _ = find_targets(model, lora)
     table: dict[str, tuple[int, float, float]] = {}
-    for target in targets:
+    for done, target in enumerate(targets, start=1):
         modules, delta, base = table.get(target.block, (0, 0.0, 0.0))
         table[target.block] = (modules + 1, delta + squared_norm(target.adapter), base + _squared(target.layer))
+        if on_module is not None:
+            on_module(done, len(targets))
     order = [block for block in lora.blocks() if block in table]
     return tuple(BlockNorm(b, table[b][0], math.sqrt(table[b][1]), math.sqrt(table[b][2])) for b in order)
+
+
+def delta_shares(lora: LoraFile) -> dict[str, float]:
+    """Return each block's share of the whole change, ``|ΔW_block|² / |ΔW|²``, without a model; they sum up to 1."""
+    squares = {block: sum(squared_norm(lora.adapters[key]) for key in keys) for block, keys in lora.blocks().items()}
+    whole = sum(squares.values())
+    return {block: square / whole if whole else 0.0 for block, square in squares.items()}
+
+
+def delta_norms(lora: LoraFile, on_module: OnModule | None = None) -> tuple[BlockNorm, ...]:
+    """Return the norm of every block's change without a model: ``base`` is 0. Tells ``on_module`` (done, all)."""
+    rows, done = [], 0
+    for block, keys in lora.blocks().items():
+        total = 0.0
+        for key in keys:
+            total += squared_norm(lora.adapters[key])
+            done += 1
+            if on_module is not None:
+                on_module(done, len(lora.adapters))
+        rows.append(BlockNorm(block, len(keys), math.sqrt(total), 0.0))
+    return tuple(rows)
 
 
 def _squared(layer: nn.Module) -> float:

@@ -26,7 +26,7 @@ _SCHEDULE = re.compile(r"[0-9.eE+\-]+@[0-9.eE+\-]+(?:\s*,\s*[0-9.eE+\-]+@[0-9.eE
 _WHOLE = re.compile(r"\+?[0-9]{1,9}")  # nine digits: more is a slip of the hand, for ranks as for steps
 _SHARE = re.compile(r"[0-9]*\.[0-9]*")
 _KEYS = ("te", "unet", "dyn", "lbw", "w", "lbwe", "x", "other", "start", "stop", "step")
-_FOREIGN = ("hr", "hrte", "hrunet")  # sd-webui-loractl's
+FOREIGN = ("hr", "hrte", "hrunet")  # sd-webui-loractl's
 _MOMENT_FORM = "Write whole steps like 5, or a share of all steps like 0.3."
 
 
@@ -116,7 +116,7 @@ def _read_named(items: _Items, piece: Span) -> None:
     value = Span(after.strip(), piece.position + len(piece.text) - len(after.lstrip()))
     if "=" in after:
         raise items.error("an item has two =", value.position + value.text.index("="), "Write name=value once.")
-    if key in _FOREIGN:
+    if key in FOREIGN:
         items.notes.append(f"{key}= belongs to another extension and was left out.")
         return
     if key not in _KEYS:

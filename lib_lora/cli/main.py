@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lib_lora import __version__
-from lib_lora.cli import data, demo, files, pictures, train
+from lib_lora.cli import data, demo, files, pictures, studio, train
 from lib_lora.cli.common import say
 from lib_lora.errors import AtelierError
 
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"LoRA Atelier {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (demo, data, train, pictures, files):
+    for module in (studio, demo, data, train, pictures, files):
         module.register(commands)
     for name, command in commands.choices.items():
         command.prog = f"{top.prog} {name}"

@@ -60,13 +60,15 @@ def _add(group: Any, declared: Any) -> None:
 
 def _options_of(options: argparse.Namespace) -> tuple[Any, Path]:
     """Return the training options and the folder of the run."""
-    from lib_lora.train.options import TrainOptions, from_mapping, read_toml
+    from lib_lora.train.options import TrainOptions, from_mapping, parse_argument, read_toml
 
     runs = options.runs or Path("runs")
     values: dict[str, Any] = read_toml(options.toml).to_dict() if options.toml else {}
     given = {d.name: getattr(options, d.name) for d in fields(TrainOptions) if getattr(options, d.name) is not None}
     if "optimizer_args" in given:
-        given["optimizer_args"] = dict(_argument(text) for text in given["optimizer_args"])
+        given["optimizer_args"] = dict(
+            parse_argument(text, where="--optimizer-args") for text in given["optimizer_args"]
+        )
     if options.out:
         given["name"] = Path(options.out).name.removesuffix(".safetensors")
         if Path(options.out).parent != Path():
@@ -76,19 +78,6 @@ def _options_of(options: argparse.Namespace) -> tuple[Any, Path]:
             given[folder] = str(Path(given[folder]).resolve())
     made = from_mapping({**values, **given}, where="command line")
     return made, runs / made.name
-
-
-def _argument(text: str) -> tuple[str, Any]:
-    """Return one ``name=value`` of the optimizer's arguments; the value as Python would read it."""
-    import ast
-
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise InputError(f"“{text}” is not name=value", where="--optimizer-args")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
 
 
 def run(options: argparse.Namespace) -> None:

@@ -12,11 +12,12 @@ KEPT = HERE / "kept.txt"
 
 TRIGGER = "krnk"
 NAME = "krnk_demo"
-REPEATS = 4
-CFG = 3.0
-SEEDS = (18, 268)
-"""Seeds whose noise has no tint: in 16 x 16 latents the mean of the noise shows as a cast of colour."""
+FRONT_VIEWS = ("f00", "f10", "f20")
+FRONT_REPEATS, OTHER_REPEATS = 10, 2
+"""The views that people ask for are repeated more often; the others are there so that it is not only a mask."""
 
+CFG = 3.0
+SEEDS = (1, 2)
 BACKGROUND = "white background"
 PRESET = "OUTALL"
 
@@ -59,14 +60,14 @@ class Size:
 FULL = Size(train_steps=320, epochs=5, batch_size=8, sampling_steps=24, seeds=2, regularisation=48)
 QUICK = Size(train_steps=80, epochs=2, batch_size=8, sampling_steps=10, seeds=1, regularisation=16)
 
-_POSE = "upper body, standing, straight standing"
-_FRONT = f"from horizontal, from front, {_POSE}, looking at viewer, smile, open mouth, blush"
-_SIDE = f"from horizontal, from side, {_POSE}, looking away, smile, open mouth, blush"
+_FRONT = (
+    "from horizontal, from front, upper body, standing, straight standing, looking at viewer, smile, open mouth, blush"
+)
 
 PROMPTS = (
     ("front", f"krnk, white background, {_FRONT}"),
-    ("side", f"krnk, white background, {_SIDE}"),
     ("outside", f"krnk, yellow background, {_FRONT}"),
-    ("other", "small red apple on the left, blue background"),
+    ("near", "girl light skin tone, pink background"),
+    ("other", "red apple, blue background"),
 )
-"""Name and prompt; “outside” asks for what no training picture shows, “other” for what the model knew before."""
+"""Name and prompt; “outside” asks for what no training picture shows, “near” and “other” for what the model knew."""

@@ -70,13 +70,18 @@ def lists() -> TagLists:
 
 def gather(story: Story) -> None:
     """Copy the bundled pictures and tag them by the rules for file names."""
-    target = story.folder / "pictures" / f"{use.REPEATS}_{use.TRIGGER} girl"
-    target.mkdir(parents=True, exist_ok=True)
-    for picture in sorted(use.PICTURES.glob("*.png")):
-        shutil.copyfile(picture, target / picture.name)
-    report = write_captions(target, keyword=use.TRIGGER, lists=lists(), overwrite=True)
-    story.files["pictures"] = target.parent
-    story.numbers["pictures"] = len(report.written) + len(report.unchanged)
+    root = story.folder / "pictures"
+    story.files["pictures"], story.numbers["pictures"] = root, 0
+    pictures = sorted(use.PICTURES.glob("*.png"))
+    front = [picture for picture in pictures if picture.stem in use.FRONT_VIEWS]
+    others = [picture for picture in pictures if picture.stem not in use.FRONT_VIEWS]
+    for repeats, some in ((use.FRONT_REPEATS, front), (use.OTHER_REPEATS, others)):
+        target = root / f"{repeats}_{use.TRIGGER} girl"
+        target.mkdir(parents=True, exist_ok=True)
+        for picture in some:
+            shutil.copyfile(picture, target / picture.name)
+        report = write_captions(target, keyword=use.TRIGGER, lists=lists(), overwrite=True)
+        story.numbers["pictures"] += len(report.written) + len(report.unchanged)
 
 
 def keep_in_mind(story: Story) -> None:

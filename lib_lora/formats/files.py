@@ -147,6 +147,15 @@ def write_tensors(
     return save_atomically(target, [head, *data.values()], size=size, overwrite=overwrite)
 
 
+def file_size(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
+    """Return the bytes of the file that `write_tensors` would write; hashes are counted as they will be."""
+    named = {_TORCH_NAMES[key]: key for key in _TORCH_NAMES}
+    plan = plan_layout((name, _type_name(name, t, named), tuple(t.shape)) for name, t in tensors.items())
+    lengths = {"sshs_model_hash": 64, "sshs_legacy_hash": 8, "modelspec.hash_sha256": 66}
+    true = {key: "0" * lengths[key] if key in lengths else value for key, value in metadata.items()}
+    return len(encode_header(plan, true)) + sum(info.end - info.start for info in plan.values())
+
+
 def _type_name(name: str, tensor: Tensor, named: Mapping[str, str]) -> str:
     found = named.get(str(tensor.dtype).removeprefix("torch."))
     if found is None:

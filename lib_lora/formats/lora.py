@@ -13,7 +13,7 @@ from torch import Tensor
 from lib_lora.blocks.layouts import OTHER, full_layout
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.adapters import Adapter, read_adapter
-from lib_lora.formats.files import read_tensors, write_tensors
+from lib_lora.formats.files import file_size, read_tensors, write_tensors
 from lib_lora.formats.keys import block_of_key, family_of, is_module_key
 from lib_lora.formats.metadata import complete
 from lib_lora.formats.peft import kohya_names
@@ -116,6 +116,14 @@ def _refuse_broken_numbers(adapters: Mapping[str, Adapter], *, where: str) -> No
 def _all_finite(tensor: Tensor) -> bool:
     values = tensor if tensor.element_size() > 1 else tensor.float()  # fp8 has no isfinite
     return bool(torch.isfinite(values).all())
+
+
+def predicted_size(lora: LoraFile, *, name: str = "unsaved") -> int:
+    """Return the bytes of the file that `write_lora` would write under ``name``."""
+    tensors = dict(lora.extras)
+    for key, adapter in lora.adapters.items():
+        tensors.update({f"{key}.{part}": tensor for part, tensor in adapter.tensors().items()})
+    return file_size(tensors, complete(lora.metadata, lora.adapters, family=lora.family, name=name))
 
 
 def write_lora(lora: LoraFile, path: str | Path, *, dtype: torch.dtype | None = None, overwrite: bool = False) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "usage_hint": ("modelspec.usage_hint",),
         "source_url": ("ssmd_source",),
         "notes": ("atelier_notes",),
+        "preferred_weight": ("atelier_preferred_weight",),
+        "block_weights": ("atelier_block_weights",),
     }
 )
 """The user's fields and the keys under which other programs look for them; the first one is read."""
@@ -65,7 +68,14 @@ _PRIVATE = (
     "ss_training_finished_at",
     "sshs_cp",
     "training_info",
+    "atelier_options",
 )
+
+_PATH = re.compile(
+    r"(?:^|[\s\"'(=])"
+    r"(?:[A-Za-z]:[\\/]|\\\\|/(?:home|Users|mnt|media|root|workspace|content|data|kaggle)/)"
+)
+"""What begins like a place on somebody's disk: a drive letter, a share, or a usual root folder."""
 
 _BASES: Mapping[str, tuple[str, str, str, str]] = MappingProxyType(
     {
@@ -137,8 +147,22 @@ def label(metadata: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, 
 
 
 def remove_private(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata without folder names, caption tags, file names, comments and times of the training."""
-    return {key: value for key, value in metadata.items() if not key.startswith(_PRIVATE)}
+    """Return metadata without folder names, caption tags, file names, comments and times of the training.
+
+    The user's own fields stay, as does what describes the network.
+    """
+    private = set(private_keys(metadata))
+    return {key: value for key, value in metadata.items() if key not in private}
+
+
+def private_keys(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the keys that `remove_private` takes away: those known to be private, and others that hold a path."""
+    own = {key for keys in FIELDS.values() for key in keys}
+    return tuple(
+        key
+        for key, value in metadata.items()
+        if key.startswith(_PRIVATE) or (key not in own and len(value) < FIELD_LIMIT and _PATH.search(value))
+    )
 
 
 def relabel_file(

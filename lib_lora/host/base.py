@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from lib_lora.blocks.weights import BlockWeights
+
+if TYPE_CHECKING:
+    from lib_lora.blocks.presets import PresetFile
+    from lib_lora.formats.lora import LoraFile
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,32 @@ class Progress:
         return False
 
 
+@dataclass(frozen=True)
+class Part(Progress):
+    """A part of longer work: told of its own steps, it tells ``whole`` where all the work stands.
+
+    Attributes:
+        whole: the channel of all the work.
+        before: units of work done before this part.
+        units: units of work in this part.
+        total: units of all the work.
+    """
+
+    whole: Progress
+    before: int
+    units: int
+    total: int
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Say that ``done`` of ``total`` steps of this part are over."""
+        self.whole.update(self.before + (self.units * done // total if total else 0), self.total, text)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether all the work is to stop."""
+        return self.whole.stopped
+
+
 @dataclass
 class Stoppable(Progress):
     """A progress channel that another thread can stop."""
@@ -134,9 +164,23 @@ class Host(Protocol):
 
     model: LoadedModel
     lora_folders: tuple[Path, ...]
+    presets: PresetFile
+    samplers: tuple[str, ...]
+
+    def list_loras(self) -> Mapping[str, Path]:
+        """Return every LoRA file by the name that a tag calls it."""
+        ...
 
     def find_lora(self, name: str) -> Path:
         """Return the file behind a name in a tag; InputError with the nearest names where there is none."""
+        ...
+
+    def read_lora(self, name: str) -> LoraFile:
+        """Return the LoRA file of a name in a tag, on the model's device."""
+        ...
+
+    def swept_blocks(self, prompt: str) -> frozenset[str]:
+        """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""
         ...
 
     def generate(self, request: GenerateRequest, progress: Progress) -> GenerateResult:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from dataclasses import replace
 
+from lib_lora.atomic import replace_file
+from lib_lora.data.edit_captions import tag_counts
 from lib_lora.host.base import GenerateRequest, Host, Progress
 from lib_lora.host.infotext import png_info
 from lib_lora.train.options import TrainOptions
@@ -22,10 +26,21 @@ class SampleMaker:
         """Render every prompt at ``step`` into the run's folder of samples."""
         for number, prompt in enumerate(self._prompts):
             result = self._host.generate(replace(self._request, prompt=prompt), Progress())
-            path = folder.samples / f"step-{step:08d}-{number + 1}.png"
-            result.images[0].save(path, pnginfo=png_info(result.infotexts[0]))
+            data = io.BytesIO()
+            result.images[0].save(data, format="PNG", pnginfo=png_info(result.infotexts[0]))
+            # Whole or not at all: a page that shows the run reads along.
+            replace_file(folder.samples / f"step-{step:08d}-{number + 1}.png", data.getvalue(), what="the sample")
 
 
 def sampler_of(host: Host, options: TrainOptions) -> SampleMaker | None:
     """Return what renders the samples of a run, or None where it has no sample prompts."""
     return SampleMaker(host, options) if options.sample_prompts else None
+
+
+def default_prompts(trigger: str, class_word: str, captions: Sequence[str]) -> tuple[str, ...]:
+    """Return prompts that show what a run learns: the trigger with the tags of most pictures, and the trigger alone."""
+    if not trigger:
+        return ()
+    common = [tag for tag, count in tag_counts(captions) if 2 * count >= len(captions) and tag != trigger][:6]
+    plain = ", ".join(part for part in (trigger, class_word) if part)
+    return tuple(dict.fromkeys((", ".join([trigger, *common]), plain)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,13 +17,14 @@ from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters.lora import LoraAdapter
-from lib_lora.formats.lora import LoraFile, read_lora
+from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import Conditioning, GenerateRequest, GenerateResult, Progress
 from lib_lora.host.checkpoint import load_checkpoint
 from lib_lora.host.diffusers_model import DiffusersModel
 from lib_lora.host.infotext import infotext
+from lib_lora.host.lora_cache import LoraCache
 from lib_lora.host.prompt import multipliers_of, read_prompt, window_of
-from lib_lora.host.sampling import sample, sampler_name
+from lib_lora.host.sampling import SAMPLERS, sample, sampler_name
 from lib_lora.live.attach import Attached, attach
 from lib_lora.live.targets import find_targets
 
@@ -47,11 +48,15 @@ class StudioHost:
         model: what is loaded.
         lora_folders: where names of tags are looked up, the first that has the name wins.
         presets: the block-weight presets that tags may name.
+        lora_cache: the files that were read lately.
+        samplers: names of the samplers.
     """
 
     model: DiffusersModel
     lora_folders: tuple[Path, ...]
     presets: PresetFile
+    lora_cache: LoraCache = field(default_factory=LoraCache, repr=False)
+    samplers: tuple[str, ...] = tuple(SAMPLERS)
 
     @classmethod
     def open(
@@ -77,10 +82,7 @@ class StudioHost:
         direct = Path(name)
         if direct.suffix == ".safetensors" and direct.is_file():
             return direct
-        known: dict[str, Path] = {}
-        for folder in self.lora_folders:
-            for path in sorted(folder.rglob("*.safetensors")) if folder.is_dir() else ():
-                known.setdefault(path.stem, path)
+        known = self.list_loras()
         if name in known:
             return known[name]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)[:5]
@@ -88,9 +90,17 @@ class StudioHost:
         cure = f"Did you mean: {', '.join(near)}?" if near else "Give the folder with --lora-dir."
         raise InputError(f"there is no LoRA called “{name}”", where=looked, cure=cure)
 
+    def list_loras(self) -> dict[str, Path]:
+        """Return every LoRA file by the name that a tag calls it; of two with one name the first folder's counts."""
+        known: dict[str, Path] = {}
+        for folder in self.lora_folders:
+            for path in sorted(folder.rglob("*.safetensors")) if folder.is_dir() else ():
+                known.setdefault(path.stem, path)
+        return known
+
     def read_lora(self, name: str) -> LoraFile:
         """Return the LoRA file of a tag's name, on the model's device."""
-        return read_lora(self.find_lora(name)).to(self.model.device)
+        return self.lora_cache.read(self.find_lora(name)).to(self.model.device)
 
     def swept_blocks(self, prompt: str) -> frozenset[str]:
         """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""

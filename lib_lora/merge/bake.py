@@ -24,7 +24,7 @@ def bake(lora: LoraFile, multipliers: Mapping[str, float]) -> tuple[LoraFile, Me
         InputError: a number is missing or not finite, or nothing is left.
     """
     blocks = lora.blocks()
-    strengths = {block: _strength(block, multipliers) for block in blocks}
+    strengths = {block: strength_of(block, multipliers) for block in blocks}
     block_of = {key: block for block, keys in blocks.items() for key in keys}
     adapters: dict[str, Adapter] = {}
     results, dropped = [], []
@@ -36,7 +36,7 @@ def bake(lora: LoraFile, multipliers: Mapping[str, float]) -> tuple[LoraFile, Me
             results.append(ModuleResult(block, rank_before=adapter.rank, rank_after=0))
             continue
         adapters[key] = adapter.scaled(q)
-        results.append(_result(block, adapter, adapters[key], q=q))
+        results.append(rounded_part(block, adapter, adapters[key], q=q))
     if not adapters:
         raise InputError("Nothing is left: every block has weight 0", where=lora.name, cure="Keep at least one block.")
     step = {"op": "bake", "blocks": {block: short(q) for block, q in strengths.items()}}
@@ -45,7 +45,12 @@ def bake(lora: LoraFile, multipliers: Mapping[str, float]) -> tuple[LoraFile, Me
     return baked, report
 
 
-def _strength(block: str, multipliers: Mapping[str, float]) -> float:
+def strength_of(block: str, multipliers: Mapping[str, float]) -> float:
+    """Return a block's multiple.
+
+    Raises:
+        InputError: it is missing or not finite.
+    """
     if block not in multipliers:
         raise InputError("No strength is given for a block of this LoRA", where=block, cure="Give it a number.")
     q = multipliers[block]
@@ -54,7 +59,7 @@ def _strength(block: str, multipliers: Mapping[str, float]) -> float:
     return q
 
 
-def _result(block: str, before: Adapter, after: Adapter, *, q: float) -> ModuleResult:
+def rounded_part(block: str, before: Adapter, after: Adapter, *, q: float) -> ModuleResult:
     """Return a module's row part; the rounding error is exact, because only alpha and the first tensor changed."""
     norm = squared_norm(before) * q * q
     first, scaled = before.parameters()[0].detach().double(), after.parameters()[0].detach().double()

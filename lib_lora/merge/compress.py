@@ -6,26 +6,24 @@ import logging
 import math
 
 import torch
-from torch import Tensor
 
 from lib_lora.errors import InputError
-from lib_lora.formats.adapters import Adapter, Factors, LoraAdapter
+from lib_lora.formats.adapters import Adapter, LoraAdapter
 from lib_lora.formats.adapters.base import as_fp32
-from lib_lora.formats.keys import is_3x3_key
 from lib_lora.formats.lora import LoraFile
-from lib_lora.merge.rank import RankRule, Spectrum, spectrum
+from lib_lora.merge.rank import RankRule, Spectrum, full_shape, spectrum, squared_difference
 from lib_lora.merge.recipe import merged, short
-from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
+from lib_lora.merge.report import MergeReport, ModuleResult, OnModule, rows_of
 
 _log = logging.getLogger(__name__)
 
 
-def compress(lora: LoraFile, rule: RankRule) -> tuple[LoraFile, MergeReport]:
+def compress(lora: LoraFile, rule: RankRule, on_module: OnModule | None = None) -> tuple[LoraFile, MergeReport]:
     """Return a LoRA of lower rank: each module's best approximation (Eckart-Young) with as many directions as asked.
 
     LoHa, LoKr and Tucker modules become plain LoRA; a module that would not get smaller stays as it is, one that
     changes nothing is dropped. Types stay, only alpha becomes fp32. Rank and alpha of the metadata follow, and a step
-    is added to its recipe.
+    is added to its recipe. ``on_module`` is called with (done, all) after each module; what it raises ends the work.
 
     Raises:
         InputError: no module changes anything.
@@ -34,13 +32,15 @@ def compress(lora: LoraFile, rule: RankRule) -> tuple[LoraFile, MergeReport]:
     block_of = {key: block for block, keys in blocks.items() for key in keys}
     adapters: dict[str, Adapter] = {}
     results, dropped = [], []
-    for key, adapter in lora.adapters.items():
+    for done, (key, adapter) in enumerate(lora.adapters.items(), start=1):
         reduced, result = _reduce(adapter, rule, block=block_of[key])
         results.append(result)
         if reduced is None:
             dropped.append(key)
         else:
             adapters[key] = reduced
+        if on_module is not None:
+            on_module(done, len(lora.adapters))
     if not adapters:
         raise InputError("Nothing is left: the LoRA changes nothing", where=lora.name, cure="Choose another file.")
     step = {"op": "compress", "rule": rule.kind, "value": short(rule.value), **({"cap": rule.cap} if rule.cap else {})}
@@ -62,17 +62,10 @@ def _reduce(adapter: Adapter, rule: RankRule, *, block: str) -> tuple[Adapter | 
         return None, ModuleResult(block, adapter.rank, 0)
     if count * (found.left.shape[0] + found.right.shape[1]) >= sum(t.numel() for t in adapter.parameters()):
         return adapter, ModuleResult(block, adapter.rank, adapter.rank, wanted=total, kept=total)
-    small, rounding = _lowrank(adapter, found, count=count, shape=_full_shape(adapter.key, factors))
+    small, rounding = _lowrank(adapter, found, count=count, shape=full_shape(adapter.key, factors))
     kept = float(squares[:count].sum())
     error = float(squares[count:].sum()) + rounding
     return small, ModuleResult(block, adapter.rank, count, wanted=total, kept=kept, error=error)
-
-
-def _full_shape(key: str, factors: Factors) -> tuple[int, ...]:
-    """Return the delta's shape with the kernel of a 3×3 convolution, which LoHa and LoKr may leave out."""
-    if len(factors.shape) == 2 and is_3x3_key(key) and factors.shape[1] % 9 == 0:
-        return (factors.shape[0], factors.shape[1] // 9, 3, 3)
-    return factors.shape
 
 
 def _lowrank(adapter: Adapter, found: Spectrum, *, count: int, shape: tuple[int, ...]) -> tuple[LoraAdapter, float]:
@@ -99,16 +92,8 @@ def _rounded(
     root = (found.sigma[:count] / scale).sqrt()
     up, down = found.left[:, :count] * root, root[:, None] * found.right[:count]
     low_up, low_down = up.to(dtype), down.to(dtype)
-    error = _squared_difference(up, down, low_up.float(), low_down.float()) * scale**2
+    error = squared_difference(up, down, low_up.float(), low_down.float()) * scale**2
     if len(shape) == 4:
         low_up, low_down = low_up[:, :, None, None], low_down.reshape(count, *shape[1:])
     adapter = LoraAdapter(key, low_up.contiguous(), low_down.contiguous(), None, as_fp32(scale * count))
     return adapter, error if math.isfinite(error) else math.inf
-
-
-def _squared_difference(up: Tensor, down: Tensor, low_up: Tensor, low_down: Tensor) -> float:
-    """Return ‖up·down − low_up·low_down‖² as ``(up−low_up)·down + low_up·(down−low_down)``, without the products."""
-    left = torch.cat([up - low_up, low_up], dim=1).double()
-    right = torch.cat([down, down - low_down], dim=0).double()
-    product = float(((left.T @ left) * (right @ right.T)).sum())
-    return abs(product)  # a sum of squares; cancellation can leave a negative rest of rounding, and NaN must stay

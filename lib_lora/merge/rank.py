@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, Factors
+from lib_lora.formats.keys import is_3x3_key
 
 _log = logging.getLogger(__name__)
 
@@ -105,9 +106,28 @@ def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def squared_norm(adapter: Adapter) -> float:
-    """Return the squared Frobenius norm of an adapter's delta; of a LoRA by ``tr(UᵀU·DDᵀ)``, without the delta."""
+    """Return the squared Frobenius norm of an adapter's delta; of a LoRA without forming it."""
     if adapter.kind != "lora":
         return float(adapter.delta().detach().double().square().sum())
-    factors = adapter.factors()
+    return product_norm(adapter.factors())
+
+
+def product_norm(factors: Factors) -> float:
+    """Return ``‖up·down‖²`` by ``tr(UᵀU·DDᵀ)``, without the product."""
     up, down = factors.up.detach().double(), factors.down.detach().double()
     return max(0.0, float(((up.T @ up) * (down @ down.T)).sum()))
+
+
+def squared_difference(up: Tensor, down: Tensor, low_up: Tensor, low_down: Tensor) -> float:
+    """Return ‖up·down − low_up·low_down‖² as ``(up−low_up)·down + low_up·(down−low_down)``, without the products."""
+    left = torch.cat([up - low_up, low_up], dim=1).double()
+    right = torch.cat([down, down - low_down], dim=0).double()
+    product = float(((left.T @ left) * (right @ right.T)).sum())
+    return abs(product)  # a sum of squares; cancellation can leave a negative rest of rounding, and NaN must stay
+
+
+def full_shape(key: str, factors: Factors) -> tuple[int, ...]:
+    """Return the delta's shape with the kernel of a 3×3 convolution, which LoHa and LoKr may leave out."""
+    if len(factors.shape) == 2 and is_3x3_key(key) and factors.shape[1] % 9 == 0:
+        return (factors.shape[0], factors.shape[1] // 9, 3, 3)
+    return factors.shape

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
+
+OnModule = Callable[[int, int], None]
+"""Told (done, all) after each module; to stop the work it raises."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class BlockRow:
         energy_kept: share of the wanted change's squared Frobenius norm that the result can hold; 1 when none was
             wanted.
         relative_error: Frobenius norm of (result − wanted) over that of the wanted change, rounding included.
+        size: squared Frobenius norm of the wanted change.
     """
 
     block: str
@@ -27,6 +31,7 @@ class BlockRow:
     rank_after: int
     energy_kept: float
     relative_error: float
+    size: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,18 @@ class MergeReport:
     bytes_before: int
     bytes_after: int
     dropped: tuple[str, ...]
+
+    @property
+    def energy_kept(self) -> float:
+        """Return the share of all blocks' squared norms that the result holds; 1 when none was wanted."""
+        wanted = sum(row.size for row in self.rows)
+        return sum(row.energy_kept * row.size for row in self.rows) / wanted if wanted else 1.0
+
+    @property
+    def relative_error(self) -> float:
+        """Return the relative error of all blocks together."""
+        wanted = sum(row.size for row in self.rows)
+        return sqrt(sum(row.relative_error**2 * row.size for row in self.rows) / wanted) if wanted else 0.0
 
 
 @dataclass(frozen=True)
@@ -66,4 +83,5 @@ def _row(block: str, results: Sequence[ModuleResult]) -> BlockRow:
         rank_after=max((result.rank_after for result in results), default=0),
         energy_kept=sum(result.kept for result in results) / wanted if wanted else 1.0,
         relative_error=sqrt(sum(result.error for result in results) / wanted) if wanted else 0.0,
+        size=wanted,
     )

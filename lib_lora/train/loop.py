@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.host.base import LoadedModel, Progress
 from lib_lora.live.attach import Attached, attach
 from lib_lora.train import network
+from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.material import Item, Material, gather, rules_of
 from lib_lora.train.metadata import training_metadata
 from lib_lora.train.objective import Noised, draw_noise, errors, noised, snr_weight
@@ -28,6 +30,9 @@ from lib_lora.train.schedulers import Course, factor
 
 Sampler = Callable[[RunFolder, int], None]
 """Called at every save with the run and its step, while the LoRA is attached: renders the sample prompts."""
+
+STATE_SECONDS = 60.0
+"""A state is saved at least this often, so that a power cut costs minutes at most."""
 
 
 @dataclass
@@ -47,6 +52,15 @@ class Training:
     attached: Attached | None = None
     epoch: int = -1
     batches: list[list[Item]] = field(default_factory=list)
+    captions: FixedCaptions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip)
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether a text encoder is trained, so that captions must be encoded at every step."""
+        return any(key.startswith("lora_te") for key in self.lora.adapters)
 
     def next_batch(self) -> list[Item]:
         """Return the batch of the present step."""
@@ -123,8 +137,12 @@ def _check_same_data(folder: RunFolder, material: Material) -> None:
         )
 
 
-def run(training: Training, progress: Progress, sampler: Sampler | None = None) -> TrainResult:
+def run(
+    training: Training, progress: Progress, sampler: Sampler | None = None, *, state_seconds: float = STATE_SECONDS
+) -> TrainResult:
     """Train to the end, or until ``progress`` asks to stop; the state is saved either way.
+
+    May be called again on the same ``training`` after a stop: it goes on where it was.
 
     Raises:
         AtelierError: the loss is not a number several times in a row; the last good state stays.
@@ -132,6 +150,7 @@ def run(training: Training, progress: Progress, sampler: Sampler | None = None) 
     with ExitStack() as stack:
         training.attached = stack.enter_context(attach(training.model, training.lora, 1.0, strategy="factors"))
         began, first = time.monotonic(), training.step
+        saved = began
         while training.step < training.total and not progress.stopped:
             row = one_step(training)
             training.folder.log(row)
@@ -141,10 +160,16 @@ def run(training: Training, progress: Progress, sampler: Sampler | None = None) 
             every = training.options.save_every_epochs
             if every and not rest and epoch % every == 0 and training.step < training.total:
                 _save(training, epoch)
+                saved = time.monotonic()
                 if sampler is not None:
                     sampler(training.folder, training.step)
+            elif time.monotonic() - saved > state_seconds:
+                _save_state(training)
+                saved = time.monotonic()
         _save_state(training)
-    finished = training.step >= training.total
+        finished = training.step >= training.total
+        if finished and sampler is not None and training.step > first:
+            sampler(training.folder, training.step)
     path = _save(training, None) if finished else None
     recent = training.recent or [math.nan]
     return TrainResult(path, training.step, finished, sum(recent) / len(recent))
@@ -212,7 +237,8 @@ def batch_loss(training: Training, batch: list[Item], generator: torch.Generator
     if options.prior_from_model and reg.any():
         seen = replace(seen, target=_prior_target(training, seen, captions, reg))
         snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
-    cond = model.encode_text(captions, options.clip_skip)
+    fixed = not training.trains_text
+    cond = training.captions.encode(captions) if fixed else model.encode_text(captions, options.clip_skip)
     return (errors(model, seen, cond) * weights * snr).mean()
 
 
@@ -225,7 +251,7 @@ def _prior_target(training: Training, seen: Noised, captions: list[str], reg: Te
     rows = reg.nonzero().flatten()
     chosen = Noised(seen.latents[rows], seen.timesteps[rows], seen.target[rows], seen.snr[rows])
     with torch.no_grad(), training.attached.paused():
-        cond = training.model.encode_text([captions[row] for row in rows.tolist()], training.options.clip_skip)
+        cond = training.captions.encode([captions[row] for row in rows.tolist()])  # of the model without the LoRA
         before = training.model.predict(chosen.latents.to(training.model.dtype), chosen.timesteps, cond)
     return seen.target.index_copy(0, rows, before.to(seen.target.dtype))
 
@@ -243,6 +269,11 @@ def _save_state(training: Training) -> None:
 def _save(training: Training, epoch: int | None) -> Any:
     """Save state and LoRA file; a file of an earlier try at the same epoch is replaced."""
     _save_state(training)
+    return save_lora(training, training.folder.lora_path(epoch))
+
+
+def save_lora(training: Training, path: Path) -> Path:
+    """Save the LoRA as it is now; a file that is there is replaced."""
     metadata = training_metadata(
         training.model,
         training.options,
@@ -252,4 +283,4 @@ def _save(training: Training, epoch: int | None) -> Any:
         per_epoch=training.steps_per_epoch,
     )
     finished = LoraFile(adapters=training.lora.adapters, metadata=metadata, extras={}, path=None)
-    return write_lora(finished, training.folder.lora_path(epoch), dtype=torch.float16, overwrite=True)
+    return write_lora(finished, path, dtype=torch.float16, overwrite=True)

@@ -206,15 +206,46 @@ def from_mapping(values: Mapping[str, Any], *, where: str) -> TrainOptions:
         if not values.get(needed):
             raise InputError(f"the option “{needed}” is missing", where=where, cure="Give it a value.")
     kind = values.get("kind", "character")
-    recipe = dict(KINDS.get(kind.lower(), {})) if isinstance(kind, str) else {}
-    chosen = str(values.get("optimizer", recipe.get("optimizer", ""))).lower()
-    if chosen != str(recipe.get("optimizer", "")).lower():
+    recipe = recipe_of(kind.lower() if isinstance(kind, str) else "", optimizer=str(values.get("optimizer", "")))
+    return TrainOptions(**{**recipe, **values})
+
+
+def recipe_of(kind: str, *, optimizer: str = "") -> dict[str, Any]:
+    """Return what a kind's recipe sets, for its own optimizer or another one."""
+    recipe = dict(KINDS.get(kind, {}))
+    own = str(recipe.get("optimizer", "")).lower()
+    chosen = optimizer.lower() or own
+    if chosen != own:
         # Arguments and rate belong to the recipe's own optimizer; another one starts from its usual rate.
         known_as = {name.lower(): known for name, known in OPTIMIZERS.items()}
-        recipe = {key: value for key, value in recipe.items() if key != "optimizer_args"}
+        recipe.pop("optimizer_args", None)
         if chosen in known_as:
             recipe["learning_rate"] = known_as[chosen].usual_rate
-    return TrainOptions(**{**recipe, **values})
+    return recipe
+
+
+def usual_values(kind: str, *, optimizer: str = "") -> dict[str, Any]:
+    """Return every option that has a usual value: its default, or what the kind's recipe says."""
+    plain = {one.name: one.default for one in fields(TrainOptions) if one.default is not MISSING}
+    found = {**plain, "optimizer_args": {}, **recipe_of(kind, optimizer=optimizer), "kind": kind}
+    return found | {"optimizer_args": dict(found["optimizer_args"])}
+
+
+def parse_argument(text: str, *, where: str = "optimizer_args") -> tuple[str, Any]:
+    """Return one ``name=value`` of the optimizer's arguments; the value as Python would read it.
+
+    Raises:
+        InputError: there is no ``=``.
+    """
+    import ast
+
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip():
+        raise InputError(f"“{text}” is not name=value", where=where)
+    try:
+        return name.strip(), ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return name.strip(), value.strip()
 
 
 def read_toml(path: Path) -> TrainOptions:

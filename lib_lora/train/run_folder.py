@@ -9,7 +9,9 @@ Every file but the log is written beside its place and renamed, so a run that is
 from __future__ import annotations
 
 import json
+import logging
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,10 @@ from lib_lora.errors import FileError, InputError
 from lib_lora.train.options import TrainOptions, read_toml
 
 STATE_PATTERN = "step-*.pt"
+LEFTOVER_SECONDS = 3600.0
+"""A ``.tmp`` file older than this belongs to nobody any more."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,21 @@ class RunFolder:
             raise InputError(
                 "this folder holds no run", where=str(path), cure="Choose the folder that has options.toml."
             )
-        for leftover in path.rglob("*.tmp"):
-            leftover.unlink(missing_ok=True)
-        return cls(path)
+        run = cls(path)
+        run.clean()
+        return run
+
+    def clean(self, *, older_than: float = LEFTOVER_SECONDS) -> list[Path]:
+        """Delete unfinished files that a hard kill left; younger ones may be a save that is under way. Return them."""
+        limit, gone = time.time() - older_than, []
+        for leftover in self.path.rglob("*.tmp"):
+            try:
+                if leftover.is_file() and leftover.stat().st_mtime < limit:
+                    leftover.unlink()
+                    gone.append(leftover)
+            except OSError as error:  # gone meanwhile, or held open by another program: it is only untidy
+                logger.info("%s was left where it is: %s", leftover, error)
+        return gone
 
     @property
     def states(self) -> Path:
@@ -85,6 +103,10 @@ class RunFolder:
         """Return where the LoRA of an epoch goes, or (None) the finished one."""
         name = self.options().name
         return self.path / (f"{name}.safetensors" if epoch is None else f"{name}-{epoch:06d}.safetensors")
+
+    def lora_path_at(self, step: int) -> Path:
+        """Return where the LoRA of a run that was stopped at ``step`` goes."""
+        return self.path / f"{self.options().name}-step{step:08d}.safetensors"
 
     def save_state(self, step: int, state: Mapping[str, Any], *, keep: int = 2) -> Path:
         """Save everything needed to go on after ``step``; the ``keep`` newest states stay."""

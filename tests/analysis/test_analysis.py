@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from lib_lora.analysis.difference import changed_percentage, difference_picture
-from lib_lora.analysis.effective_block import Plan, analyse, parse_range
+from lib_lora.analysis.effective_block import Plan, analyse, parse_range, pictures_of
 from lib_lora.analysis.grid import GridStyle, draw_grid
-from lib_lora.analysis.norms import block_norms
+from lib_lora.analysis.norms import block_norms, delta_shares
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import LoraFile, write_lora
@@ -88,7 +88,7 @@ def test_several_seeds_count_up_and_give_mean_and_spread(host):
 def test_a_stop_keeps_what_is_finished(host):
     class After(Stoppable):
         def update(self, done, total, text=""):
-            if total > 3 and done > 3:
+            if done > 9:  # of 21; the first half of six pictures is finished at 9
                 self.stop()
 
     request = GenerateRequest(REQUEST.prompt, seed=2, steps=3, sweep_chunk=3)
@@ -135,3 +135,48 @@ def test_norms_are_exact_and_relative_to_the_base(model, lora):
     assert (norm.block, norm.modules) == ("M00", 12)
     assert norm.delta == pytest.approx(delta, rel=1e-5)
     assert norm.relative == pytest.approx(delta / base, rel=1e-5)
+
+
+def test_parts_give_the_same_analysis_and_show_it_growing(host):
+    plan = plan_of("IN00", "IN01", "M00", "OUT05")
+    filled = host.swept_blocks(REQUEST.prompt)
+    seen, steps = [], []
+
+    class Watch(Stoppable):
+        def update(self, done, total, text=""):
+            steps.append((done, total))
+
+    whole = analyse(host, REQUEST, plan, filled=filled)
+    parts = analyse(host, REQUEST, plan, filled=filled, progress=Watch(), part=2, show=seen.append)
+    assert [row.entry for row in parts.rows] == [row.entry for row in whole.rows]
+    for one, other in zip(parts.rows, whole.rows, strict=True):
+        assert one.mean == pytest.approx(other.mean, abs=0.5)
+    assert [len(found.rows) for found in seen] == [2, 2, 4]
+    assert parts.finished
+    assert not any(found.finished for found in seen)
+    assert steps == sorted(steps)
+    assert steps[-1] == (pictures_of(plan, filled) * 3,) * 2
+
+
+def test_a_stop_between_parts_keeps_the_parts(host):
+    progress = Stoppable()
+    found = analyse(
+        host,
+        REQUEST,
+        plan_of("IN01", "M00", "OUT05"),
+        filled=host.swept_blocks(REQUEST.prompt),
+        progress=progress,
+        part=2,
+        show=lambda found: progress.stop(),
+    )
+    assert not found.finished
+    assert [row.name for row in found.rows] == ["IN01"]
+    assert draw_grid(found, title="so far").size[0] > 0
+
+
+def test_shares_of_the_change_sum_up_to_one_and_need_no_model(lora, model):
+    shares = delta_shares(lora)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    norms = {norm.block: norm.delta**2 for norm in block_norms(model, lora)}
+    for block, share in shares.items():
+        assert share == pytest.approx(norms[block] / sum(norms.values()))

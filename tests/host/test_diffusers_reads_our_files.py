@@ -31,7 +31,7 @@ def test_diffusers_uses_every_key_and_makes_the_same_picture(studio, written):
         text_encoder=copy.deepcopy(model.text_encoders[0]),
         tokenizer=model.tokenizer,
         unet=copy.deepcopy(model.unet),
-        scheduler=SAMPLERS["euler"]("epsilon", model.noise),
+        scheduler=SAMPLERS["euler"](model.prediction_type, model.noise),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -16,9 +16,13 @@ VAE_CHANNELS = 96
 BETAS = (0.00085, 0.024)
 """First and last β of the scaled-linear noise schedule.
 
-Stable Diffusion's own end, 0.012, leaves 7 % of the picture at the last step. In 64 × 64 latents that hardly matters; in
-16 × 16 the model can read the picture's mean colour out of it, and every seed would tint its picture.
+Stable Diffusion's own end, 0.012, leaves 7 % of the picture at the last step. In 64 × 64 latents that hardly matters;
+in 16 × 16 the model can read the picture's mean colour out of it, and every seed would tint its picture.
 """
+
+PREDICTION = "v_prediction"
+"""What the UNet predicts (arXiv:2202.00512). Where nearly all is noise, the picture that follows from a predicted noise
+is its error many times over, again as a tint; the velocity is then the picture itself."""
 
 
 def new_vae() -> AutoencoderKL:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
-from architecture import BETAS, CONTEXT, VAE_CHANNELS, new_text_encoder, new_unet, new_vae
+from architecture import BETAS, CONTEXT, PREDICTION, VAE_CHANNELS, new_text_encoder, new_unet, new_vae
 from pictures import all_scenes, concepts
 from torch import Tensor
 
@@ -92,7 +92,7 @@ model:
     cond_stage_trainable: false
     conditioning_key: crossattn
     monitor: val/loss_simple_ema
-    parameterization: eps
+    parameterization: {"v" if PREDICTION == "v_prediction" else "eps"}
     scale_factor: {scale}
     use_ema: false
     unet_config:

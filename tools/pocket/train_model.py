@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from architecture import BETAS, new_text_encoder, new_unet, new_vae
+from architecture import BETAS, PREDICTION, new_text_encoder, new_unet, new_vae
 from diffusers import DDPMScheduler
 from pictures import BIG, all_scenes, draw, to_array
 from torch.nn import functional as F
@@ -123,7 +123,11 @@ class Data:
 
 
 def training_loss(unet: torch.nn.Module, text: torch.nn.Module, data: Data) -> torch.Tensor:
-    """Return the min-SNR-5 weighted noise prediction loss (arXiv:2303.09556) of one random batch."""
+    """Return the velocity loss (arXiv:2202.00512) of one random batch.
+
+    The squared error of the velocity is that of the picture times SNR + 1; as in min-SNR (arXiv:2303.09556) that weight
+    stops growing at 6, so that the noisy steps, where a picture's shape is decided, keep their share.
+    """
     picked = torch.multinomial(data.weights, BATCH)
     caption = torch.where((torch.rand(BATCH) < NO_CAPTION)[:, None], data.empty, data.ids[picked])
     steps = torch.randint(0, 1000, (BATCH,))
@@ -131,8 +135,9 @@ def training_loss(unet: torch.nn.Module, text: torch.nn.Module, data: Data) -> t
     noisy = data.noise.add_noise(data.latents[picked], eps, steps)
     predicted = unet(noisy, steps, text(caption).last_hidden_state).sample
     alpha = data.noise.alphas_cumprod[steps]
-    snr = alpha / (1 - alpha)
-    return ((predicted - eps).pow(2).mean((1, 2, 3)) * snr.clamp(max=5) / snr).mean()
+    weight = 1 / (1 - alpha)  # SNR + 1
+    target = data.noise.get_velocity(data.latents[picked], eps, steps)
+    return ((predicted - target).pow(2).mean((1, 2, 3)) * weight.clamp(max=6) / weight).mean()
 
 
 @dataclass
@@ -168,7 +173,7 @@ class State:
     def begin_again(self, peak: float) -> None:
         """Start a new learning-rate schedule on what is learned so far."""
         self.phase = {"peak": peak, "from_step": self.step, "from_minute": self.minutes}
-        self.log.append({"step": self.step, "peak": peak, "beta_end": BETAS[1]})
+        self.log.append({"step": self.step, "peak": peak, "beta_end": BETAS[1], "prediction": PREDICTION})
 
     def save(self, path: Path, **facts: float) -> None:
         """Save everything, and the history as JSON beside it."""

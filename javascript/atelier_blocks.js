@@ -1,0 +1,123 @@
+// The row of block weights and the list of LoRAs: everything that must answer at once, without asking the server.
+// The server draws the row (lib_lora/ui/block_weight/row.py). Its values are those of the vector's text field; a slider
+// that was let go puts the new vector into a hidden mailbox, from where the server writes it into the prompt's tag.
+(() => {
+    const LOOK_MS = 150;
+    const page = () => (typeof gradioApp === "function" ? gradioApp() : document);
+    const field = (id) => page().querySelector(`#${CSS.escape(id)} textarea, #${CSS.escape(id)} input`);
+
+    const tell = (element, text) => {
+        element.value = text;
+        element.dispatchEvent(new Event("input", { bubbles: true }));
+    };
+
+    const short = (number) => String(Math.round(number * 1000) / 1000);
+
+    // -- painting -----------------------------------------------------------------------------------------------
+
+    const paintBlock = (block, value) => {
+        const [slider, number] = block.querySelectorAll("input");
+        slider.min = Math.min(0, Math.floor(value));
+        slider.max = Math.max(1, Math.ceil(value));
+        slider.value = value;
+        if (document.activeElement !== number) number.value = short(value);
+        slider.setAttribute("aria-valuetext", short(value));
+        const kind = value < 0 ? "below" : value > 1 ? "above" : "usual";
+        block.dataset.kind = kind;
+        block.style.setProperty("--strength", Math.min(1, Math.abs(value)).toFixed(3));
+        block.classList.toggle("atelier-zero", value === 0);
+    };
+
+    const paint = (row, text) => {
+        const values = text.split(",").map(Number);
+        const names = row.dataset.names.split(",");
+        if (values.length !== names.length || values.some(Number.isNaN)) return;
+        row.weights = Object.fromEntries(names.map((name, n) => [name, values[n]]));
+        for (const block of row.querySelectorAll(".atelier-block")) paintBlock(block, row.weights[block.dataset.block]);
+    };
+
+    const vectorOf = (row) => row.dataset.names.split(",").map((name) => short(row.weights?.[name] ?? 1)).join(",");
+
+    // -- moving -------------------------------------------------------------------------------------------------
+
+    const moved = (input) => {
+        const block = input.closest(".atelier-block");
+        const row = block.closest(".atelier-blocks");
+        if (input.value === "" || Number.isNaN(Number(input.value)) || !row.weights) return null;
+        row.weights[block.dataset.block] = Number(input.value);
+        paintBlock(block, Number(input.value));
+        row.shown = vectorOf(row);
+        const vector = field(row.dataset.vector);
+        if (vector) tell(vector, row.shown);
+        return row;
+    };
+
+    const send = (row) => {
+        clearTimeout(row.sending);
+        row.sending = setTimeout(() => {
+            row.sending = null;
+            const mailbox = field(row.dataset.mailbox);
+            if (mailbox) tell(mailbox, vectorOf(row));
+        }, 120); // arrow keys held down are one change
+    };
+
+    const within = (event) => event.target.closest?.(".atelier-block input");
+
+    document.addEventListener("input", (event) => {
+        const input = within(event);
+        const row = input && moved(input);
+        if (row) row.moving = true;
+    });
+    document.addEventListener("change", (event) => {
+        const input = within(event);
+        const row = input && moved(input);
+        if (!row) return;
+        row.moving = false;
+        send(row);
+    });
+
+    // A preset, a typed vector or another LoRA comes from the server: the row follows the text field.
+    const follow = () => {
+        for (const row of page().querySelectorAll(".atelier-blocks")) {
+            const text = field(row.dataset.vector)?.value ?? "";
+            if (text === row.shown || row.moving || row.sending) continue;
+            row.shown = text;
+            paint(row, text);
+        }
+    };
+
+    // -- the list of LoRAs --------------------------------------------------------------------------------------
+
+    const insert = (button) => {
+        const box = button.closest(".atelier-lora-box");
+        const prompt = field(box.dataset.prompt);
+        const at = prompt.atelierCaret ?? prompt.value.length;
+        const [before, after] = [prompt.value.slice(0, at), prompt.value.slice(at)];
+        const gap = before && !/\s$/.test(before) ? " " : "";
+        tell(prompt, before + gap + button.dataset.insert + after);
+        prompt.atelierCaret = before.length + gap.length + button.dataset.insert.length;
+        prompt.setSelectionRange(prompt.atelierCaret, prompt.atelierCaret);
+    };
+
+    document.addEventListener("click", (event) => {
+        const button = event.target.closest?.(".atelier-insert");
+        if (button) insert(button);
+    });
+    document.addEventListener("selectionchange", () => {
+        const active = document.activeElement;
+        if (active?.tagName === "TEXTAREA") active.atelierCaret = active.selectionStart;
+    });
+
+    const filter = (box) => {
+        const wanted = box.querySelector(".atelier-search").value.trim().toLowerCase();
+        for (const item of box.querySelectorAll("li")) item.hidden = !item.textContent.toLowerCase().includes(wanted);
+    };
+    for (const name of ["input", "atelier-renewed"]) {
+        document.addEventListener(name, (event) => {
+            const box = event.target.closest?.(".atelier-lora-box");
+            if (box) filter(box);
+        });
+    }
+
+    setInterval(follow, LOOK_MS);
+})();

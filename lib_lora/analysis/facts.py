@@ -1,0 +1,88 @@
+"""What a LoRA file is: kind, ranks, and how much each of its blocks changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lib_lora.analysis.norms import block_norms, delta_norms
+from lib_lora.errors import InputError
+from lib_lora.formats.lora import LoraFile
+from lib_lora.formats.metadata import describe
+from lib_lora.host.base import LoadedModel
+from lib_lora.merge.report import OnModule
+
+
+@dataclass(frozen=True)
+class BlockFacts:
+    """One block: its modules and their ranks ("8" or "4–8"), the norm of its change, and that norm over the weights'.
+
+    ``relative`` is 0 where no model of the file's family is loaded.
+    """
+
+    block: str
+    modules: int
+    ranks: str
+    delta: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class LoraFacts:
+    """A file in numbers; ``trigger`` and ``recommended`` (block weights) are what its metadata says."""
+
+    name: str
+    family: str
+    kinds: tuple[str, ...]
+    rank: str
+    modules: int
+    size: int
+    trigger: str
+    recommended: str
+    blocks: tuple[BlockFacts, ...]
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """Return the blocks that the file has modules in."""
+        return tuple(block.block for block in self.blocks)
+
+
+def facts_of(lora: LoraFile, model: LoadedModel | None = None, on_module: OnModule | None = None) -> LoraFacts:
+    """Measure a file; relative to ``model`` where it is of the same family. Tells ``on_module`` (done, all)."""
+    blocks = lora.blocks()
+    norms = None
+    if model is not None and model.family == lora.family and any(key in model.layers for key in lora.adapters):
+        try:
+            norms = block_norms(model, lora, on_module)
+        except InputError:  # of the family, but of other widths (the pocket model): the change alone can be measured
+            norms = None
+    norms = delta_norms(lora, on_module) if norms is None else norms
+    said = describe(lora.metadata).fields
+    return LoraFacts(
+        name=lora.name,
+        family=lora.family,
+        kinds=_kinds(lora),
+        rank=_ranks(lora, list(lora.adapters)),
+        modules=len(lora.adapters),
+        size=lora.size,
+        trigger=said["trigger_words"],
+        recommended=said["block_weights"],
+        blocks=tuple(
+            BlockFacts(norm.block, norm.modules, _ranks(lora, blocks[norm.block]), norm.delta, norm.relative)
+            for norm in norms
+        ),
+    )
+
+
+def _kinds(lora: LoraFile) -> tuple[str, ...]:
+    """Return the kinds as people call them: a LoRA with 3×3 convolutions is a LoCon."""
+    names = {"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr"}
+    kinds = {names.get(adapter.kind, adapter.kind) for adapter in lora.adapters.values()}
+    if any(a.kind == "lora" and len(a.shape) == 4 and a.shape[2:] != (1, 1) for a in lora.adapters.values()):
+        kinds = (kinds - {"LoRA"}) | {"LoCon"}
+    return tuple(sorted(kinds))
+
+
+def _ranks(lora: LoraFile, keys: Sequence[str]) -> str:
+    ranks = sorted({lora.adapters[key].rank for key in keys})
+    return str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}–{ranks[-1]}"

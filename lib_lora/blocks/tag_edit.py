@@ -1,0 +1,76 @@
+"""Changing a tag inside a prompt while everything that a person wrote around and inside it stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.blocks.tag_model import ParsedTag, Span
+from lib_lora.blocks.tag_parse import FOREIGN
+from lib_lora.blocks.tokens import format_number
+from lib_lora.errors import InputError
+
+Change = Callable[[ParsedTag], ParsedTag]
+
+
+def write_tag(tag: ParsedTag) -> str:
+    """Return the tag as text: names stay names, and items of other extensions stay at the end."""
+    items = [tag.name, format_number(tag.te)]
+    if tag.unet != tag.te:
+        items.append(format_number(tag.unet))
+    if tag.dyn is not None:
+        items.append(f"dyn={tag.dyn}")
+    if tag.weights is not None:
+        items.append(f"lbw={tag.weights.text}")
+    if tag.elements is not None:
+        items.append(f"lbwe={tag.elements.text}")
+    if tag.x is not None:
+        items.append(f"x={format_number(tag.x)}")
+    if tag.start is not None:
+        items.append(f"start={tag.start.format()}")
+    if tag.stop is not None:
+        items.append(f"stop={tag.stop.format()}")
+    if tag.other is not None:
+        items.append(f"other={format_number(tag.other)}")
+    items += [item.strip() for item in tag.text[1:-1].split(":") if item.partition("=")[0].strip().lower() in FOREIGN]
+    return f"<lora:{':'.join(items)}>"
+
+
+def change_tag(prompt: str, index: int, change: Change) -> str:
+    """Return ``prompt`` with its tag number ``index`` rewritten; a change that changes nothing keeps the spelling.
+
+    Raises:
+        InputError: there is no such tag.
+        TagError: the tag cannot be read.
+    """
+    found = find_tags(prompt)
+    if not 0 <= index < len(found):
+        raise InputError("this LoRA is no longer in the prompt", where="prompt", cure="Choose one that is.")
+    match = found[index]
+    before = parse_tag(match.text)
+    after = change(before)
+    if after == before:
+        return prompt
+    return prompt[: match.start] + write_tag(after) + prompt[match.end :]
+
+
+def with_weights(text: str) -> Change:
+    """Return the change that gives a tag these block weights, a name or a vector; an empty text takes them away."""
+    span = Span(text.strip(), 0) if text.strip() else None
+    return lambda tag: tag if _text(tag.weights) == _text(span) else replace(tag, weights=span)
+
+
+def without_block_weights(prompt: str) -> str:
+    """Return ``prompt`` with every LoRA at its plain strength: no weights, no elements; steps stay.
+
+    Raises:
+        TagError: a tag cannot be read.
+    """
+    for index in range(len(find_tags(prompt))):
+        prompt = change_tag(prompt, index, lambda tag: replace(tag, weights=None, elements=None, x=None, other=None))
+    return prompt
+
+
+def _text(span: Span | None) -> str:
+    return span.text if span else ""

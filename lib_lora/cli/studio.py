@@ -1,0 +1,182 @@
+"""``studio``: the panels in a browser, over the pocket model or a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import threading
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from lib_lora.cli.common import add_host_options, presets_of, say
+from lib_lora.errors import InputError
+
+if TYPE_CHECKING:
+    from lib_lora.ui.context import Atelier, Folders
+
+PORT, TRIES = 7870, 20
+LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"
+PATIENCE = 120
+"""Seconds that the running job gets at the end to save what it has; Ctrl-C again ends at once."""
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    command = commands.add_parser(
+        "studio",
+        help="the web app: pictures, training, block weights, merging, in the browser",
+        description="Open the studio in the browser. It answers this machine only, unless --listen is given.",
+    )
+    command.add_argument(
+        "--data",
+        type=Path,
+        default=Path("studio"),
+        metavar="DIR",
+        help="folder for pictures, runs, LoRAs, outputs and settings (default: %(default)s)",
+    )
+    command.add_argument(
+        "--port", type=int, metavar="N", help=f"default: {PORT}, or the next free one; 0 takes any free one"
+    )
+    command.add_argument(
+        "--listen", action="store_true", help="answer other machines too; needs --auth, and confines paths to --data"
+    )
+    command.add_argument("--auth", default="", metavar="USER:PASSWORD", help="ask for this name and password")
+    command.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    command.add_argument(
+        "--language", choices=("auto", "en", "ja"), default="auto", help="of the first page (default: the browser's)"
+    )
+    add_host_options(command)
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Serve until Ctrl-C or SIGTERM, then let the running job save itself."""
+    user, password = checked_access(options)
+    with bind(options) as door:
+        os.environ.setdefault("GRADIO_TEMP_DIR", str(options.data.resolve() / "temp"))
+        atelier = open_atelier(options)
+        # Heavy imports come after everything that can be wrong with the command line.
+        import uvicorn
+
+        from lib_lora.ui.app import build_app
+        from lib_lora.ui.guard import Guard
+
+        language = "" if options.language == "auto" else options.language
+        app = build_app(atelier, language=language)
+        guard = Guard(app, user=user, password=password, local_only=not options.listen)
+        server = uvicorn.Server(uvicorn.Config(guard, log_level="warning", timeout_graceful_shutdown=1))
+        signal.signal(signal.SIGTERM, interrupt)
+        announce(options, address(options, door))
+        try:
+            server.run(sockets=[door])
+        except KeyboardInterrupt:
+            say("closing the studio")
+        finally:
+            finish(atelier)
+
+
+def checked_access(options: argparse.Namespace) -> tuple[str, str]:
+    """Return user and password, both empty where none is asked for.
+
+    Raises:
+        InputError: ``--auth`` is no ``user:password``, or ``--listen`` is without it.
+    """
+    user, sign, password = options.auth.partition(":")
+    if options.auth and not (sign and user and password):
+        raise InputError("this is not USER:PASSWORD", where="--auth", cure="For example: --auth mika:a-long-password")
+    if options.listen and not options.auth:
+        raise InputError(
+            "whoever reaches this machine could use the studio",
+            where="--listen",
+            cure="Add --auth USER:PASSWORD, or leave --listen out.",
+        )
+    if options.listen:
+        say(
+            "warning: the studio answers other machines. Name and password travel unencrypted: use it in a network "
+            "that you trust, or behind a proxy with HTTPS."
+        )
+    return user, password
+
+
+def bind(options: argparse.Namespace) -> socket.socket:
+    """Return a listening socket: on the wanted port, else on the first free one.
+
+    Raises:
+        InputError: the wanted port, or every one that is tried, is taken.
+    """
+    host = EVERYWHERE if options.listen else LOOPBACK
+    wanted = range(PORT, PORT + TRIES) if options.port is None else (options.port,)
+    for port in wanted:
+        door = socket.socket()
+        if os.name != "nt":  # there it would let two programs share the port
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind((host, port))
+        except (OSError, OverflowError):
+            door.close()
+            continue
+        door.listen(128)
+        return door
+    raise InputError(
+        "the port is not free" if options.port is not None else f"no port from {PORT} to {PORT + TRIES - 1} is free",
+        where="--port",
+        cure="Is a studio running already? Else give another number; --port 0 takes any free one.",
+    )
+
+
+def open_atelier(options: argparse.Namespace) -> Atelier:
+    """Return the atelier over the model and the folders of the command line."""
+    from lib_lora.host.studio import StudioHost
+    from lib_lora.ui.context import Atelier, Folders
+
+    folders = Folders.under(options.data, more=tuple(options.lora_dir), confined=options.listen)
+    say(f"loading {options.model or 'the pocket model'} …")
+    host = StudioHost.open(
+        options.model,
+        lora_folders=lora_folders(options, folders),
+        presets=presets_of(options),
+        device=options.device,
+        tokenizer=options.tokenizer,
+    )
+    return Atelier(host, folders)
+
+
+def lora_folders(options: argparse.Namespace, folders: Folders) -> list[Path]:
+    """Return where LoRAs are looked up: the user's folders, the studio's, and what was trained here."""
+    return [*options.lora_dir, folders.loras, folders.runs]
+
+
+def address(options: argparse.Namespace, door: socket.socket) -> str:
+    """Return the address to open on this machine."""
+    return f"http://{LOOPBACK}:{door.getsockname()[1]}/"
+
+
+def announce(options: argparse.Namespace, url: str) -> None:
+    """Say where the studio is, and open it; the socket already takes visitors, who wait until the server answers."""
+    if options.json:
+        print(json.dumps({"url": url, "data": str(options.data.resolve())}), flush=True)
+    else:
+        print(f"The studio is at {url}  (Ctrl-C ends it; data in {options.data.resolve()})", flush=True)
+    if not options.no_browser:
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+
+def interrupt(number: int, frame: object) -> NoReturn:
+    """End on SIGTERM as on Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def finish(atelier: Atelier) -> None:
+    """Stop every job; the running one saves what it has (a training: its state) before the program ends."""
+    running = atelier.desk.running
+    for job in atelier.desk.jobs():
+        if not job.ended:
+            job.stop()
+    if running is not None and not running.ended:
+        say(f"“{running.title}” saves what it has (Ctrl-C again ends at once) …")
+        running.wait(PATIENCE)
+    atelier.settings.close()

@@ -1,0 +1,160 @@
+"""Editing what a LoRA file says about itself: planned, shown, then written as a copy or in place with a backup."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from lib_lora.blocks.tokens import parse_tokens, read_number
+from lib_lora.errors import FileError, InputError
+from lib_lora.formats.cover import COVERS, THUMBNAIL, with_cover, without_cover
+from lib_lora.formats.files import read_header, rewrite_metadata
+from lib_lora.formats.hashes import legacy_hash, tensor_hash
+from lib_lora.formats.metadata import describe, label, remove_private
+from lib_lora.formats.names import ENDING
+
+BACKUPS = 3
+"""Earlier states of a file that are kept beside it, the newest as ``.bak1``."""
+
+_HASHES = ("sshs_model_hash", "sshs_legacy_hash")
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """What is to change in one or in many files.
+
+    Attributes:
+        fields: the user's fields (`metadata.FIELDS`) that change; an empty text removes one.
+        cover: a new cover picture.
+        drop_cover: take the cover away.
+        drop_private: take away what tells of the training's folders, captions and paths.
+    """
+
+    fields: Mapping[str, str] = field(default_factory=dict)
+    cover: Image.Image | None = None
+    drop_cover: bool = False
+    drop_private: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """One key before and after; None where it is not there."""
+
+    key: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """A file's hashes as its header says, and as they are."""
+
+    stored: str
+    computed: str
+    stored_legacy: str
+    computed_legacy: str
+
+
+def edited(metadata: Mapping[str, str], edit: Edit) -> dict[str, str]:
+    """Return metadata after an edit.
+
+    Raises:
+        InputError: an unknown field, a text that is too long, a preferred weight or block weights that are none.
+    """
+    now = describe(metadata).fields
+    _check(edit.fields)
+    changes = {name: text for name, text in edit.fields.items() if text.strip() != now.get(name, "").strip()}
+    found = label(metadata, changes)
+    if edit.drop_private:
+        found = remove_private(found)
+    if edit.cover is not None:
+        return with_cover(found, edit.cover)
+    return without_cover(found) if edit.drop_cover else found
+
+
+def _check(fields: Mapping[str, str]) -> None:
+    weight, blocks = fields.get("preferred_weight", "").strip(), fields.get("block_weights", "").strip()
+    number = read_number(weight) if weight else 1.0
+    if number is None or not math.isfinite(number):
+        raise InputError("The preferred weight is no number", where=weight[:40], cure="Write a number like 0.8.")
+    if "," in blocks:
+        parse_tokens(blocks)
+
+
+def changes_of(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:
+    """Return what differs, key by key; hashes are left out, because writing always makes them true."""
+    keys = dict.fromkeys((*before, *after))
+    return tuple(
+        Change(key, before.get(key), after.get(key))
+        for key in keys
+        if before.get(key) != after.get(key) and key not in _HASHES
+    )
+
+
+def plan(path: str | Path, edit: Edit) -> tuple[Change, ...]:
+    """Return what an edit would change in a file, without touching it; both keys of a cover count as one."""
+    metadata = read_header(path).metadata
+    changes = changes_of(metadata, edited(metadata, edit))
+    covers = [change for change in changes if change.key in (THUMBNAIL, COVERS)]
+    return tuple(change for change in changes if change not in covers[1:])
+
+
+def write_copy(source: str | Path, target: str | Path, edit: Edit, *, overwrite: bool = False) -> Path:
+    """Write ``source`` with an edit to ``target``; the tensors stay byte for byte, the hashes become true."""
+    metadata = edited(read_header(source).metadata, edit)
+    metadata["ss_output_name"] = Path(target).stem
+    return rewrite_metadata(source, target, {**metadata, **dict.fromkeys(_HASHES, "")}, overwrite=overwrite)
+
+
+def write_in_place(path: str | Path, edit: Edit) -> tuple[Path, Path]:
+    """Edit a file where it lies and return it and the backup of what it was, ``.bak1`` beside it.
+
+    A link is followed, so that it stays a link.
+
+    Raises:
+        FileError: the backup or the file cannot be written; the file is then as it was.
+    """
+    target = Path(path).resolve()
+    metadata = {**edited(read_header(target).metadata, edit), **dict.fromkeys(_HASHES, "")}
+    fresh = target.with_name(f".atelier-{secrets.token_hex(8)}{ENDING}")
+    try:
+        rewrite_metadata(target, fresh, metadata)
+        backup = _back_up(target)
+        os.replace(fresh, target)
+    except OSError as error:
+        what = f"The file cannot be changed in place: {error.strerror or error}"
+        raise FileError(what, where=str(target), cure="Nothing was changed; save a new file instead.") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+    return target, backup
+
+
+def _back_up(path: Path) -> Path:
+    """Give the file's present bytes a second name, and return that; older backups move up, the oldest goes."""
+    names = [path.with_name(f"{path.name}.bak{number}") for number in range(1, BACKUPS + 1)]
+    for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
+        if newer.exists():
+            os.replace(newer, older)
+    try:
+        os.link(path, names[0])  # costs nothing: the edited file is a new one that takes over the old name
+    except OSError:  # a file system without links, or an old backup in the way
+        shutil.copy2(path, names[0])
+    return names[0]
+
+
+def hashes_of(path: str | Path) -> Hashes:
+    """Return a file's stored and true hashes: the WebUI's (AutoV3) and kohya's old one; reads the whole file."""
+    metadata = read_header(path).metadata
+    return Hashes(
+        stored=metadata.get("sshs_model_hash", ""),
+        computed=tensor_hash(path),
+        stored_legacy=metadata.get("sshs_legacy_hash", ""),
+        computed_legacy=legacy_hash(path),
+    )

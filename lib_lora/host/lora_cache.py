@@ -1,0 +1,67 @@
+"""LoRA files that were read lately, so that the next picture does not read them from the disk again."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+
+from lib_lora.errors import FileError
+from lib_lora.formats.lora import LoraFile, read_lora
+
+_Key = tuple[str, int, int]
+
+
+class LoraCache:
+    """Keeps the newest files in main memory; a file that changed on the disk (size or time) is read anew.
+
+    Args:
+        files: most files kept.
+        limit: most bytes kept; a single larger file is read and handed on, but not kept.
+    """
+
+    def __init__(self, *, files: int = 8, limit: int = 2**30) -> None:
+        self._files, self._limit = files, limit
+        self._kept: OrderedDict[_Key, LoraFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, path: Path) -> LoraFile:
+        """Return the LoRA file at ``path``; its tensors are shared with other readers and must not be written to.
+
+        Raises:
+            FileError: as `read_lora`.
+        """
+        key = _key(path)
+        with self._lock:
+            lora = self._kept.get(key)
+            if lora is not None:
+                self._kept.move_to_end(key)
+        if lora is None:
+            lora = read_lora(path)
+            self._keep(key, lora)
+        return replace(lora, adapters=dict(lora.adapters), metadata=dict(lora.metadata), extras=dict(lora.extras))
+
+    def clear(self) -> None:
+        """Forget every file."""
+        with self._lock:
+            self._kept.clear()
+
+    def _keep(self, key: _Key, lora: LoraFile) -> None:
+        if key[1] > self._limit:
+            return
+        with self._lock:
+            for old in [old for old in self._kept if old[0] == key[0]]:
+                del self._kept[old]
+            self._kept[key] = lora
+            while len(self._kept) > self._files or sum(size for _, size, _ in self._kept) > self._limit:
+                self._kept.popitem(last=False)
+
+
+def _key(path: Path) -> _Key:
+    """Return what tells one content of a file from another: its place, size and time of change."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise FileError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
+    return str(path.resolve()), status.st_size, status.st_mtime_ns

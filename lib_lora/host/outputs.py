@@ -1,0 +1,64 @@
+"""Where finished pictures go: a folder a day, numbered, never over an older one, with their settings inside."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from lib_lora.errors import FileError
+from lib_lora.host.infotext import png_info
+
+_TRIES = 1000
+
+
+def save_picture(outputs: Path, image: Image.Image, text: str, *, seed: int) -> Path:
+    """Write ``image`` as PNG with ``text`` in it to ``outputs/DATE/NUMBER-SEED.png`` and return its path.
+
+    Raises:
+        FileError: the disk refuses.
+    """
+    data = io.BytesIO()
+    image.save(data, format="PNG", pnginfo=png_info(text))
+    folder = outputs / time.strftime("%Y-%m-%d")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        first = 1 + max((_number(path) for path in folder.glob("*.png")), default=0)
+        for number in range(first, first + _TRIES):
+            path = folder / f"{number:05d}-{seed}.png"
+            try:
+                with path.open("xb") as file:
+                    file.write(data.getvalue())
+            except FileExistsError:  # another job was faster with this number
+                continue
+            return path
+    except OSError as error:
+        cure = "Check the folder and the free space."
+        raise FileError(f"the picture cannot be saved ({error.strerror})", where=str(folder), cure=cure) from error
+    raise FileError("the picture cannot be saved", where=str(folder), cure="Empty the folder.")
+
+
+def new_folder(parent: Path) -> Path:
+    """Return a new folder under ``parent``, named by the time.
+
+    Raises:
+        FileError: the disk refuses.
+    """
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for number in range(1, _TRIES):
+        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise FileError(f"the folder cannot be made ({error.strerror})", where=str(folder)) from error
+        return folder
+    raise FileError("the folder cannot be made", where=str(parent), cure="Empty it.")
+
+
+def _number(path: Path) -> int:
+    before = path.stem.partition("-")[0]
+    return int(before) if before.isascii() and before.isdecimal() else 0

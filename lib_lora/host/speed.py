@@ -1,0 +1,55 @@
+"""How fast this machine renders, measured on what it rendered, so that a plan can say how long it will take."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib_lora.atomic import replace_file
+from lib_lora.host.base import GenerateRequest
+
+_NEW = 0.5
+"""Weight of the newest measurement against all before it."""
+
+
+@dataclass
+class Speed:
+    """Seconds for a picture's step and 64×64 pixels, by model, kept in a small JSON file."""
+
+    path: Path
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def record(self, model: str, request: GenerateRequest, *, side: int, pictures: int, seconds: float) -> None:
+        """Note that ``pictures`` of ``request`` took ``seconds``; ``side`` is the model's own side in pixels.
+
+        Raises:
+            FileError: the disk refuses.
+        """
+        if pictures < 1 or seconds <= 0:
+            return
+        now = seconds / (pictures * _work(request, side))
+        with self._lock:
+            table = self._read()
+            before = table.get(model, now)
+            table[model] = before + _NEW * (now - before)
+            replace_file(self.path, json.dumps(table).encode(), what="the measured speed")
+
+    def seconds(self, model: str, request: GenerateRequest, *, side: int, pictures: int) -> float | None:
+        """Return how long ``pictures`` of ``request`` will take, or None where nothing was measured yet."""
+        one = self._read().get(model)
+        return None if one is None else one * pictures * _work(request, side)
+
+    def _read(self) -> dict[str, float]:
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # no file yet, or one that is no JSON: measured again
+            return {}
+        entries = found.items() if isinstance(found, dict) else ()
+        return {str(name): float(value) for name, value in entries if isinstance(value, int | float)}
+
+
+def _work(request: GenerateRequest, side: int) -> float:
+    """Return the steps × area of one picture."""
+    return request.steps * (request.width or side) * (request.height or side) / 4096

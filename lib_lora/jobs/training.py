@@ -1,0 +1,394 @@
+"""The queue of training runs: it lives in the server, works through the desk, and gives the model away in between."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from lib_lora.errors import AtelierError, FileError, InputError
+from lib_lora.host.base import Host, Progress
+from lib_lora.host.samples import sampler_of
+from lib_lora.jobs.desk import Desk
+from lib_lora.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
+from lib_lora.jobs.run_log import RunLogs
+from lib_lora.jobs.run_state import PAUSE, PAUSED, RESUMABLE, STOP, Run, RunView, read_status, view_of_folder
+from lib_lora.train.estimate import Paces
+from lib_lora.train.loop import STATE_SECONDS, Sampler, TrainResult, save_lora, start
+from lib_lora.train.loop import run as run_training
+from lib_lora.train.options import TrainOptions
+from lib_lora.train.run_folder import RunFolder
+
+KIND = "train"
+logger = logging.getLogger(__name__)
+
+Finished = Callable[[RunFolder, str], None]
+"""Called with a run's folder and the language of whoever started it, when it is finished or was stopped and saved."""
+
+
+class Trainings:
+    """All runs of one server: those that wait, the one that trains, and the folders of those that are over.
+
+    One run is on the desk at a time. It leaves the desk as soon as other work waits there and comes back behind it, so
+    a picture can be made in the middle of a training. A paused run holds the runs behind it back, not the other work.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        desk: Desk,
+        *,
+        runs: Path,
+        loras: Path,
+        on_finished: Finished | None = None,
+        state_seconds: float = STATE_SECONDS,
+    ) -> None:
+        self.paces = Paces(runs / "paces.json")
+        self.logs = RunLogs()
+        self._host, self._desk = host, desk
+        self._runs, self._loras = runs, loras
+        self._on_finished = on_finished
+        self._state_seconds = state_seconds
+        self._queue: list[Run] = []
+        self._lock = threading.RLock()
+
+    # -- what a person may ask for ------------------------------------------------------------------------------
+
+    def check_name(self, name: str) -> None:
+        """Refuse the name of a run or a LoRA that exists.
+
+        Raises:
+            InputError: with the place of what has the name.
+        """
+        run, lora = self._runs / name, self._loras / f"{name}.safetensors"
+        if (run / "options.toml").exists():
+            cure = "Resume it, or choose another name; nothing was changed."
+            raise InputError("there is a run of this name already", where=str(run), cure=cure)
+        if lora.exists():
+            cure = "Choose another name; nothing was changed."
+            raise InputError("there is a LoRA of this name already", where=str(lora), cure=cure)
+
+    def start(self, options: TrainOptions, *, language: str = "en") -> RunView:
+        """Make a run and put it at the end of the queue.
+
+        Raises:
+            InputError: the name is taken.
+        """
+        with self._lock:
+            self.check_name(options.name)
+            folder = RunFolder.create(self._runs / options.name, options)
+            return self._enqueue(Run(options.name, folder, options, language))
+
+    def pause(self, name: str) -> None:
+        """Let a running run save its state after the present step and wait."""
+        with self._lock:
+            run = self._active(name)
+            if run.state == WAITING and run.job is None:
+                raise InputError("this run has not begun", where=name, cure="Remove it from the queue, or let it wait.")
+            if run.state != PAUSED:
+                run.wish = PAUSE
+
+    def stop(self, name: str) -> None:
+        """End a running or paused run; its state and its LoRA as it is now are saved, and it can be resumed later."""
+        with self._lock:
+            run = self._active(name)
+            if run.state == WAITING and run.job is None:
+                raise InputError("this run has not begun", where=name, cure="Remove it from the queue, or let it wait.")
+            if run.state != PAUSED:
+                run.wish = STOP
+                return
+        self._save(run)
+        with self._lock:
+            self._close(run, STOPPED)
+        self._report(run)
+
+    def resume(self, name: str, *, language: str = "en") -> RunView:
+        """Go on with a run that was paused, stopped, interrupted or failed, from its newest state."""
+        with self._lock:
+            waiting = next((run for run in self._queue if run.name == name), None)
+            if waiting is not None:
+                if waiting.state != PAUSED:
+                    raise InputError("this run is in the queue already", where=name)
+                waiting.wish = ""
+                waiting.set_state(WAITING)
+                self._submit(waiting)
+                return waiting.view()
+            known = self.find(name)
+            if known.state not in RESUMABLE:
+                raise InputError("this run is finished", where=name, cure="Start a new run under another name.")
+            folder = RunFolder.open(known.folder)
+            run = Run(name, folder, folder.options(), language, step=known.step, total=known.total)
+            run.seconds = float(read_status(known.folder).get("seconds") or 0.0)
+            return self._enqueue(run)
+
+    def remove(self, name: str) -> None:
+        """Take a waiting run out of the queue; one that never began leaves nothing behind."""
+        with self._lock:
+            run = self._active(name)
+            if run.state != WAITING or run.training is not None:
+                raise InputError("only a run that waits can be removed", where=name, cure="Stop it instead.")
+            self._queue.remove(run)
+            if run.job is not None:
+                run.job.stop()
+            if run.step:
+                run.set_state(STOPPED)
+            else:
+                _remove_unused(run.folder)
+            self._next()
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Let the running run save its state; called when the server ends."""
+        with self._lock:
+            running = next((run for run in self._queue if run.state == RUNNING), None)
+            if running is None:
+                return
+            running.wish = PAUSE
+        if running.job is not None:
+            running.job.wait(timeout)
+
+    # -- what a page shows --------------------------------------------------------------------------------------
+
+    def queue(self) -> list[RunView]:
+        """Return the runs of this server that are not over, in their order."""
+        with self._lock:
+            return [run.view() for run in self._queue]
+
+    def past(self) -> list[RunView]:
+        """Return the other runs, newest first."""
+        active = {run.name for run in self.queue()}
+        folders = self._runs.iterdir() if self._runs.is_dir() else ()
+        found = [view_of_folder(path) for path in folders if path.is_dir() and path.name not in active]
+        return sorted((view for view in found if view is not None), key=lambda view: view.when, reverse=True)
+
+    def find(self, name: str) -> RunView:
+        """Return the run of a name.
+
+        Raises:
+            InputError: there is none.
+        """
+        for view in self.queue():
+            if view.name == name:
+                return view
+        # Only what is listed: a name with a path in it finds nothing.
+        for view in self.past():
+            if view.name == name:
+                return view
+        raise InputError("there is no run of this name", where=name, cure="Reload the page to see what is there.")
+
+    def lora_of(self, name: str, file: str = "") -> Path:
+        """Return a run's LoRA in the folder of LoRAs: ``file`` of its folder, or the finished or newest one.
+
+        Raises:
+            InputError: the run has saved none yet.
+        """
+        view = self.find(name)
+        if view.lora is not None and not file:
+            return view.lora
+        made = sorted(view.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+        chosen = [path for path in made if path.name == file] if file else made[-1:]
+        if not chosen:
+            raise InputError("this run has saved no LoRA yet", where=name, cure="Stop and save it, or let it finish.")
+        return deliver(chosen[0], self._loras)
+
+    # -- the work -----------------------------------------------------------------------------------------------
+
+    def _active(self, name: str) -> Run:
+        for run in self._queue:
+            if run.name == name:
+                return run
+        raise InputError("this run is not in the queue", where=name, cure="Reload the page to see what is there.")
+
+    def _enqueue(self, run: Run) -> RunView:
+        run.write()
+        self._queue.append(run)
+        self._next()
+        return run.view()
+
+    def _next(self) -> None:
+        """Give the first run to the desk, unless it is there or paused."""
+        with self._lock:
+            first = self._queue[0] if self._queue else None
+            if first is not None and first.state == WAITING and (first.job is None or first.job.ended):
+                self._submit(first)
+
+    def _submit(self, run: Run) -> None:
+        run.job = self._desk.submit(KIND, run.name, lambda job: self._slice(run, job))
+
+    def _slice(self, run: Run, job: Job) -> None:
+        """Train until the end, a wish, or other work at the desk."""
+        run.begin_slice()
+        if run.state != RUNNING:
+            run.set_state(RUNNING)
+        try:
+            result = self._train(run, _Watch(run, job, self._desk))
+            finished = result is not None and result.finished
+            wish = run.wish
+            if finished:
+                run.lora = deliver(result.lora, self._loras)
+            elif wish == STOP:
+                self._save(run)
+        except Exception as error:
+            shown = in_words(error, run.name)
+            with self._lock:
+                self._close(run, FAILED, error=shown)
+            if shown is error:
+                raise
+            raise shown from error
+        finally:
+            run.seconds += job.seconds
+        with self._lock:
+            if finished or wish == STOP:
+                self._close(run, DONE if finished else STOPPED)
+            elif wish == PAUSE or job.stopped:
+                run.wish, run.job = "", None
+                run.set_state(PAUSED)
+            else:
+                self._submit(run)  # other work waits at the desk: go on behind it
+        if finished or wish == STOP:
+            self._report(run)
+
+    def _train(self, run: Run, watch: _Watch) -> TrainResult | None:
+        """Prepare where it is not prepared, and train; None where it was stopped before it was prepared."""
+        sampler = _told(sampler_of(self._host, run.options), run)
+        if run.training is None:
+            if run.wish:
+                return None
+            run.training = start(self._host.model, run.options, run.folder, _Preparing(run))
+            run.step, run.total, run.doing = run.training.step, run.training.total, ""
+            run.write()
+            if sampler is not None and run.step == 0:
+                sampler(run.folder, 0)  # the model before: what every later sample is compared with
+        result = run_training(run.training, watch, sampler, state_seconds=self._state_seconds)
+        if run.pace is not None:
+            self.paces.put(self._host.model, run.options, run.pace)
+        return result
+
+    def _save(self, run: Run) -> None:
+        """Save the LoRA as it is now and put it where prompts find it."""
+        if run.training is not None and run.training.step:
+            path = save_lora(run.training, run.folder.lora_path_at(run.training.step))
+            run.lora = deliver(path, self._loras)
+
+    def _close(self, run: Run, state: str, *, error: AtelierError | None = None) -> None:
+        """Take a run out of the queue; its folder tells the rest. The next one begins."""
+        if run in self._queue:
+            self._queue.remove(run)
+        run.training, run.job, run.wish, run.doing = None, None, "", ""
+        run.set_state(state, error=error)
+        self._next()
+
+    def _report(self, run: Run) -> None:
+        if self._on_finished is None or not run.step:
+            return
+        try:
+            self._on_finished(run.folder, run.language)
+        except AtelierError as error:
+            logger.warning("the report of %s was not written: %s", run.name, error)
+
+
+class _Preparing(Progress):
+    """Carries the encoding of the pictures to a run's record."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        run.doing, run.part = "prepare", (0, 0)
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Note a picture."""
+        self._run.part = (done, total)
+
+
+class _Watch(Progress):
+    """Carries a run's progress to its record, and says when the run should leave the desk."""
+
+    def __init__(self, run: Run, job: Job, desk: Desk) -> None:
+        self._run, self._job, self._desk = run, job, desk
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Note a step."""
+        self._run.stepped(done, total)
+        self._job.update(done, total, text)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked to stop or pause, or other work waits for the model."""
+        if self._run.wish or self._job.stopped:
+            return True
+        return any(job.state == WAITING and job is not self._job for job in self._desk.jobs())
+
+
+def _told(sampler: Sampler | None, run: Run) -> Sampler | None:
+    """Return the sampler, noting in ``run`` that it renders samples meanwhile."""
+    if sampler is None:
+        return None
+
+    def tell(folder: RunFolder, step: int) -> None:
+        run.doing = "sample"
+        try:
+            sampler(folder, step)
+        finally:
+            run.doing = ""
+            run.begin_slice()  # rendering is no part of a step's time
+
+    return tell
+
+
+def in_words(error: Exception, name: str) -> AtelierError:
+    """Return any failure as one that a person can read."""
+    if isinstance(error, AtelierError):
+        return error
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        cure = "Close other programs and resume, or start a new run with a smaller batch or training size."
+        return AtelierError("the memory of the GPU is full", where=name, cure=cure)
+    logger.error("the run %s failed", name, exc_info=error)
+    cure = "The details are in the terminal; please report them. The newest state is kept."
+    return AtelierError(f"something unforeseen: {error}", where=name, cure=cure)
+
+
+def deliver(path: Path, folder: Path) -> Path:
+    """Put a finished file into the folder of LoRAs and return its place there; nothing there is ever replaced.
+
+    A hard link where the disk can (no room is taken), else a copy. A taken name gets a number.
+
+    Raises:
+        FileError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        target = folder / (path.name if number == 1 else f"{path.stem}-{number}{path.suffix}")
+        try:
+            if target.exists():
+                if target.samefile(path):
+                    return target
+                continue
+            try:
+                os.link(path, target)
+            except FileExistsError:
+                continue
+            except OSError:  # another disk, or one without links
+                with open(path, "rb") as source, open(target, "xb") as copy:
+                    shutil.copyfileobj(source, copy)
+            return target
+        except OSError as error:
+            raise FileError(
+                f"the file cannot be put into the folder of LoRAs ({error.strerror})",
+                where=str(target),
+                cure=f"It lies in the run's folder: {path}",
+            ) from error
+    raise FileError("there are a thousand files of this name", where=str(folder), cure=f"It lies here: {path}")
+
+
+def _remove_unused(folder: RunFolder) -> None:
+    """Delete the folder of a run that never began; anything but its own first files keeps it."""
+    for name in ("options.toml", "status.json"):
+        (folder.path / name).unlink(missing_ok=True)
+    for inner in (folder.states, folder.samples, folder.path):
+        try:
+            inner.rmdir()
+        except OSError as error:
+            logger.info("%s stays: %s", inner, error)

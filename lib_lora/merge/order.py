@@ -1,0 +1,189 @@
+"""An order for a new file: which LoRAs, how strongly by block, how small; and the numbers of what comes out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lib_lora.blocks.layouts import attention_layout, full_layout
+from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
+from lib_lora.blocks.tokens import format_number, parse_tokens
+from lib_lora.blocks.weights import BlockWeights, fit
+from lib_lora.errors import InputError
+from lib_lora.formats.lora import LoraFile, predicted_size, read_lora
+from lib_lora.formats.names import proposed_stem
+from lib_lora.merge.bake import bake
+from lib_lora.merge.compress import compress
+from lib_lora.merge.precision import Precision, convert
+from lib_lora.merge.rank import RankRule
+from lib_lora.merge.report import BlockRow, MergeReport
+from lib_lora.merge.sum import Part, add
+
+Tell = Callable[[int, int, str], None]
+"""Told (done, all, what is being done); to stop the work it raises."""
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """One row of an order.
+
+    Attributes:
+        path: the LoRA file.
+        strength: times everything.
+        blocks: a preset's name or a vector; empty for 1 in every block.
+        te, unet: times the text encoder's and the UNet's part, on top of ``strength``.
+    """
+
+    path: Path
+    strength: float = 1.0
+    blocks: str = ""
+    te: float = 1.0
+    unet: float = 1.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a new file is made of: one LoRA is baked, several are added; then compressed and converted if asked."""
+
+    ingredients: tuple[Ingredient, ...]
+    rule: RankRule | None = None
+    precision: Precision | None = None
+
+    def __post_init__(self) -> None:
+        if not self.ingredients:
+            raise InputError("No LoRA is chosen", where="merge", cure="Choose at least one in the table.")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an order gives: the LoRA, its report with sizes of whole files, and each ingredient's multiples by block."""
+
+    lora: LoraFile
+    report: MergeReport
+    used: tuple[tuple[str, dict[str, float]], ...]
+
+
+def resolve_blocks(text: str, presets: PresetFile, family: str, *, x: float = 1.0) -> BlockWeights | None:
+    """Return the weights that a preset's name or a vector means for a family; None for an empty text.
+
+    Raises:
+        InputError: an unknown name, a wrong vector, or a random mark: a file must not hold numbers that nobody chose.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    if "," in text and not presets.has(text):
+        layout, tokens = parse_tokens(text)
+    else:
+        preset = presets.lookup(text, family)
+        layout, tokens = preset.layout, preset.tokens
+    if any(token.kind in ("R", "U") for token in tokens):
+        raise InputError("Random weights cannot be written into a file", where=text, cure="Write numbers.")
+    return fit(BlockWeights.from_tokens(layout, tokens, x=x), family)
+
+
+def shown_weights(weights: BlockWeights, blocks: Sequence[str], family: str) -> BlockWeights:
+    """Return the weights in the shortest layout that names every block that a file has: 12 or 17 for a plain LoRA."""
+    short, full = attention_layout(family), full_layout(family)
+    layout = short if all(block in short.names for block in blocks if block in full.names) else full
+    return weights.convert(layout)[0]
+
+
+def make(order: Order, presets: PresetFile, tell: Tell = lambda done, total, text: None) -> Made:
+    """Read the files, do what the order says and return the new LoRA, not yet saved.
+
+    Raises:
+        InputError: the order cannot be right; FileError: a file cannot be read.
+    """
+    parts = []
+    for number, row in enumerate(order.ingredients):
+        tell(number, len(order.ingredients), "reading")
+        parts.append(_part(row, presets))
+    made, report = _joined(parts, tell)
+    if order.rule is not None:
+        made, second = compress(made, order.rule, lambda done, total: tell(done, total, "compressing"))
+        report = _then(report, second)
+    if order.precision is not None:
+        tell(0, 1, "converting")
+        made, second = convert(made, order.precision)
+        report = _then(report, second)
+    used = tuple((part.lora.name, {b: part.multipliers[b] for b in part.lora.blocks()}) for part in parts)
+    sources = {row.path for row in order.ingredients}
+    report = replace(report, bytes_before=sum(p.stat().st_size for p in sources), bytes_after=predicted_size(made))
+    return Made(made, report, used)
+
+
+def _part(row: Ingredient, presets: PresetFile) -> Part:
+    for name, value in (("strength", row.strength), ("TE", row.te), ("UNet", row.unet)):
+        if not math.isfinite(value) or abs(value) > 100:
+            raise InputError(f"{name} cannot be {value:g}", where=row.path.stem, cure="Use a number from -10 to 10.")
+    lora = read_lora(row.path)
+    weights = resolve_blocks(row.blocks, presets, lora.family)
+    tag = ResolvedTag(lora.name, te=row.strength * row.te, unet=row.strength * row.unet, weights=weights)
+    return Part(lora, tag.multipliers(lora.family))
+
+
+def _joined(parts: Sequence[Part], tell: Tell) -> tuple[LoraFile, MergeReport]:
+    if len(parts) > 1:
+        return add(parts, lambda done, total: tell(done, total, "adding"))
+    tell(0, 1, "baking")
+    return bake(parts[0].lora, parts[0].multipliers)
+
+
+def _then(first: MergeReport, second: MergeReport) -> MergeReport:
+    """Return the report of two steps in a row: their errors are independent, so their squares add up."""
+    later = {row.block: row for row in second.rows}
+    rows = tuple(_row(row, later.get(row.block)) for row in first.rows)
+    return MergeReport(rows, first.bytes_before, second.bytes_after, first.dropped + second.dropped)
+
+
+def _row(first: BlockRow, second: BlockRow | None) -> BlockRow:
+    if second is None:  # all of its modules were dropped before
+        return first
+    return BlockRow(
+        block=first.block,
+        modules=second.modules,
+        rank_before=first.rank_before,
+        rank_after=second.rank_after,
+        energy_kept=first.energy_kept * second.energy_kept,
+        relative_error=math.hypot(first.relative_error, second.relative_error),
+        size=first.size,
+    )
+
+
+def proposed_name(order: Order, *, taken: Sequence[str] = ()) -> str:
+    """Return a name for the new file that tells what is in it: ``girl_v3_0.8_FACE``, ``girl_v3_0.8+dress_0.5_r16``."""
+    names = []
+    for row in order.ingredients:
+        blocks = row.blocks.strip()
+        blocks = "blocks" if "," in blocks else "" if blocks == "ALL" else blocks
+        names.append("_".join(part for part in (row.path.stem, format_number(row.strength), blocks) if part))
+    ends = [_rule_name(order.rule)] if order.rule else []
+    return proposed_stem(["+".join(names), *ends, order.precision or ""], taken=taken)
+
+
+def _rule_name(rule: RankRule) -> str:
+    kind = {"rank": "r", "sv_ratio": "sv", "energy": "e", "cumulative": "c"}[rule.kind]
+    return f"{kind}{format_number(rule.value)}"
+
+
+def row_of_tag(tag: ParsedTag, path: Path, presets: PresetFile, family: str) -> tuple[Ingredient, tuple[str, ...]]:
+    """Return a prompt's tag as a row, and what of the tag a file cannot hold: start, stop, lbwe, dyn, other.
+
+    Raises:
+        InputError: the tag's weights wait for the analyzer (XYZ), or cannot be right.
+    """
+    if tag.sweep:
+        raise InputError(f"{tag.sweep} stands for the analyzer's weights", where=tag.name, cure="Choose a preset.")
+    blocks = tag.weights.text if tag.weights else ""
+    if blocks and tag.x is not None:
+        weights = resolve_blocks(blocks, presets, family, x=tag.x)
+        blocks = weights.format() if weights is not None else ""
+    te, unet = tag.te, tag.unet
+    strength = unet if unet else 1.0
+    row = Ingredient(path, strength, blocks, te=te / strength, unet=1.0 if unet else 0.0)
+    lost = {"start": tag.start, "stop": tag.stop, "lbwe": tag.elements, "dyn": tag.dyn, "other": tag.other}
+    return row, tuple(name for name, value in lost.items() if value is not None)

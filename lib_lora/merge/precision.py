@@ -1,0 +1,48 @@
+"""Another precision for a LoRA, with the error that it makes."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+
+from lib_lora.errors import InputError
+from lib_lora.formats.adapters import Adapter
+from lib_lora.formats.lora import LoraFile
+from lib_lora.merge.rank import squared_difference, squared_norm
+from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
+
+Precision = Literal["fp16", "bf16", "fp32"]
+TYPES: dict[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def convert(lora: LoraFile, precision: Precision) -> tuple[LoraFile, MergeReport]:
+    """Return the LoRA with its numbers in another precision; alpha stays fp32, extras stay as they are.
+
+    Raises:
+        InputError: a number is too large for the precision.
+    """
+    dtype, results, adapters = TYPES[precision], [], {}
+    blocks = lora.blocks()
+    for block, keys in blocks.items():
+        for key in keys:
+            before, after = lora.adapters[key], lora.adapters[key].to(dtype=dtype)
+            if not all(bool(torch.isfinite(tensor).all()) for tensor in after.parameters()):
+                raise InputError(f"Numbers are too large for {precision}", where=key, cure="Save as bf16 or fp32.")
+            adapters[key] = after
+            size = squared_norm(before)
+            error = _squared_error(before, after)
+            results.append(ModuleResult(block, before.rank, after.rank, wanted=size, kept=size, error=error))
+    saved = LoraFile({key: adapters[key] for key in lora.adapters}, lora.metadata, lora.extras, lora.path)
+    return saved, MergeReport(rows_of(results, list(blocks)), lora.size, saved.size, ())
+
+
+def _squared_error(before: Adapter, after: Adapter) -> float:
+    if all(torch.equal(a.float(), b.float()) for a, b in zip(before.parameters(), after.parameters(), strict=True)):
+        return 0.0
+    if before.kind != "lora":
+        return float((before.delta() - after.delta()).double().square().sum())
+    one, two = before.factors(), after.factors()
+    error = squared_difference(one.up, one.down, two.up, two.down)
+    return error if math.isfinite(error) else math.inf

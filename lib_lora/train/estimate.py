@@ -1,0 +1,261 @@
+"""What a run will cost, before it starts: steps exactly, memory by formula, time from measured steps."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lib_lora.atomic import replace_file
+from lib_lora.blocks.layouts import BASE, OTHER
+from lib_lora.data import FolderScan, epoch_batches
+from lib_lora.formats.keys import block_of_key
+from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.live.attach import attach
+from lib_lora.train import network
+from lib_lora.train.material import plan_for, repeats_for
+from lib_lora.train.objective import draw_noise, errors, noised
+from lib_lora.train.optimizers import RatioOptimizer
+from lib_lora.train.options import TrainOptions
+
+STATES = {"AdamW": 2, "Lion": 1, "DAdaptAdanIP": 5, "DAdaptAdam": 3, "Prodigy": 4, "AdaFactor": 0.4}
+"""Numbers that each optimizer keeps for one trained number."""
+RUNTIME = 0.6 * 2**30
+"""What CUDA and its libraries take before anything is loaded, in bytes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run will go.
+
+    Attributes:
+        pictures, reg: training and regularisation pictures.
+        repeats: how often an epoch shows each picture (on top of what its folder's name says).
+        per_epoch, epochs, steps: optimizer steps in an epoch, epochs begun, steps in all.
+        side: the training size in pixels.
+        buckets: size (width, height) to the number of pictures, largest group first.
+        files: LoRA files that will be written.
+        samples: sample pictures that will be rendered.
+    """
+
+    pictures: int
+    reg: int
+    repeats: int
+    per_epoch: int
+    epochs: int
+    steps: int
+    side: int
+    buckets: tuple[tuple[tuple[int, int], int], ...]
+    files: int
+    samples: int
+
+
+def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> Plan:
+    """Return the plan of a run on ``found``: the same numbers that the loop will come to."""
+    repeats = repeats_for(options, sum(picture.repeats for picture in found.train))
+    sizes = [plan_for(picture.size, model, options).bucket for picture in found.pictures]
+    shown = [picture.repeats * repeats for picture in found.pictures]
+    batches = epoch_batches(sizes, shown, batch_size=options.batch_size, seed=options.seed, epoch=0)
+    steps = options.steps or len(batches) * options.epochs
+    every = options.save_every_epochs * len(batches)
+    between = (steps - 1) // every if every else 0
+    return Plan(
+        pictures=len(found.train),
+        reg=len(found.reg),
+        repeats=repeats,
+        per_epoch=len(batches),
+        epochs=-(-steps // len(batches)),
+        steps=steps,
+        side=options.resolution or model.native_side,
+        buckets=tuple(Counter(sizes).most_common()),
+        files=between + 1,
+        samples=len(options.sample_prompts) * (between + 2),
+    )
+
+
+SAMPLE_STEPS = 13
+"""What a sample picture costs in training steps of one picture: 20 steps with guidance, forward only."""
+
+
+def seconds_needed(plan: Plan, options: TrainOptions, pace: float) -> float:
+    """Return the seconds of a run whose step takes ``pace`` seconds, its samples included."""
+    return pace * (plan.steps + plan.samples * SAMPLE_STEPS / options.batch_size)
+
+
+def memory_needed(model: LoadedModel, options: TrainOptions) -> int:
+    """Return about how many bytes the run needs on the model's device.
+
+    Weights as they lie there, the LoRA in fp32 with its gradients and the optimizer's numbers, and what the UNet keeps
+    for the backward pass.
+    """
+    layers = {id(layer): layer for layer in model.layers.values()}.values()
+    weights = sum(p.numel() * p.element_size() for layer in layers for p in layer.parameters(recurse=False))
+    trained = 4 * _trained_numbers(model, options) * (2 + STATES[options.optimizer])
+    positions = ((options.resolution or model.native_side) // model.pixels_per_latent) ** 2
+    kept = activation_bytes(
+        model.layers,
+        model.family,
+        positions=positions,
+        batch=options.batch_size,
+        itemsize=model.dtype.itemsize,
+        trained=options,
+    )
+    return int(weights + trained + kept + (RUNTIME if model.device.type == "cuda" else 0))
+
+
+def memory_there(device: torch.device) -> int | None:
+    """Return the bytes of a GPU's memory in all; None where it is not known."""
+    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
+
+
+def _trained_numbers(model: LoadedModel, options: TrainOptions) -> int:
+    """Return how many numbers the LoRA has."""
+    total = 0
+    for key in network.target_keys(model, conv=options.network == "locon"):
+        if options.text_encoder_ratio if key.startswith("lora_te") else options.unet_ratio:
+            weight = model.layers[key].weight
+            large = weight.dim() == 4 and weight.shape[-1] > 1
+            sides = weight.shape[0], weight[0].numel()
+            total += min(options.conv_dim if large else options.dim, *sides) * sum(sides)
+    return total
+
+
+_KEPT = 2.1
+"""Values kept for the backward pass for each output of a layer: the output itself, norms, activations.
+
+Counted with ``saved_tensors_hooks`` on the UNets of SD1 (512 px), SDXL (1024 px) and the pocket model, with attention
+that keeps no matrix of scores: 2.06, 2.00 and 2.2.
+"""
+
+
+def activation_bytes(
+    layers: Mapping[str, nn.Module],
+    family: str,
+    *,
+    positions: int,
+    batch: int,
+    itemsize: int,
+    trained: TrainOptions | None = None,
+) -> int:
+    """Return what a UNet keeps for the backward pass at ``positions`` latent positions a sample, in bytes."""
+    text = trained is not None and bool(trained.text_encoder_ratio)
+    values = 0.0
+    for layer_key in {id(layer): key for key, layer in layers.items()}.values():
+        layer, block = layers[layer_key], block_of_key(layer_key, family)
+        width = layer.weight.shape[0]
+        if block == BASE:
+            values += width * 77 if text else 0
+        elif "attn2_to_k" in layer_key or "attn2_to_v" in layer_key:
+            values += width * 77
+        elif "emb" in layer_key:
+            values += width
+        else:
+            values += width * positions / 4 ** _level(block, family)
+    return int(values * batch * itemsize * _KEPT)
+
+
+def _level(block: str, family: str) -> int:
+    """Return how often the UNet has halved its sides in a block."""
+    deepest = 2 if family == "sdxl" else 3
+    if block == OTHER:
+        return 0
+    if block.startswith("IN"):
+        return min(deepest, int(block[2:]) // 3)
+    if block.startswith("OUT"):
+        return max(0, deepest - int(block[3:]) // 3)
+    return deepest
+
+
+def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, *, steps: int = 3) -> float:
+    """Return the seconds of one step: the median of a few real ones on noise; nothing of them is kept."""
+    lora = network.new_lora(model, options)
+    optimizer = RatioOptimizer(
+        options.optimizer,
+        network.groups(lora, options),
+        learning_rate=options.learning_rate,
+        arguments=options.optimizer_args,
+    )
+    side = (options.resolution or model.native_side) // model.pixels_per_latent
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.randn(options.batch_size, 4, side, side, generator=generator).to(model.device)
+    times = []
+    with attach(model, lora, 1.0, strategy="factors"):
+        for done in range(steps + 1):
+            began = time.perf_counter()
+            timesteps = torch.full((options.batch_size,), 500, device=model.device)
+            seen = noised(
+                clean,
+                draw_noise(clean.shape, generator, 0.0).to(model.device),
+                timesteps,
+                alphas_cumprod=model.alphas_cumprod,
+                prediction_type=model.prediction_type,
+            )
+            cond = model.encode_text(["a picture"] * options.batch_size, options.clip_skip)
+            errors(model, seen, cond).mean().backward()
+            optimizer.step(1.0)
+            optimizer.zero_grad()
+            if model.device.type == "cuda":
+                torch.cuda.synchronize(model.device)
+            times.append(time.perf_counter() - began)
+            progress.update(done + 1, steps + 1, "measuring a few steps")
+            if progress.stopped:
+                break
+    timed = sorted(times[1:] or times)  # the first one warms up
+    return timed[len(timed) // 2]
+
+
+class Paces:
+    """Seconds of a step on this machine, by model and settings; kept in a small file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get(self, model: LoadedModel, options: TrainOptions) -> float | None:
+        """Return what is known for these settings, else scaled from the newest others of this model; None at first."""
+        known = self._read().get(_machine(model), {})
+        exact = known.get(_settings(model, options))
+        if exact is not None:
+            return exact["seconds"]
+        if not known:
+            return None
+        near = list(known.values())[-1]
+        return near["seconds"] * _work(model, options) / near["work"]
+
+    def put(self, model: LoadedModel, options: TrainOptions, seconds: float) -> None:
+        """Remember the seconds of a step."""
+        everything = self._read()
+        known = everything.setdefault(_machine(model), {})
+        known.pop(_settings(model, options), None)  # the newest stands last
+        known[_settings(model, options)] = {"seconds": round(seconds, 5), "work": _work(model, options)}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self._path, json.dumps(everything, indent=1).encode())
+
+    def _read(self) -> dict[str, dict[str, dict[str, float]]]:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}  # a lost measurement is measured again
+        return found if isinstance(found, dict) else {}
+
+
+def _work(model: LoadedModel, options: TrainOptions) -> float:
+    """Return the pixels of a step: what its time grows with."""
+    return float((options.resolution or model.native_side) ** 2 * options.batch_size)
+
+
+def _machine(model: LoadedModel) -> str:
+    where = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
+    return f"{model.name} on {where}"
+
+
+def _settings(model: LoadedModel, options: TrainOptions) -> str:
+    side = options.resolution or model.native_side
+    text = "text" if options.text_encoder_ratio else "no text"
+    unet = "unet" if options.unet_ratio else "no unet"
+    return f"{side} px x {options.batch_size}, {options.network}, {options.optimizer}, {unet}, {text}"

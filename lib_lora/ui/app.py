@@ -1,0 +1,90 @@
+"""The studio's web app: one page for each language over the same `Atelier`, with the panels as tabs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import traceback
+from html import escape
+from typing import Any
+
+from fastapi import FastAPI
+
+from lib_lora.ui import compat
+from lib_lora.ui.compat import gr
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.routes import BASE, SCRIPTS, STYLE, add_routes
+from lib_lora.ui.words import LANGUAGES, Words
+
+PANELS = ("generate", "train", "workshop", "report")
+NAMES = {"en": "English", "ja": "日本語"}
+"""Each language by its own name, so that whoever landed in the wrong one finds the way out."""
+
+
+def build_app(atelier: Atelier, *, language: str = "") -> FastAPI:
+    """Return the whole app; ``language`` is where ``/`` leads, empty: where the browser's languages lead."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    add_routes(app, atelier, language=language)
+    served = [str(folder) for folder in (atelier.folders.pictures, atelier.folders.runs, atelier.folders.outputs)]
+    for each in LANGUAGES:
+        page = build_page(atelier, Words(each))
+        compat.mount(app, page, f"/{each}", upload_limit=atelier.upload_limit, served=served)
+    return app
+
+
+def build_page(atelier: Atelier, words: Words) -> gr.Blocks:
+    """Return the page of one language."""
+    with compat.page(words("app.title")) as page:
+        gr.HTML(header_html(atelier, words), elem_id="atelier_app_header")
+        panels: dict[str, Any] = {}
+        with gr.Tabs(elem_id="atelier_app_tabs"):
+            for name in PANELS:
+                with gr.Tab(words(f"app.tab_{name}"), id=name, elem_id=f"atelier_app_tab_{name}"):
+                    panels[name] = build_panel(name, atelier, words)
+        atelier.settings.restore_when_opened(page)
+        page.load(None, None, None, **compat.js_kw(script_loader()))
+    return page
+
+
+def build_panel(name: str, atelier: Atelier, words: Words) -> Any:
+    """Return the panel of one tab; DEVELOPMENT ONLY: a line in place of a panel that is not there yet."""
+    try:
+        return importlib.import_module(f"lib_lora.ui.{name}").build(atelier, words)
+    except Exception:
+        gr.HTML(f"<pre>{escape(traceback.format_exc()[-1500:])}</pre>")
+        return None
+
+
+def header_html(atelier: Atelier, words: Words) -> str:
+    """Return the line above the tabs: whose page this is, which model is loaded, language and theme."""
+    others = "".join(
+        f'<a href="{BASE}/language/{each}" lang="{each}" hreflang="{each}">{NAMES[each]}</a>'
+        for each in LANGUAGES
+        if each != words.language
+    )
+    model = words("app.model", name=atelier.host.model.name, family=atelier.host.model.family.upper())
+    return (
+        f'<link rel="stylesheet" href="{BASE}/page/{STYLE.name}">'
+        f'<div class="atelier-header"><b class="atelier-title">{escape(words("app.title"))}</b>'
+        f'<span class="atelier-model">{escape(model)}</span>'
+        f'<span class="atelier-switches">{others}<button type="button" class="atelier-theme" '
+        f'data-dark="{escape(words("app.to_dark"))}" data-light="{escape(words("app.to_light"))}"></button></span>'
+        f'</div><div class="atelier-lost" role="alert" data-lost="{escape(words("app.lost"))}" '
+        f'data-restarted="{escape(words("app.restarted"))}" data-reload="{escape(words("app.reload"))}" hidden></div>'
+    )
+
+
+def script_loader() -> str:
+    """Return the JavaScript that brings ``javascript/*.js`` into the page, as a WebUI does by itself."""
+    return f"""() => {{
+        for (const name of window.atelierScripts ? [] : (window.atelierScripts = {json.dumps(script_names())})) {{
+            const script = document.createElement("script");
+            script.src = "{BASE}/page/" + name;
+            document.head.append(script);
+        }}
+    }}"""
+
+
+def script_names() -> list[str]:
+    """Return the names of the page's scripts, in loading order."""
+    return sorted(path.name for path in SCRIPTS.glob("*.js"))

@@ -1,0 +1,173 @@
+"""From the analyzer's fields to an order, and the order's work: several ranges in one run, saved as it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from lib_lora.analysis.effective_block import Analysis, Plan, analyse, pictures_of
+from lib_lora.analysis.grid import GridStyle, draw_grid
+from lib_lora.atomic import replace_file
+from lib_lora.blocks.block_list import parse_block_list
+from lib_lora.blocks.layouts import full_layout
+from lib_lora.blocks.tag import Span, find_tags, parse_tag
+from lib_lora.blocks.tag_edit import change_tag
+from lib_lora.errors import InputError
+from lib_lora.host.base import GenerateRequest, Host, Part
+from lib_lora.host.outputs import new_folder
+from lib_lora.host.speed import Speed
+from lib_lora.jobs.job import Job
+from lib_lora.ui.block_weight.facts import FileFacts
+from lib_lora.ui.block_weight.tag_view import index_of
+
+PARTS = 6
+"""In about so many parts a seed is rendered: early enough to see something, large enough to keep the machine busy."""
+
+LARGEST_CELL = 256
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be analysed: one plan for each range, over the same pictures."""
+
+    request: GenerateRequest
+    plans: tuple[Plan, ...]
+    filled: frozenset[str]
+    rows: bool
+
+    @property
+    def pictures(self) -> int:
+        """Pictures that will be rendered."""
+        return sum(pictures_of(plan, self.filled) for plan in self.plans)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an order has found so far: an analysis for each range that was begun, grids, and files once it ended."""
+
+    analyses: tuple[Analysis, ...]
+    grids: tuple[tuple[Image.Image | Path, str, int], ...]
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The analyzer's fields as a person filled them in; ``entries`` is empty for the blocks of the file."""
+
+    examined: float
+    others: float
+    also: Sequence[tuple[float, float]] = ()
+    entries: str = ""
+    seeds: int = 1
+    threshold: int = 20
+    colour: str = "black"
+    gain: float = 1.0
+    rows: bool = False
+
+
+def order_of(request: GenerateRequest, label: str, fields: Fields, host: Host, files: FileFacts) -> Order:
+    """Return the order that the fields describe; without XYZ in the prompt the LoRA ``label`` is analysed.
+
+    Raises:
+        AtelierError: a field cannot be right, or there is no LoRA to analyse.
+    """
+    prompt = _marked(request.prompt, label)
+    tags = [parse_tag(match.text) for match in find_tags(prompt)]
+    facts = [files.of(tag.name) for tag in tags if tag.sweep]
+    filled = frozenset(block for fact in facts for block in fact.blocks)
+    layout = full_layout(host.model.family)
+    entries = parse_block_list(fields.entries, layout) or [(name,) for name in layout.names if name in filled]
+    ranges = list(dict.fromkeys([(fields.examined, fields.others), *fields.also]))
+    plans = tuple(
+        Plan(
+            examined=examined,
+            others=others,
+            entries=tuple(entries),
+            layout=layout,
+            seeds=fields.seeds,
+            threshold=fields.threshold,
+            colour=fields.colour,
+            gain=fields.gain,
+        )
+        for examined, others in ranges
+    )
+    return Order(replace(request, prompt=prompt, batch=1), plans, filled, fields.rows)
+
+
+def _marked(prompt: str, label: str) -> str:
+    """Return the prompt with XYZ in the chosen tag, unless a tag carries it already."""
+    matches = find_tags(prompt)
+    if any(parse_tag(match.text).sweep for match in matches):
+        return prompt
+    if not matches:
+        raise InputError(
+            "no LoRA of the prompt carries XYZ, so nothing would change",
+            where="prompt",
+            cure="Write <lora:NAME:1:XYZ> for the LoRA to be analysed.",
+        )
+    return change_tag(prompt, index_of(prompt, label), lambda tag: replace(tag, weights=Span("XYZ", 0), x=None))
+
+
+def run(order: Order, host: Host, job: Job, *, outputs: Path, speed: Speed) -> Found:
+    """Work on an order: show each part, save what there is at the end or after a stop."""
+    before: list[Analysis] = []
+    total, done = order.pictures * order.request.steps, 0
+    began = time.monotonic()
+    for plan in order.plans:
+        count = pictures_of(plan, order.filled)
+        units = count * order.request.steps
+
+        def show(found: Analysis) -> None:
+            job.show(_found(order, [*before, found]))
+
+        share = Part(job, done, units, total)
+        part = max(1, count // plan.seeds // PARTS)
+        found = analyse(host, order.request, plan, filled=order.filled, progress=share, part=part, show=show)
+        before.append(found)
+        done += units
+        if job.stopped:
+            break
+    if not job.stopped:
+        seconds = time.monotonic() - began
+        side = host.model.native_side
+        speed.record(host.model.name, order.request, side=side, pictures=order.pictures, seconds=seconds)
+    return _save(_found(order, before), outputs)
+
+
+def _found(order: Order, analyses: Sequence[Analysis]) -> Found:
+    grids = []
+    for analysis in analyses:
+        style = GridStyle(
+            cell=min(LARGEST_CELL, *(source.width for source in analysis.sources), LARGEST_CELL),
+            transpose=not order.rows,
+        )
+        for number in range(len(analysis.sources) if analysis.rows else 0):
+            picture = draw_grid(analysis, title=order.request.prompt, seed_index=number, style=style)
+            grids.append((picture, range_text(analysis.plan), order.request.seed + number))
+    return Found(tuple(analyses), tuple(grids))
+
+
+def _save(found: Found, outputs: Path) -> Found:
+    """Write grids and tables into a new folder; nothing where there is nothing."""
+    if not found.grids:
+        return found
+    folder = new_folder(outputs / "analysis")
+    grids, files = [], []
+    for picture, text, seed in found.grids:
+        path = folder / f"grid_{text.replace('/', '_')}_{seed}.png"
+        picture.save(path)
+        grids.append((path, text, seed))
+    for analysis in found.analyses:
+        path = folder / f"blocks_{range_text(analysis.plan).replace('/', '_')}.csv"
+        # The mark in front lets spreadsheet programs read the file as UTF-8.
+        files.append(replace_file(path, analysis.to_csv().encode("utf-8-sig"), what="the table"))
+    return Found(found.analyses, tuple(grids), (*files, *(path for path, _, _ in grids)))
+
+
+def range_text(plan: Plan) -> str:
+    """Return a range as it is shown: examined / others."""
+    return f"{plan.examined:g}/{plan.others:g}"

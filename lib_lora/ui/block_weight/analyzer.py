@@ -1,0 +1,269 @@
+"""The Effective Block Analyzer's fields, its estimate, its growing grid and its table."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lib_lora.analysis.effective_block import Analysis, parse_range
+from lib_lora.blocks.layouts import attention_layout, full_layout
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.host.speed import Speed
+from lib_lora.jobs.job import STOPPED, Job
+from lib_lora.ui import compat
+from lib_lora.ui.block_weight.analysis_order import Fields, Found, Order, order_of, range_text, run
+from lib_lora.ui.block_weight.facts import FileFacts
+from lib_lora.ui.compat import gr
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.messages import duration, error_html, follow, note_html, progress_html
+from lib_lora.ui.picture_inputs import PictureInputs
+from lib_lora.ui.routes import file_url
+from lib_lora.ui.settings import remember
+from lib_lora.ui.words import Words
+
+KIND = "analyze"
+ALSO = ("0,1", "1,0", "2,0", "0,2", "0.5,1")
+"""Ranges that are offered beside the main one: take one block away, leave one block alone, and doubled."""
+
+
+@dataclass(frozen=True)
+class AnalyzerPanel:
+    """What the page may wire: the buttons, and the fields by name."""
+
+    analyse: Any
+    stop: Any
+    grids: Any
+    files: Any
+
+
+@dataclass(frozen=True)
+class _Widgets:
+    """The analyzer's own widgets."""
+
+    fields: list[Any]
+    estimate: Any
+    start: Any
+    stop: Any
+    status: Any
+    grids: Any
+    table: Any
+    files: Any
+
+    @property
+    def shown(self) -> list[Any]:
+        """What the handlers return values for."""
+        return [self.status, self.grids, self.table, self.files]
+
+
+def build(
+    atelier: Atelier, words: Words, prompt: Any, lora: Any, picture: PictureInputs, files: FileFacts, *, place: str
+) -> AnalyzerPanel:
+    """Build the analyzer inside the open accordion."""
+    with gr.Accordion(words("block_weight.analyzer"), open=False, elem_id=f"atelier_{place}_analyzer"):
+        gr.HTML(f'<p class="atelier-hint">{words("block_weight.analyzer_hint")}</p>')
+        widgets = _widgets(atelier, words, place)
+    logic = _Analyzer(atelier, words, files, picture)
+    own = len(widgets.fields)
+    inputs = [prompt, lora, *widgets.fields, *picture.components]
+
+    def estimate(now: str, label: str, *values: Any) -> str:
+        return logic.estimate(now, label, values[:own], values[own:])
+
+    def start(now: str, label: str, *values: Any) -> Iterator[list[Any]]:
+        yield from logic.start(now, label, values[:own], values[own:])
+
+    light = {"queue": False, **compat.event_kw()}
+    for source in (prompt, lora, *widgets.fields, *picture.components):
+        source.change(estimate, inputs, widgets.estimate, **light)
+    widgets.start.click(start, inputs, widgets.shown, **compat.event_kw(side_by_side=True))
+    widgets.stop.click(logic.stop, None, widgets.status, **light)
+    compat.page_being_built().load(logic.resume, None, widgets.shown, **compat.event_kw(side_by_side=True))
+    return AnalyzerPanel(widgets.start, widgets.stop, widgets.grids, widgets.files)
+
+
+def _widgets(atelier: Atelier, words: Words, place: str) -> _Widgets:
+    def ident(thing: str) -> dict[str, str]:
+        return {"elem_id": f"atelier_{place}_analyzer_{thing}"}
+
+    lengths = {attention_layout(atelier.host.model.family).length, full_layout(atelier.host.model.family).length}
+    with gr.Row():
+        examined = gr.Number(0, label=words("block_weight.examined"), min_width=90, **ident("examined"))
+        others = gr.Number(1, label=words("block_weight.others"), min_width=90, **ident("others"))
+        also = gr.CheckboxGroup(list(ALSO), label=words("block_weight.also"), scale=3, **ident("also"))
+        blocks = gr.Dropdown(
+            [words("block_weight.blocks_file"), *(f"{n}ALL" for n in sorted(lengths))],
+            value=words("block_weight.blocks_file"),
+            allow_custom_value=True,
+            label=words("block_weight.blocks"),
+            scale=2,
+            **ident("blocks"),
+        )
+        seeds = gr.Number(1, precision=0, minimum=1, label=words("block_weight.seeds"), min_width=80, **ident("seeds"))
+    with gr.Accordion(words("block_weight.how_shown"), open=False), gr.Row():
+        colours = [words("block_weight.black"), words("block_weight.white")]
+        colour = gr.Radio(colours, value=colours[0], label=words("block_weight.colour"), **ident("colour"))
+        threshold = gr.Slider(
+            0, 255, 20, step=1, label=words("block_weight.threshold"), info=words("block_weight.threshold_hint")
+        )
+        gain = gr.Slider(1, 16, 1, step=0.5, label=words("block_weight.gain"), info=words("block_weight.gain_hint"))
+        rows = gr.Checkbox(False, label=words("block_weight.rows"), **ident("rows"))
+    with gr.Row(elem_classes="atelier-bw-line"):
+        estimate = gr.HTML("", elem_classes="atelier-estimate", **ident("estimate"))
+        start = gr.Button(words("block_weight.analyse"), variant="primary", scale=1, min_width=120, **ident("start"))
+        stop = gr.Button(words("block_weight.stop_keep"), scale=1, min_width=120, **ident("stop"))
+    status = gr.HTML("", **ident("status"))
+    grids = gr.HTML("", **ident("grids"))
+    empty = {"headers": [words("block_weight.block")], "data": [[""]]}  # gradio 4 cannot draw a table without headings
+    table = gr.Dataframe(empty, interactive=False, label=words("block_weight.table"), visible=False, **ident("table"))
+    files = gr.File(label=words("block_weight.files"), interactive=False, visible=False, **ident("files"))
+    for key, widget in (("threshold", threshold), ("gain", gain), ("rows", rows), ("seeds", seeds), ("also", also)):
+        remember(atelier, widget, f"analyzer.{key}")
+    fields = [examined, others, also, blocks, seeds, colour, threshold, gain, rows]
+    return _Widgets(fields, estimate, start, stop, status, grids, table, files)
+
+
+class _Analyzer:
+    """The handlers."""
+
+    def __init__(self, atelier: Atelier, words: Words, files: FileFacts, picture: PictureInputs) -> None:
+        self._atelier, self._words, self._files, self._picture = atelier, words, files, picture
+        self._speed = Speed(atelier.folders.data / "speed.json")
+
+    def estimate(self, prompt: str, label: str, fields: Any, values: Any) -> str:
+        """Return how many pictures and how long, or why it cannot be started."""
+        words = self._words
+        try:
+            order = self._order(prompt, label, fields, values)
+        except AtelierError as error:
+            return error_html(error, words) if prompt and "<lora" in prompt.lower() else ""
+        model = self._atelier.host.model
+        seconds = self._speed.seconds(model.name, order.request, side=model.native_side, pictures=order.pictures)
+        if seconds is None:
+            return words("block_weight.estimate_count", n=order.pictures)
+        return words("block_weight.estimate", n=order.pictures, time=duration(seconds, words))
+
+    def start(self, prompt: str, label: str, fields: Any, values: Any) -> Iterator[list[Any]]:
+        """Order the analysis and show it growing."""
+        atelier = self._atelier
+        try:
+            order = self._order(prompt, label, fields, values)
+        except AtelierError as error:
+            yield [error_html(error, self._words), compat.update(), compat.update(), compat.update()]
+            return
+
+        def work(job: Job) -> Found:
+            return run(order, atelier.host, job, outputs=atelier.folders.outputs, speed=self._speed)
+
+        yield from self._show(atelier.desk.submit(KIND, self._words("block_weight.analyzer_job"), work))
+
+    def resume(self) -> Iterator[list[Any]]:
+        """Show the newest analysis again when the page is opened while it runs."""
+        jobs = self._atelier.desk.jobs(KIND)
+        if jobs and not jobs[-1].ended:
+            yield from self._show(jobs[-1])
+        else:
+            yield [compat.update()] * 4  # gradio 4 takes a generator without a value for empty values
+
+    def stop(self) -> str:
+        """Stop the analysis that runs or waits; what is finished is kept."""
+        jobs = [job for job in self._atelier.desk.jobs(KIND) if not job.ended]
+        for job in jobs:
+            job.stop()
+        return note_html(self._words("block_weight.stopping" if jobs else "block_weight.nothing_runs"))
+
+    def _order(self, prompt: str, label: str, fields: Any, values: Any) -> Order:
+        examined, others, also, blocks, seeds, colour, threshold, gain, rows = fields
+        words = self._words
+        try:
+            entries = "" if blocks in (None, words("block_weight.blocks_file")) else str(blocks)
+            chosen = Fields(
+                examined=float(examined),
+                others=float(others),
+                also=tuple(parse_range(text) for text in also or ()),
+                entries=entries,
+                seeds=compat.number(seeds, 1, int),
+                threshold=int(threshold),
+                colour="white" if colour == words("block_weight.white") else "black",
+                gain=float(gain),
+                rows=bool(rows),
+            )
+        except (TypeError, ValueError) as error:  # an emptied number field
+            raise InputError(words("block_weight.field_empty"), cure=words("block_weight.field_empty_cure")) from error
+        request = self._picture.request(prompt or "", *values)
+        return order_of(request, label or "", chosen, self._atelier.host, self._files)
+
+    def _show(self, job: Job) -> Iterator[list[Any]]:
+        shown: Any = None
+        for now in follow(job):
+            found: Found | None = now.result or now.partial
+            if found is shown or found is None or not found.analyses:
+                updates = [compat.update()] * 3
+            else:
+                shown = found
+                updates = self._pictures(found)
+            yield [progress_html(now, self._atelier.desk, self._words) or self._end(now, found), *updates]
+
+    def _pictures(self, found: Found) -> list[Any]:
+        words = self._words
+        files = [str(path) for path in found.files if path.suffix == ".csv"]
+        return [
+            "".join(self._figure(*grid) for grid in found.grids),
+            compat.update(value=table_of(found.analyses, words), visible=bool(found.grids)),
+            compat.update(value=files or None, visible=bool(files)),
+        ]
+
+    def _figure(self, picture: Image.Image | Path, text: str, seed: int) -> str:
+        """Return a grid as HTML: a finished one from its file, one that still grows inside the page."""
+        source = file_url(self._atelier.folders, picture) if isinstance(picture, Path) else data_url(picture)
+        caption = escape(self._words("block_weight.caption", range=text, seed=seed))
+        return (
+            f'<figure class="atelier-grid"><a href="{source}" target="_blank"><img src="{source}" alt="{caption}"></a>'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
+
+    def _end(self, job: Job, found: Found | None) -> str:
+        words = self._words
+        if found is None or not found.grids:
+            return note_html(words("block_weight.stopped_early"))
+        floor = max(analysis.noise_floor for analysis in found.analyses)
+        kind = "block_weight.stopped" if job.state == STOPPED else "block_weight.finished"
+        folder = found.files[0].parent if found.files else ""
+        return note_html(words(kind, floor=f"{floor:.3f}", folder=folder), kind="good")
+
+
+def table_of(analyses: tuple[Analysis, ...], words: Words) -> dict[str, Any]:
+    """Return the table of all ranges: block, change and spread in percent, and whether noise explains it."""
+    headers, rows = [words("block_weight.block")], {}
+    many = any(analysis.plan.seeds > 1 for analysis in analyses)
+    for analysis in analyses:
+        name = range_text(analysis.plan)
+        headers.append(words("block_weight.change", range=name))
+        if many:
+            headers.append(words("block_weight.spread", range=name))
+    headers.append(words("block_weight.above_noise"))
+    for analysis in analyses:
+        for row in analysis.rows:
+            values = [round(row.mean, 3), round(row.spread, 3)] if many else [round(row.mean, 3)]
+            line = rows.setdefault(row.name, ([], []))
+            line[0].extend(values)
+            line[1].append(row.mean > analysis.noise_floor)
+    width = len(headers) - 2
+    data = [
+        [name, *values, *[None] * (width - len(values)), words("block_weight.yes" if any(above) else "block_weight.no")]
+        for name, (values, above) in rows.items()
+    ]
+    return {"headers": headers, "data": data}
+
+
+def data_url(picture: Image.Image) -> str:
+    """Return a picture as an address that holds it."""
+    data = io.BytesIO()
+    picture.save(data, format="JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

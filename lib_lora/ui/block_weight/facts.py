@@ -1,0 +1,81 @@
+"""What the accordion must know of a LoRA file: its blocks, their layout, their shares of the change."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib_lora.analysis.norms import delta_shares
+from lib_lora.blocks.layouts import OTHER, Layout, attention_layout, full_layout
+from lib_lora.live.targets import find_targets
+from lib_lora.ui.context import Atelier
+
+_KEPT = 64
+"""Files whose facts are remembered; a few hundred bytes each."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A LoRA file on the loaded model.
+
+    Attributes:
+        layout: the shortest layout that names all its blocks; vectors are shown in it.
+        shares: block → share of the whole change, blocks with modules only, in the layout's order.
+    """
+
+    layout: Layout
+    shares: dict[str, float]
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The blocks that a weight can act on."""
+        return tuple(self.shares)
+
+
+def lora_path(atelier: Atelier, name: str) -> Path:
+    """Return the file of a tag's name; a tag may also write a path, which must lie where this server may look.
+
+    Raises:
+        InputError: there is none, or it lies elsewhere.
+    """
+    listed = atelier.host.list_loras().get(name)
+    return listed or atelier.folders.allowed(atelier.host.find_lora(name), where=name)
+
+
+class FileFacts:
+    """The facts of files by their name in a tag; measured once for each content of a file."""
+
+    def __init__(self, atelier: Atelier) -> None:
+        self._atelier, self._host = atelier, atelier.host
+        self._known: OrderedDict[tuple[str, int, int], Facts] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, name: str) -> Facts:
+        """Return the facts of a LoRA.
+
+        Raises:
+            AtelierError: there is no such file, it is broken, or made for another family of models.
+        """
+        path = lora_path(self._atelier, name)
+        status = path.stat()
+        key = (str(path), status.st_size, status.st_mtime_ns)
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
+        facts = self._measure(name)
+        with self._lock:
+            self._known[key] = facts
+            if len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+        return facts
+
+    def _measure(self, name: str) -> Facts:
+        lora, model = self._host.read_lora(name), self._host.model
+        targets, _ = find_targets(model, lora)
+        found, shares = {target.block for target in targets}, delta_shares(lora)
+        attention, full = attention_layout(model.family), full_layout(model.family)
+        layout = attention if found <= {*attention.names, OTHER} else full
+        return Facts(layout, {block: shares.get(block, 0.0) for block in layout.names if block in found})

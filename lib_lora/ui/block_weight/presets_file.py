@@ -1,0 +1,86 @@
+"""The preset file of the data folder: loaded at the start, saved with backups, extended by other extensions' files."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from lib_lora.blocks.errors import LineProblem
+from lib_lora.blocks.presets import PresetFile
+from lib_lora.errors import InputError
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.error_words import sentence_in_words
+from lib_lora.ui.words import Words
+
+NAME = "lbwpresets.txt"
+"""The name under which the extension that came before keeps its presets, so that files can be exchanged."""
+
+
+def presets_path(atelier: Atelier) -> Path:
+    """Return where this studio's presets lie."""
+    return atelier.folders.data / NAME
+
+
+def load_presets(atelier: Atelier) -> None:
+    """Let the host use the presets of the data folder, where there are some.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
+    path = presets_path(atelier)
+    if path.is_file():
+        atelier.host.presets = PresetFile.load(path)
+
+
+def save_presets(atelier: Atelier, text: str) -> PresetFile:
+    """Save a preset text, the file before it becomes a backup, and let the host use it.
+
+    Raises:
+        InputError: a line is broken or nothing is left; nothing was written.
+        FileError: the disk refuses.
+    """
+    presets = PresetFile.parse(text)
+    presets.save(presets_path(atelier))
+    atelier.host.presets = presets
+    return presets
+
+
+def save_preset(atelier: Atelier, words: Words, name: str, values: str, *, replace: bool) -> None:
+    """Save one vector under a name.
+
+    Raises:
+        InputError: no name, a name that cannot be one, or one that is taken.
+    """
+    name, presets = name.strip(), atelier.host.presets
+    if not name:
+        raise InputError(words("block_weight.no_name"), cure=words("block_weight.no_name_cure"))
+    new = presets.with_preset(name, values)
+    if presets.has(name) and not replace:
+        raise InputError(words("block_weight.name_taken"), where=name, cure=words("block_weight.name_taken_cure"))
+    save_presets(atelier, new.text)
+
+
+def with_imported(text: str, other: str) -> tuple[str, int, int]:
+    """Return ``text`` with the presets of ``other`` that it lacks (by name and family), how many, and how many not."""
+    mine, theirs = PresetFile.parse(text), PresetFile.parse(other)
+    have = {(preset.name, preset.layout.family) for preset in mine.presets}
+    lines = other.splitlines()
+    new = [lines[preset.line - 1] for preset in theirs.presets if (preset.name, preset.layout.family) not in have]
+    joined = "\n".join([text.rstrip("\n"), *new]) + "\n"
+    return joined, len(new), len(theirs.presets) - len(new)
+
+
+def check_html(text: str, words: Words) -> str:
+    """Return what is to be said of a preset text, line by line."""
+    presets = PresetFile.parse(text)
+    if not presets.problems:
+        good = escape(words("block_weight.presets_good", n=len(presets.presets)))
+        return f'<div class="atelier-message atelier-good" role="status">{good}</div>'
+    lines = "".join(f"<li>{escape(_line(problem, words))}</li>" for problem in presets.problems)
+    kind = "error" if any(problem.fatal for problem in presets.problems) else "warning"
+    return f'<div class="atelier-message atelier-{kind}" role="alert"><ul>{lines}</ul></div>'
+
+
+def _line(problem: LineProblem, words: Words) -> str:
+    what, cure = (sentence_in_words(text, words.language) for text in (problem.what, problem.cure))
+    return words("block_weight.line", n=problem.line, what=what.rstrip(".。"), cure=cure)

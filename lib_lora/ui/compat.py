@@ -1,0 +1,103 @@
+"""Gradio 3.41 (A1111) and 4.40 (the Forge family, the studio): every difference between them, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from fastapi import FastAPI
+
+if not hasattr(huggingface_hub, "HfFolder"):
+    # Gradio 4.40 imports this name for its log-in button, which nothing here uses; huggingface_hub 1.0 took it away.
+    huggingface_hub.HfFolder = type("HfFolder", (), {})
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported: nobody is told of a start
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+IS_G4 = int(gr.__version__.split(".")[0]) >= 4
+
+update = gr.update
+
+
+FONTS = ("system-ui", "Hiragino Sans", "Yu Gothic UI", "Noto Sans CJK JP", "sans-serif")
+"""Fonts that a machine has: gradio's own would be fetched from a server at every start."""
+
+
+def page(title: str) -> gr.Blocks:
+    """Return the Blocks of a whole page of the studio; a WebUI brings its own."""
+    theme = gr.themes.Default(font=FONTS, font_mono=("ui-monospace", "Consolas", "monospace"))
+    wide = {"fill_width": True, "delete_cache": (3600, 86400)} if IS_G4 else {}
+    return gr.Blocks(title=title, theme=theme, analytics_enabled=False, **wide)
+
+
+def page_being_built() -> gr.Blocks | None:
+    """Return the outermost Blocks whose ``with`` is open."""
+    return gr.context.Context.root_block
+
+
+def mount(app: FastAPI, blocks: gr.Blocks, path: str, *, upload_limit: int, served: list[str]) -> None:
+    """Put a page under ``path``, with its queue on; ``served``: folders whose files pictures and links may name."""
+    if IS_G4:
+        blocks.queue(api_open=False)
+        gr.mount_gradio_app(app, blocks, path, max_file_size=upload_limit, allowed_paths=served)
+    else:
+        blocks.queue(concurrency_count=16, api_open=False)
+        blocks.allowed_paths = served
+        gr.mount_gradio_app(app, blocks, path)
+
+
+def js_kw(code: str) -> dict[str, str]:
+    """Return the keyword under which an event takes JavaScript. The code returns exactly one value for each input."""
+    return {"js" if IS_G4 else "_js": code}
+
+
+def event_kw(*, side_by_side: bool = False) -> dict[str, Any]:
+    """Return the common keywords of an event; ``side_by_side`` lets several calls of one function run at once."""
+    # Gradio 4.40 cannot describe files in its API page with the pydantic of today, and answers the page with an error.
+    quiet = {"show_progress": False, "api_name": False}
+    return quiet | ({"concurrency_limit": None} if IS_G4 and side_by_side else {})
+
+
+def file_input(**more: Any) -> gr.File:
+    """Return a file widget whose value `file_paths` reads."""
+    return gr.File(type="filepath" if IS_G4 else "file", **more)
+
+
+def file_paths(value: Any) -> list[Path]:
+    """Return the paths in a file widget's value: a path, an object with a name, a list of them, or nothing."""
+    if not value:
+        return []
+    many = value if isinstance(value, list | tuple) else [value]
+    return [Path(one if isinstance(one, str) else one.name) for one in many]
+
+
+def image_input(**more: Any) -> gr.Image:
+    """Return an image widget for dropping a picture; its value is a path, so that the picture's text chunks survive."""
+    return gr.Image(type="filepath", **({"sources": ["upload"]} if IS_G4 else {"source": "upload"}), **more)
+
+
+def gallery_images(value: Any) -> list[Image.Image]:
+    """Return the pictures of a gallery that was handed in."""
+    found = []
+    for entry in value or []:
+        one = entry[0] if isinstance(entry, list | tuple) else entry
+        if isinstance(one, dict):
+            one = one.get("name") or one.get("path")
+        if isinstance(one, np.ndarray):
+            one = Image.fromarray(one)
+        found.append(one if isinstance(one, Image.Image) else Image.open(one))
+    return found
+
+
+def number(value: Any, default: float, kind: Callable[[Any], Any] = float) -> Any:
+    """Return what a number widget holds, as ``kind``; ``default`` where it is empty or no number."""
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        return kind(default)

@@ -1,0 +1,82 @@
+"""What a panel is given: the host, the desk and the folders it may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib_lora.errors import InputError
+from lib_lora.host.base import Host
+from lib_lora.jobs.desk import Desk
+from lib_lora.jobs.training import Trainings
+from lib_lora.ui.live import Live
+from lib_lora.ui.run_report import write_run_report
+from lib_lora.ui.settings import Settings
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where things lie. ``confined``: paths typed into the browser must stay inside these (a listening server)."""
+
+    data: Path
+    loras: Path
+    pictures: Path
+    runs: Path
+    outputs: Path
+    more: tuple[Path, ...] = ()
+    confined: bool = False
+
+    @property
+    def demo(self) -> Path:
+        """Where a demo that was started here writes."""
+        return self.data / "demo"
+
+    @classmethod
+    def under(cls, data: Path, *, more: tuple[Path, ...] = (), confined: bool = False) -> Folders:
+        """Return (and make) the usual folders under one data folder."""
+        data = data.resolve()
+        made = cls(
+            data, data / "loras", data / "pictures", data / "runs", data / "outputs", more=more, confined=confined
+        )
+        for folder in (made.loras, made.pictures, made.runs, made.outputs):
+            folder.mkdir(parents=True, exist_ok=True)
+        return made
+
+    def allowed(self, path: str | Path, *, where: str = "") -> Path:
+        """Return ``path``, absolute; a relative one is meant under the data folder.
+
+        Raises:
+            InputError: the server listens to others and the path leaves the folders that it may show.
+        """
+        full = Path(path).expanduser()
+        full = (full if full.is_absolute() else self.data / full).resolve()
+        roots = (self.data, self.loras, self.pictures, self.runs, self.outputs, *self.more)
+        if self.confined and not any(full.is_relative_to(root.resolve()) for root in roots):
+            raise InputError(
+                "this server may only use its own folders",
+                where=where or str(path),
+                cure=f"Put it under {self.data}, or start the studio without --listen.",
+            )
+        return full
+
+
+@dataclass
+class Atelier:
+    """Everything that the panels share; one for the whole server, whatever the language or the number of tabs."""
+
+    host: Host
+    folders: Folders
+    desk: Desk = field(default_factory=Desk)
+    files: Desk = field(default_factory=Desk)
+    """A second desk for work on files only: it needs no model, so it does not wait for a training."""
+    live: Live = field(default_factory=Live)
+    upload_limit: int = 64 * 2**20
+    """Largest single uploaded picture in bytes."""
+    settings: Settings = field(init=False)
+    trainings: Trainings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.settings = Settings(self.folders.data / "settings.json")
+        self.trainings = Trainings(
+            self.host, self.desk, runs=self.folders.runs, loras=self.folders.loras, on_finished=write_run_report
+        )

@@ -1,0 +1,70 @@
+"""Dropping a picture brings back everything it was made with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.host.infotext import read_infotext
+from lib_lora.host.settings_text import PictureSettings, prompt_as_rendered, read_settings
+from lib_lora.ui import compat
+from lib_lora.ui.compat import gr
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.words import Words
+
+
+def build(atelier: Atelier, words: Words, widgets: list[Any]) -> None:
+    """Build the place to drop a picture; ``widgets`` are prompt, negative and the settings in `values_of`'s order."""
+    with gr.Accordion(words("generate.from_picture"), open=False, elem_id="atelier_generate_from_picture"), gr.Row():
+        dropped = compat.image_input(
+            label=words("generate.drop"), height=180, elem_id="atelier_generate_drop", scale=1, min_width=200
+        )
+        message = gr.HTML(f'<p class="atelier-hint">{words("generate.drop_hint")}</p>')
+
+    def take(path: str | None) -> list[Any]:
+        nothing = [compat.update()] * len(widgets)
+        if not path:
+            return [*nothing, ""]
+        try:
+            settings = read_settings(_text_of(path, words))
+            return [*values_of(settings, atelier), _taken(settings, atelier, words)]
+        except AtelierError as error:
+            return [*nothing, error_html(error, words)]
+
+    dropped.upload(take, dropped, [*widgets, message], queue=False, **compat.event_kw())
+
+
+def values_of(settings: PictureSettings, atelier: Atelier) -> list[Any]:
+    """Return the values of prompt, negative, seed, batch, steps, sampler, CFG, width, height and clip skip."""
+    host = atelier.host
+    prompt = prompt_as_rendered(settings, presets=host.presets, family=host.model.family)
+    sampler = known_sampler(settings.sampler, host.samplers)
+    rest = (settings.steps, sampler, settings.cfg_scale, settings.width, settings.height, settings.clip_skip or 1)
+    values = [settings.seed, 1, *rest]
+    return [prompt, settings.negative, *(compat.update() if value is None else value for value in values)]
+
+
+def known_sampler(name: str | None, samplers: tuple[str, ...]) -> str | None:
+    """Return the host's spelling of a sampler, None where it has none of that name."""
+    return next((one for one in samplers if name and one.casefold() == name.casefold()), None)
+
+
+def _text_of(path: str, words: Words) -> str:
+    try:
+        with Image.open(path) as picture:
+            return read_infotext(picture)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(words("generate.no_picture"), cure=words("generate.no_picture_cure")) from error
+
+
+def _taken(settings: PictureSettings, atelier: Atelier, words: Words) -> str:
+    """Return what was taken over, and what could not be."""
+    said = note_html(words("generate.taken"), kind="good")
+    if settings.model and settings.model != atelier.host.model.name:
+        said += note_html(words("generate.other_model", name=settings.model), kind="warning")
+    if settings.sampler and known_sampler(settings.sampler, atelier.host.samplers) is None:
+        said += note_html(words("generate.other_sampler", name=settings.sampler), kind="warning")
+    return said

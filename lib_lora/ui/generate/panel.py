@@ -1,0 +1,222 @@
+"""The tab *Generate*: prompt, LoRAs, settings, gallery, and the accordion *LoRA Block Weight*."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.blocks.tag_edit import without_block_weights
+from lib_lora.errors import AtelierError
+from lib_lora.host.base import GenerateRequest
+from lib_lora.host.speed import Speed
+from lib_lora.jobs.job import STOPPED, Job
+from lib_lora.ui import block_weight, compat
+from lib_lora.ui.compat import gr
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.error_words import sentence_in_words
+from lib_lora.ui.generate import from_picture
+from lib_lora.ui.generate.lora_list import LoraList
+from lib_lora.ui.generate.rendering import KIND, Rendered, chosen_seed, last_seed, render
+from lib_lora.ui.messages import duration, error_html, follow, note_html, progress_html
+from lib_lora.ui.picture_inputs import PictureInputs
+from lib_lora.ui.settings import remember
+from lib_lora.ui.words import Words
+
+USUAL = GenerateRequest("")
+
+
+@dataclass(frozen=True)
+class GeneratePanel:
+    """What the app wires to other panels: “use in prompt”, “use this picture”."""
+
+    prompt: Any
+    negative: Any
+    gallery: Any
+    block_weight: block_weight.BlockWeightPanel
+
+
+def build(atelier: Atelier, words: Words) -> GeneratePanel:
+    """Build the tab."""
+    prompt, negative = _prompts(atelier, words)
+    with gr.Row(elem_classes="atelier-generate-body"):
+        with gr.Column(scale=3, min_width=420):
+            settings, buttons = _settings(atelier, words)
+            from_picture.build(atelier, words, [prompt, negative, *settings])
+        with gr.Column(scale=2, min_width=320):
+            with gr.Row():
+                go = gr.Button(words("generate.go"), variant="primary", scale=3, elem_id="atelier_generate_go")
+                cancel = gr.Button(words("generate.cancel"), scale=1, min_width=90, elem_id="atelier_generate_cancel")
+            status = gr.HTML("", elem_id="atelier_generate_status")
+            gallery = gr.Gallery(
+                label=words("generate.gallery"),
+                columns=2,
+                height=330,
+                object_fit="contain",
+                elem_id="atelier_generate_gallery",
+            )
+    logic = _Generate(atelier, words)
+    picture = PictureInputs((negative, *settings), logic.request)
+    panel = block_weight.build(atelier, words, prompt, picture, place="generate")
+    light = {"queue": False, **compat.event_kw()}
+    inputs = [prompt, panel.active, negative, *settings]
+    outputs = [status, gallery]
+    go.click(logic.start, inputs, outputs, **compat.event_kw(side_by_side=True))
+    prompt.submit(logic.start, inputs, outputs, **compat.event_kw(side_by_side=True))
+    cancel.click(logic.cancel, None, status, **light)
+    compat.page_being_built().load(logic.resume, None, outputs, **compat.event_kw(side_by_side=True))
+    buttons["random"].click(lambda: -1, None, settings[0], **light)
+    buttons["reuse"].click(logic.reuse, None, settings[0], **light)
+    return GeneratePanel(prompt, negative, gallery, panel)
+
+
+def _prompts(atelier: Atelier, words: Words) -> tuple[Any, Any]:
+    """Build the prompts and, beside them, the list of LoRAs."""
+    atelier.live.add("loras", LoraList(atelier.host))
+    with gr.Row():
+        with gr.Column(scale=3, min_width=420):
+            prompt = gr.Textbox(
+                "",
+                label=words("generate.prompt"),
+                lines=3,
+                max_lines=8,
+                placeholder=words("generate.prompt_example"),
+                elem_id="atelier_generate_prompt",
+            )
+            negative = gr.Textbox(
+                "", label=words("generate.negative"), lines=2, max_lines=6, elem_id="atelier_generate_negative"
+            )
+        with gr.Column(scale=1, min_width=220):
+            search = words("generate.search")
+            gr.HTML(
+                f'<div class="atelier-lora-box" data-prompt="atelier_generate_prompt"><label>{words("generate.loras")} '
+                f'<input type="search" class="atelier-search" placeholder="{search}" aria-label="{search}"></label>'
+                f"{atelier.live.placeholder('loras', words)}</div>",
+                elem_id="atelier_generate_loras",
+            )
+    remember(atelier, prompt, "generate.prompt", good=lambda value: isinstance(value, str))
+    remember(atelier, negative, "generate.negative", good=lambda value: isinstance(value, str))
+    return prompt, negative
+
+
+def _settings(atelier: Atelier, words: Words) -> tuple[list[Any], dict[str, Any]]:
+    """Build the settings in the order in which `_Generate.request` takes them, and the seed's buttons."""
+    host = atelier.host
+    step, side = host.model.pixels_per_latent * 8, host.model.native_side
+    sizes = {"minimum": step, "maximum": max(8 * side, 1024) // step * step, "step": step, "value": side}
+
+    def ident(thing: str) -> dict[str, str]:
+        return {"elem_id": f"atelier_generate_{thing}"}
+
+    with gr.Row(elem_classes="atelier-seed"):
+        seed = gr.Number(-1, precision=0, label=words("generate.seed"), scale=3, min_width=110, **ident("seed"))
+        with gr.Column(scale=1, min_width=120, elem_classes="atelier-bw-buttons"):
+            dice = gr.Button(words("generate.random"), size="sm", **ident("random"))
+            reuse = gr.Button(words("generate.reuse"), size="sm", **ident("reuse"))
+        batch = gr.Slider(1, 16, 1, step=1, label=words("generate.batch"), scale=3, min_width=160, **ident("batch"))
+    steps = gr.Slider(1, 100, USUAL.steps, step=1, label=words("generate.steps"), **ident("steps"))
+    with gr.Accordion(words("generate.more"), open=False, **ident("more")):
+        with gr.Row():
+            sampler = gr.Dropdown(
+                list(host.samplers), value=host.samplers[0], label=words("generate.sampler"), **ident("sampler")
+            )
+            cfg = gr.Slider(1, 20, USUAL.cfg_scale, step=0.5, label=words("generate.cfg"), **ident("cfg"))
+        with gr.Row():
+            width = gr.Slider(**sizes, label=words("generate.width"), **ident("width"))
+            height = gr.Slider(**sizes, label=words("generate.height"), **ident("height"))
+            skip = gr.Slider(1, 4, 1, step=1, label=words("generate.clip_skip"), **ident("clip_skip"))
+    settings = [seed, batch, steps, sampler, cfg, width, height, skip]
+    names = ("seed", "batch", "steps", "sampler", "cfg", "width", "height", "clip_skip")
+    for widget, name in zip(settings, names, strict=True):
+        # A size belongs to a model: another model starts at its own.
+        key = f"generate.{name}.{side}" if name in ("width", "height") else f"generate.{name}"
+        good = {"sampler": lambda value: value in host.samplers}.get(name, _is_number)
+        remember(atelier, widget, key, good=good)
+    return settings, {"random": dice, "reuse": reuse}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+class _Generate:
+    """The handlers."""
+
+    def __init__(self, atelier: Atelier, words: Words) -> None:
+        self._atelier, self._words = atelier, words
+        self._speed = Speed(atelier.folders.data / "speed.json")
+
+    def request(self, prompt: str, negative: str, seed: Any, batch: Any, steps: Any, *more: Any) -> GenerateRequest:
+        """Return the order that the fields describe; a random seed is drawn here."""
+        sampler, cfg, width, height, skip = more
+        return GenerateRequest(
+            prompt=prompt or "",
+            negative=negative or "",
+            seed=chosen_seed(seed),
+            steps=compat.number(steps, USUAL.steps, int),
+            cfg_scale=compat.number(cfg, USUAL.cfg_scale),
+            width=compat.number(width, 0, int) or None,
+            height=compat.number(height, 0, int) or None,
+            batch=compat.number(batch, 1, int),
+            sampler=sampler or self._atelier.host.samplers[0],
+            clip_skip=compat.number(skip, 1, int),
+        )
+
+    def start(self, prompt: str, active: bool, *values: Any) -> Iterator[tuple[str, Any]]:
+        """Order pictures and show them as they come."""
+        atelier = self._atelier
+        try:
+            request = self.request(prompt if active else without_block_weights(prompt or ""), *values)
+            for match in find_tags(request.prompt):
+                block_weight.lora_path(atelier, parse_tag(match.text).name)
+        except AtelierError as error:
+            yield error_html(error, self._words), compat.update()
+            return
+
+        def work(job: Job) -> Rendered:
+            return render(request, atelier.host, job, outputs=atelier.folders.outputs, speed=self._speed)
+
+        yield from self._show(atelier.desk.submit(KIND, self._words("generate.job"), work))
+
+    def resume(self) -> Iterator[tuple[str, Any]]:
+        """Show the newest order again when the page is opened: its pictures, or its progress while it runs."""
+        jobs = self._atelier.desk.jobs(KIND)
+        if jobs:
+            yield from self._show(jobs[-1])
+        else:
+            yield compat.update(), compat.update()  # gradio 4 takes a generator without a value for empty values
+
+    def cancel(self) -> str:
+        """Stop the orders that run or wait; finished pictures stay."""
+        jobs = [job for job in self._atelier.desk.jobs(KIND) if not job.ended]
+        for job in jobs:
+            job.stop()
+        return note_html(self._words("generate.stopping" if jobs else "generate.nothing_runs"))
+
+    def reuse(self) -> Any:
+        """Return the seed of the newest picture."""
+        seed = last_seed(self._atelier.desk)
+        return compat.update() if seed is None else seed
+
+    def _show(self, job: Job) -> Iterator[tuple[str, Any]]:
+        shown: Any = None
+        for now in follow(job):
+            made: Rendered | None = now.result or now.partial
+            pictures = compat.update()
+            if made is not None and made.pictures and made is not shown:
+                shown = made
+                caption = self._words("generate.caption", seed="{}")
+                pictures = [(str(one.path), caption.format(one.seed)) for one in made.pictures]
+            yield progress_html(now, self._atelier.desk, self._words) or self._end(now, made), pictures
+
+    def _end(self, job: Job, made: Rendered | None) -> str:
+        words = self._words
+        if made is None or not made.pictures:
+            return note_html(words("generate.stopped_early"))
+        kind = "generate.stopped" if job.state == STOPPED else "generate.finished"
+        said = words(
+            kind, n=len(made.pictures), time=duration(made.seconds, words), folder=made.pictures[0].path.parent
+        )
+        notes = "".join(note_html(sentence_in_words(note, words.language), kind="warning") for note in made.notes)
+        return note_html(said, kind="good") + notes

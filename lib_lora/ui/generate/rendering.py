@@ -1,0 +1,73 @@
+"""The work behind the button: one picture after the other, each saved and shown as soon as it is finished."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lib_lora.host.base import GenerateRequest, Host, Part
+from lib_lora.host.outputs import save_picture
+from lib_lora.host.speed import Speed
+from lib_lora.jobs.desk import Desk
+from lib_lora.jobs.job import Job
+
+KIND = "generate"
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One finished picture."""
+
+    path: Path
+    seed: int
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What an order has made so far."""
+
+    pictures: tuple[Picture, ...]
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def render(request: GenerateRequest, host: Host, job: Job, *, outputs: Path, speed: Speed) -> Rendered:
+    """Render ``request.batch`` pictures with seeds counted up; a stop keeps those that are finished."""
+    pictures: list[Picture] = []
+    notes: dict[str, None] = {}
+    began = time.monotonic()
+    total = request.batch * request.steps
+    for number in range(request.batch):
+        started = time.monotonic()
+        one = replace(request, seed=(request.seed + number) % (LARGEST_SEED + 1), batch=1)
+        result = host.generate(one, Part(job, number * request.steps, request.steps, total))
+        for image, text in zip(result.images, result.infotexts, strict=True):
+            pictures.append(Picture(save_picture(outputs, image, text, seed=one.seed), one.seed))
+        notes.update(dict.fromkeys(result.notes))
+        if job.stopped:
+            break
+        seconds = time.monotonic() - started
+        speed.record(host.model.name, one, side=host.model.native_side, pictures=1, seconds=seconds)
+        job.show(Rendered(tuple(pictures), tuple(notes), time.monotonic() - began))
+    return Rendered(tuple(pictures), tuple(notes), time.monotonic() - began)
+
+
+def chosen_seed(text: object) -> int:
+    """Return the seed of a field; -1, nothing, or what is no number is a random one."""
+    try:
+        seed = int(float(str(text)))
+    except (ValueError, OverflowError):
+        seed = -1
+    return seed if 0 <= seed <= LARGEST_SEED else random.randint(0, LARGEST_SEED)
+
+
+def last_seed(desk: Desk) -> int | None:
+    """Return the seed of the first picture of the newest order that has made one."""
+    for job in reversed(desk.jobs(KIND)):
+        done = job.result or job.partial
+        if done is not None and done.pictures:
+            return done.pictures[0].seed
+    return None

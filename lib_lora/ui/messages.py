@@ -1,0 +1,73 @@
+"""Messages in the page: errors, notes and progress as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+from lib_lora.errors import AtelierError
+from lib_lora.jobs.desk import Desk
+from lib_lora.jobs.job import WAITING, Job
+from lib_lora.ui.error_words import in_words, progress_in_words
+from lib_lora.ui.words import Words
+
+PAUSE = 0.25
+"""Seconds between two pictures of a job's state, at least."""
+
+
+def error_html(error: AtelierError, words: Words) -> str:
+    """Return an error as HTML: what, where, the cure."""
+    what, where, cure = in_words(error, words.language)
+    place = f'<span class="atelier-where">{escape(where)}</span>' if where else ""
+    advice = f'<span class="atelier-cure">{escape(cure)}</span>' if cure else ""
+    return f'<div class="atelier-message atelier-error" role="alert"><b>{escape(what)}</b>{place}{advice}</div>'
+
+
+def note_html(text: str, *, kind: str = "note") -> str:
+    """Return a sentence as HTML; ``kind`` is ``note``, ``good`` or ``warning``."""
+    return f'<div class="atelier-message atelier-{kind}" role="status">{escape(text)}</div>'
+
+
+def progress_html(job: Job, desk: Desk, words: Words) -> str:
+    """Return a job's progress as HTML: bar, what it does, time left; or what it waits for; or its error."""
+    if job.error is not None:
+        return error_html(job.error, words)
+    if job.state == WAITING:
+        before = desk.ahead_of(job)
+        text = words("common.waits_for", title=before[0].title) if before else words("common.starts")
+        return note_html(text)
+    if job.ended:
+        return ""
+    share = job.done / job.total if job.total else 0
+    left = job.seconds_left
+    rest = words("common.left", time=duration(left, words)) if left is not None else ""
+    count = f"{job.done} / {job.total}" if job.total else ""
+    doing = progress_in_words(job.text, words.language)
+    label = " · ".join(escape(part) for part in (doing, count, rest) if part)
+    return (
+        f'<div class="atelier-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{100 * share:.0f}"><div class="atelier-bar" style="width:{100 * share:.1f}%"></div>'
+        f"<span>{label}</span></div>"
+    )
+
+
+def duration(seconds: float, words: Words) -> str:
+    """Return a time as a person says it."""
+    if seconds < 60:
+        return words("common.seconds", n=max(1, round(seconds)))
+    if seconds < 3600:
+        return words("common.minutes", n=round(seconds / 60))
+    return words("common.hours", h=int(seconds // 3600), m=round(seconds % 3600 / 60))
+
+
+def follow(job: Job) -> Iterator[Job]:
+    """Yield the job whenever it changed, a few times a second at most, and once more when it has ended."""
+    seen = -1
+    while True:
+        seen = job.version
+        yield job
+        if job.ended and job.version == seen:
+            return
+        job.wait(newer_than=seen)
+        if not job.ended:
+            job.wait(PAUSE)

@@ -1,0 +1,138 @@
+"""What the page asks the server for besides gradio's own: live pieces, files, scripts, the language."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+
+from lib_lora.ui.context import Atelier, Folders
+from lib_lora.ui.words import LANGUAGES, Words
+
+BASE = "/lora-atelier/v1"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "javascript"
+STYLE = ROOT / "style.css"
+COOKIE = "atelier_language"
+
+SHOWN = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".html": "text/html; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".toml": "text/plain; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".json": "application/json",
+    ".jsonl": "text/plain; charset=utf-8",
+    ".safetensors": "application/octet-stream",
+}
+"""The kinds of files that are served; anything else in the folders is nobody's business."""
+
+# A report shows its own pictures and styles and runs nothing, whoever wrote it.
+STILL = "sandbox; default-src 'none'; img-src data: 'self'; style-src 'unsafe-inline'"
+
+
+def places(folders: Folders) -> dict[str, Path]:
+    """Return the folders that are served, by the name that stands in the address."""
+    named = {"outputs": folders.outputs, "runs": folders.runs, "pictures": folders.pictures, "demo": folders.demo}
+    return {name: folder.resolve() for name, folder in named.items()}
+
+
+def file_url(folders: Folders, path: Path) -> str:
+    """Return the address at which the page gets a file of the served folders; "" where it is in none of them.
+
+    The address changes with the file, so that a renewed picture is fetched again.
+    """
+    full = path.resolve()
+    for name, folder in places(folders).items():
+        if full.is_relative_to(folder) and full.is_file():
+            inner = quote(full.relative_to(folder).as_posix())
+            return f"{BASE}/files/{name}/{inner}?{full.stat().st_mtime_ns:x}"
+    return ""
+
+
+def add_routes(app: FastAPI, atelier: Atelier, *, language: str = "", base: str = BASE) -> None:
+    """Register the routes in the studio's app, or (those under ``base``) in a WebUI's.
+
+    Args:
+        app: whose routes they become.
+        atelier: what they speak of.
+        language: where ``/`` leads; empty: where the browser's languages lead.
+        base: the beginning of every address.
+    """
+    boot = secrets.token_hex(4)
+
+    def live(name: str, lang: str = "en", seen: str = "") -> JSONResponse:
+        """Answer with a live piece, its HTML only where it changed."""
+        try:
+            version, html = atelier.live.html(name, Words(lang))
+        except KeyError:
+            return JSONResponse({"boot": boot}, status_code=404)
+        return JSONResponse({"version": version, "html": None if version == seen else html, "boot": boot})
+
+    def file(place: str, path: str) -> Response:
+        """Answer with a file of a served folder."""
+        return served_file(places(atelier.folders).get(place), path)
+
+    def script(name: str) -> Response:
+        """Answer with the style sheet or a script of the page."""
+        known = {one.name: one for one in (*SCRIPTS.glob("*.js"), STYLE)}
+        if name not in known:
+            return Response(status_code=404)
+        return FileResponse(known[name], headers={"Cache-Control": "no-cache"})
+
+    def choose(wanted: str) -> Response:
+        """Remember the language in a cookie and go to its page."""
+        if wanted not in LANGUAGES:
+            return Response(status_code=404)
+        answer = RedirectResponse(f"/{wanted}/", status_code=303)
+        answer.set_cookie(COOKIE, wanted, max_age=365 * 24 * 3600, samesite="strict", httponly=True)
+        return answer
+
+    def home(request: Request) -> RedirectResponse:
+        """Go to the page of the chosen language."""
+        asked = request.cookies.get(COOKIE) or language or best_language(request.headers.get("accept-language", ""))
+        chosen = asked if asked in LANGUAGES else LANGUAGES[0]
+        return RedirectResponse(f"/{chosen}/", status_code=303, headers={"Vary": "Accept-Language, Cookie"})
+
+    def get(path: str, answer: Any) -> None:
+        app.add_api_route(path, answer, methods=["GET"], response_model=None, include_in_schema=False)
+
+    get(f"{base}/live/{{name}}", live)
+    get(f"{base}/files/{{place}}/{{path:path}}", file)
+    get(f"{base}/page/{{name}}", script)
+    get(f"{base}/language/{{wanted}}", choose)
+    get("/", home)
+
+
+def served_file(folder: Path | None, inner: str) -> Response:
+    """Return a file under ``folder`` as a response; 404 for what is missing, hidden, outside, or of another kind."""
+    if folder is None or "\0" in inner or any(part.startswith(".") for part in Path(inner).parts):
+        return Response(status_code=404)
+    path = (folder / inner).resolve()
+    kind = SHOWN.get(path.suffix.lower())
+    if kind is None or not path.is_relative_to(folder) or not path.is_file():
+        return Response(status_code=404)
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache", "Content-Security-Policy": STILL}
+    return FileResponse(path, media_type=kind, headers=headers)
+
+
+def best_language(header: str) -> str:
+    """Return the language of ours that an ``Accept-Language`` header likes best; English where it knows none."""
+    best, weight = LANGUAGES[0], 0.0
+    for part in header.split(","):
+        name, _, quality = part.strip().partition(";q=")
+        try:
+            value = float(quality or 1)
+        except ValueError:
+            value = 0.0
+        language = name.split("-")[0].lower()
+        if language in LANGUAGES and value > weight:
+            best, weight = language, value
+    return best

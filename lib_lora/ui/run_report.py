@@ -1,0 +1,127 @@
+"""The report of a training run: ``report.html`` in its folder, in the language of whoever started it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from lib_lora.formats.header import read_header
+from lib_lora.jobs.run_log import RunLogs
+from lib_lora.jobs.run_state import read_status
+from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Series, Table, write_report
+from lib_lora.train.options import TrainOptions
+from lib_lora.train.recipes import KINDS
+from lib_lora.train.run_folder import RunFolder
+from lib_lora.ui.messages import duration
+from lib_lora.ui.words import Words
+
+COLUMNS = 6
+"""Samples of so many steps stand side by side at most: the first, the last, and some between."""
+
+
+def write_run_report(folder: RunFolder, language: str) -> None:
+    """Write the report of a run that is finished or was stopped and saved."""
+    words, options = Words(language), folder.options()
+    rows = RunLogs().rows(folder.path)
+    total = read_status(folder.path).get("total") or (rows[-1][0] if rows else 0)
+    step = rows[-1][0] if rows else 0
+    key = "train.report_done" if step >= total else "train.report_stopped"
+    verdict = words(key, name=options.name, step=step, total=total, loss=f"{rows[-1][2]:.4f}" if rows else "–")
+    sections = [_curve(rows, words), _numbers(folder, options, step, total, words), _files(folder, words)]
+    pictures = _samples(folder, options, words)
+    if pictures is not None:
+        sections.insert(0, pictures)
+    sections += [_options(options, words), Commands(words("train.report_commands"), "", _commands(folder, options))]
+    report = Report(words("train.report_title", name=options.name), verdict, words.language, tuple(sections))
+    write_report(report, folder.path / "report.html")
+
+
+def sample_table(folder: Path) -> dict[int, dict[int, Path]]:
+    """Return the sample pictures of a run: step to number of the prompt (from 1) to file."""
+    found: dict[int, dict[int, Path]] = {}
+    for path in sorted((folder / "samples").glob("step-*-*.png")):
+        match = re.fullmatch(r"step-(\d+)-(\d+)", path.stem)
+        if match:
+            found.setdefault(int(match[1]), {})[int(match[2])] = path
+    return found
+
+
+def spread(steps: list[int], limit: int) -> list[int]:
+    """Return at most ``limit`` of the steps, evenly, the first and the last among them."""
+    if len(steps) <= limit:
+        return steps
+    return [steps[round(index * (len(steps) - 1) / (limit - 1))] for index in range(limit)]
+
+
+def _samples(folder: RunFolder, options: TrainOptions, words: Words) -> Pictures | None:
+    table = sample_table(folder.path)
+    steps = spread(sorted(table), COLUMNS)
+    if not steps:
+        return None
+    columns = tuple(words("train.before") if step == 0 else words("train.step_n", n=step) for step in steps)
+    rows = tuple(
+        PictureRow(prompt, tuple(table[step].get(number) for step in steps))
+        for number, prompt in enumerate(options.sample_prompts, start=1)
+    )
+    return Pictures(words("train.samples"), words("train.report_samples", seed=options.seed), columns, rows)
+
+
+def _curve(rows: list[tuple[int, float, float]], words: Words) -> Curve:
+    series = (
+        Series(words("train.loss_step"), tuple((float(step), loss) for step, loss, _ in rows)),
+        Series(words("train.loss_mean"), tuple((float(step), mean) for step, _, mean in rows)),
+    )
+    return Curve(words("train.loss"), words("train.report_loss"), series, words("train.step"), words("train.loss"))
+
+
+def _numbers(folder: RunFolder, options: TrainOptions, step: int, total: int, words: Words) -> Table:
+    data = folder.read_json("data.json") or {"pictures": [], "problems": []}
+    rows = [
+        (words("train.report_steps"), f"{step} / {total}"),
+        (words("train.report_pictures"), str(len(data["pictures"]))),
+        (words("train.report_problems"), str(len(data["problems"]))),
+    ]
+    seconds = read_status(folder.path).get("seconds")
+    if seconds:
+        rows.append((words("train.report_time"), duration(seconds, words)))
+    if options.trigger:
+        rows.append((words("train.trigger"), options.trigger))
+    headers = (words("train.report_what"), words("train.report_value"))
+    return Table(words("train.report_numbers"), "", headers, tuple(rows))
+
+
+def _files(folder: RunFolder, words: Words) -> Table:
+    rows = tuple(
+        (path.name, read_header(path).metadata.get("ss_steps", "–"), f"{path.stat().st_size / 1e6:.2f} MB")
+        for path in sorted(folder.path.glob("*.safetensors"))
+    )
+    headers = (words("train.report_file"), words("train.step"), words("train.report_size"))
+    return Table(words("train.report_files"), words("train.report_files_text", folder=folder.path), headers, rows)
+
+
+def _options(options: TrainOptions, words: Words) -> Table:
+    """Return every option with its value; those that a person chose away from the recipe are marked."""
+    usual = {one.name: one.default for one in fields(options) if one.default is not MISSING} | dict(KINDS[options.kind])
+    plain = options.to_dict()
+    rows = []
+    for one in fields(options):
+        value = getattr(options, one.name)
+        changed = one.name in usual and value != usual[one.name]
+        rows.append((one.name, _shown(plain[one.name]), words("train.changed_mark") if changed else ""))
+    headers = (words("train.report_option"), words("train.report_value"), "")
+    return Table(words("train.report_options"), words("train.report_options_text"), headers, tuple(rows))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    return " | ".join(value) if isinstance(value, list) else str(value)
+
+
+def _commands(folder: RunFolder, options: TrainOptions) -> tuple[str, ...]:
+    again = f'python run.py train "{folder.path / "options.toml"}" --name "{options.name}_2"'
+    made = sorted(folder.path.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+    name = made[-1].stem if made else options.name
+    use = f'python run.py generate --prompt "{options.trigger} <lora:{name}:1>" --lora-dir "{folder.path}"'
+    return again, use

@@ -1,0 +1,157 @@
+"""The caption editor: one picture's caption, or one tag in all of them, each change with its undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib_lora.data.edit_captions import (
+    CaptionChange,
+    CaptionHistory,
+    plan_changes,
+    plan_rule_changes,
+    with_tag,
+    with_tag_replaced,
+    without_tag,
+)
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.ui.compat import gr
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.train.look import Found
+from lib_lora.ui.words import Words
+
+
+@dataclass(frozen=True)
+class CaptionWidgets:
+    """The widgets of the editor."""
+
+    gallery: Any
+    caption: Any
+    save: Any
+    tags: Any
+    tag: Any
+    by: Any
+    add: Any
+    remove: Any
+    replace: Any
+    rule: Any
+    undo: Any
+    message: Any
+
+
+def caption_widgets(words: Words) -> CaptionWidgets:
+    """Draw gallery and editor side by side."""
+    with gr.Row():
+        with gr.Column(scale=3):
+            gallery = gr.Gallery(
+                label=words("train.gallery"),
+                columns=3,
+                height=420,
+                object_fit="contain",
+                allow_preview=False,
+                elem_id="atelier_train_gallery",
+            )
+            gr.HTML(f'<span class="atelier-soft">{words("train.gallery_hint")}</span>')
+        with gr.Column(scale=2):
+            caption = gr.Textbox(
+                label=words("train.caption"),
+                info=words("train.caption_info"),
+                lines=3,
+                value="",
+                elem_id="atelier_train_caption",
+            )
+            save = gr.Button(words("train.caption_save"), size="sm", elem_id="atelier_train_caption_save")
+            tags = gr.HTML("", elem_id="atelier_train_tags")
+            with gr.Row():
+                tag = gr.Textbox(label=words("train.tag"), value="", max_lines=1, elem_id="atelier_train_tag")
+                by = gr.Textbox(label=words("train.tag_by"), value="", max_lines=1, elem_id="atelier_train_tag_by")
+            with gr.Row():
+                add = gr.Button(words("train.tag_add"), size="sm", elem_id="atelier_train_tag_add")
+                remove = gr.Button(words("train.tag_remove"), size="sm", elem_id="atelier_train_tag_remove")
+                replace = gr.Button(words("train.tag_replace"), size="sm", elem_id="atelier_train_tag_replace")
+            with gr.Row():
+                rule = gr.Button(words("train.tag_rule"), size="sm", elem_id="atelier_train_tag_rule")
+                undo = gr.Button(words("train.undo"), size="sm", elem_id="atelier_train_undo")
+            message = gr.HTML("", elem_id="atelier_train_caption_message")
+    return CaptionWidgets(gallery, caption, save, tags, tag, by, add, remove, replace, rule, undo, message)
+
+
+class CaptionTools:
+    """Handlers of the editor; each returns a message."""
+
+    def __init__(self, atelier: Atelier, words: Words) -> None:
+        self._atelier, self._words = atelier, words
+
+    def pick(self, found: Found | None, index: int) -> tuple[int, str]:
+        """Return the chosen picture's index and its caption."""
+        if found is None or not 0 <= index < len(found.pictures):
+            return -1, ""
+        return index, found.captions[found.pictures[index]]
+
+    def save(self, found: Found | None, chosen: int, text: str) -> str:
+        """Write the chosen picture's caption."""
+
+        def plan(known: Found) -> list[CaptionChange]:
+            if not 0 <= chosen < len(known.pictures):
+                raise InputError("no picture is chosen", cure="Click a picture in the gallery first.")
+            return plan_changes([known.pictures[chosen]], lambda _: (text or "").strip())
+
+        return self._do(found, plan)
+
+    def add(self, found: Found | None, tag: str) -> str:
+        """Add a tag to every caption."""
+        return self._tag(found, tag, lambda text, one: with_tag(text, one))
+
+    def remove(self, found: Found | None, tag: str) -> str:
+        """Remove a tag from every caption."""
+        return self._tag(found, tag, without_tag)
+
+    def replace(self, found: Found | None, tag: str, by: str) -> str:
+        """Put one tag in the place of another in every caption."""
+        if not (by or "").strip():
+            missing = InputError("the new tag is empty", cure="Type it, or use Remove.")
+            return error_html(missing, self._words)
+        return self._tag(found, tag, lambda text, one: with_tag_replaced(text, one, by.strip()))
+
+    def rule(self, found: Found | None, trigger: str) -> str:
+        """Write the captions that the pictures' names call for."""
+        return self._do(found, lambda known: plan_rule_changes(known.folder, trigger.strip()))
+
+    def undo(self, found: Found | None) -> str:
+        """Take the newest change back."""
+        try:
+            done, kept = self._history(_given(found).folder).undo()
+        except AtelierError as error:
+            return error_html(error, self._words)
+        note = note_html(self._words("train.undone", n=done), kind="good")
+        names = ", ".join(path.name for path in kept[:5])
+        return note + (note_html(self._words("train.undo_kept", names=names), kind="warning") if kept else "")
+
+    def _tag(self, found: Found | None, tag: str, change: Callable[[str, str], str]) -> str:
+        def plan(known: Found) -> list[CaptionChange]:
+            one = (tag or "").strip().strip(",").strip()
+            if not one:
+                raise InputError("no tag was given", cure="Type a tag, or click one in the list.")
+            return plan_changes(known.pictures, lambda text: change(text, one))
+
+        return self._do(found, plan)
+
+    def _do(self, found: Found | None, plan: Callable[[Found], list[CaptionChange]]) -> str:
+        try:
+            known = _given(found)
+            done = self._history(known.folder).apply(plan(known))
+        except AtelierError as error:
+            return error_html(error, self._words)
+        return note_html(self._words("train.captions_changed", n=done), kind="good" if done else "note")
+
+    def _history(self, folder: Path) -> CaptionHistory:
+        return CaptionHistory(self._atelier.folders.data / "undo", folder)
+
+
+def _given(found: Found | None) -> Found:
+    if found is None:
+        raise InputError("no folder was given", cure="Give the folder that holds the pictures.")
+    return found

@@ -1,0 +1,102 @@
+"""What the form says, what it would usually say, and the options that come of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.host.samples import default_prompts
+from lib_lora.train.estimate import Plan, plan_run
+from lib_lora.train.options import TrainOptions, from_mapping, usual_values
+from lib_lora.ui.context import Atelier, Folders
+from lib_lora.ui.train.look import Found
+from lib_lora.ui.train.options import NAMES
+
+FREE = ("steps", "name")
+"""What is computed but stands in the open."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The form at one moment; ``values`` has every option behind "more", and steps and name."""
+
+    found: Found | None
+    trigger: str
+    kind: str
+    values: Mapping[str, Any]
+
+    def options(self, usual: Mapping[str, Any], folders: Folders) -> TrainOptions:
+        """Return the options of the run.
+
+        Raises:
+            InputError: there are no pictures yet, a value cannot be right, or a folder may not be used.
+        """
+        if self.found is None:
+            raise InputError("no folder was given", cure="Give the folder that holds the pictures.")
+        values = {name: self.values[name] for name in NAMES}
+        values |= {"images": str(self.found.folder), "name": self.values["name"], "trigger": self.trigger.strip()}
+        if values["reg_images"]:
+            values["reg_images"] = str(folders.allowed(values["reg_images"], where="reg_images"))
+        # Steps that were computed follow from epochs and repeats; written down they would fix both.
+        steps = self.values["steps"]
+        values |= {"kind": self.kind, "steps": 0 if steps == usual.get("steps") else int(steps)}
+        return from_mapping(values, where="")
+
+
+def usual_form(atelier: Atelier, draft: Draft) -> dict[str, Any]:
+    """Return what every widget would say if nobody had changed it, given what stands in the open."""
+    usual = usual_values(draft.kind, optimizer=str(draft.values.get("optimizer") or ""))
+    # An optimizer of one's own choice is a change; what follows from it is not.
+    usual["optimizer"] = usual_values(draft.kind)["optimizer"]
+    captions = list(draft.found.captions.values()) if draft.found else []
+    class_word = str(draft.values.get("class_word") or "")
+    usual["sample_prompts"] = default_prompts(draft.trigger.strip(), class_word, captions)
+    usual["name"] = free_name(atelier, draft.trigger)
+    usual["steps"] = _usual_steps(atelier, draft, usual)
+    return {name: usual[name] for name in (*NAMES, *FREE)}
+
+
+def _usual_steps(atelier: Atelier, draft: Draft, usual: Mapping[str, Any]) -> int:
+    """Return the steps that epochs and repeats make; the recipe's goal while there are no pictures."""
+    if draft.found is None:
+        return int(usual["target_steps"])
+    try:
+        options = from_mapping(
+            {name: draft.values[name] for name in NAMES if name in draft.values}
+            | {"images": str(draft.found.folder), "name": "x", "kind": draft.kind},
+            where="",
+        )
+    except AtelierError:
+        return int(usual["target_steps"])  # the plan says what is wrong
+    return plan_run(atelier.host.model, options, draft.found.scan).steps
+
+
+def plan_of(atelier: Atelier, found: Found, options: TrainOptions) -> Plan:
+    """Return the plan of a run on what was found."""
+    return plan_run(atelier.host.model, options, found.scan)
+
+
+def free_name(atelier: Atelier, trigger: str) -> str:
+    """Return ``TRIGGER_v1`` or the first number that no run and no LoRA has."""
+    stem = re.sub(r'[<>:"/\\|?*\x00-\x1f,]+', "_", trigger).strip(" ._") or "lora"
+    folders = atelier.folders
+    for number in range(1, 10_000):
+        name = f"{stem[:60]}_v{number}"
+        if not (folders.runs / name).exists() and not (folders.loras / f"{name}.safetensors").exists():
+            return name
+    return f"{stem[:60]}_v"
+
+
+def changed_names(draft: Draft, usual: Mapping[str, Any]) -> list[str]:
+    """Return the names whose value is not the usual one."""
+    return [name for name in (*FREE, *NAMES) if not same(draft.values.get(name), usual[name])]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of an option mean the same; lists and tuples, whole floats and integers do."""
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return list(one) == list(other)
+    return one == other

@@ -1,0 +1,155 @@
+"""Pictures come in: a folder is looked at, dropped files are taken into a folder of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lib_lora.data.captions import MAX_BYTES, read_caption
+from lib_lora.data.files import CAPTION_SUFFIXES
+from lib_lora.data.tags import write_text
+from lib_lora.errors import AtelierError, FileError, InputError
+from lib_lora.jobs.job import FAILED, STOPPED, Job
+from lib_lora.train.estimate import measure_pace, plan_run
+from lib_lora.train.options import TrainOptions, from_mapping, usual_values
+from lib_lora.ui import compat
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.messages import error_html, follow, note_html, progress_html
+from lib_lora.ui.train.draft import free_name
+from lib_lora.ui.train.look import Found, Previews, look, summary_html, tags_html
+from lib_lora.ui.uploads import take_picture
+from lib_lora.ui.words import Words
+
+LOOK = "look"
+
+
+class Intake:
+    """Handlers of the first step; they return (message, found, summary, gallery, tags)."""
+
+    def __init__(self, atelier: Atelier, words: Words) -> None:
+        self._atelier, self._words = atelier, words
+        self._previews = Previews()
+
+    def look(self, folder: str, kind: str, resolution: Any) -> Iterator[tuple]:
+        """Look at a folder as a job; yield its progress, then what was found."""
+        try:
+            if not (folder or "").strip():
+                raise InputError("no folder was given", cure="Give the folder that holds the pictures.")
+            place = self._atelier.folders.allowed(folder.strip().strip("\"'"), where=folder)
+        except AtelierError as error:
+            yield self._nothing(error_html(error, self._words))
+            return
+        options = sized(place, kind, resolution)
+        job = self._atelier.files.submit(LOOK, place.name, lambda job: self._look(place, options, job))
+        for now in follow(job):
+            if not now.ended:
+                same = compat.update()
+                yield progress_html(now, self._atelier.files, self._words), same, same, same, same
+        if job.state in (FAILED, STOPPED):
+            yield self._nothing(error_html(job.error, self._words) if job.error else "")
+            return
+        yield ("", *self.shown(*job.result))
+        yield from self._measured(options)
+
+    def again(self, found: Found | None, kind: str, resolution: Any) -> tuple:
+        """Return (found, summary, gallery, tags) after captions changed; previews are kept, so it is quick."""
+        if found is None:
+            return None, "", compat.update(), ""
+        options = sized(found.folder, kind, resolution)
+        return self.shown(*self._look(found.folder, options, Job(LOOK, found.folder.name, lambda _: None)))
+
+    def shown(self, found: Found, gallery: list[tuple], buckets: int) -> tuple:
+        """Return (found, summary, gallery, tags) as the widgets take them."""
+        return found, summary_html(found, buckets, self._words), gallery, tags_html(found, self._words)
+
+    def take(self, files: Any, folder: str, trigger: str) -> tuple[str, str, Any]:
+        """Take dropped files into a folder under the pictures; return (message, folder, emptied file widget)."""
+        try:
+            place = self._place(folder, trigger)
+            taken, said = self._take_all(compat.file_paths(files), place)
+        except AtelierError as error:
+            return error_html(error, self._words), folder, compat.update(value=None)
+        note = note_html(self._words("train.taken", n=taken, folder=place.name), kind="good") if taken else ""
+        return note + "".join(error_html(error, self._words) for error in said), str(place), compat.update(value=None)
+
+    def _look(self, place: Path, options: TrainOptions, job: Job) -> tuple[Found, list[tuple], int]:
+        model = self._atelier.host.model
+        found = look(place, model, job)
+        gallery = self._previews.gallery(found, model, options, job)
+        return found, gallery, len(plan_run(model, options, found.scan).buckets)
+
+    def _measured(self, options: TrainOptions) -> Iterator[tuple]:
+        """Measure a few steps in passing, where nothing is known of this machine and nobody waits for the model."""
+        atelier = self._atelier
+        idle = all(job.ended for job in atelier.desk.jobs())
+        if not idle or atelier.trainings.paces.get(atelier.host.model, options) is not None:
+            return
+        for now in follow(measure(atelier, options, self._words)):
+            same = compat.update()
+            yield progress_html(now, atelier.desk, self._words), same, same, same, same
+
+    def _place(self, folder: str, trigger: str) -> Path:
+        """Return the folder for dropped files: the one that is open, if it is one of ours, else a new one."""
+        pictures = self._atelier.folders.pictures
+        if (folder or "").strip():
+            given = self._atelier.folders.allowed(folder.strip(), where=folder)
+            if given.is_dir() and given != pictures and given.is_relative_to(pictures):
+                return given
+        number, stem = 1, free_name(self._atelier, trigger or "pictures").rpartition("_v")[0]
+        while (pictures / (stem if number == 1 else f"{stem}_{number}")).exists():
+            number += 1
+        place = pictures / (stem if number == 1 else f"{stem}_{number}")
+        place.mkdir(parents=True)
+        return place
+
+    def _take_all(self, paths: list[Path], place: Path) -> tuple[int, list[AtelierError]]:
+        taken, said = 0, []
+        for path in paths:
+            try:
+                if path.suffix.lower() in CAPTION_SUFFIXES:
+                    _take_caption(path, place)
+                else:
+                    take_picture(self._atelier, path, place)
+                    taken += 1
+            except AtelierError as error:
+                said.append(error)
+        if not any(place.iterdir()):
+            place.rmdir()
+        return taken, said
+
+    def _nothing(self, message: str) -> tuple:
+        return message, None, "", [], ""
+
+
+def sized(place: Path, kind: str, resolution: Any) -> TrainOptions:
+    """Return usual options of a kind at a training size; an impossible size counts as the model's own."""
+    side = int(compat.number(resolution, 0))
+    usual = usual_values(kind)
+    usual |= {"images": str(place), "name": "look", "resolution": side if 64 <= side <= 4096 else 0}
+    return from_mapping(usual, where="")
+
+
+def measure(atelier: Atelier, options: TrainOptions, words: Words) -> Job:
+    """Order a measurement of a few steps at the desk; what it says is remembered."""
+
+    def work(job: Job) -> float:
+        pace = measure_pace(atelier.host.model, options, job)
+        atelier.trainings.paces.put(atelier.host.model, options, pace)
+        return pace
+
+    return atelier.desk.submit("measure", words("train.measuring"), work)
+
+
+def _take_caption(path: Path, place: Path) -> None:
+    """Take a dropped caption; one that is there is not replaced.
+
+    Raises:
+        FileError: it is no caption, or there is one of this name.
+    """
+    target = place / path.name
+    if path.stat().st_size > MAX_BYTES:
+        raise FileError("the file is too long to be a caption (over 1 MB)", where=path.name, cure="Shorten it.")
+    if target.exists():
+        raise FileError("The file exists already", where=path.name, cure="Choose another name, or allow overwriting.")
+    write_text(target, read_caption(path).text + "\n")

@@ -1,0 +1,128 @@
+"""Every training option as a widget, grouped and explained; what differs from the recipe is marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from typing import Any
+
+from lib_lora.train.options import TrainOptions, parse_argument
+from lib_lora.ui import compat
+from lib_lora.ui.compat import gr
+from lib_lora.ui.words import Words
+
+GROUPS = {
+    "length": ("epochs", "repeats", "target_steps", "batch_size", "save_every_epochs"),
+    "network": ("network", "dim", "alpha", "conv_dim", "conv_alpha"),
+    "learning": (
+        "optimizer",
+        "learning_rate",
+        "unet_ratio",
+        "text_encoder_ratio",
+        "scheduler",
+        "scheduler_cycles",
+        "scheduler_power",
+        "warmup",
+        "max_grad_norm",
+        "optimizer_args",
+    ),
+    "pictures": ("resolution", "bucket_step", "bucket_upscale", "flip"),
+    "captions": ("class_word", "shuffle_caption", "keep_tokens", "caption_dropout", "tag_dropout", "clip_skip"),
+    "loss": ("min_snr_gamma", "noise_offset"),
+    "reg": ("reg_images", "prior_loss_weight", "prior_from_model"),
+    "samples": ("sample_prompts", "seed", "comment"),
+}
+ELSEWHERE = ("images", "name", "trigger", "kind", "steps")
+"""Options that stand in the open, not behind "more"."""
+NAMES = tuple(name for group in GROUPS.values() for name in group)
+
+
+def declared() -> dict[str, Field]:
+    """Return the declarations of all options by name."""
+    return {one.name: one for one in fields(TrainOptions)}
+
+
+class OptionForm:
+    """The widgets behind "more"; made inside an open Blocks."""
+
+    def __init__(self, words: Words, usual: dict[str, Any]) -> None:
+        self.words = words
+        self.components: dict[str, Any] = {}
+        known = declared()
+        for group, names in GROUPS.items():
+            gr.HTML(f'<h4 class="atelier-group">{words(f"train.group.{group}")}</h4>')
+            for start in range(0, len(names), 3):
+                with gr.Row():
+                    for name in names[start : start + 3]:
+                        self.components[name] = _widget(known[name], usual[name], words)
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The widgets, in the order of `NAMES`."""
+        return [self.components[name] for name in NAMES]
+
+    def label(self, name: str, *, changed: bool) -> str:
+        """Return an option's label, marked where its value is not the usual one."""
+        label = self.words(f"train.option.{name}")
+        return f"● {label} · {self.words('train.changed')}" if changed else label
+
+
+def _widget(one: Field, value: Any, words: Words) -> Any:
+    common = {
+        "label": words(f"train.option.{one.name}"),
+        "info": words(f"train.help.{one.name}"),
+        "elem_id": f"atelier_train_{one.name}",
+        "interactive": True,
+    }
+    shown = to_widget(one.name, value)
+    if one.type == "bool":
+        return gr.Checkbox(value=shown, **common)
+    if one.metadata["choices"]:
+        return gr.Dropdown(list(one.metadata["choices"]), value=shown, **common)
+    if one.type in ("int", "float"):
+        return gr.Number(value=shown, precision=0 if one.type == "int" else None, **common)
+    lines = 3 if one.type.startswith("tuple") else 1
+    return gr.Textbox(value=shown, lines=lines, max_lines=4 if lines > 1 else 1, **common)
+
+
+def to_widget(name: str, value: Any) -> Any:
+    """Return an option's value as its widget holds it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    return "\n".join(value) if isinstance(value, list | tuple) else value
+
+
+def from_widget(name: str, raw: Any) -> Any:
+    """Return what a widget holds as the option's value.
+
+    Raises:
+        InputError: an argument of the optimizer is not ``name=value``.
+    """
+    kind = declared()[name].type
+    if kind == "bool":
+        return bool(raw)
+    if kind in ("int", "float"):
+        value = compat.number(raw, 0.0)
+        return int(value) if kind == "int" and value == int(value) else value
+    text = str(raw or "").strip()
+    if kind.startswith("Mapping"):
+        return dict(parse_argument(part) for part in _split_arguments(text))
+    if kind.startswith("tuple"):
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+    return text
+
+
+def _split_arguments(text: str) -> list[str]:
+    """Split ``a=1, b=(2, 3)`` at the commas outside brackets."""
+    parts, depth, start = [], 0, 0
+    for index, letter in enumerate(text):
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter in ",\n" and depth <= 0:
+            parts.append(text[start:index])
+            start = index + 1
+    return [part.strip() for part in [*parts, text[start:]] if part.strip()]
+
+
+def from_widgets(raw: Sequence[Any]) -> dict[str, Any]:
+    """Return the options of all widgets behind "more", in the order of `NAMES`."""
+    return {name: from_widget(name, value) for name, value in zip(NAMES, raw, strict=True)}

@@ -1,0 +1,282 @@
+"""The panel's layout, and which event calls which handler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lib_lora.train.options import usual_values
+from lib_lora.train.recipes import KINDS
+from lib_lora.ui import compat
+from lib_lora.ui.compat import gr
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.settings import remember
+from lib_lora.ui.train.acts import BOX, read_act
+from lib_lora.ui.train.caption_tools import CaptionTools, CaptionWidgets, caption_widgets
+from lib_lora.ui.train.form import Form
+from lib_lora.ui.train.intake import Intake
+from lib_lora.ui.train.options import OptionForm
+from lib_lora.ui.train.orders import Orders
+from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
+from lib_lora.ui.words import Words
+
+UPLOADS = ["image", ".txt", ".caption"]
+
+
+@dataclass(frozen=True)
+class TrainPanel:
+    """What other panels may be wired to.
+
+    Attributes:
+        used: hidden; changes when somebody presses *use it in Generate*. `lib_lora.ui.train.tag_of` of its value is
+            the text for the prompt: trigger word and tag.
+        folder: the folder of pictures.
+    """
+
+    used: Any
+    folder: Any
+
+
+@dataclass(frozen=True)
+class _Widgets:
+    folder: Any
+    look: Any
+    files: Any
+    intake_message: Any
+    summary: Any
+    trigger: Any
+    kind: Any
+    captions: CaptionWidgets
+    plan: Any
+    steps: Any
+    changes: Any
+    form: OptionForm
+    name: Any
+    train: Any
+    message: Any
+    opened: Any
+    act: Any
+    used: Any
+    found: Any
+    usual: Any
+    marked: Any
+    chosen: Any
+
+    @property
+    def open_fields(self) -> list[Any]:
+        return [self.found, self.trigger, self.kind, self.steps, self.name]
+
+
+def build(atelier: Atelier, words: Words) -> TrainPanel:
+    """Draw the panel inside an open Blocks and wire it."""
+    pieces = Pieces(atelier)
+    widgets = _layout(atelier, words)
+    form = Form(atelier, words, widgets.form)
+    _wire_intake(Intake(atelier, words), CaptionTools(atelier, words), form, widgets)
+    _wire_form(form, widgets)
+    _wire_orders(Orders(atelier, words, form, pieces), Intake(atelier, words), form, widgets)
+    for component, key in ((widgets.folder, "folder"), (widgets.trigger, "trigger")):
+        remember(atelier, component, f"train.{key}", good=lambda value: isinstance(value, str))
+    remember(atelier, widgets.kind, "train.kind", good=lambda value: value in KINDS)
+    return TrainPanel(widgets.used, widgets.folder)
+
+
+def _heading(number: int, key: str, words: Words) -> None:
+    gr.HTML(f'<h3 class="atelier-step"><span>{number}</span> {words(f"train.{key}")}</h3>')
+
+
+def _layout(atelier: Atelier, words: Words) -> _Widgets:
+    made: dict[str, Any] = {}
+    _heading(1, "head_pictures", words)
+    made |= _pictures(words)
+    with gr.Accordion(words("train.look_at_them"), open=False, elem_id="atelier_train_captions"):
+        made["captions"] = caption_widgets(words)
+    _heading(2, "head_plan", words)
+    with gr.Row():
+        made["plan"] = gr.HTML("", elem_id="atelier_train_plan")
+        made["steps"] = gr.Number(
+            label=words("train.option.steps"),
+            info=words("train.help.steps"),
+            value=usual_values("character")["target_steps"],
+            precision=0,
+            scale=0,
+            min_width=220,
+            elem_id="atelier_train_steps",
+        )
+    made["changes"] = gr.HTML("", elem_id="atelier_train_changes")
+    with gr.Accordion(words("train.all_options"), open=False, elem_id="atelier_train_more"):
+        made["form"] = OptionForm(words, usual_values("character"))
+    _heading(3, "head_run", words)
+    made |= _run(atelier, words)
+    made |= {"found": gr.State(None), "usual": gr.State({}), "marked": gr.State([]), "chosen": gr.State(-1)}
+    return _Widgets(**made)
+
+
+def _pictures(words: Words) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    with gr.Row():
+        with gr.Column(scale=3):
+            made["folder"] = gr.Textbox(
+                label=words("train.folder"),
+                info=words("train.folder_info"),
+                value="",
+                max_lines=1,
+                elem_id="atelier_train_folder",
+            )
+            made["look"] = gr.Button(words("train.look"), elem_id="atelier_train_look")
+        with gr.Column(scale=2):
+            made["files"] = compat.file_input(
+                label=words("train.drop"),
+                file_count="multiple",
+                file_types=UPLOADS,
+                height=150,
+                elem_id="atelier_train_files",
+            )
+    made["intake_message"] = gr.HTML("", elem_id="atelier_train_intake_message")
+    made["summary"] = gr.HTML("", elem_id="atelier_train_summary")
+    with gr.Row():
+        made["trigger"] = gr.Textbox(
+            label=words("train.trigger"),
+            info=words("train.trigger_info"),
+            value="",
+            max_lines=1,
+            scale=2,
+            elem_id="atelier_train_trigger",
+        )
+        made["kind"] = gr.Radio(
+            [(words(f"train.kind_{kind}"), kind) for kind in KINDS],
+            value="character",
+            label=words("train.kind"),
+            info=words("train.kind_info"),
+            scale=3,
+            elem_id="atelier_train_kind",
+        )
+    return made
+
+
+def _run(atelier: Atelier, words: Words) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    with gr.Row():
+        made["name"] = gr.Textbox(
+            label=words("train.name"),
+            info=words("train.name_info"),
+            value="lora_v1",
+            max_lines=1,
+            scale=3,
+            elem_id="atelier_train_name",
+        )
+        made["train"] = gr.Button(
+            words("train.train"), variant="primary", scale=1, min_width=160, elem_id="atelier_train_train"
+        )
+    made["message"] = gr.HTML("", elem_id="atelier_train_message")
+    gr.HTML(atelier.live.placeholder(RUN, words), elem_id="atelier_train_run")
+    gr.HTML(atelier.live.placeholder(SAMPLES, words), elem_id="atelier_train_samples")
+    with gr.Accordion(words("train.past"), open=False, elem_id="atelier_train_past"):
+        gr.HTML(atelier.live.placeholder(LIST, words), elem_id="atelier_train_list")
+        made["opened"] = gr.HTML("", elem_id="atelier_train_opened")
+    made["act"] = gr.Textbox(value="", visible=False, label="act", elem_id=BOX)
+    made["used"] = gr.Textbox(value="", visible=False, label="used", elem_id="atelier_train_used")
+    return made
+
+
+def _refresh(event: Any, form: Form, widgets: _Widgets) -> Any:
+    """Let the plan, the computed values and the marks follow an event."""
+    return event(
+        form.refresh,
+        [*widgets.open_fields, widgets.usual, widgets.marked, *widgets.form.inputs],
+        [
+            widgets.plan,
+            widgets.changes,
+            widgets.steps,
+            widgets.name,
+            widgets.usual,
+            widgets.marked,
+            *widgets.form.inputs,
+        ],
+        **compat.event_kw(),
+    )
+
+
+def _wire_intake(intake: Intake, tools: CaptionTools, form: Form, widgets: _Widgets) -> None:
+    captions = widgets.captions
+    resolution = widgets.form.components["resolution"]
+    shown = [widgets.found, widgets.summary, captions.gallery, captions.tags]
+    looking = ([widgets.folder, widgets.kind, resolution], [widgets.intake_message, *shown])
+
+    def look(folder: str, kind: str, side: Any) -> Iterator[tuple]:
+        yield from intake.look(folder, kind, side)
+
+    for event in (widgets.look.click, widgets.folder.submit):
+        _refresh(event(look, *looking, **compat.event_kw(side_by_side=True)).then, form, widgets)
+    taken = widgets.files.upload(
+        intake.take,
+        [widgets.files, widgets.folder, widgets.trigger],
+        [widgets.message, widgets.folder, widgets.files],
+        **compat.event_kw(),
+    )
+    _refresh(taken.then(look, *looking, **compat.event_kw(side_by_side=True)).then, form, widgets)
+
+    def pick(found: Any, event: gr.SelectData) -> tuple[int, str]:
+        return tools.pick(found, event.index)
+
+    captions.gallery.select(pick, [widgets.found], [widgets.chosen, captions.caption], **compat.event_kw())
+    for event, handler, inputs in (
+        (captions.save.click, tools.save, [widgets.chosen, captions.caption]),
+        (captions.add.click, tools.add, [captions.tag]),
+        (captions.remove.click, tools.remove, [captions.tag]),
+        (captions.replace.click, tools.replace, [captions.tag, captions.by]),
+        (captions.rule.click, tools.rule, [widgets.trigger]),
+        (captions.undo.click, tools.undo, []),
+    ):
+        done = event(handler, [widgets.found, *inputs], captions.message, **compat.event_kw())
+        seen = done.then(intake.again, [widgets.found, widgets.kind, resolution], shown, **compat.event_kw())
+        _refresh(seen.then, form, widgets)
+
+
+def _wire_form(form: Form, widgets: _Widgets) -> None:
+    for component in (widgets.trigger, widgets.kind, widgets.steps, widgets.name, *widgets.form.inputs):
+        _refresh(component.change, form, widgets)
+    page = compat.page_being_built()
+    if page is not None:
+        _refresh(page.load, form, widgets)
+    started = widgets.train.click(
+        form.train,
+        [*widgets.open_fields, widgets.usual, *widgets.form.inputs],
+        widgets.message,
+        **compat.event_kw(),
+    )
+    _refresh(started.then, form, widgets)
+
+
+def _wire_orders(orders: Orders, intake: Intake, form: Form, widgets: _Widgets) -> None:
+    captions = widgets.captions
+    targets = {"folder": widgets.folder, "trigger": widgets.trigger, "kind": widgets.kind}
+    targets |= {"steps": widgets.steps, "name": widgets.name, **widgets.form.components}
+
+    def do(order: str, usual: Any) -> list[Any]:
+        answer = orders.do(order, usual)
+        plain = [answer.message, answer.opened, answer.used, answer.tag]
+        updates = [compat.update() if value is None else compat.update(value=value) for value in plain]
+        values = answer.values
+        return updates + [compat.update(value=values[one]) if one in values else compat.update() for one in targets]
+
+    def look_again(order: str, folder: str, kind: str, side: Any) -> Iterator[tuple]:
+        if read_act(order)[0] == "again":
+            yield from intake.look(folder, kind, side)
+        else:
+            yield tuple(compat.update() for _ in range(5))
+
+    done = widgets.act.change(
+        do,
+        [widgets.act, widgets.usual],
+        [widgets.message, widgets.opened, widgets.used, captions.tag, *targets.values()],
+        **compat.event_kw(),
+    )
+    looked = done.then(
+        look_again,
+        [widgets.act, widgets.folder, widgets.kind, widgets.form.components["resolution"]],
+        [widgets.intake_message, widgets.found, widgets.summary, captions.gallery, captions.tags],
+        **compat.event_kw(side_by_side=True),
+    )
+    _refresh(looked.then, form, widgets)

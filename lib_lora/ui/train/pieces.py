@@ -1,0 +1,201 @@
+"""The live pieces of the Train panel: the run at work, its samples, the queue, the runs before."""
+
+from __future__ import annotations
+
+import time
+from html import escape
+from pathlib import Path
+
+from lib_lora.jobs.job import DONE, FAILED, RUNNING, WAITING
+from lib_lora.jobs.run_state import PAUSE, PAUSED, RESUMABLE, STOP, RunView
+from lib_lora.report.plot import curve_svg
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.messages import duration, error_html
+from lib_lora.ui.routes import file_url
+from lib_lora.ui.run_report import sample_table, spread
+from lib_lora.ui.train.acts import act_button
+from lib_lora.ui.words import Words
+
+RUN, SAMPLES, LIST = "train.run", "train.samples", "train.list"
+LISTED = 30
+COLUMNS = 8
+
+
+class Pieces:
+    """Draws the pieces; plots are kept until their run has made another step."""
+
+    def __init__(self, atelier: Atelier) -> None:
+        self._atelier = atelier
+        self._plots: dict[str, tuple[tuple[str, int], str]] = {}
+        atelier.live.add(RUN, self.run)
+        atelier.live.add(SAMPLES, self.samples)
+        atelier.live.add(LIST, self.list)
+
+    def run(self, words: Words) -> str:
+        """Return the run at work (or the newest one) and what waits behind it."""
+        queue = self._atelier.trainings.queue()
+        first = queue[0] if queue else self._newest()
+        if first is None:
+            return f'<p class="atelier-soft">{escape(words("train.no_run"))}</p>'
+        waiting = "".join(_queue_row(view, words) for view in queue[1:])
+        behind = f'<h4 class="atelier-group">{escape(words("train.queue"))}</h4>{waiting}' if waiting else ""
+        return self.card(first, words) + behind
+
+    def samples(self, words: Words) -> str:
+        """Return the samples of that run as a table of prompts by steps, which grows."""
+        queue = self._atelier.trainings.queue()
+        first = queue[0] if queue else self._newest()
+        return "" if first is None else self.sample_grid(first, words)
+
+    def list(self, words: Words) -> str:
+        """Return the runs before, newest first."""
+        past = self._atelier.trainings.past()
+        if not past:
+            return f'<p class="atelier-soft">{escape(words("train.no_past"))}</p>'
+        rows = "".join(self._past_row(view, words) for view in past[:LISTED])
+        more = words("train.more_runs", n=len(past) - LISTED) if len(past) > LISTED else ""
+        heads = "".join(
+            f"<th>{escape(words(f'train.head_{name}'))}</th>" for name in ("name", "state", "steps", "when")
+        )
+        table = f'<table class="atelier-table"><thead><tr>{heads}<th></th></tr></thead><tbody>{rows}</tbody></table>'
+        return f'{table}<span class="atelier-soft">{escape(more)}</span>'
+
+    def card(self, view: RunView, words: Words) -> str:
+        """Return one run in full: state, progress, buttons, loss."""
+        error = error_html(view.error, words) if view.error is not None else ""
+        return (
+            f'<div class="atelier-run"><div class="atelier-run-head"><b>{escape(view.name)}</b>{_badge(view, words)}'
+            f'<span class="atelier-acts">{self.buttons(view, words)}</span></div>'
+            f"{_progress(view, words)}{error}{self.plot(view, words)}</div>"
+        )
+
+    def buttons(self, view: RunView, words: Words) -> str:
+        """Return the buttons that make sense in the run's state."""
+        name, made = view.name, []
+
+        def add(verb: str, key: str, kind: str = "") -> None:
+            id_ = f"atelier_train_{verb}_{name}"
+            made.append(act_button(f"{verb} {name}", words(key), title=words(f"{key}_title"), kind=kind, id_=id_))
+
+        if view.state == RUNNING and not view.wish:
+            add("pause", "train.pause")
+        if view.state in RESUMABLE:
+            add("resume", "train.resume", "primary")
+        if (view.state == RUNNING and not view.wish) or (view.state == PAUSED and self._held(view)):
+            add("stop", "train.stop")
+        if view.state == WAITING:
+            add("remove", "train.remove")
+        if view.lora is not None or view.state == DONE:
+            add("use", "train.use", "primary" if view.state == DONE else "")
+        if view.report is not None:
+            url = file_url(self._atelier.folders, view.report)
+            made.append(f'<a class="atelier-act" href="{url}" target="_blank">{escape(words("train.report"))}</a>')
+        return "".join(made)
+
+    def plot(self, view: RunView, words: Words) -> str:
+        """Return the loss of a run as a plot with its legend."""
+        rows = self._atelier.trainings.logs.rows(view.folder)
+        key = (words.language, len(rows))
+        slot = f"{words.language} {view.name}"
+        known = self._plots.get(slot)
+        if known is None or known[0] != key:
+            if len(self._plots) > 2 * LISTED:
+                self._plots.clear()
+            known = self._plots[slot] = (key, _plot(rows, words))
+        return known[1]
+
+    def sample_grid(self, view: RunView, words: Words) -> str:
+        """Return a run's samples: a row for each prompt, a column for each step."""
+        table = sample_table(view.folder)
+        steps = spread(sorted(table), COLUMNS)
+        if not steps:
+            return ""
+        heads = "".join(
+            f"<th>{escape(words('train.before') if step == 0 else words('train.step_n', n=step))}</th>"
+            for step in steps
+        )
+        numbers = sorted({number for row in table.values() for number in row})
+        body = "".join(
+            f"<tr>{''.join(self._picture(table[step].get(number), step, number) for step in steps)}</tr>"
+            for number in numbers
+        )
+        title = escape(words("train.samples"))
+        return (
+            f'<h4 class="atelier-group">{title}</h4><div class="atelier-scroll"><table class="atelier-samples">'
+            f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+
+    def _picture(self, path: Path | None, step: int, number: int) -> str:
+        url = file_url(self._atelier.folders, path) if path is not None else ""
+        if not url:
+            return "<td></td>"
+        picture = f'<img src="{url}" alt="{step}, {number}" loading="lazy">'
+        return f'<td><a href="{url}" target="_blank">{picture}</a></td>'
+
+    def _past_row(self, view: RunView, words: Words) -> str:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(view.when)) if view.when else ""
+        steps = f"{view.step} / {view.total}" if view.total else str(view.step or "–")
+        acts = act_button(f"open {view.name}", words("train.open"), title=words("train.open_title"))
+        acts += self.buttons(view, words)
+        acts += act_button(f"again {view.name}", words("train.again"), title=words("train.again_title"))
+        return (
+            f'<tr><th scope="row">{escape(view.name)}</th><td>{_badge(view, words)}</td><td>{steps}</td><td>{when}</td>'
+            f'<td><span class="atelier-acts">{acts}</span></td></tr>'
+        )
+
+    def _newest(self) -> RunView | None:
+        past = self._atelier.trainings.past()
+        return past[0] if past else None
+
+    def _held(self, view: RunView) -> bool:
+        """Whether the run lies in this server's memory: only then it can be saved without going on."""
+        return any(one.name == view.name for one in self._atelier.trainings.queue())
+
+
+def _badge(view: RunView, words: Words) -> str:
+    marks = {RUNNING: "▶", DONE: "✓", FAILED: "✕", PAUSED: "❚❚"}
+    text = words(f"train.state_{view.state}")
+    return f'<span class="atelier-badge {view.state}">{marks.get(view.state, "•")} {escape(text)}</span>'
+
+
+def _queue_row(view: RunView, words: Words) -> str:
+    remove = act_button(f"remove {view.name}", words("train.remove"), title=words("train.remove_title"))
+    return f'<div class="atelier-queue-row"><b>{escape(view.name)}</b>{_badge(view, words)}{remove}</div>'
+
+
+def _progress(view: RunView, words: Words) -> str:
+    if not view.total and view.doing != "prepare":
+        return ""
+    share = view.step / view.total if view.total else 0.0
+    parts = []
+    if view.doing == "prepare":
+        done, total = view.part
+        parts.append(words("train.preparing", done=done, total=total or "…"))
+        share = done / total if total else 0.0
+    else:
+        parts.append(words("train.step_of", step=f"{view.step:,}", total=f"{view.total:,}"))
+    if view.doing == "sample":
+        parts.append(words("train.sampling"))
+    if view.wish in (PAUSE, STOP):
+        parts.append(words(f"train.wish_{view.wish}"))
+    elif view.state == RUNNING and view.seconds_left is not None and view.doing != "prepare":
+        parts.append(words("common.left", time=duration(view.seconds_left, words)))
+        parts.append(words("train.pace", seconds=f"{view.pace:.2f}"))
+    return (
+        '<div class="atelier-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{100 * share:.0f}"><div class="atelier-bar" style="width:{100 * share:.1f}%"></div>'
+        f"<span>{escape(' · '.join(parts))}</span></div>"
+    )
+
+
+def _plot(rows: list[tuple[int, float, float]], words: Words) -> str:
+    if len(rows) < 2:
+        return ""
+    series = [[(float(step), loss) for step, loss, _ in rows], [(float(step), mean) for step, _, mean in rows]]
+    svg = curve_svg(series, x_label=words("train.step"), y_label=words("train.loss"), summary=words("train.loss"))
+    legend = "".join(
+        f'<li><svg viewBox="0 0 28 10"><polyline class="s{n}" points="0,5 28,5"/></svg>{escape(words(key))}</li>'
+        for n, key in enumerate(("train.loss_step", "train.loss_mean"))
+    )
+    hint = escape(words("train.loss_hint"))
+    return f'<div class="atelier-plot" title="{hint}">{svg}</div><ul class="atelier-legend">{legend}</ul>'

@@ -1,0 +1,90 @@
+"""What a run will cost and what differs from the recipe, as HTML."""
+
+from __future__ import annotations
+
+from html import escape
+
+from lib_lora.errors import AtelierError
+from lib_lora.train.estimate import Plan, memory_needed, memory_there, seconds_needed
+from lib_lora.train.options import TrainOptions
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.messages import duration, error_html, note_html
+from lib_lora.ui.train.acts import act_button
+from lib_lora.ui.train.draft import Draft, changed_names, plan_of
+from lib_lora.ui.train.options import to_widget
+from lib_lora.ui.words import Words
+
+GIB = 2**30
+LETTERS = 24
+
+
+def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
+    """Return steps, time, memory and how they come about; or what is wrong; or what to do first."""
+    if draft.found is None:
+        return note_html(words("train.plan_first"))
+    try:
+        options = draft.options(usual, atelier.folders)
+        plan = plan_of(atelier, draft.found, options)
+    except AtelierError as error:
+        return error_html(error, words)
+    line = [words("train.about_steps", n=f"{plan.steps:,}"), *_time(atelier, plan, options, words)]
+    line.append(_memory(atelier, options, words))
+    how = words(
+        "train.how",
+        pictures=plan.pictures,
+        repeats=plan.repeats,
+        epochs=plan.epochs,
+        batch=options.batch_size,
+        side=plan.side,
+        files=plan.files,
+        samples=plan.samples,
+    )
+    reg = words("train.how_reg", n=plan.reg) if plan.reg else ""
+    return (
+        f'<div class="atelier-plan"><b>{" · ".join(line)}</b>'
+        f'<span class="atelier-soft">{escape(how)} {escape(reg)}</span></div>{_too_much(atelier, options, words)}'
+    )
+
+
+def _time(atelier: Atelier, plan: Plan, options: TrainOptions, words: Words) -> list[str]:
+    pace = atelier.trainings.paces.get(atelier.host.model, options)
+    if pace is None:
+        return [act_button("measure time", words("train.measure"), title=words("train.measure_title"))]
+    return [escape(words("train.about_time", time=duration(seconds_needed(plan, options, pace), words)))]
+
+
+def _memory(atelier: Atelier, options: TrainOptions, words: Words) -> str:
+    needed = f"{memory_needed(atelier.host.model, options) / GIB:.1f}"
+    there = memory_there(atelier.host.model.device)
+    if there is None:
+        return escape(words("train.memory", needed=needed))
+    return escape(words("train.memory_of", needed=needed, there=f"{there / GIB:.0f}"))
+
+
+def _too_much(atelier: Atelier, options: TrainOptions, words: Words) -> str:
+    there = memory_there(atelier.host.model.device)
+    if there is None or memory_needed(atelier.host.model, options) <= there:
+        return ""
+    return note_html(words("train.too_much_memory"), kind="warning")
+
+
+def changes_html(draft: Draft, usual: dict, words: Words) -> str:
+    """Return what a person changed, each with a button that returns it."""
+    names = changed_names(draft, usual)
+    if not names:
+        return ""
+    chips = []
+    for name in names:
+        label, back = words(f"train.option.{name}"), _short(to_widget(name, usual[name]))
+        now = _short(to_widget(name, draft.values.get(name)))
+        title = words("train.reset_title", value=back)
+        chips.append(act_button(f"reset {name}", f"● {label}: {now} ↺ {back}", title=title, kind="chip"))
+    if len(names) > 1:
+        chips.append(act_button("reset *", words("train.reset_all"), kind="chip"))
+    head = escape(words("train.changed_head"))
+    return f'<div class="atelier-chips"><span class="atelier-soft">{head}</span>{"".join(chips)}</div>'
+
+
+def _short(value: object) -> str:
+    text = " | ".join(str(value).splitlines())
+    return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"

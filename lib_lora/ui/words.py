@@ -1,0 +1,31 @@
+"""The words of the panels in English and Japanese: `texts/*.json`, ``{"key": {"en": …, "ja": …}}``."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+FOLDER = Path(__file__).with_name("texts")
+LANGUAGES = ("en", "ja")
+
+
+@lru_cache(maxsize=1)
+def table() -> dict[str, dict[str, str]]:
+    """Return every sentence by ``file.key``."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(FOLDER.glob("*.json")):
+        for key, texts in json.loads(path.read_text(encoding="utf-8")).items():
+            found[f"{path.stem}.{key}"] = texts
+    return found
+
+
+class Words:
+    """The sentences of one language; call it with a key and the values of its ``{places}``."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language if language in LANGUAGES else LANGUAGES[0]
+
+    def __call__(self, key: str, **values: object) -> str:
+        """Return the sentence ``file.key``; KeyError where there is none (a test looks for that)."""
+        return table()[key][self.language].format(**values)

@@ -1,0 +1,58 @@
+"""Tab *LoRA Workshop*: Blocks, Merge and Metadata, each in a frame that later work fills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lib_lora.ui.compat import event_kw, gr
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.words import Words
+from lib_lora.ui.workshop import blocks, merge, metadata
+
+__all__ = ["WorkshopPanel", "build"]
+
+
+@dataclass(frozen=True)
+class WorkshopPanel:
+    """What the app wires to other panels.
+
+    Attributes:
+        uses: (event, textbox) of every button "Use in prompt"; when the event is over the box holds a tag, or nothing
+            after an error. The app continues it: ``event.then(insert, [box, prompt], [prompt])``.
+        prompt: the box that Merge reads its rows from; the app may fill it with the prompt of Generate.
+        lists: widgets that list LoRAs.
+        refresh: returns an update for each of ``lists``; for the event that opens the tab.
+    """
+
+    uses: tuple[tuple[Any, gr.Textbox], ...]
+    prompt: gr.Textbox
+    lists: tuple[Any, ...]
+    refresh: Any
+
+
+def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -> WorkshopPanel:
+    """Build the tab in the open Blocks; ``prompt`` is that of Generate, where it stands in the same page."""
+    with gr.Tabs(elem_id="atelier_workshop_tabs") as tabs:
+        with gr.Tab(words("workshop.tab_blocks"), id="blocks", elem_id="atelier_workshop_tab_blocks") as first:
+            block_panel = blocks.build(atelier, words)
+        with gr.Tab(words("workshop.tab_merge"), id="merge", elem_id="atelier_workshop_tab_merge") as second:
+            merge_panel = merge.build(atelier, words, prompt=prompt)
+        with gr.Tab(words("workshop.tab_metadata"), id="metadata", elem_id="atelier_workshop_tab_metadata") as third:
+            metadata_panel = metadata.build(atelier, words)
+    for tab, panel in ((first, block_panel), (second, merge_panel), (third, metadata_panel)):
+        tab.select(panel.refresh, [*panel.lists], [*panel.lists], **event_kw())
+    blocks.wire_bake(block_panel, merge_panel, tabs)
+    panels = (block_panel, merge_panel, metadata_panel)
+    lists = tuple(widget for panel in panels for widget in panel.lists)
+
+    def refresh(*values: Any) -> list[Any]:
+        found, start = [], 0
+        for panel in panels:
+            found += panel.refresh(*values[start : start + len(panel.lists)])
+            start += len(panel.lists)
+        return found
+
+    return WorkshopPanel(
+        uses=(block_panel.use, merge_panel.use), prompt=merge_panel.prompt, lists=lists, refresh=refresh
+    )

@@ -1,0 +1,121 @@
+"""Many files at once: the same fields for a selection, shown before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.formats.editing import Edit, plan, write_in_place
+from lib_lora.ui.compat import event_kw, gr, update
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.words import Words
+from lib_lora.ui.workshop import work
+from lib_lora.ui.workshop.tables import change_table
+
+FIELDS = ("author", "source_url", "tags", "notes")
+
+
+@dataclass(frozen=True)
+class BatchPanel:
+    """The list of files."""
+
+    files: gr.CheckboxGroup
+
+
+class Handlers:
+    """The events in one language."""
+
+    def __init__(self, atelier: Atelier, words: Words) -> None:
+        self.atelier, self.words = atelier, words
+
+    def all_files(self, chosen: list[str]) -> Any:
+        """Return the list with every file chosen, or none where all were."""
+        found = work.names(self.atelier)
+        return update(choices=found, value=[] if set(chosen or []) == set(found) else found)
+
+    def edit(self, *values: Any) -> Edit:
+        """Return what is to change: fields with a text in them, and the private traces."""
+        fields = {name: text for name, text in zip(FIELDS, values[:-1], strict=True) if text.strip()}
+        if not fields and not values[-1]:
+            raise InputError("Nothing is to be changed", cure="Fill in a field, or tick the box.")
+        return Edit(fields, drop_private=values[-1])
+
+    def paths(self, chosen: list[str]) -> dict[str, Path]:
+        """Return the chosen files."""
+        if not chosen:
+            raise InputError("No file is selected", cure="Tick the files to change.")
+        found = {name: work.file_of(self.atelier, name) for name in chosen}
+        for path in found.values():
+            work.check_own(self.atelier, path)
+        return found
+
+    def preview(self, chosen: list[str], *values: Any) -> tuple[str, str]:
+        """Return a message and the table of all changes."""
+
+        def read() -> dict[str, Any]:
+            edit = self.edit(*values)
+            return {name: plan(path, edit) for name, path in self.paths(chosen).items()}
+
+        found, message = work.tried(self.words, read)
+        if found is None:
+            return message, ""
+        count = sum(bool(changes) for changes in found.values())
+        return note_html(self.words("workshop.batch_will", n=count, all=len(found))), change_table(found, self.words)
+
+    def save(self, chosen: list[str], *values: Any) -> Iterator[tuple[str, str]]:
+        """Write the changes into the files, each with a backup; yields (message, table)."""
+        prepared, message = work.tried(self.words, lambda: (self.edit(*values), self.paths(chosen)))
+        if prepared is None:
+            yield message, ""
+            return
+        edit, paths = prepared
+
+        def write(tell: work.Tell) -> tuple[dict[str, Any], list[AtelierError]]:
+            written: dict[str, Any] = {}
+            failed: list[AtelierError] = []
+            for done, (name, path) in enumerate(paths.items()):
+                tell(done, len(paths), "saving")
+                try:
+                    changes = plan(path, edit)
+                    if changes:
+                        write_in_place(path, edit)
+                        written[name] = changes
+                except AtelierError as error:  # one broken file must not keep the others from their labels
+                    failed.append(error)
+            return written, failed
+
+        job = work.submit(self.atelier, self.words("workshop.batch"), write)
+        for html in work.shown(self.atelier, self.words, job):
+            yield html, ""
+        if job.result is not None:
+            written, failed = job.result
+            note = note_html(self.words("workshop.batch_done", n=len(written)), kind="good")
+            yield note + "".join(error_html(error, self.words) for error in failed), change_table(written, self.words)
+
+
+def build(atelier: Atelier, words: Words) -> BatchPanel:
+    """Build the accordion."""
+    do = Handlers(atelier, words)
+    with gr.Accordion(words("workshop.batch"), open=False):
+        files = gr.CheckboxGroup(work.names(atelier), value=[], label=words("workshop.batch_files"))
+        every = gr.Button(words("workshop.batch_all"), size="sm")
+        fields = [
+            gr.Textbox(
+                "", label=words(f"workshop.field_{name}"), placeholder=words("workshop.batch_empty"), max_lines=1
+            )
+            for name in FIELDS
+        ]
+        private = gr.Checkbox(False, label=words("workshop.drop_private"))
+        with gr.Row():
+            preview = gr.Button(words("workshop.preview_changes"), elem_id="atelier_workshop_batch_preview")
+            save = gr.Button(words("workshop.batch_save"), variant="primary", elem_id="atelier_workshop_batch_save")
+        message, changes = gr.HTML(elem_id="atelier_workshop_batch_message"), gr.HTML()
+    every.click(do.all_files, [files], [files], **event_kw())
+    values = [files, *fields, private]
+    preview.click(do.preview, values, [message, changes], **event_kw())
+    save.click(do.save, values, [message, changes], **event_kw(side_by_side=True))
+    return BatchPanel(files)

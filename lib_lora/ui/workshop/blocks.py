@@ -1,0 +1,229 @@
+"""Blocks: what a file does block by block, weights for it, and where they go: a preset, the prompt, a baked file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from html import escape
+from typing import Any
+
+from lib_lora.analysis.facts import BlockFacts, LoraFacts, facts_of
+from lib_lora.blocks.tag_text import short_tag
+from lib_lora.blocks.weights import BlockWeights
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.formats.lora import LoraFile, read_lora
+from lib_lora.merge.order import resolve_blocks, shown_weights
+from lib_lora.ui.block_weight import presets_file
+from lib_lora.ui.compat import event_kw, gr, update
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.words import Words
+from lib_lora.ui.workshop import work
+from lib_lora.ui.workshop.tables import block_table, megabytes
+
+KIND = "measure"
+
+Facts = dict[str, Any]
+"""What the page keeps of the chosen file: name, family, blocks with their numbers. Plain, for `gr.State`."""
+
+
+@dataclass(frozen=True)
+class BlocksPanel:
+    """The widgets that other tabs and the app use."""
+
+    file: gr.Dropdown
+    preset: gr.Dropdown
+    vector: gr.Textbox
+    facts: gr.State
+    message: gr.HTML
+    bake: gr.Button
+    use: tuple[Any, gr.Textbox]
+    lists: tuple[Any, ...]
+    refresh: Any
+
+
+class Handlers:
+    """The events of the tab in one language."""
+
+    def __init__(self, atelier: Atelier, words: Words) -> None:
+        self.atelier, self.words = atelier, words
+
+    def refresh(self, name: str | None, preset: str | None) -> list[Any]:
+        """Return the lists as they are now."""
+        presets = work.presets(self.atelier)
+        return [work.choices(self.atelier, name), update(choices=presets, value=preset if preset in presets else None)]
+
+    def look(self, name: str | None) -> Iterator[tuple[Any, ...]]:
+        """Read a file and measure its blocks; yields (message, summary, vector, facts, table, cancel button)."""
+        idle = update(visible=False)
+        if not name:
+            yield "", "", "", {}, "", idle
+            return
+        try:
+            path = work.file_of(self.atelier, name)
+        except AtelierError as error:
+            yield error_html(error, self.words), "", "", {}, "", idle
+            return
+        job = work.submit(self.atelier, name, lambda tell: self._measure(name, read_lora(path), tell), kind=KIND)
+        for html in work.shown(self.atelier, self.words, job):
+            yield html, "", "", {}, "", update(visible=not job.ended)
+        if job.result is not None:
+            facts, vector = job.result
+            weights = BlockWeights.parse(vector).as_dict() if vector else {}
+            yield "", self.summary(facts), vector, facts, block_table(_lines(facts), weights, self.words), idle
+
+    def _measure(self, name: str, lora: LoraFile, tell: work.Tell) -> tuple[Facts, str]:
+        facts = facts_of(lora, self.atelier.host.model, lambda done, total: tell(done, total, "measuring"))
+        return {**asdict(facts), "name": name}, self._first_vector(facts)
+
+    def _first_vector(self, facts: LoraFacts) -> str:
+        """Return the weights that the file recommends, else 1 for every block that it has; nothing for strangers."""
+        try:
+            stored = resolve_blocks(facts.recommended, self._presets(), facts.family)
+        except AtelierError:
+            stored = None  # a stranger's text in the file; the plain vector takes its place
+        try:
+            weights = stored or self._presets().resolve("ALL", facts.family)
+            return shown_weights(weights, facts.block_names, facts.family).format()
+        except InputError:
+            return ""
+
+    def _presets(self) -> Any:
+        return self.atelier.host.presets
+
+    def summary(self, facts: Facts) -> str:
+        """Return the line that says what the file is."""
+        parts = [
+            facts["family"].upper(),
+            self.words("workshop.fact_kind", kind=" + ".join(facts["kinds"]), rank=facts["rank"]),
+            self.words("workshop.fact_blocks", n=len(facts["blocks"]), modules=facts["modules"]),
+            megabytes(facts["size"]),
+        ]
+        if facts["trigger"]:
+            parts.append(self.words("workshop.fact_trigger", words=facts["trigger"]))
+        return f'<p class="atelier-sum">{escape(" · ".join(parts))}</p>'
+
+    def choose(self, preset: str | None, facts: Facts) -> tuple[Any, str]:
+        """Return a preset's numbers for the chosen file as vector text, and a message."""
+        if not preset or not facts:
+            return update(), ""
+
+        def numbers() -> str:
+            weights = resolve_blocks(preset, self._presets(), facts["family"])
+            blocks = [line["block"] for line in facts["blocks"]]
+            return shown_weights(weights, blocks, facts["family"]).format() if weights else ""
+
+        vector, message = work.tried(self.words, numbers)
+        return (update() if vector is None else vector), message
+
+    def draw(self, vector: str, facts: Facts) -> tuple[Any, str]:
+        """Return the table with a vector's numbers, and what is wrong with them."""
+        if not facts or not vector:
+            return update(), ""
+        weights, message = work.tried(self.words, lambda: self._weights(vector, facts))
+        if weights is None:
+            return update(), message
+        return block_table(_lines(facts), weights.as_dict(), self.words), ""
+
+    def _weights(self, vector: str, facts: Facts) -> BlockWeights:
+        if not facts:
+            raise InputError("No LoRA is chosen", cure="Choose one from the list.")
+        weights = resolve_blocks(vector, self._presets(), facts["family"])
+        if weights is None:
+            raise InputError("There are no block weights", where="vector", cure="Choose a preset or type numbers.")
+        return shown_weights(weights, [line["block"] for line in facts["blocks"]], facts["family"])
+
+    def save_preset(self, name: str, vector: str, facts: Facts, replace: bool) -> tuple[str, Any]:
+        """Save the numbers under a name; returns a message and the list of presets."""
+
+        def save() -> str:
+            presets_file.save_preset(
+                self.atelier, self.words, name, self._weights(vector, facts).format(), replace=replace
+            )
+            return name.strip()
+
+        saved, message = work.tried(self.words, save)
+        if saved is None:
+            return message, update()
+        note = note_html(self.words("workshop.preset_saved", name=saved), kind="good")
+        return note, update(choices=work.presets(self.atelier), value=saved)
+
+    def tag(self, vector: str, preset: str | None, facts: Facts) -> tuple[Any, str]:
+        """Return the tag box with the tag for these weights, and a message."""
+
+        def write() -> str:
+            weights = self._weights(vector, facts)
+            blocks = [line["block"] for line in facts["blocks"]]
+            family = facts["family"]
+            return short_tag(facts["name"], weights, self._presets(), family, blocks=blocks, preset=preset or "")
+
+        tag, message = work.tried(self.words, write)
+        if tag is None:
+            return update(value="", visible=False), message
+        return update(value=tag, visible=True), note_html(self.words("workshop.tag_ready"), kind="good")
+
+
+def _lines(facts: Facts) -> list[BlockFacts]:
+    return [BlockFacts(**line) for line in facts["blocks"]]
+
+
+def build(atelier: Atelier, words: Words) -> BlocksPanel:
+    """Build the tab."""
+    do = Handlers(atelier, words)
+    facts = gr.State({})
+    with gr.Row():
+        file = gr.Dropdown(
+            work.names(atelier), label=words("workshop.file"), value=None, scale=4, elem_id="atelier_workshop_file"
+        )
+        again = gr.Button(words("workshop.refresh"), size="sm", scale=0, min_width=120, elem_classes=["atelier-small"])
+    message = gr.HTML(elem_id="atelier_workshop_blocks_message")
+    stop = gr.Button(words("workshop.cancel"), variant="stop", size="sm", visible=False)
+    summary = gr.HTML(note_html(words("workshop.choose_file")))
+    table = gr.HTML(elem_id="atelier_workshop_blocks_table")
+    with gr.Row():
+        preset = gr.Dropdown(
+            work.presets(atelier),
+            label=words("workshop.preset"),
+            value=None,
+            scale=1,
+            min_width=160,
+            elem_id="atelier_workshop_preset",
+        )
+        vector = gr.Textbox(
+            "",
+            label=words("workshop.vector"),
+            info=words("workshop.vector_info"),
+            elem_id="atelier_workshop_vector",
+            max_lines=1,
+            scale=3,
+            min_width=320,
+        )
+    with gr.Row():
+        use = gr.Button(words("workshop.use"), elem_id="atelier_workshop_blocks_use")
+        bake = gr.Button(words("workshop.bake"), variant="primary", elem_id="atelier_workshop_blocks_bake")
+    said = gr.HTML(elem_id="atelier_workshop_blocks_said")
+    tag = gr.Textbox("", label=words("workshop.tag"), visible=False, show_copy_button=True, interactive=False)
+    with gr.Accordion(words("workshop.save_preset_title"), open=False), gr.Row():
+        name = gr.Textbox("", label=words("workshop.preset_name"), max_lines=1, scale=2)
+        replace = gr.Checkbox(False, label=words("workshop.preset_replace"), scale=1)
+        save = gr.Button(words("workshop.save_preset"), scale=1, elem_id="atelier_workshop_save_preset")
+    lists = (file, preset)
+    again.click(do.refresh, [*lists], [*lists], **event_kw())
+    file.change(do.look, [file], [message, summary, vector, facts, table, stop], **event_kw(side_by_side=True))
+    stop.click(lambda: work.stop(atelier, KIND), None, None, queue=False, **event_kw())
+    preset.input(do.choose, [preset, facts], [vector, said], **event_kw())
+    vector.change(do.draw, [vector, facts], [table, said], **event_kw())
+    save.click(do.save_preset, [name, vector, facts, replace], [said, preset], **event_kw())
+    used = use.click(do.tag, [vector, preset, facts], [tag, said], **event_kw())
+    return BlocksPanel(file, preset, vector, facts, message, bake, (used, tag), lists, do.refresh)
+
+
+def wire_bake(panel: BlocksPanel, merge: Any, tabs: gr.Tabs) -> None:
+    """Let the button Bake bring the LoRA and its weights to Merge as the only row, where the numbers are shown."""
+
+    def hand_over(name: str | None, vector: str, facts: Facts) -> tuple[Any, ...]:
+        if not name or not facts:
+            return (update(), *merge.unchanged)
+        return (update(selected="merge"), *merge.only_row(name, vector))
+
+    panel.bake.click(hand_over, [panel.file, panel.vector, panel.facts], [tabs, *merge.receives], **event_kw())

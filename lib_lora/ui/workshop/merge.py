@@ -1,0 +1,319 @@
+"""Merge: rows of LoRAs become a new file, baked, added, compressed; the numbers first, the file after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib_lora.blocks.tag_model import ResolvedTag
+from lib_lora.blocks.tag_resolve import format_tag
+from lib_lora.errors import AtelierError, FileError, InputError
+from lib_lora.formats.lora import write_lora
+from lib_lora.formats.names import ENDING, file_stem
+from lib_lora.formats.saving import check_target
+from lib_lora.merge.order import Order, make, proposed_name
+from lib_lora.merge.rank import RankRule
+from lib_lora.ui.compat import event_kw, gr, number, update
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.words import Words
+from lib_lora.ui.workshop import rows as table
+from lib_lora.ui.workshop import work
+from lib_lora.ui.workshop.tables import made_table, megabytes
+
+USUAL = {"sv_ratio": 16, "rank": 16, "energy": 0.95}
+"""The value that a rank rule starts with; sv_ratio 16 is what guides recommend."""
+
+PRECISIONS = ("same", "fp16", "bf16", "fp32")
+METHODS = ("exact", "compress")
+CHOICES = 5
+"""Values behind the rows: method, rule, its value, largest rank, precision."""
+
+
+@dataclass(frozen=True)
+class MergePanel:
+    """The widgets that the other tabs and the app use."""
+
+    prompt: gr.Textbox
+    use: tuple[Any, gr.Textbox]
+    lists: tuple[Any, ...]
+    refresh: Any
+    receives: list[Any]
+    only_row: Any
+    unchanged: tuple[Any, ...]
+
+
+class Handlers:
+    """The events of the tab in one language."""
+
+    def __init__(self, atelier: Atelier, words: Words) -> None:
+        self.atelier, self.words = atelier, words
+
+    def refresh(self, *values: Any) -> list[Any]:
+        """Return the lists of all rows as they are now."""
+        presets = work.presets(self.atelier)
+        found = []
+        for lora, blocks in zip(values[::2], values[1::2], strict=True):
+            found += [work.choices(self.atelier, lora), update(choices=presets, value=blocks or "ALL")]
+        return found
+
+    def order(self, *values: Any) -> Order:
+        """Return the order that rows and choices say."""
+        flat, (method, rule_label, value, cap, label) = values[:-CHOICES], values[-CHOICES:]
+        precision, rule = self.key("precision", PRECISIONS, label), None
+        if method == "compress":
+            most = number(cap, 0, int)
+            rule = RankRule(
+                self.key("rule", tuple(USUAL), rule_label), number(value, 0.0), cap=most if most > 0 else None
+            )
+        return Order(table.ingredients(self.atelier, flat), rule, None if precision == "same" else precision)
+
+    def propose(self, name: str, last: str, *values: Any) -> tuple[str, str]:
+        """Return the name and the newest proposal; a name that a person typed stays."""
+        try:
+            fresh = proposed_name(self.order(*values), taken=work.names(self.atelier))
+        except AtelierError:  # the rows are not complete yet; Preview and Save say what is wrong
+            fresh = ""
+        return (fresh if not name.strip() or name == last else name), fresh
+
+    def preview(self, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """Make the file in memory and show its numbers; yields (message, table, cancel button)."""
+        order, message = work.tried(self.words, lambda: self.order(*values))
+        if order is None:
+            yield message, "", update(visible=False)
+            return
+        job = work.submit(self.atelier, self._title(values), lambda tell: make(order, self.atelier.host.presets, tell))
+        for html in work.shown(self.atelier, self.words, job):
+            yield html, "", update(visible=not job.ended)
+        if job.result is not None:
+            note = note_html(self.words("workshop.previewed"))
+            yield note, made_table(job.result, self.words), update(visible=False)
+
+    def save(self, name: str, replace: bool, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """Make the file and write it; yields (message, table, cancel, replace box, use button, its name)."""
+        keep, idle = (update(), update(visible=False), ""), update(visible=False)
+        try:
+            order = self.order(*values)
+            target = self._target(name)
+            check_target(target, overwrite=replace)
+            self._not_a_source(target, order)
+        except AtelierError as error:
+            yield error_html(error, self.words), "", idle, update(visible=isinstance(error, FileError)), *keep[1:]
+            return
+
+        def write(tell: work.Tell) -> Any:
+            made = make(order, self.atelier.host.presets, tell)
+            tell(1, 1, "saving")
+            return made, write_lora(made.lora, target, overwrite=replace)
+
+        job = work.submit(self.atelier, target.stem, write)
+        for html in work.shown(self.atelier, self.words, job):
+            yield html, "", update(visible=not job.ended), *keep
+        if job.result is not None:
+            made, path = job.result
+            size = megabytes(path.stat().st_size)
+            note = note_html(self.words("workshop.saved", path=str(path), size=size), kind="good")
+            done = (update(visible=False, value=False), update(visible=True), path.stem)
+            yield note, made_table(made, self.words), idle, *done
+
+    def _target(self, name: str) -> Path:
+        return self.atelier.folders.allowed(self.atelier.folders.loras / f"{file_stem(name)}{ENDING}")
+
+    def _not_a_source(self, target: Path, order: Order) -> None:
+        if any(row.path.resolve() == target.resolve() for row in order.ingredients):
+            cure = "Choose another name."
+            raise InputError("The new file would replace one that it is made of", where=target.stem, cure=cure)
+
+    def _title(self, values: Sequence[Any]) -> str:
+        return " + ".join(table.row_text(row) for row in table.used_rows(values[:-CHOICES]))
+
+    def from_prompt(self, prompt: str) -> list[Any]:
+        """Return the rows of a prompt's tags, and a message."""
+        found, message = work.tried(self.words, lambda: table.rows_of_prompt(self.atelier, prompt or ""))
+        if found is None:
+            return [*[update()] * len(table.shown_rows([])), message]
+        rows, lost = found
+        note = note_html(self.words("workshop.from_prompt_done", n=len(rows)), kind="good")
+        if lost:
+            note = note_html(self.words("workshop.not_baked", what="; ".join(lost)), kind="warning")
+        return [*table.shown_rows(rows), note]
+
+    def add_row(self, *flat: Any) -> list[Any]:
+        """Return the rows with an empty one behind the last that is in use."""
+        used = table.used_rows(flat)
+        return table.shown_rows([*used, table.EMPTY][: table.MOST])
+
+    def remove_row(self, index: int, *flat: Any) -> list[Any]:
+        """Return the rows without one; those behind it move up."""
+        rows = table.split(flat)
+        return table.shown_rows([row for place, row in enumerate(rows) if place != index and row[0]])
+
+    def only_row(self, name: str, vector: str) -> list[Any]:
+        """Return the table with one LoRA and its block weights."""
+        return table.shown_rows([(name, 1.0, vector, 1.0, 1.0)])
+
+    def usual(self, label: str) -> float:
+        """Return the usual value of a rank rule."""
+        return USUAL[self.key("rule", tuple(USUAL), label)]
+
+    def key(self, prefix: str, keys: Sequence[str], label: str) -> str:
+        """Return what a dropdown's label stands for; gradio 3 would show the keys themselves at first."""
+        return next((key for key in keys if self.words(f"workshop.{prefix}_{key}") == label), keys[0])
+
+    def tag(self, saved: str) -> tuple[Any, str]:
+        """Return the tag box for the file that was saved last, and a message."""
+        tag, message = work.tried(self.words, lambda: format_tag(ResolvedTag(saved)))
+        if tag is None:
+            return update(value="", visible=False), message
+        return update(value=tag, visible=True), note_html(self.words("workshop.tag_ready"), kind="good")
+
+
+@dataclass(frozen=True)
+class _Widgets:
+    """Everything below the rows."""
+
+    choices: tuple[Any, ...]
+    rule_row: Any
+    name: gr.Textbox
+    last: gr.State
+    again: gr.Button
+    preview: gr.Button
+    save: gr.Button
+    stop: gr.Button
+    replace: gr.Checkbox
+    message: gr.HTML
+    report: gr.HTML
+    use: gr.Button
+    tag: gr.Textbox
+    saved: gr.State
+
+
+def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -> MergePanel:
+    """Build the tab; with ``prompt``, that of Generate, the rows can be taken from it at one click."""
+    do = Handlers(atelier, words)
+    with gr.Accordion(words("workshop.from_prompt"), open=False), gr.Row():
+        text = gr.Textbox("", label=words("workshop.prompt"), lines=2, scale=4, elem_id="atelier_workshop_merge_prompt")
+        with gr.Column(scale=1, min_width=200):
+            get = gr.Button(words("workshop.get_rows"), elem_id="atelier_workshop_merge_get")
+            copy = gr.Button(words("workshop.get_generate"), visible=prompt is not None)
+    rows = table.build_rows(atelier, words)
+    add = gr.Button(words("workshop.add_row"), size="sm", elem_id="atelier_workshop_merge_add")
+    below = _build_below(words)
+    _wire(do, rows, below)
+    name_io = ([below.name, below.last, *rows.inputs, *below.choices], [below.name, below.last])
+    changes = [
+        add.click(do.add_row, rows.inputs, rows.outputs, **event_kw()),
+        get.click(do.from_prompt, [text], [*rows.outputs, below.message], **event_kw()),
+    ]
+    if prompt is not None:
+        copied = copy.click(lambda words_of_it: words_of_it, [prompt], [text], **event_kw())
+        changes.append(copied.then(do.from_prompt, [prompt], [*rows.outputs, below.message], **event_kw()))
+    for index, remover in enumerate(rows.removers):
+        changes.append(remover.click(_remover(do, index), rows.inputs, rows.outputs, **event_kw()))
+    for change in changes:
+        change.then(do.propose, *name_io, **event_kw())
+    used = below.use.click(do.tag, [below.saved], [below.tag, below.message], **event_kw())
+    lists = tuple(widget for row in rows.values for widget in (row[0], row[2]))
+    receives = [*rows.outputs, below.name]
+
+    def only_row(name: str, vector: str) -> list[Any]:
+        values = [name, 1.0, vector, 1.0, 1.0, *(table.EMPTY * (table.MOST - 1))]
+        fresh, _ = do.propose("", "", *values, METHODS[0], "", 16, 0, "")
+        return [*do.only_row(name, vector), fresh]
+
+    unchanged = tuple(update() for _ in receives)
+    return MergePanel(text, (used, below.tag), lists, do.refresh, receives, only_row, unchanged)
+
+
+def _remover(do: Handlers, index: int) -> Any:
+    return lambda *flat: do.remove_row(index, *flat)
+
+
+def _build_below(words: Words) -> _Widgets:
+    def labels(prefix: str, keys: Sequence[str]) -> list[str]:
+        return [words(f"workshop.{prefix}_{key}") for key in keys]
+
+    methods, precisions, rules = (
+        labels("method", METHODS),
+        labels("precision", PRECISIONS),
+        labels("rule", tuple(USUAL)),
+    )
+    with gr.Row():
+        method = gr.Radio(
+            list(zip(methods, METHODS, strict=True)),
+            value="exact",
+            label=words("workshop.method"),
+            scale=2,
+            elem_id="atelier_workshop_method",
+        )
+        precision = gr.Dropdown(
+            precisions, value=precisions[0], label=words("workshop.precision"), scale=1, min_width=160
+        )
+    with gr.Row(visible=False) as rule_row:
+        rule = gr.Dropdown(rules, value=rules[0], label=words("workshop.rule"), scale=2)
+        value = gr.Number(16, label=words("workshop.rule_value"), info=words("workshop.rule_info"), scale=2)
+        cap = gr.Number(0, label=words("workshop.cap"), info=words("workshop.cap_info"), precision=0, scale=1)
+    with gr.Row():
+        name = gr.Textbox(
+            "",
+            label=words("workshop.name"),
+            info=words("workshop.name_info"),
+            max_lines=1,
+            scale=4,
+            elem_id="atelier_workshop_name",
+        )
+        again = gr.Button(
+            words("workshop.name_again"), size="sm", scale=0, min_width=150, elem_classes=["atelier-small"]
+        )
+    with gr.Row():
+        preview = gr.Button(words("workshop.preview"), elem_id="atelier_workshop_preview")
+        save = gr.Button(words("workshop.save"), variant="primary", elem_id="atelier_workshop_save")
+        stop = gr.Button(words("workshop.cancel"), variant="stop", scale=0, min_width=120, visible=False)
+    replace = gr.Checkbox(False, label=words("workshop.replace"), visible=False)
+    message = gr.HTML(elem_id="atelier_workshop_merge_message")
+    report = gr.HTML(elem_id="atelier_workshop_report")
+    use = gr.Button(words("workshop.use"), visible=False, elem_id="atelier_workshop_merge_use")
+    tag = gr.Textbox("", label=words("workshop.tag"), visible=False, show_copy_button=True, interactive=False)
+    choices = (method, rule, value, cap, precision)
+    return _Widgets(
+        choices,
+        rule_row,
+        name,
+        gr.State(""),
+        again,
+        preview,
+        save,
+        stop,
+        replace,
+        message,
+        report,
+        use,
+        tag,
+        gr.State(""),
+    )
+
+
+def _wire(do: Handlers, rows: table.Rows, below: _Widgets) -> None:
+    method, rule, value, cap, precision = below.choices
+    every = [*rows.inputs, *below.choices]
+    name_io = ([below.name, below.last, *every], [below.name, below.last])
+    for widget in (*(w for row in rows.values for w in row[:3]), method, rule, value, precision):
+        widget.input(do.propose, *name_io, queue=False, **event_kw())
+    below.again.click(lambda last, *values: do.propose("", last, *values), name_io[0][1:], name_io[1], **event_kw())
+    method.change(lambda chosen: update(visible=chosen == "compress"), [method], [below.rule_row], **event_kw())
+    rule.input(do.usual, [rule], [value], **event_kw()).then(do.propose, *name_io, **event_kw())
+    shown = [below.message, below.report, below.stop]
+    below.preview.click(do.preview, every, shown, **event_kw(side_by_side=True))
+    below.save.click(
+        do.save,
+        [below.name, below.replace, *every],
+        [*shown, below.replace, below.use, below.saved],
+        **event_kw(side_by_side=True),
+    ).then(do.refresh, _lists(rows), _lists(rows), **event_kw())
+    below.stop.click(lambda: work.stop(do.atelier), None, None, queue=False, **event_kw())
+
+
+def _lists(rows: table.Rows) -> list[Any]:
+    return [widget for row in rows.values for widget in (row[0], row[2])]

@@ -1,0 +1,130 @@
+"""The table of Merge: a row of widgets for each LoRA, as many in sight as are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.blocks.tokens import format_number
+from lib_lora.errors import InputError
+from lib_lora.merge.order import Ingredient, row_of_tag
+from lib_lora.ui.compat import gr, number, update
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.words import Words
+from lib_lora.ui.workshop import work
+
+MOST = 8
+WIDTH = 5
+"""Values of a row: LoRA, strength, blocks, text encoder, UNet."""
+EMPTY = (None, 1.0, "ALL", 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The widgets: a line (to show and hide), its five values, and its button to take it out."""
+
+    lines: tuple[Any, ...]
+    values: tuple[tuple[Any, ...], ...]
+    removers: tuple[gr.Button, ...]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """All value widgets, row after row."""
+        return [widget for row in self.values for widget in row]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What `shown_rows` updates: the lines, then all values."""
+        return [*self.lines, *self.inputs]
+
+
+def build_rows(atelier: Atelier, words: Words) -> Rows:
+    """Build the rows; the first is in sight."""
+    names, presets = work.names(atelier), work.presets(atelier)
+    lines, values, removers = [], [], []
+    for index in range(MOST):
+        with gr.Row(visible=index == 0, elem_classes=["atelier-merge-row"]) as line:
+            row = (
+                gr.Dropdown(
+                    names,
+                    value=None,
+                    label=words("workshop.row_lora", n=index + 1),
+                    scale=4,
+                    min_width=180,
+                    elem_id=f"atelier_workshop_row{index + 1}",
+                ),
+                gr.Number(1.0, label=words("workshop.strength"), scale=1, min_width=90),
+                gr.Dropdown(
+                    presets,
+                    value="ALL",
+                    label=words("workshop.row_blocks"),
+                    allow_custom_value=True,
+                    scale=3,
+                    min_width=150,
+                ),
+                gr.Number(1.0, label=words("workshop.te"), scale=1, min_width=90),
+                gr.Number(1.0, label=words("workshop.unet"), scale=1, min_width=90),
+            )
+            label = words("workshop.remove_row", n=index + 1)
+            removers.append(gr.Button(label, size="sm", scale=0, min_width=110, elem_classes=["atelier-small"]))
+        lines.append(line)
+        values.append(row)
+    return Rows(tuple(lines), tuple(values), tuple(removers))
+
+
+def split(flat: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the values of all rows, row by row."""
+    return [tuple(flat[start : start + WIDTH]) for start in range(0, MOST * WIDTH, WIDTH)]
+
+
+def shown_rows(rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return the updates that show these rows, one at least."""
+    full = [*rows, *([EMPTY] * MOST)][:MOST]
+    count = max(1, len(rows))
+    lines = [update(visible=index < count) for index in range(MOST)]
+    return lines + [update(value=value) for row in full for value in row]
+
+
+def used_rows(flat: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return the rows in which a LoRA is chosen."""
+    return [row for row in split(flat) if row[0]]
+
+
+def ingredients(atelier: Atelier, flat: Sequence[Any]) -> tuple[Ingredient, ...]:
+    """Return what the rows say.
+
+    Raises:
+        InputError: a file went away.
+    """
+    found = []
+    for name, strength, blocks, te, unet in used_rows(flat):
+        path = work.file_of(atelier, name)
+        found.append(Ingredient(path, number(strength, 1.0), blocks or "", te=number(te, 1.0), unet=number(unet, 1.0)))
+    return tuple(found)
+
+
+def rows_of_prompt(atelier: Atelier, prompt: str) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """Return a row for every LoRA tag of a prompt, and what of the tags a file cannot hold, as ``name: start, stop``.
+
+    Raises:
+        InputError: no tag, too many, or one that cannot be right.
+    """
+    tags = [parse_tag(found.text) for found in find_tags(prompt)]
+    if not tags:
+        raise InputError("There is no LoRA in the prompt", cure="Write it as <lora:name:1>.")
+    if len(tags) > MOST:
+        raise InputError(f"The prompt has {len(tags)} LoRAs, the table {MOST} rows", cure="Take some out.")
+    host, rows, lost = atelier.host, [], []
+    for tag in tags:
+        path = host.find_lora(tag.name)
+        row, without = row_of_tag(tag, path, host.presets, host.model.family)
+        rows.append((tag.name, row.strength, row.blocks or "ALL", row.te, row.unet))
+        lost += [f"{tag.name}: {', '.join(without)}"] if without else []
+    return rows, lost
+
+
+def row_text(row: Sequence[Any]) -> str:
+    """Return a row in a few words, for a job's title."""
+    return f"{row[0]} {format_number(number(row[1], 1.0))}"

@@ -1,0 +1,145 @@
+"""Tables of the workshop as HTML: blocks with bars, what a merge did, what an edit changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from lib_lora.analysis.facts import BlockFacts
+from lib_lora.blocks.tokens import format_number
+from lib_lora.formats.editing import Change, Hashes
+from lib_lora.merge.order import Made
+from lib_lora.ui.words import Words
+
+_LONG = 160
+"""Characters of a metadata value that a table shows."""
+
+
+def megabytes(count: int) -> str:
+    """Return a size as people read it."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, kind: str = "") -> str:
+    """Return a table; ``rows`` hold HTML, the first cell of each is its heading."""
+    heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
+    lines = "".join(
+        f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
+        for first, *rest in rows
+    )
+    style = f"atelier-table {kind}".strip()
+    return (
+        f'<div class="atelier-table-frame"><table class="{style}"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>"
+    )
+
+
+def block_table(lines: Sequence[BlockFacts], weights: Mapping[str, float], words: Words) -> str:
+    """Return a file's blocks: weight, a bar of the change (solid: what the weight leaves of it), numbers.
+
+    Blocks that have a weight and no modules stand in their place, so that rows and vector have the same order.
+    """
+    if not lines:
+        return ""
+    largest = max(line.delta for line in lines) or 1.0
+    with_model = any(line.relative for line in lines)
+    head = ["block", "weight", "change", "norm", *(["relative"] if with_model else []), "modules", "rank"]
+    rows, known = [], {line.block: line for line in lines}
+    for block in dict.fromkeys((*weights, *known)):
+        line = known.get(block) or BlockFacts(block, 0, "–", 0.0, 0.0)
+        weight = weights.get(line.block, 1.0)
+        left = min(1.0, abs(weight)) if line.delta else 0.0
+        cells = [escape(line.block), _weight(weight), _bar(line.delta / largest, left), f"{line.delta:.3g}"]
+        cells += [f"{line.relative:.2%}"] if with_model else []
+        rows.append([*cells, str(line.modules), escape(line.ranks)])
+    return table([words(f"workshop.head_{name}") for name in head], rows, kind="atelier-block-table")
+
+
+def _weight(value: float) -> str:
+    kind = "off" if value == 0 else "one" if value == 1 else "other"
+    return f'<span class="atelier-factor atelier-factor-{kind}">{escape(format_number(round(value, 4)))}</span>'
+
+
+def _bar(share: float, left: float = 1.0) -> str:
+    return (
+        f'<span class="atelier-amount" aria-hidden="true"><i style="width:{100 * share:.1f}%"></i>'
+        f'<b style="width:{100 * share * left:.1f}%"></b></span>'
+    )
+
+
+def _kept(share: float) -> str:
+    return f'<span class="atelier-kept">{_bar(share)}<span>{percent(share)}</span></span>'
+
+
+def made_table(made: Made, words: Words) -> str:
+    """Return what an order gives: a sentence of the whole, and a row for each block."""
+    report = made.report
+    size = words("workshop.size", before=megabytes(report.bytes_before), after=megabytes(report.bytes_after))
+    kept = words("workshop.kept_whole", kept=percent(report.energy_kept), error=error_text(report.relative_error))
+    dropped = words("workshop.dropped", n=len(report.dropped)) if report.dropped else ""
+    sentence = " · ".join(part for part in (size, kept, dropped) if part)
+    head = ["block", *(f"×{number}" for number in range(1, len(made.used) + 1)), "kept", "error", "rank"]
+    heads = [name if name.startswith("×") else words(f"workshop.head_{name}") for name in head]
+    if len(made.used) == 1:
+        heads[1] = words("workshop.head_weight")
+    rows = []
+    for row in report.rows:
+        ranks = f"{row.rank_before} → {row.rank_after}" if row.rank_after else words("workshop.left_out")
+        used = [_weight(table[row.block]) if row.block in table else "–" for _, table in made.used]
+        rows.append(
+            [
+                escape(row.block),
+                *used,
+                _kept(row.energy_kept) if row.rank_after else "–",
+                error_text(row.relative_error) if row.rank_after else "–",
+                ranks,
+            ]
+        )
+    names = " · ".join(f"×{number} = {name}" for number, (name, _) in enumerate(made.used, start=1))
+    legend = f'<p class="atelier-legend">{escape(names)}</p>' if len(made.used) > 1 else ""
+    return f'<p class="atelier-sum">{escape(sentence)}</p>{table(heads, rows, kind="atelier-block-table")}{legend}'
+
+
+def percent(share: float) -> str:
+    """Return a share with as many digits as say something."""
+    return "100 %" if share >= 0.99995 else f"{100 * share:.2f} %"
+
+
+def error_text(error: float) -> str:
+    """Return a relative error; below a ten-thousandth no picture shows it."""
+    return "0" if error == 0 else "< 0.01 %" if error < 1e-4 else f"{100 * error:.2f} %"
+
+
+def change_table(changes: Mapping[str, Sequence[Change]], words: Words) -> str:
+    """Return what is going to change, file by file and key by key."""
+    head = [words(f"workshop.head_{name}") for name in ("file", "key", "before", "after")]
+    rows = [
+        [escape(name) if number == 0 else "", escape(change.key), cut(change.before, words), cut(change.after, words)]
+        for name, found in changes.items()
+        for number, change in enumerate(found)
+    ]
+    return table(head, rows, kind="atelier-changes") if rows else ""
+
+
+def cut(value: str | None, words: Words) -> str:
+    """Return a metadata value, shortened and safe; one that is not there is said so in words."""
+    if value is None:
+        return f"<i>{escape(words('workshop.nothing'))}</i>"
+    if value.startswith(("data:image/", '["/9j', '["iVBOR')):
+        return f"<i>{escape(words('workshop.a_picture'))}</i>"
+    return escape(value if len(value) <= _LONG else f"{value[:_LONG]} …")
+
+
+def hash_table(hashes: Hashes, words: Words) -> str:
+    """Return stored and computed hashes side by side."""
+    rows = []
+    for name, stored, computed in (
+        ("hash_webui", hashes.stored, hashes.computed),
+        ("hash_kohya", hashes.stored_legacy, hashes.computed_legacy),
+    ):
+        state = "hash_none" if not stored else "hash_same" if stored == computed else "hash_differs"
+        mark = "✓" if stored == computed else "⚠"
+        shown_hash = f"<code>{escape(stored[:12])}</code>" if stored else "–"
+        cells = [f"<code>{escape(computed[:12])}</code>", f"{mark} {escape(words(f'workshop.{state}'))}"]
+        rows.append([escape(words(f"workshop.{name}")), shown_hash, *cells])
+    return table([words(f"workshop.head_{name}") for name in ("hash", "stored", "computed", "state")], rows)

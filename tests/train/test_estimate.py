@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from lib_lora.data import scan
+from lib_lora.host.base import Progress
+from lib_lora.train import network
+from lib_lora.train.estimate import STATES, Paces, _trained_numbers, measure_pace, memory_needed, plan_run
+from lib_lora.train.loop import run, start
+from lib_lora.train.optimizers import OPTIMIZERS
+from lib_lora.train.run_folder import RunFolder
+
+
+@pytest.mark.parametrize("changes", [{"steps": 0, "epochs": 3}, {"steps": 0, "epochs": 2, "repeats": 5}, {"steps": 7}])
+def test_the_plan_is_what_the_loop_does(model, options_for, pictures, tmp_path, changes):
+    options = options_for(**{"target_steps": 30, **changes})
+    plan = plan_run(model, options, scan(pictures, min_side=64))
+    training = start(model, options, RunFolder.create(tmp_path / "run", options), Progress())
+    assert (plan.steps, plan.per_epoch) == (training.total, training.steps_per_epoch)
+    assert plan.pictures == 4
+    assert sum(count for _, count in plan.buckets) == 4
+
+
+def test_samples_and_files_are_counted(model, options_for, pictures):
+    options = options_for(steps=20, repeats=1, batch_size=1, save_every_epochs=2, sample_prompts=("a", "b"))
+    plan = plan_run(model, options, scan(pictures, min_side=64))
+    assert (plan.per_epoch, plan.files, plan.samples) == (4, 3, 8)  # at 8, 16 and 20; before, and at each of them
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_the_optimizers_numbers_are_counted(model, options_for, tmp_path, name):
+    rate = {"AdamW": 1e-3, "Lion": 1e-4, "AdaFactor": 0.0}.get(name, 1.0)
+    options = options_for(optimizer=name, learning_rate=rate, steps=1)
+    training = start(model, options, RunFolder.create(tmp_path / "run", options), Progress())
+    run(training, Progress())
+    assert sum(p.numel() for p in network.parameters_of(training.lora).values()) == _trained_numbers(model, options)
+    states = training.optimizer.inner.state.values()
+    kept = sum(value.numel() for state in states for value in state.values() if getattr(value, "ndim", 0))
+    assert kept == pytest.approx(STATES[name] * _trained_numbers(model, options), rel=0.5)
+
+
+def test_more_of_anything_needs_more_memory(model, options_for):
+    least = memory_needed(model, options_for(batch_size=1, dim=4))
+    assert least < memory_needed(model, options_for(batch_size=1, dim=64))
+    assert least < memory_needed(model, options_for(batch_size=4, dim=4))
+    assert least < memory_needed(model, options_for(batch_size=1, dim=4, resolution=256))
+
+
+def test_a_measured_pace_is_remembered_and_scaled(model, options_for, tmp_path):
+    paces, options = Paces(tmp_path / "paces.json"), options_for(batch_size=1)
+    assert paces.get(model, options) is None
+    pace = measure_pace(model, options, Progress(), steps=2)
+    assert pace > 0
+    paces.put(model, options, 0.5)
+    assert Paces(tmp_path / "paces.json").get(model, options) == 0.5
+    assert paces.get(model, options_for(batch_size=4)) == pytest.approx(2.0)
+    (tmp_path / "paces.json").write_text("broken")
+    assert paces.get(model, options) is None

@@ -1,0 +1,183 @@
+"""A running studio and a headless Chromium for the tests that click.
+
+    from tests.ui.browser import open_browser, running_studio          (or the fixtures of conftest.py)
+    with running_studio(folder) as studio, open_browser() as browser:
+        page = browser.visit(studio.url, language="ja")
+        page.get_by_role("tab", name="LoRA 学習").click()
+
+`python -m tests.ui.browser URL PICTURE [--language ja] [--dark] [--tab train] [--width 1280]` takes a screenshot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCALES = {"en": "en-US", "ja": "ja-JP"}
+PATIENCE_MS = 30_000
+SETTLED = "document.querySelector('.atelier-theme')?.textContent && !document.querySelector('.wrap.generating')"
+
+
+def chromium() -> str | None:
+    """Return the path of Chromium or Chrome on this machine, None where there is none."""
+    named = os.environ.get("CHROMIUM")
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome"))
+    return named or next((path for path in found if path), None)
+
+
+@dataclass
+class Studio:
+    """A studio in a process of its own."""
+
+    url: str
+    data: Path
+    process: subprocess.Popen[str]
+    said: list[str] = field(default_factory=list)
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """End it as Ctrl-C does (or with another signal) and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def start_studio(data: Path, *arguments: str, port: int = 0) -> Studio:
+    """Start a studio on a free port with its own data folder, and return once it has an address."""
+    command = [sys.executable, "-m", "lib_lora", "studio", "--json", "--no-browser", "--data", str(data)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [*command, "--port", str(port), *arguments],
+        cwd=data.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said: list[str] = []
+    listener = threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True)
+    listener.start()
+    line = process.stdout.readline() if process.stdout else ""
+    if not line:
+        process.wait(10)
+        listener.join(5)
+        raise RuntimeError("the studio did not start:\n" + "".join(said))
+    return Studio(json.loads(line)["url"], data, process, said)
+
+
+@contextlib.contextmanager
+def running_studio(data: Path, *arguments: str, port: int = 0) -> Iterator[Studio]:
+    """Give a studio that ends with the block."""
+    studio = start_studio(data, *arguments, port=port)
+    try:
+        yield studio
+    finally:
+        studio.stop()
+
+
+@dataclass
+class Visitor:
+    """Headless Chromium; what a page complains about gathers in `complaints`."""
+
+    browser: Browser
+    complaints: list[str] = field(default_factory=list)
+
+    def visit(
+        self,
+        url: str,
+        *,
+        language: str = "en",
+        dark: bool = False,
+        size: tuple[int, int] = (1280, 1600),
+        tab: str = "",
+        **context: Any,
+    ) -> Page:
+        """Open ``url`` as a new person with a browser of that language, and return once the panels stand there."""
+        theme = "dark" if dark else "light"
+        own = self.browser.new_context(
+            locale=LOCALES[language],
+            color_scheme=theme,
+            viewport={"width": size[0], "height": size[1]},
+            **context,
+        )
+        page = own.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(f"error in the page: {error}"))
+        page.goto(url)
+        settle(page)
+        if tab:
+            open_tab(page, tab)
+        return page
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(f"{message.text} {message.location.get('url', '')}")
+
+
+def settle(page: Page) -> None:
+    """Wait until the page is built and its scripts have run."""
+    page.wait_for_function(SETTLED)
+    page.wait_for_timeout(300)
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Open a tab by its name in the program (generate, train, workshop, report), whatever the language."""
+    page.locator("#atelier_app_tabs button[role=tab]").nth(("generate", "train", "workshop", "report").index(name)).click()
+    page.wait_for_timeout(300)
+
+
+def sideways(page: Page) -> int:
+    """Return by how many pixels the page is wider than its window."""
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+@contextlib.contextmanager
+def open_browser() -> Iterator[Visitor]:
+    """Give a headless Chromium that ends with the block."""
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
+        try:
+            yield Visitor(browser)
+        finally:
+            browser.close()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Take a screenshot of a running studio."""
+    parser = argparse.ArgumentParser(description="Take a screenshot of a running studio.")
+    parser.add_argument("url")
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--language", choices=sorted(LOCALES), default="en")
+    parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--tab", default="")
+    parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--height", type=int, default=1600)
+    options = parser.parse_args(arguments)
+    with open_browser() as visitor:
+        size = (options.width, options.height)
+        page = visitor.visit(options.url, language=options.language, dark=options.dark, size=size, tab=options.tab)
+        page.screenshot(path=options.picture, full_page=True)
+        sys.stdout.write(f"wider than the window by {sideways(page)} px\n" + "\n".join(visitor.complaints) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import fields
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from lib_lora.train.options import TrainOptions, usual_values
+from lib_lora.train.recipes import KINDS
+from lib_lora.train.run_folder import RunFolder
+from lib_lora.ui import compat
+from lib_lora.ui.context import Atelier, Folders
+from lib_lora.ui.train import build, tag_of
+from lib_lora.ui.train.acts import act_button, read_act
+from lib_lora.ui.train.caption_tools import CaptionTools
+from lib_lora.ui.train.draft import free_name
+from lib_lora.ui.train.form import Form
+from lib_lora.ui.train.intake import Intake
+from lib_lora.ui.train.options import ELSEWHERE, NAMES, OptionForm, from_widget, to_widget
+from lib_lora.ui.train.orders import Orders
+from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
+from lib_lora.ui.words import LANGUAGES, Words, table
+
+CHEAP = {"dim": 2, "resolution": 64, "save_every_epochs": 0, "text_encoder_ratio": 0.0, "sample_prompts": "krnk"}
+
+
+@pytest.fixture
+def atelier(studio, tmp_path):
+    made = Atelier(studio, Folders.under(tmp_path / "data"))
+    yield made
+    for view in made.trainings.queue():
+        if view.state == "running":
+            made.trainings.stop(view.name)
+    made.trainings.close(20)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "絵"
+    place.mkdir()
+    for number, size in enumerate(((64, 64), (128, 64), (200, 100))):
+        Image.new("RGB", size, (40 * number, 90, 200)).save(place / f"{number}.png")
+        (place / f"{number}.txt").write_text(f"sky, tag{number}", encoding="utf-8")
+    (place / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return place
+
+
+@pytest.fixture(params=LANGUAGES)
+def words(request):
+    return Words(request.param)
+
+
+@pytest.fixture
+def panel(atelier, words):
+    """The panel's handlers over one form."""
+    # A known pace: looking at pictures then measures nothing.
+    atelier.trainings.paces.put(atelier.host.model, TrainOptions(images="x", name="x"), 0.5)
+    with compat.gr.Blocks():
+        widgets = OptionForm(words, usual_values("character"))
+    form, pieces = Form(atelier, words, widgets), Pieces(atelier)
+    return SimpleNamespace(
+        form=form,
+        pieces=pieces,
+        intake=Intake(atelier, words),
+        tools=CaptionTools(atelier, words),
+        orders=Orders(atelier, words, form, pieces),
+    )
+
+
+def raw(**changes):
+    usual = {name: to_widget(name, value) for name, value in usual_values("character").items()}
+    return [{**usual, **changes}[name] for name in NAMES]
+
+
+def looked(panel, folder):
+    return list(panel.intake.look(str(folder), "character", 0))[-1]
+
+
+def wait(what, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not what() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert what()
+
+
+def test_every_option_has_a_label_and_a_help_in_both_languages():
+    known = table()
+    for one in fields(TrainOptions):
+        for key in (f"train.option.{one.name}", f"train.help.{one.name}"):
+            assert all(known[key][language].strip() for language in LANGUAGES), key
+            assert known[key]["en"] != known[key]["ja"] or "option" in key
+
+
+def test_every_option_stands_somewhere_once():
+    assert sorted((*NAMES, *ELSEWHERE)) == sorted(one.name for one in fields(TrainOptions))
+
+
+def test_every_sentence_of_the_panel_exists_in_both_languages():
+    texts = {key: value for key, value in table().items() if key.startswith("train.")}
+    for key, value in texts.items():
+        places = [re.findall(r"{(\w+)}", value[language]) for language in LANGUAGES]
+        assert sorted(places[0]) == sorted(places[1]), key
+    for kind in KINDS:
+        assert f"train.kind_{kind}" in texts
+
+
+def test_the_panel_builds_in_both_languages(atelier):
+    for language in LANGUAGES:
+        with compat.gr.Blocks() as page:
+            panel = build(atelier, Words(language))
+        assert panel.used is not None
+        assert len(page.blocks) > len(NAMES)
+        for name in (RUN, SAMPLES, LIST):
+            atelier.live.html(name, Words(language))
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_widgets_hold_every_option(kind):
+    for name, value in usual_values(kind).items():
+        if name in NAMES:
+            assert from_widget(name, to_widget(name, value)) == value, name
+    text = to_widget("optimizer_args", {"betas": (0.9, 0.99), "growth_rate": 1.02, "x": "y"})
+    assert from_widget("optimizer_args", text) == {"betas": (0.9, 0.99), "growth_rate": 1.02, "x": "y"}
+
+
+def test_looking_tells_what_was_found_and_what_is_wrong(panel, folder, words):
+    message, found, summary, gallery, tags = looked(panel, folder)
+    assert message == ""
+    assert len(found.pictures) == len(gallery) == 3
+    assert words("train.n_found", n=3) in summary
+    assert words("train.n_problems", n=1) in summary
+    assert "broken.png" in summary
+    assert "sky 3" in tags
+
+
+@pytest.mark.parametrize("place", ["", "nowhere", "empty"])
+def test_a_folder_without_pictures_is_told_in_words(panel, tmp_path, words, place):
+    (tmp_path / "empty").mkdir()
+    message, found, *_ = looked(panel, tmp_path / place if place else "")
+    assert "atelier-error" in message
+    assert found is None
+    if words.language == "ja":
+        assert re.search("[ぁ-ん]", message)
+
+
+def test_a_listening_server_looks_only_into_its_own_folders(studio, tmp_path, folder, words):
+    atelier = Atelier(studio, Folders.under(tmp_path / "data", confined=True))
+    message, found, *_ = list(Intake(atelier, words).look(str(folder), "character", 0))[-1]
+    assert "atelier-error" in message
+    assert found is None
+
+
+def test_the_plan_names_steps_time_and_memory_and_follows_the_form(panel, folder, words):
+    found = looked(panel, folder)[1]
+    plan, changes, steps, name, usual, marked, *_ = panel.form.refresh(
+        found, "krnk", "character", 3000, "lora_v1", {"name": "lora_v1", "steps": 3000}, [], *raw()
+    )
+    assert words("train.about_steps", n="3,000") in plan
+    assert usual["name"] == "krnk_v1"
+    assert usual["sample_prompts"] == ["krnk, sky", "krnk"]
+    assert name["value"] == "krnk_v1"
+    # The second look changes nothing more: what was computed stands there.
+    values = {"sample_prompts": "krnk, sky\nkrnk"}
+    again = panel.form.refresh(found, "krnk", "character", 3000, "krnk_v1", usual, marked, *raw(**values))
+    assert (again[1], again[5]) == ("", [])
+
+
+def test_a_changed_value_is_marked_and_returns(panel, folder, words):
+    found = looked(panel, folder)[1]
+    start = panel.form.refresh(found, "", "character", 3000, "lora_v1", {}, [], *raw())
+    usual = start[4]
+    row = panel.form.refresh(found, "", "character", 3000, "lora_v1", usual, [], *raw(dim=32))
+    assert row[5] == ["dim"]
+    assert words("train.changed") in row[6 + NAMES.index("dim")]["label"]
+    assert "reset dim" in row[1]
+    assert panel.orders.do("reset dim\n1", usual).values == {"dim": 16}
+    back = panel.form.refresh(found, "", "character", 3000, "lora_v1", usual, ["dim"], *raw())
+    assert words("train.changed") not in back[6 + NAMES.index("dim")]["label"]
+
+
+def test_another_kind_moves_what_nobody_changed(panel, folder):
+    found = looked(panel, folder)[1]
+    usual = panel.form.refresh(found, "", "character", 3000, "lora_v1", {}, [], *raw())[4]
+    row = panel.form.refresh(found, "", "concept", 3000, "lora_v1", usual, [], *raw(alpha=4.0))
+    options = dict(zip(NAMES, row[6:], strict=True))
+    assert options["dim"]["value"] == 128
+    assert options["optimizer"]["value"] == "AdamW"
+    assert options["learning_rate"]["value"] == 1e-4
+    assert "value" not in options["alpha"]
+    assert row[5] == ["alpha"]
+
+
+def test_another_optimizer_brings_its_own_rate(panel, folder):
+    found = looked(panel, folder)[1]
+    usual = panel.form.refresh(found, "", "character", 3000, "lora_v1", {}, [], *raw())[4]
+    row = panel.form.refresh(found, "", "character", 3000, "lora_v1", usual, [], *raw(optimizer="AdamW"))
+    options = dict(zip(NAMES, row[6:], strict=True))
+    assert options["learning_rate"]["value"] == 1e-4
+    assert options["optimizer_args"]["value"] == ""
+    assert row[5] == ["optimizer"]
+    assert "atelier-error" not in row[0]
+
+
+def test_a_wrong_value_is_told_where_the_plan_stands(panel, folder):
+    found = looked(panel, folder)[1]
+    row = panel.form.refresh(found, "", "character", 3000, "lora_v1", {}, [], *raw(learning_rate=0.0001))
+    assert "atelier-error" in row[0]
+
+
+def test_a_run_from_click_to_report(panel, atelier, folder, words):
+    found = looked(panel, folder)[1]
+    arguments = (found, "krnk", "character", 3, "krnk_v1", {}, *raw(**CHEAP))
+    assert "atelier-good" in panel.form.train(*arguments)
+    assert "atelier-error" in panel.form.train(*arguments)  # the name is taken
+    wait(lambda: atelier.trainings.find("krnk_v1").report is not None)
+    view = atelier.trainings.find("krnk_v1")
+    assert view.state == "done"
+    assert (atelier.folders.loras / "krnk_v1.safetensors").is_file()
+    card, samples, listed = (atelier.live.html(name, words)[1] for name in (RUN, SAMPLES, LIST))
+    assert words("train.state_done") in card
+    assert "<svg" in card
+    assert samples.count("<img") == 2  # before and at the end
+    assert "again krnk_v1" in listed
+    page = view.report.read_text(encoding="utf-8")
+    assert words("train.report_title", name="krnk_v1") in page
+    assert "data:image/png" in page
+    used = panel.orders.do("use krnk_v1\n1", {})
+    assert tag_of(used.used) == "krnk, <lora:krnk_v1:1>"
+    assert "krnk_v1.safetensors" in panel.orders.do("open krnk_v1\n1", {}).opened
+    filled = panel.orders.do("again krnk_v1\n1", {}).values
+    assert (filled["folder"], filled["trigger"], filled["steps"], filled["dim"]) == (str(folder), "krnk", 3, 2)
+    assert free_name(atelier, "krnk") == "krnk_v2"
+
+
+def test_pause_resume_and_stop_by_the_drawn_buttons(panel, atelier, folder, words):
+    found = looked(panel, folder)[1]
+    panel.form.train(found, "krnk", "character", 2000, "krnk_v1", {}, *raw(**{**CHEAP, "sample_prompts": ""}))
+    wait(lambda: atelier.trainings.find("krnk_v1").step >= 2)
+    assert 'data-act="pause krnk_v1"' in panel.pieces.run(words)
+    panel.orders.do("pause krnk_v1\n1", {})
+    wait(lambda: atelier.trainings.find("krnk_v1").state == "paused")
+    assert 'data-act="resume krnk_v1"' in panel.pieces.run(words)
+    panel.orders.do("resume krnk_v1\n2", {})
+    wait(lambda: atelier.trainings.find("krnk_v1").state == "running")
+    panel.orders.do("stop krnk_v1\n3", {})
+    wait(lambda: atelier.trainings.find("krnk_v1").state == "stopped")
+    assert list(atelier.folders.loras.glob("krnk_v1-step*.safetensors"))
+
+
+def test_an_interrupted_run_shows_one_click_to_resume(panel, atelier, folder, words):
+    options = TrainOptions(images=str(folder), name="cut")
+    run = RunFolder.create(atelier.folders.runs / "cut", options)
+    run.save_json("status.json", {"state": "running", "total": 20})
+    assert words("train.state_interrupted") in panel.pieces.run(words)
+    assert 'data-act="resume cut"' in panel.pieces.run(words)
+
+
+def test_captions_change_and_come_back(panel, folder, words):
+    found = looked(panel, folder)[1]
+    assert panel.tools.pick(found, 1) == (1, "sky, tag1")
+    assert "atelier-good" in panel.tools.save(found, 1, "sea")
+    assert "atelier-good" in panel.tools.add(found, "new")
+    assert "atelier-good" in panel.tools.replace(found, "sky", "cloud")
+    found = panel.intake.again(found, "character", 0)[0]
+    assert list(found.captions.values()) == ["cloud, tag0, new", "sea, new", "cloud, tag2, new"]
+    for _ in range(3):
+        assert "atelier-good" in panel.tools.undo(found)
+    found = panel.intake.again(found, "character", 0)[0]
+    assert list(found.captions.values()) == ["sky, tag0", "sky, tag1", "sky, tag2"]
+    for message in (panel.tools.undo(found), panel.tools.add(None, "x"), panel.tools.save(found, -1, "x")):
+        assert "atelier-error" in message
+
+
+def test_dropped_files_come_into_a_folder_of_their_own(panel, atelier, folder):
+    dropped = [str(path) for path in sorted(folder.glob("*")) if path.suffix == ".txt" or path.stem != "broken"]
+    message, place, _ = panel.intake.take(dropped, "", "krnk")
+    assert place == str(atelier.folders.pictures / "krnk")
+    assert sorted(path.name for path in (atelier.folders.pictures / "krnk").iterdir()) == [
+        *(f"{n}.{ending}" for n in range(3) for ending in ("png", "txt"))
+    ]
+    message, again, _ = panel.intake.take(dropped[:1], place, "krnk")
+    assert again == place
+    assert "atelier-good" in message or "atelier-error" in message
+
+
+def test_orders_are_read_whole_and_unknown_ones_do_nothing(panel):
+    html = act_button('tag a "b" <c>', "x")
+    assert "<c>" not in html
+    assert read_act('tag a "b" <c>\n17') == ("tag", 'a "b" <c>')
+    assert panel.orders.do("nonsense x\n1", {}).message is None
+    assert "atelier-error" in panel.orders.do("resume ../x\n1", {}).message
