@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from lib_lora.blocks.errors import TagError
 from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.blocks.tag_model import ParsedTag, Span
 from lib_lora.blocks.tag_parse import FOREIGN
@@ -70,6 +71,34 @@ def without_block_weights(prompt: str) -> str:
     for index in range(len(find_tags(prompt))):
         prompt = change_tag(prompt, index, lambda tag: replace(tag, weights=None, elements=None, x=None, other=None))
     return prompt
+
+
+def put_tag(prompt: str, text: str) -> str:
+    """Return ``prompt`` with ``text`` (a tag, with words before it or none) in it.
+
+    A tag of the same LoRA gives its place to the new one; else the text goes to the end, without words that the prompt
+    already has. A text without a tag is put at the end as it is.
+    """
+    given = find_tags(text)
+    if not given:
+        return f"{prompt.rstrip()} {text}".strip()
+    name = _name(given[0].text)
+    for match in find_tags(prompt):
+        if name and _name(match.text) == name:
+            return prompt[: match.start] + given[0].text + prompt[match.end :]
+    words = text[: given[0].start].strip(" ,")
+    if words and words not in {part.strip() for part in prompt.split(",")}:
+        start = f"{prompt.rstrip(' ,')}, " if prompt.strip() else ""
+        return f"{start}{words} {given[0].text}"
+    return f"{prompt.rstrip()} {given[0].text}".strip()
+
+
+def _name(text: str) -> str:
+    """Return the name in a tag, "" where it cannot be read."""
+    try:
+        return parse_tag(text).name
+    except TagError:
+        return ""
 
 
 def _text(span: Span | None) -> str:

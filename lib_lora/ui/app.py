@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import traceback
 from html import escape
-from typing import Any
 
 from fastapi import FastAPI
 
-from lib_lora.ui import compat
+from lib_lora.blocks.tag_edit import put_tag
+from lib_lora.ui import compat, generate, report, train, workshop
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.routes import BASE, SCRIPTS, STYLE, add_routes
 from lib_lora.ui.words import LANGUAGES, Words
 
-PANELS = ("generate", "train", "workshop", "report")
 NAMES = {"en": "English", "ja": "日本語"}
 """Each language by its own name, so that whoever landed in the wrong one finds the way out."""
 
@@ -36,23 +33,42 @@ def build_page(atelier: Atelier, words: Words) -> gr.Blocks:
     """Return the page of one language."""
     with compat.page(words("app.title")) as page:
         gr.HTML(header_html(atelier, words), elem_id="atelier_app_header")
-        panels: dict[str, Any] = {}
+        tabs: dict[str, gr.Tab] = {}
         with gr.Tabs(elem_id="atelier_app_tabs"):
-            for name in PANELS:
-                with gr.Tab(words(f"app.tab_{name}"), id=name, elem_id=f"atelier_app_tab_{name}"):
-                    panels[name] = build_panel(name, atelier, words)
+            with tab("generate", words, tabs):
+                made = generate.build(atelier, words)
+            with tab("train", words, tabs):
+                trained = train.build(atelier, words)
+            with tab("workshop", words, tabs):
+                worked = workshop.build(atelier, words, prompt=made.prompt)
+            with tab("report", words, tabs):
+                reported = report.build(atelier, words)
+        _wire(made, trained, worked)
+        light = {"queue": False, **compat.event_kw()}
+        tabs["workshop"].select(worked.refresh, [*worked.lists], [*worked.lists], **light)
+        tabs["report"].select(reported.refresh, reported.chosen, [reported.chosen, reported.shown], **light)
         atelier.settings.restore_when_opened(page)
         page.load(None, None, None, **compat.js_kw(script_loader()))
     return page
 
 
-def build_panel(name: str, atelier: Atelier, words: Words) -> Any:
-    """Return the panel of one tab; DEVELOPMENT ONLY: a line in place of a panel that is not there yet."""
-    try:
-        return importlib.import_module(f"lib_lora.ui.{name}").build(atelier, words)
-    except Exception:
-        gr.HTML(f"<pre>{escape(traceback.format_exc()[-1500:])}</pre>")
-        return None
+def tab(name: str, words: Words, tabs: dict[str, gr.Tab]) -> gr.Tab:
+    """Open a tab and note it under its name."""
+    tabs[name] = gr.Tab(words(f"app.tab_{name}"), id=name, elem_id=f"atelier_app_tab_{name}")
+    return tabs[name]
+
+
+def _wire(made: generate.GeneratePanel, trained: train.TrainPanel, worked: workshop.WorkshopPanel) -> None:
+    """Let “use in prompt” of the other tabs write into the prompt of Generate, and open that tab."""
+    light = {"queue": False, **compat.event_kw()}
+    show = compat.js_kw("() => { document.querySelector('#atelier_app_tabs button')?.click() }")
+
+    def use(text: str | None, prompt: str | None) -> str:
+        return put_tag(prompt or "", train.tag_of(text or ""))
+
+    boxes = [(trained.used.change, trained.used)] + [(event.then, box) for event, box in worked.uses]
+    for when, box in boxes:
+        when(use, [box, made.prompt], made.prompt, **light).then(None, None, None, **show)
 
 
 def header_html(atelier: Atelier, words: Words) -> str:

@@ -28,8 +28,9 @@ class Folders:
 
     @property
     def demo(self) -> Path:
-        """Where a demo that was started here writes."""
-        return self.data / "demo"
+        """Where the demo's report is: under the data folder, else beside it, where `run.py demo` puts it."""
+        inside, beside = self.data / "demo", self.data.parent / "demo"
+        return beside if (beside / "report.json").is_file() and not inside.is_dir() else inside
 
     @classmethod
     def under(cls, data: Path, *, more: tuple[Path, ...] = (), confined: bool = False) -> Folders:

@@ -1,4 +1,4 @@
-"""What the panels remember between visits: one small JSON file in the data folder, in the server, not in the browser."""
+"""What the panels remember between visits: one small JSON file in the data folder, in the server, not the browser."""
 
 from __future__ import annotations
 

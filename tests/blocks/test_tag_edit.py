@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lib_lora.blocks.tag import parse_tag
-from lib_lora.blocks.tag_edit import change_tag, with_weights, without_block_weights, write_tag
+from lib_lora.blocks.tag_edit import change_tag, put_tag, with_weights, without_block_weights, write_tag
 from lib_lora.errors import InputError
 
 TAGS = [
@@ -54,3 +54,19 @@ def test_a_tag_that_is_gone_is_said():
 def test_plain_strength_keeps_strengths_and_steps():
     prompt = "a <lora:x:0.5:0.7:FACE:start=3> b <lora:y:lbwe=XYZ>"
     assert without_block_weights(prompt) == "a <lora:x:0.5:0.7:start=3> b <lora:y:1>"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "wanted"),
+    [
+        ("", "krnk <lora:a:1>", "krnk <lora:a:1>"),
+        ("1girl, smile", "krnk <lora:a:1>", "1girl, smile, krnk <lora:a:1>"),
+        ("krnk, smile", "krnk <lora:a:1>", "krnk, smile <lora:a:1>"),
+        ("krnk <lora:a:0.5:FACE>, smile", "krnk <lora:a:1>", "krnk <lora:a:1>, smile"),
+        ("x <lora:b:1>", "<lora:a:1>", "x <lora:b:1> <lora:a:1>"),
+        ("x <lora:", "<lora:a:1>", "x <lora: <lora:a:1>"),
+        ("x", "", "x"),
+    ],
+)
+def test_a_tag_is_put_into_a_prompt_once(prompt, text, wanted):
+    assert put_tag(prompt, text) == wanted

@@ -1,0 +1,79 @@
+"""The tab *Report*: the reports of runs and of the demo, inside the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from lib_lora.ui import compat
+from lib_lora.ui.compat import gr
+from lib_lora.ui.context import Atelier, Folders
+from lib_lora.ui.messages import note_html
+from lib_lora.ui.routes import file_url
+from lib_lora.ui.words import Words
+
+FILE = "report.html"
+
+
+@dataclass(frozen=True)
+class ReportPanel:
+    """What the app wires: ``chosen`` lists the reports, ``refresh`` returns its update and that of ``shown``."""
+
+    chosen: Any
+    shown: Any
+    refresh: Any
+
+
+def reports(folders: Folders) -> dict[str, Path]:
+    """Return the reports that are there by name, the newest first; ``demo`` is the demo's."""
+    found = {path.parent.name: path for path in folders.runs.glob(f"*/{FILE}")}
+    if (folders.demo / FILE).is_file():
+        found["demo"] = folders.demo / FILE
+    return dict(sorted(found.items(), key=lambda pair: pair[1].stat().st_mtime, reverse=True))
+
+
+def build(atelier: Atelier, words: Words) -> ReportPanel:
+    """Build the tab."""
+    logic = _Report(atelier, words)
+    first = next(iter(reports(atelier.folders)), None)
+    with gr.Row():
+        chosen = gr.Dropdown(
+            logic.choices(),
+            value=first,
+            label=words("report.which"),
+            elem_id="atelier_report_chosen",
+            scale=5,
+        )
+        again = gr.Button(words("report.refresh"), elem_id="atelier_report_refresh", scale=1, min_width=120)
+    shown = gr.HTML(logic.show(first), elem_id="atelier_report_shown")
+    chosen.change(logic.show, chosen, shown, queue=False, **compat.event_kw())
+    again.click(logic.refresh, chosen, [chosen, shown], queue=False, **compat.event_kw())
+    return ReportPanel(chosen, shown, logic.refresh)
+
+
+class _Report:
+    def __init__(self, atelier: Atelier, words: Words) -> None:
+        self._folders, self._words = atelier.folders, words
+
+    def choices(self) -> list[str]:
+        return list(reports(self._folders))
+
+    def refresh(self, chosen: str | None) -> tuple[Any, str]:
+        """Return the list as it is now and the chosen report, or the newest where it is gone."""
+        there = self.choices()
+        name = chosen if chosen in there else next(iter(there), None)
+        return compat.update(choices=there, value=name), self.show(name)
+
+    def show(self, name: str | None) -> str:
+        """Return a frame with the report, and a link that opens it alone."""
+        path = reports(self._folders).get(name or "")
+        if path is None:
+            return note_html(self._words("report.none", folder=self._folders.data / "demo"))
+        url, title = escape(file_url(self._folders, path)), escape(self._words("report.title", name=name))
+        alone = f'<a href="{url}" target="_blank" rel="noopener">{escape(self._words("report.alone"))}</a>'
+        return (
+            f'<p class="atelier-report-line">{alone} · <code>{escape(str(path))}</code></p>'
+            f'<iframe class="atelier-report" src="{url}" title="{title}" sandbox></iframe>'
+        )

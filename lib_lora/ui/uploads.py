@@ -1,0 +1,51 @@
+"""Pictures that people drop into the page: checked, named safely, and copied without replacing anything."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lib_lora.data import inspect_picture
+from lib_lora.data.files import PICTURE_SUFFIXES, file_digest
+from lib_lora.errors import FileError
+from lib_lora.formats.names import proposed_stem
+from lib_lora.ui.context import Atelier
+
+
+def take_picture(atelier: Atelier, path: Path, folder: Path) -> Path:
+    """Copy a dropped picture into ``folder`` and return where it lies.
+
+    The same picture dropped twice is taken once; another picture of the same name gets a number.
+
+    Raises:
+        FileError: it is no picture that can be read whole, or larger than the limit for one upload.
+        InputError: the folder is none that this server may use.
+    """
+    folder = atelier.folders.allowed(folder)
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise FileError("this is not a picture", where=path.name, cure="Drop PNG, JPEG or WebP files.")
+    size, limit = path.stat().st_size, atelier.upload_limit
+    if size > limit:
+        raise FileError(
+            f"the picture has {size / 2**20:.0f} MB; {limit / 2**20:.0f} MB are the limit for one file",
+            where=path.name,
+            cure="Save it smaller, or put it into the folder yourself.",
+        )
+    inspect_picture(path)
+    return _kept(path, folder)
+
+
+def _kept(path: Path, folder: Path) -> Path:
+    """Copy the file under a name that every system takes, or return the one that is there with the same content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    there = [one for one in folder.iterdir() if one.suffix.lower() in PICTURE_SUFFIXES]
+    size = path.stat().st_size
+    for one in there:
+        if one.stat().st_size == size and file_digest(one) == file_digest(path):
+            return one
+    # Captions belong to a stem, so the stem must be free, whatever the suffix.
+    stem = proposed_stem([path.stem], taken=[one.stem for one in there])
+    target = folder / f"{stem}{path.suffix.lower()}"
+    with path.open("rb") as source, target.open("xb") as copy:
+        shutil.copyfileobj(source, copy)
+    return target
