@@ -29,12 +29,16 @@ ROOT = Path(__file__).resolve().parent
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 STAMP = "lora-atelier.json"  # in .venv; written first as "building" and last as "ready"
 LOG = ".venv-install.log"
+OVERLAY = "gradio3.txt"  # not for .venv: tools/gradio3.py lays it over .venv, in an environment of its own
 LIMITS = "versions.txt"  # pins what the other requirement files bring along
 ALONE = "alone.txt"  # packages of which only the files are used: installed without what they need to run
+IN_PROJECT = {"test": "pytest", "gradio3": "tools.gradio3"}  # commands that run in the project's folder -> their module
 USAGE = """LoRA Atelier
 
+  python run.py studio          the web app in the browser
   python run.py demo            the whole life of a LoRA on this machine, with a report
   python run.py test [ARGS]     the tests; ARGS go to pytest
+  python run.py gradio3 [ARGS]  the tests of the panels under the older gradio of AUTOMATIC1111's WebUI
   python run.py setup           only set up .venv
   python run.py COMMAND [ARGS]  any command of `python -m lib_lora`; `python run.py --help` lists them after the set-up
 
@@ -80,18 +84,22 @@ def python_of(env: Path) -> Path:
     return env / "Scripts" / "python.exe" if os.name == "nt" else env / "bin" / "python"
 
 
+def library_of(env: Path) -> Path:
+    """Return the folder that the packages of a virtual environment are in."""
+    return env / "Lib" / "site-packages" if os.name == "nt" else env / "lib" / f"python{VERSION}" / "site-packages"
+
+
 def packages_of(env: Path) -> set[str]:
     """Return the names in the environment's site-packages, empty when there is no such folder."""
-    library = env / "Lib" if os.name == "nt" else env / "lib" / f"python{VERSION}"
     try:
-        return {name for name in os.listdir(library / "site-packages") if name != "__pycache__"}
+        return {name for name in os.listdir(library_of(env)) if name != "__pycache__"}
     except OSError:
         return set()
 
 
 def requirement_files(root: Path) -> list[Path]:
-    """Return the files that say what to install, in a fixed order."""
-    files = sorted((root / "requirements").glob("*.txt"))
+    """Return the files that say what .venv gets, in a fixed order."""
+    files = sorted(file for file in (root / "requirements").glob("*.txt") if file.name != OVERLAY)
     if not files:
         raise SetupError(f"the requirement files are missing in {root / 'requirements'}. Get the whole project again.")
     return files
@@ -124,9 +132,8 @@ def write_stamp(env: Path, state: str, key: str) -> None:
     os.replace(part, env / STAMP)
 
 
-def fault(root: Path, key: str) -> str:
-    """Return why .venv cannot be used as it is, "" when it can; takes milliseconds."""
-    env = root / ".venv"
+def fault(env: Path, key: str) -> str:
+    """Return why an environment cannot be used as it is, "" when it can; takes milliseconds."""
     stamp = read_stamp(env)
     if not os.path.lexists(env):
         return "missing"
@@ -251,15 +258,14 @@ def failure(what: str, log: Path) -> SetupError:
     return SetupError(f"{what}: {cause}. {cure}\n  Everything that was said is in {log}{shown}")
 
 
-def clear_away(root: Path, reason: str) -> None:
-    """Remove a .venv of ours; set one that run.py did not make aside, because it may be somebody's work."""
-    env = root / ".venv"
+def clear_away(env: Path, reason: str) -> None:
+    """Remove an environment of ours; set one that run.py did not make aside, because it may be somebody's work."""
     if reason == "foreign":
-        aside = root / time.strftime(".venv-kept-%Y%m%d-%H%M%S")
+        aside = env.with_name(time.strftime(".venv-kept-%Y%m%d-%H%M%S"))
         os.rename(env, aside)
-        say(f"there is a .venv that run.py did not make; it is kept as {aside.name}.")
+        say(f"there is a {env.name} that run.py did not make; it is kept as {aside.name}.")
     elif reason != "missing":
-        say(f".venv is {reason}; it is made again.")
+        say(f"{env.name} is {reason}; it is made again.")
         shutil.rmtree(env)
 
 
@@ -272,37 +278,46 @@ def need_venv_module() -> None:
         )
 
 
-def set_up(root: Path, key: str, lock: int) -> None:
-    """Make .venv, or bring one with older requirements up to date; call with the lock held."""
-    reason = fault(root, key)
-    if not reason:
-        return
-    env, log = root / ".venv", root / LOG
-    if Path(sys.prefix).resolve() == env.resolve():
-        raise SetupError(f".venv is {reason}, and this Python runs inside it. Type `deactivate`, then start again.")
+def create(env: Path, key: str, log: Path, lock: int, *, bare: bool = False) -> None:
+    """Make an empty environment in place of what is there, without pip where it is `bare`; call with the lock held."""
     need_venv_module()
-    clear_away(root, reason)
+    clear_away(env, fault(env, key))
     env.mkdir()
     write_stamp(env, "building", key)
     log.write_text("", encoding="utf-8")
-    say(f"setting up {env} (once; several minutes, PyTorch is large). The log is {LOG}.")
-    began = time.monotonic()
-    if call([sys.executable, "-m", "venv", str(env)], log, lock, heard=lambda line: None):
+    extra = ["--without-pip"] if bare else []
+    if call([sys.executable, "-m", "venv", *extra, str(env)], log, lock, heard=lambda line: None):
         raise failure("the virtual environment could not be made", log)
+
+
+def install(env: Path, steps: list[list[str]], log: Path, lock: int) -> None:
+    """Run pip in an environment, once for each list of arguments."""
     pip = [str(python_of(env)), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
     pip += ["--progress-bar", "off", "--retries", "3"]
+    progress = Progress(sys.stderr)
+    try:
+        for arguments in steps:
+            if call(pip + arguments, log, lock, heard=progress):
+                raise failure("the packages could not be installed", log)
+    finally:
+        progress.done()
+
+
+def set_up(root: Path, key: str, lock: int) -> None:
+    """Make .venv, or bring one with older requirements up to date; call with the lock held."""
+    env, log = root / ".venv", root / LOG
+    reason = fault(env, key)
+    if not reason:
+        return
+    if Path(sys.prefix).resolve() == env.resolve():
+        raise SetupError(f".venv is {reason}, and this Python runs inside it. Type `deactivate`, then start again.")
+    began = time.monotonic()
+    say(f"setting up {env} (once; several minutes, PyTorch is large). The log is {LOG}.")
+    create(env, key, log, lock)
     files = requirement_files(root)
     asked = [part for f in files if f.name != ALONE for part in ("-c" if f.name == LIMITS else "-r", str(f))]
     alone = [part for f in files if f.name == ALONE for part in ("--no-deps", "-r", str(f))]
-    progress = Progress(sys.stderr)
-    try:
-        code = call(pip + asked, log, lock, heard=progress)
-        if not code and alone:
-            code = call(pip + alone, log, lock, heard=progress)
-    finally:
-        progress.done()
-    if code:
-        raise failure("the packages could not be installed", log)
+    install(env, [step for step in (asked, alone) if step], log, lock)
     write_stamp(env, "ready", key)
     say(f"ready after {time.monotonic() - began:.0f} s.")
 
@@ -310,7 +325,7 @@ def set_up(root: Path, key: str, lock: int) -> None:
 def ensure_ready(root: Path) -> None:
     """Return once .venv is usable: at once when its stamp says so, else after the set-up."""
     key = wanted_key(root)
-    if fault(root, key):
+    if fault(root / ".venv", key):
         with locked(root) as lock:
             set_up(root, key, lock)
 
@@ -318,37 +333,47 @@ def ensure_ready(root: Path) -> None:
 def launch(root: Path, arguments: list[str]) -> NoReturn:
     """Become the command: its exit code and its signals are ours."""
     env = child_env()
-    if arguments[:1] == ["test"]:
+    if arguments and arguments[0] in IN_PROJECT:
         os.chdir(root)
-        command = ["-m", "pytest", *arguments[1:]]
+        command = ["-m", IN_PROJECT[arguments[0]], *arguments[1:]]
     else:
         # The user's folder stays the current one, for relative paths; where Python can (-P), nothing in it is imported.
         env["PYTHONPATH"] = str(root)
         command = [*(["-P"] if sys.version_info >= (3, 11) else []), "-m", "lib_lora", *arguments]
-    command.insert(0, str(python_of(root / ".venv")))
+    become(root / ".venv", command, env)
+
+
+def become(env: Path, command: list[str], variables: dict[str, str]) -> NoReturn:
+    """Become the Python of an environment, with these arguments and environment variables."""
+    command = [str(python_of(env)), *command]
     try:
         if os.name != "nt":
-            os.execve(command[0], command, env)
-        process = subprocess.Popen(command, env=env)
+            os.execve(command[0], command, variables)
+        process = subprocess.Popen(command, env=variables)
     except OSError as error:
-        cure = f"Delete the folder {root / '.venv'} and start again."
-        raise SetupError(f"the Python in .venv does not start: {error.strerror}. {cure}") from error
+        cure = f"Delete the folder {env} and start again."
+        raise SetupError(f"the Python in {env.name} does not start: {error.strerror}. {cure}") from error
     while True:  # Ctrl-C reaches the command itself; its own way of ending decides
         with contextlib.suppress(KeyboardInterrupt):
             sys.exit(process.wait())
 
 
-def main(arguments: list[str], root: Path = ROOT) -> int:
+def start(root: Path, arguments: list[str]) -> int:
     """Set up if needed, then run the command; returns only when there is nothing to run."""
-    try:
-        asks_help = arguments in ([], ["-h"], ["--help"])
-        if asks_help and fault(root, wanted_key(root)):
-            sys.stdout.write(USAGE)
-            return 0 if arguments else 2
-        ensure_ready(root)
-        if arguments == ["setup"]:
-            return 0
+    asks_help = arguments in ([], ["-h"], ["--help"])
+    if asks_help and fault(root / ".venv", wanted_key(root)):
+        sys.stdout.write(USAGE)
+        return 0 if arguments else 2
+    ensure_ready(root)
+    if arguments != ["setup"]:
         launch(root, arguments)
+    return 0
+
+
+def answered(root: Path, work: Callable[[], int]) -> int:
+    """Return the exit code of `work`; what ends it becomes a sentence."""
+    try:
+        return work()
     except KeyboardInterrupt:
         say("stopped. The next start takes it up again.")
         return 130
@@ -357,6 +382,11 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
     except OSError as error:
         say(f"{error.strerror or error}: {error.filename or root}. See that you may write there, then start again.")
     return 1
+
+
+def main(arguments: list[str], root: Path = ROOT) -> int:
+    """Run the command of these arguments and return its exit code."""
+    return answered(root, lambda: start(root, arguments))
 
 
 if __name__ == "__main__":

@@ -94,12 +94,14 @@
     const TAB = "atelier-tab";
 
     const prepareTabs = () => {
-        const tabs = () => [...page().querySelectorAll("#atelier_app_tabs > .tab-nav button, #atelier_app_tabs > div > .tab-nav button")];
-        tabs()[Number(sessionStorage.getItem(TAB) || 0)]?.click();
-        page().querySelector("#atelier_app_tabs")?.addEventListener("click", (event) => {
-            const index = tabs().indexOf(event.target.closest("button"));
+        const bar = page().querySelector("#atelier_app_tabs .tab-nav"); // the first is the outermost
+        const tabs = bar ? [...bar.querySelectorAll("button")] : [];
+        tabs[Number(sessionStorage.getItem(TAB) || 0)]?.click();
+        const note = (event) => {
+            const index = [...bar.querySelectorAll("button")].indexOf(event.target.closest("button"));
             if (index >= 0) sessionStorage.setItem(TAB, index);
-        });
+        };
+        bar?.addEventListener("click", note, { capture: true }); // afterwards gradio 4 has put another button there
     };
 
     // -- a click or Enter on the command in the line of scripts/lora_block_weight.py copies it -------------------

@@ -68,7 +68,9 @@ def run(options: argparse.Namespace) -> None:
         language = "" if options.language == "auto" else options.language
         app = build_app(atelier, language=language)
         guard = Guard(app, user=user, password=password, local_only=not options.listen)
-        server = uvicorn.Server(uvicorn.Config(guard, log_level="warning", timeout_graceful_shutdown=1))
+        # Gradio 3.41's client hangs on a connection that the server closed just when it was to be used again.
+        config = uvicorn.Config(guard, log_level="warning", timeout_graceful_shutdown=1, timeout_keep_alive=60)
+        server = uvicorn.Server(config)
         signal.signal(signal.SIGTERM, interrupt)
         announce(options, address(options, door))
         try:
@@ -161,6 +163,8 @@ def announce(options: argparse.Namespace, url: str) -> None:
         print(json.dumps({"url": url, "data": str(options.data.resolve())}), flush=True)
     else:
         print(f"The studio is at {url}  (Ctrl-C ends it; data in {options.data.resolve()})", flush=True)
+    if options.listen:
+        say(f"other machines reach it at http://{socket.gethostname()}:{url.rsplit(':', 1)[1]}")
     if not options.no_browser:
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
@@ -171,12 +175,14 @@ def interrupt(number: int, frame: object) -> NoReturn:
 
 
 def finish(atelier: Atelier) -> None:
-    """Stop every job; the running one saves what it has (a training: its state) before the program ends."""
-    running = atelier.desk.running
-    for job in atelier.desk.jobs():
-        if not job.ended:
-            job.stop()
-    if running is not None and not running.ended:
-        say(f"“{running.title}” saves what it has (Ctrl-C again ends at once) …")
-        running.wait(PATIENCE)
+    """Stop every job; the running ones save what they have (a training: its state) before the program ends."""
+    running = [desk.running for desk in (atelier.desk, atelier.files) if desk.running is not None]
+    for desk in (atelier.desk, atelier.files):
+        for job in desk.jobs():
+            if not job.ended:
+                job.stop()
+    for job in running:
+        if not job.wait(0):
+            say(f"“{job.title}” saves what it has (Ctrl-C again ends at once) …")
+            job.wait(PATIENCE)
     atelier.settings.close()

@@ -73,13 +73,12 @@ def gather(story: Story) -> None:
     root = story.folder / "pictures"
     story.files["pictures"], story.numbers["pictures"] = root, 0
     pictures = sorted(use.PICTURES.glob("*.png"))
-    front = [picture for picture in pictures if picture.stem in use.FRONT_VIEWS]
-    others = [picture for picture in pictures if picture.stem not in use.FRONT_VIEWS]
-    for repeats, some in ((use.FRONT_REPEATS, front), (use.OTHER_REPEATS, others)):
+    for repeats in sorted({*use.REPEATS.values(), use.OTHER_REPEATS}):
         target = root / f"{repeats}_{use.TRIGGER} girl"
         target.mkdir(parents=True, exist_ok=True)
-        for picture in some:
-            shutil.copyfile(picture, target / picture.name)
+        for picture in pictures:
+            if use.REPEATS.get(picture.stem, use.OTHER_REPEATS) == repeats:
+                shutil.copyfile(picture, target / picture.name)
         report = write_captions(target, keyword=use.TRIGGER, lists=lists(), overwrite=True)
         story.numbers["pictures"] += len(report.written) + len(report.unchanged)
 
@@ -91,9 +90,9 @@ def keep_in_mind(story: Story) -> None:
     captions = use.KEPT.read_text(encoding="utf-8").splitlines()[: story.size.regularisation]
     for number, caption in enumerate(captions):
         story.progress.update(number + 1, len(captions), "drawing regularisation pictures")
-        request = GenerateRequest(caption, seed=number, steps=story.size.sampling_steps, cfg_scale=3.0)
-        story.host.generate(request, Progress()).images[0].save(target / f"{number:02d}.png")
-        (target / f"{number:02d}.txt").write_text(caption + "\n", encoding="utf-8")
+        request = GenerateRequest(caption, seed=number, steps=use.REGULARISATION_STEPS, cfg_scale=use.CFG)
+        story.host.generate(request, Progress()).images[0].save(target / f"{number:03d}.png")
+        (target / f"{number:03d}.txt").write_text(caption + "\n", encoding="utf-8")
     story.files["regularisation"] = target
 
 

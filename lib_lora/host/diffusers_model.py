@@ -25,7 +25,8 @@ class DiffusersModel:
         self.latent_scale = checkpoint.latent_scale
         self.tokenizer = checkpoint.tokenizer
         self.device, self.dtype = device, dtype
-        self.unet = checkpoint.unet.to(device, dtype)
+        # nn.Module's own `to`: diffusers' one warns of modules to keep in fp32 even where there are none.
+        self.unet = nn.Module.to(checkpoint.unet, device, dtype)
         self.vae = checkpoint.vae.to(device)  # fp32: SDXL's autoencoder overflows in fp16
         self.text_encoders = tuple(encoder.to(device, dtype) for encoder in checkpoint.text_encoders)
         start, end = checkpoint.betas

@@ -11,7 +11,7 @@ from lib_lora.blocks.tag_edit import put_tag
 from lib_lora.ui import compat, generate, report, train, workshop
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.routes import BASE, SCRIPTS, STYLE, add_routes
+from lib_lora.ui.routes import BASE, SCRIPTS, STYLE, add_routes, add_studio_routes
 from lib_lora.ui.words import LANGUAGES, Words
 
 NAMES = {"en": "English", "ja": "日本語"}
@@ -21,7 +21,9 @@ NAMES = {"en": "English", "ja": "日本語"}
 def build_app(atelier: Atelier, *, language: str = "") -> FastAPI:
     """Return the whole app; ``language`` is where ``/`` leads, empty: where the browser's languages lead."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    add_routes(app, atelier, language=language)
+    add_routes(app, atelier)
+    add_studio_routes(app, language=language)
+    compat.keep_local()
     served = [str(folder) for folder in (atelier.folders.pictures, atelier.folders.runs, atelier.folders.outputs)]
     for each in LANGUAGES:
         page = build_page(atelier, Words(each))

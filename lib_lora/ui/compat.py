@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 
 import gradio as gr
 import numpy as np
+from gradio import routes
+from jinja2 import FunctionLoader
 from PIL import Image
 
 IS_G4 = int(gr.__version__.split(".")[0]) >= 4
@@ -39,6 +42,18 @@ def page(title: str) -> gr.Blocks:
 def page_being_built() -> gr.Blocks | None:
     """Return the outermost Blocks whose ``with`` is open."""
     return gr.context.Context.root_block
+
+
+FOREIGN = re.compile(r'<(?:script|link)\b[^>]*="https?://[^>]*>(?:\s*</script>)?')
+"""What a page of gradio's loads from other servers, or tells that it will: fonts, and a script for foreign frames."""
+
+
+def keep_local() -> None:
+    """Let gradio's pages name no other server; for a server of our own, because it holds for the whole process."""
+    pages = routes.templates.env
+    plain = pages.loader
+    if plain is not None:
+        pages.loader = FunctionLoader(lambda name: FOREIGN.sub("", plain.get_source(pages, name)[0]))
 
 
 def mount(app: FastAPI, blocks: gr.Blocks, path: str, *, upload_limit: int, served: list[str]) -> None:

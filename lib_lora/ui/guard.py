@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 Scope, Receive, Send = dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]
 
+REASONS = {401: b"name and password, please", 403: b"not from this address", 413: b"too much at once"}
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 # The page lives from its own server alone: nothing is fetched from, or told to, anybody else.
 POLICY = (
@@ -28,10 +29,13 @@ class Guard:
         password: its password.
         local_only: the server listens on the loopback address. Then only its own names are answered: a foreign site
             whose name was pointed at 127.0.0.1 gets nothing (DNS rebinding).
+        body_limit: bytes that one request may bring, all its files together; gradio 3 would take any number.
     """
 
-    def __init__(self, app: Any, *, user: str = "", password: str = "", local_only: bool = True) -> None:
-        self.app, self.local_only = app, local_only
+    def __init__(
+        self, app: Any, *, user: str = "", password: str = "", local_only: bool = True, body_limit: int = 2**31
+    ) -> None:
+        self.app, self.local_only, self.body_limit = app, local_only, body_limit
         self.secret = f"{user}:{password}".encode() if user else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,14 +46,13 @@ class Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         status, extra = self.verdict(headers)
         if status == 200:
-            await self.app(scope, receive, self._with_policy(send))
+            await self.app(scope, self._counted(receive), self._with_policy(send))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            body = {401: b"name and password, please", 403: b"not from this address"}[status]
             headers_out = [(b"content-type", b"text/plain"), *extra]
             await send({"type": "http.response.start", "status": status, "headers": headers_out})
-            await send({"type": "http.response.body", "body": body})
+            await send({"type": "http.response.body", "body": REASONS[status]})
 
     def verdict(self, headers: dict[str, str]) -> tuple[int, list[tuple[bytes, bytes]]]:
         """Return the status for a request's headers (lower case), 200 to let it pass, and headers for the answer."""
@@ -61,7 +64,8 @@ class Guard:
             return 403, []
         if self.secret and not self._knows(headers.get("authorization", "")):
             return 401, [(b"www-authenticate", b'Basic realm="LoRA Atelier", charset="UTF-8"')]
-        return 200, []
+        length = headers.get("content-length", "0")
+        return (200 if length.isdecimal() and int(length) <= self.body_limit else 413), []
 
     def _knows(self, authorization: str) -> bool:
         kind, _, code = authorization.partition(" ")
@@ -70,6 +74,18 @@ class Guard:
         except (binascii.Error, ValueError):
             return False
         return kind.lower() == "basic" and hmac.compare_digest(given, self.secret)
+
+    def _counted(self, receive: Receive) -> Receive:
+        """End a request that brings more than it may without having said so before."""
+        come = 0
+
+        async def receiving() -> Any:
+            nonlocal come
+            message = await receive()
+            come += len(message.get("body") or b"")
+            return message if come <= self.body_limit else {"type": "http.disconnect"}
+
+        return receiving
 
     def _with_policy(self, send: Send) -> Send:
         async def sending(message: Any) -> None:

@@ -46,7 +46,7 @@ def build(atelier: Atelier, words: Words) -> ReportPanel:
             elem_id="atelier_report_chosen",
             scale=5,
         )
-        again = gr.Button(words("report.refresh"), elem_id="atelier_report_refresh", scale=1, min_width=120)
+        again = gr.Button(words("report.refresh"), elem_id="atelier_report_refresh", size="sm", scale=0, min_width=140)
     shown = gr.HTML(logic.show(first), elem_id="atelier_report_shown")
     chosen.change(logic.show, chosen, shown, queue=False, **compat.event_kw())
     again.click(logic.refresh, chosen, [chosen, shown], queue=False, **compat.event_kw())

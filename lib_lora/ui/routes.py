@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -18,6 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "javascript"
 STYLE = ROOT / "style.css"
 COOKIE = "atelier_language"
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#c2410c"/>'
+    '<path d="M3 12V9m3 3V5m4 7V7m3 5V3" stroke="#fff" stroke-width="2" stroke-linecap="round"/></svg>'
+)
 
 SHOWN = {
     ".png": "image/png",
@@ -57,19 +61,12 @@ def file_url(folders: Folders, path: Path) -> str:
     return ""
 
 
-def add_routes(app: FastAPI, atelier: Atelier, *, language: str = "", base: str = BASE) -> None:
-    """Register the routes in the studio's app, or (those under ``base``) in a WebUI's.
-
-    Args:
-        app: whose routes they become.
-        atelier: what they speak of.
-        language: where ``/`` leads; empty: where the browser's languages lead.
-        base: the beginning of every address.
-    """
+def add_routes(app: FastAPI, atelier: Atelier) -> None:
+    """Register what the panels need, in the studio's app or in a WebUI's."""
     boot = secrets.token_hex(4)
 
     def live(name: str, lang: str = "en", seen: str = "") -> JSONResponse:
-        """Answer with a live piece, its HTML only where it changed."""
+        """Answer with a live piece, its HTML only where it changed, and a mark by which a restart is noticed."""
         try:
             version, html = atelier.live.html(name, Words(lang))
         except KeyError:
@@ -79,6 +76,13 @@ def add_routes(app: FastAPI, atelier: Atelier, *, language: str = "", base: str 
     def file(place: str, path: str) -> Response:
         """Answer with a file of a served folder."""
         return served_file(places(atelier.folders).get(place), path)
+
+    _get(app, f"{BASE}/live/{{name}}", live)
+    _get(app, f"{BASE}/files/{{place}}/{{path:path}}", file)
+
+
+def add_studio_routes(app: FastAPI, *, language: str = "") -> None:
+    """Register what only the studio needs, because a WebUI does it itself; ``language`` is where ``/`` leads."""
 
     def script(name: str) -> Response:
         """Answer with the style sheet or a script of the page."""
@@ -95,20 +99,29 @@ def add_routes(app: FastAPI, atelier: Atelier, *, language: str = "", base: str 
         answer.set_cookie(COOKIE, wanted, max_age=365 * 24 * 3600, samesite="strict", httponly=True)
         return answer
 
-    def home(request: Request) -> RedirectResponse:
+    def home(request: Request) -> Response:
         """Go to the page of the chosen language."""
         asked = request.cookies.get(COOKIE) or language or best_language(request.headers.get("accept-language", ""))
         chosen = asked if asked in LANGUAGES else LANGUAGES[0]
         return RedirectResponse(f"/{chosen}/", status_code=303, headers={"Vary": "Accept-Language, Cookie"})
 
-    def get(path: str, answer: Any) -> None:
-        app.add_api_route(path, answer, methods=["GET"], response_model=None, include_in_schema=False)
+    def asset(path: str) -> Response:
+        """Lead to a page's own copy: gradio 4 asks for some styles at the root, wherever its page is mounted."""
+        return RedirectResponse(f"/{LANGUAGES[0]}/assets/{quote(path)}", status_code=308)
 
-    get(f"{base}/live/{{name}}", live)
-    get(f"{base}/files/{{place}}/{{path:path}}", file)
-    get(f"{base}/page/{{name}}", script)
-    get(f"{base}/language/{{wanted}}", choose)
-    get("/", home)
+    def icon() -> Response:
+        """Answer with the browser tab's picture."""
+        return Response(ICON, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+
+    _get(app, f"{BASE}/page/{{name}}", script)
+    _get(app, f"{BASE}/language/{{wanted}}", choose)
+    _get(app, "/assets/{path:path}", asset)
+    _get(app, "/favicon.ico", icon)
+    _get(app, "/", home)
+
+
+def _get(app: FastAPI, path: str, answer: Callable[..., Response]) -> None:
+    app.add_api_route(path, answer, methods=["GET"], response_model=None, include_in_schema=False)
 
 
 def served_file(folder: Path | None, inner: str) -> Response:

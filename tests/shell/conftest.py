@@ -17,24 +17,27 @@ PACKAGES = ("torch", "torch-2.13.0.dist-info", "numpy")
 
 @dataclass
 class PretendedPip:
-    """Stands in for run.call: does to .venv what venv and pip would do; `answer` may be replaced by a test."""
+    """Stands in for run.call: does to an environment what venv and pip would do; a test may change its answers."""
 
     root: Path
     calls: list[str] = field(default_factory=list)
+    commands: list[list[str]] = field(default_factory=list)
     pip_code: int = 0
     pip_says: str = ""
     pip_raises: type[BaseException] | None = None
 
     def __call__(self, command: list[str], log: Path, lock: int, heard: Callable[[str], None]) -> int:
-        env = self.root / ".venv"
+        self.commands.append(command)
         if "venv" in command:
             self.calls.append("venv")
+            env = Path(command[-1])
             python = run.python_of(env)
             python.parent.mkdir(parents=True)
             python.symlink_to(sys.executable)
             site_packages(env).mkdir(parents=True)
             return 0
         self.calls.append("pip")
+        env = Path(command[0]).parent.parent
         (site_packages(env) / PACKAGES[0]).mkdir()
         if self.pip_raises:
             raise self.pip_raises

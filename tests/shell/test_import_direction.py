@@ -13,14 +13,16 @@ from tools import gates
 ROOT = Path(gates.__file__).resolve().parent.parent
 # A room -> the rooms above it, which it must not know. host/base.py is the protocol that every room may speak of.
 ABOVE = {
-    "blocks": ("formats", "live", "merge", "data", "train", "analysis", "host", "ui", "cli", "api"),
-    "formats": ("live", "merge", "data", "train", "analysis", "host", "ui", "cli", "api"),
-    "live": ("train", "analysis", "host", "ui", "cli", "api"),
-    "merge": ("train", "analysis", "host", "ui", "cli", "api"),
-    "data": ("train", "analysis", "host", "ui", "cli", "api"),
-    "train": ("ui", "cli", "api"),
-    "analysis": ("ui", "cli", "api"),
-    "host": ("ui", "cli", "api"),
+    "blocks": ("formats", "live", "merge", "data", "train", "analysis", "host", "jobs", "ui", "cli", "api"),
+    "formats": ("live", "merge", "data", "train", "analysis", "host", "jobs", "ui", "cli", "api"),
+    "live": ("train", "analysis", "host", "jobs", "ui", "cli", "api"),
+    "merge": ("train", "analysis", "host", "jobs", "ui", "cli", "api"),
+    "data": ("train", "analysis", "host", "jobs", "ui", "cli", "api"),
+    "train": ("jobs", "ui", "cli", "api"),
+    "analysis": ("jobs", "ui", "cli", "api"),
+    "host": ("jobs", "ui", "cli", "api"),
+    "jobs": ("ui", "cli", "demo", "api"),
+    "ui": ("cli", "demo", "api"),
 }
 
 

@@ -57,6 +57,12 @@ def test_test_command_runs_pytest_in_the_project_with_its_arguments(ready: Path,
     assert result.stdout == f"pytest ['-k', 'shell'] {ready}\n"
 
 
+def test_gradio3_command_runs_its_tool_in_the_project_with_its_arguments(ready: Path, tmp_path: Path) -> None:
+    (ready / "tools").mkdir()
+    (ready / "tools" / "gradio3.py").write_text("import os, sys; print(sys.argv[1:], os.getcwd())", encoding="utf-8")
+    assert start(ready, "gradio3", "-k", "ui", cwd=tmp_path).stdout == f"['-k', 'ui'] {ready}\n"
+
+
 def test_ctrl_c_reaches_the_command_and_its_exit_code_returns(ready: Path) -> None:
     command = [sys.executable, str(ready / "run.py"), "wait"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -50,7 +50,7 @@ def test_broken_environment_is_made_again(project: Path, pip: PretendedPip, loss
         (env / run.STAMP).write_text(text, encoding="utf-8")
     assert set_up(project) == 0
     assert pip.calls == ["venv", "pip"] * 2
-    assert run.fault(project, run.wanted_key(project)) == ""
+    assert run.fault(project / ".venv", run.wanted_key(project)) == ""
 
 
 def test_packages_that_the_user_added_do_not_count_as_damage(project: Path, pip: PretendedPip) -> None:

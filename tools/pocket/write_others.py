@@ -14,7 +14,7 @@ from pathlib import Path
 from pictures import all_scenes, draw
 
 COUNT, SEED = 24, 3
-KEPT = 48
+KEPT = 110
 """Captions of which the demo lets the model draw regularisation pictures; none of them is measured."""
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     folder = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
-    scenes = random.Random(SEED).sample(all_scenes(), COUNT + 4 * KEPT)
+    scenes = random.Random(SEED).sample(all_scenes(), COUNT + 3 * KEPT)
     measured = {scene.name for scene in scenes[:COUNT]}
     kept = [scene.caption for scene in scenes[COUNT:] if scene.name not in measured][:KEPT]
     (folder.parent / "kept.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")

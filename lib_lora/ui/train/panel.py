@@ -43,6 +43,7 @@ class _Widgets:
     folder: Any
     look: Any
     files: Any
+    dropped: Any
     intake_message: Any
     summary: Any
     trigger: Any
@@ -133,6 +134,7 @@ def _pictures(words: Words) -> dict[str, Any]:
                 height=150,
                 elem_id="atelier_train_files",
             )
+    made["dropped"] = gr.HTML("", elem_id="atelier_train_dropped")
     made["intake_message"] = gr.HTML("", elem_id="atelier_train_intake_message")
     made["summary"] = gr.HTML("", elem_id="atelier_train_summary")
     with gr.Row():
@@ -209,10 +211,11 @@ def _wire_intake(intake: Intake, tools: CaptionTools, form: Form, widgets: _Widg
 
     for event in (widgets.look.click, widgets.folder.submit):
         _refresh(event(look, *looking, **compat.event_kw(side_by_side=True)).then, form, widgets)
+        event(lambda: "", None, widgets.dropped, queue=False, **compat.event_kw())  # that was about other files
     taken = widgets.files.upload(
         intake.take,
         [widgets.files, widgets.folder, widgets.trigger],
-        [widgets.message, widgets.folder, widgets.files],
+        [widgets.dropped, widgets.folder, widgets.files],
         **compat.event_kw(),
     )
     _refresh(taken.then(look, *looking, **compat.event_kw(side_by_side=True)).then, form, widgets)

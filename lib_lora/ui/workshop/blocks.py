@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from lib_lora.analysis.facts import BlockFacts, LoraFacts, facts_of
+from lib_lora.blocks.tag import parse_tag
 from lib_lora.blocks.tag_text import short_tag
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
@@ -35,8 +36,9 @@ class BlocksPanel:
     preset: gr.Dropdown
     vector: gr.Textbox
     facts: gr.State
-    message: gr.HTML
+    said: gr.HTML
     bake: gr.Button
+    row: Any
     use: tuple[Any, gr.Textbox]
     lists: tuple[Any, ...]
     refresh: Any
@@ -151,16 +153,25 @@ class Handlers:
     def tag(self, vector: str, preset: str | None, facts: Facts) -> tuple[Any, str]:
         """Return the tag box with the tag for these weights, and a message."""
 
-        def write() -> str:
-            weights = self._weights(vector, facts)
-            blocks = [line["block"] for line in facts["blocks"]]
-            family = facts["family"]
-            return short_tag(facts["name"], weights, self._presets(), family, blocks=blocks, preset=preset or "")
-
-        tag, message = work.tried(self.words, write)
+        tag, message = work.tried(self.words, lambda: self._tag(vector, preset, facts))
         if tag is None:
             return update(value="", visible=False), message
         return update(value=tag, visible=True), note_html(self.words("workshop.tag_ready"), kind="good")
+
+    def row(self, vector: str, preset: str | None, facts: Facts) -> tuple[tuple[str, str] | None, str]:
+        """Return LoRA and blocks for a row of Merge, the preset's name where it says the same, and a message."""
+
+        def write() -> tuple[str, str]:
+            tag = parse_tag(self._tag(vector, preset, facts))
+            return facts["name"], tag.weights.text if tag.weights else "ALL"
+
+        return work.tried(self.words, write)
+
+    def _tag(self, vector: str, preset: str | None, facts: Facts) -> str:
+        weights = self._weights(vector, facts)
+        blocks = [line["block"] for line in facts["blocks"]]
+        family = facts["family"]
+        return short_tag(facts["name"], weights, self._presets(), family, blocks=blocks, preset=preset or "")
 
 
 def _lines(facts: Facts) -> list[BlockFacts]:
@@ -215,15 +226,18 @@ def build(atelier: Atelier, words: Words) -> BlocksPanel:
     vector.change(do.draw, [vector, facts], [table, said], **event_kw())
     save.click(do.save_preset, [name, vector, facts, replace], [said, preset], **event_kw())
     used = use.click(do.tag, [vector, preset, facts], [tag, said], **event_kw())
-    return BlocksPanel(file, preset, vector, facts, message, bake, (used, tag), lists, do.refresh)
+    return BlocksPanel(file, preset, vector, facts, said, bake, do.row, (used, tag), lists, do.refresh)
 
 
 def wire_bake(panel: BlocksPanel, merge: Any, tabs: gr.Tabs) -> None:
     """Let the button Bake bring the LoRA and its weights to Merge as the only row, where the numbers are shown."""
 
-    def hand_over(name: str | None, vector: str, facts: Facts) -> tuple[Any, ...]:
-        if not name or not facts:
-            return (update(), *merge.unchanged)
-        return (update(selected="merge"), *merge.only_row(name, vector))
+    def hand_over(vector: str, preset: str | None, facts: Facts) -> tuple[Any, ...]:
+        row, message = panel.row(vector, preset, facts)
+        if row is None:
+            return (message, update(), *merge.unchanged)
+        return ("", update(selected="merge"), *merge.only_row(*row))
 
-    panel.bake.click(hand_over, [panel.file, panel.vector, panel.facts], [tabs, *merge.receives], **event_kw())
+    panel.bake.click(
+        hand_over, [panel.vector, panel.preset, panel.facts], [panel.said, tabs, *merge.receives], **event_kw()
+    )

@@ -216,12 +216,13 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
         change.then(do.propose, *name_io, **event_kw())
     used = below.use.click(do.tag, [below.saved], [below.tag, below.message], **event_kw())
     lists = tuple(widget for row in rows.values for widget in (row[0], row[2]))
-    receives = [*rows.outputs, below.name]
+    receives = [*rows.outputs, below.name, below.last]
 
     def only_row(name: str, vector: str) -> list[Any]:
+        # The proposal is noted as one, so that it gives way to the next one.
         values = [name, 1.0, vector, 1.0, 1.0, *(table.EMPTY * (table.MOST - 1))]
         fresh, _ = do.propose("", "", *values, METHODS[0], "", 16, 0, "")
-        return [*do.only_row(name, vector), fresh]
+        return [*do.only_row(name, vector), fresh, fresh]
 
     unchanged = tuple(update() for _ in receives)
     return MergePanel(text, (used, below.tag), lists, do.refresh, receives, only_row, unchanged)
@@ -231,7 +232,9 @@ def _remover(do: Handlers, index: int) -> Any:
     return lambda *flat: do.remove_row(index, *flat)
 
 
-def _build_below(words: Words) -> _Widgets:
+def _build_method(words: Words) -> tuple[Any, tuple[Any, ...]]:
+    """Return the row of the rank rule, and method, rule, value, cap and precision."""
+
     def labels(prefix: str, keys: Sequence[str]) -> list[str]:
         return [words(f"workshop.{prefix}_{key}") for key in keys]
 
@@ -255,6 +258,11 @@ def _build_below(words: Words) -> _Widgets:
         rule = gr.Dropdown(rules, value=rules[0], label=words("workshop.rule"), scale=2)
         value = gr.Number(16, label=words("workshop.rule_value"), info=words("workshop.rule_info"), scale=2)
         cap = gr.Number(0, label=words("workshop.cap"), info=words("workshop.cap_info"), precision=0, scale=1)
+    return rule_row, (method, rule, value, cap, precision)
+
+
+def _build_below(words: Words) -> _Widgets:
+    rule_row, choices = _build_method(words)
     with gr.Row():
         name = gr.Textbox(
             "",
@@ -276,7 +284,6 @@ def _build_below(words: Words) -> _Widgets:
     report = gr.HTML(elem_id="atelier_workshop_report")
     use = gr.Button(words("workshop.use"), visible=False, elem_id="atelier_workshop_merge_use")
     tag = gr.Textbox("", label=words("workshop.tag"), visible=False, show_copy_button=True, interactive=False)
-    choices = (method, rule, value, cap, precision)
     return _Widgets(
         choices,
         rule_row,
@@ -299,7 +306,10 @@ def _wire(do: Handlers, rows: table.Rows, below: _Widgets) -> None:
     method, rule, value, cap, precision = below.choices
     every = [*rows.inputs, *below.choices]
     name_io = ([below.name, below.last, *every], [below.name, below.last])
-    for widget in (*(w for row in rows.values for w in row[:3]), method, rule, value, precision):
+    for lora, _, blocks, *_ in rows.values:  # the blocks that stood there were meant for another file
+        chosen = lora.input(lambda: "ALL", None, [blocks], queue=False, **event_kw())
+        chosen.then(do.propose, *name_io, queue=False, **event_kw())
+    for widget in (*(w for row in rows.values for w in row[1:3]), method, value, precision):
         widget.input(do.propose, *name_io, queue=False, **event_kw())
     below.again.click(lambda last, *values: do.propose("", last, *values), name_io[0][1:], name_io[1], **event_kw())
     method.change(lambda chosen: update(visible=chosen == "compress"), [method], [below.rule_row], **event_kw())

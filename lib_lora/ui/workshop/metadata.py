@@ -245,7 +245,9 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
             label=words("workshop.where"),
             scale=2,
         )
-        copy = gr.Textbox("", label=words("workshop.copy_name"), max_lines=1, scale=2)
+        copy = gr.Textbox(
+            "", label=words("workshop.copy_name"), max_lines=1, scale=2, elem_id="atelier_workshop_meta_copy"
+        )
     with gr.Row():
         preview = gr.Button(words("workshop.preview_changes"), elem_id="atelier_workshop_meta_preview")
         save = gr.Button(words("workshop.save_metadata"), variant="primary", elem_id="atelier_workshop_meta_save")
@@ -269,7 +271,12 @@ def _build_form(words: Words) -> _Form:
         lines = 3 if name in ("description", "notes") else 1
         info = words(f"workshop.info_{name}") if name in EXPLAINED else None
         return gr.Textbox(
-            "", label=words(f"workshop.field_{name}"), info=info, lines=lines, max_lines=20 if lines > 1 else 1
+            "",
+            label=words(f"workshop.field_{name}"),
+            info=info,
+            lines=lines,
+            max_lines=20 if lines > 1 else 1,
+            elem_id=f"atelier_workshop_meta_{name}",
         )
 
     with gr.Row():

@@ -59,9 +59,12 @@ def check_own(atelier: Atelier, path: Path) -> None:
 
 
 def choices(atelier: Atelier, value: str | None = None) -> dict[str, Any]:
-    """Return the update of a dropdown of LoRAs; a value that is gone is dropped."""
+    """Return the update of a dropdown of LoRAs; a value that is gone is dropped.
+
+    One that is there is not sent back: somebody may have chosen another meanwhile.
+    """
     found = names(atelier)
-    return compat.update(choices=found, value=value if value in found else None)
+    return compat.update(choices=found) if value in found else compat.update(choices=found, value=None)
 
 
 def submit(atelier: Atelier, title: str, work: Callable[[Tell], Any], *, kind: str = KIND) -> Job:

@@ -1,0 +1,87 @@
+"""`studio`: who may listen, on which port, and that what cannot be right is said before a model is loaded."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from lib_lora.cli import main, studio
+from lib_lora.cli.main import parser
+from lib_lora.errors import InputError
+from lib_lora.jobs.job import Job
+from lib_lora.ui.context import Atelier, Folders
+
+
+def options(*arguments: str):
+    return parser().parse_args(["studio", *arguments])
+
+
+def test_listening_without_a_password_is_refused_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["studio", "--listen"]) == 2
+    assert "Add --auth USER:PASSWORD" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["mika", "mika:", ":word"])
+def test_half_a_password_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="USER:PASSWORD"):
+        studio.checked_access(options("--auth", text))
+
+
+def test_password_may_hold_a_colon() -> None:
+    assert studio.checked_access(options("--auth", "mika:a:b")) == ("mika", "a:b")
+
+
+def test_listening_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    studio.checked_access(options("--listen", "--auth", "mika:word"))
+    assert "unencrypted" in capsys.readouterr().err
+
+
+def test_only_this_machine_is_answered_unless_asked() -> None:
+    with studio.bind(options("--port", "0")) as door:
+        assert door.getsockname()[0] == "127.0.0.1"
+    with studio.bind(options("--port", "0", "--listen")) as door:
+        assert door.getsockname()[0] == "0.0.0.0"
+
+
+def test_taken_port_is_said_and_the_usual_one_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        with pytest.raises(InputError, match="not free"):
+            studio.bind(options("--port", str(taken)))
+        monkeypatch.setattr(studio, "PORT", taken)
+        with studio.bind(options()) as door:
+            assert taken < door.getsockname()[1] < taken + studio.TRIES
+
+
+@pytest.mark.parametrize("port", ["70000", "-1"])
+def test_impossible_port_is_said(port: str) -> None:
+    with pytest.raises(InputError, match="not free"):
+        studio.bind(options("--port", port))
+
+
+def test_missing_model_is_said_before_anything_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--port", "0", "--data", str(tmp_path / "data"), "--model", str(tmp_path / "no.safetensors")]
+    assert main.main(["studio", "--no-browser", *arguments]) == 2
+    assert "no such model file" in capsys.readouterr().err
+
+
+def test_ending_waits_until_the_running_job_has_saved(tmp_path: Path) -> None:
+    atelier = Atelier(host=None, folders=Folders.under(tmp_path))  # type: ignore[arg-type]
+    saved = []
+
+    def work(job: Job) -> None:
+        while not job.stopped:
+            job.update(1, 2, "")
+        saved.append(job.title)
+
+    running = atelier.desk.submit("train", "krnk_v1", work)
+    waiting = atelier.desk.submit("generate", "a picture", work)
+    running.wait(5, newer_than=1)
+    studio.finish(atelier)
+    assert saved[:1] == ["krnk_v1"]
+    assert waiting.wait(5)
+    assert saved == ["krnk_v1"]

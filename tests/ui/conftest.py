@@ -1,0 +1,50 @@
+"""What the tests that click share: a running studio, and a headless Chromium that visits it.
+
+A test that asks for `visitor` carries the mark `browser` of itself. Where Chromium or Playwright is missing it is
+skipped, and the summary says why. Under gradio 3 (`python run.py gradio3`) only those marked `each_gradio` click.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.ui.browser import Studio, Visitor
+
+NO_PLAYWRIGHT = "NOBODY CLICKED: Playwright is missing (python run.py setup)"
+NO_CHROMIUM = "NOBODY CLICKED: Chromium is missing (Debian: apt install chromium fonts-noto-cjk; or CHROMIUM=its path)"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "visitor" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="module")
+def visitor() -> Iterator[Visitor]:
+    """Headless Chromium, one for all tests of a file; each `visit` is a new person."""
+    browser = pytest.importorskip("tests.ui.browser", reason=NO_PLAYWRIGHT)
+    if not browser.chromium():
+        pytest.skip(NO_CHROMIUM)
+    with browser.open_browser() as visitor:
+        yield visitor
+
+
+@pytest.fixture(scope="module")
+def studio_server(visitor: Visitor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """A studio in a process of its own, with an empty data folder; one for all tests of a file."""
+    browser = pytest.importorskip("tests.ui.browser", reason=NO_PLAYWRIGHT)
+    with browser.running_studio(tmp_path_factory.mktemp("studio") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Where a studio that a test starts itself may keep its data."""
+    return tmp_path / "data"

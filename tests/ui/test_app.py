@@ -1,0 +1,115 @@
+"""The studio's page in a browser: languages, tabs, theme, a server that comes back, settings that stay."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from lib_lora.ui.words import Words
+from tests.ui.browser import TABS, Studio, Visitor, open_tab, running_studio, settle, sideways
+
+LANGUAGES = ("en", "ja")
+
+
+@pytest.mark.each_gradio
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_tab_stands_in_the_browsers_language_without_sideways_scrolling(
+    studio_server: Studio, visitor: Visitor, language: str
+) -> None:
+    visitor.complaints.clear()
+    page = visitor.visit(studio_server.url, language=language)
+    assert page.url == f"{studio_server.url}{language}/"
+    words = Words(language)
+    for name in TABS:
+        open_tab(page, name)
+        assert page.locator(f"#atelier_app_tab_{name}").is_visible()
+        assert words(f"app.tab_{name}") in page.locator("#atelier_app_tabs .tab-nav").first.inner_text()
+        assert sideways(page) <= 0
+    assert visitor.complaints == []
+
+
+def test_language_switch_keeps_the_tab_and_is_remembered(studio_server: Studio, visitor: Visitor) -> None:
+    page = visitor.visit(studio_server.url, language="en", tab="workshop")
+    page.get_by_role("link", name="日本語").click()
+    page.wait_for_url(f"{studio_server.url}ja/")
+    settle(page)
+    page.locator("#atelier_app_tab_workshop").wait_for()
+    page.goto(studio_server.url)
+    assert page.url == f"{studio_server.url}ja/"
+
+
+def test_theme_follows_the_system_and_the_switch_is_remembered(studio_server: Studio, visitor: Visitor) -> None:
+    page = visitor.visit(studio_server.url, dark=True)
+    is_dark = "document.body.classList.contains('dark')"
+    assert page.evaluate(is_dark)
+    page.locator(".atelier-theme").click()
+    assert not page.evaluate(is_dark)
+    page.reload()
+    settle(page)
+    assert not page.evaluate(is_dark)
+
+
+def test_what_was_typed_is_there_again_in_the_other_language_and_after_a_restart(visitor: Visitor, data: Path) -> None:
+    with running_studio(data) as first:
+        page = visitor.visit(first.url, language="en")
+        prompt = page.get_by_label(Words("en")("generate.prompt")).first
+        prompt.fill("a cat in the rain")
+        wait_for(lambda: remembered(data).get("generate.prompt") == "a cat in the rain")
+        page.goto(f"{first.url}ja/")
+        settle(page)
+        again = page.get_by_label(Words("ja")("generate.prompt")).first
+        wait_for(lambda: again.input_value() == "a cat in the rain", page)
+    with running_studio(data) as second:
+        page = visitor.visit(second.url, language="en")
+        prompt = page.get_by_label(Words("en")("generate.prompt")).first
+        wait_for(lambda: prompt.input_value() == "a cat in the rain", page)
+
+
+def test_page_says_that_the_server_is_gone_and_that_it_came_back(visitor: Visitor, data: Path) -> None:
+    with running_studio(data) as first:
+        port = int(first.url.rsplit(":", 1)[1].strip("/"))
+        page = visitor.visit(first.url, tab="train")
+        assert page.locator(".atelier-lost").is_hidden()
+        page.wait_for_timeout(1500)
+    page.get_by_text(Words("en")("app.lost")).wait_for()
+    with running_studio(data, port=port):
+        page.get_by_text(Words("en")("app.restarted")).wait_for()
+        page.get_by_role("button", name=Words("en")("app.reload")).click()
+        settle(page)
+        assert page.locator(".atelier-lost").is_hidden()
+
+
+def test_server_asks_nobody_else_and_ends_cleanly_on_ctrl_c(visitor: Visitor, data: Path) -> None:
+    with running_studio(data) as studio:
+        asked: list[str] = []
+        page = visitor.visit(studio.url, heard=asked)
+        assert [url for url in asked if not url.startswith((studio.url, "data:", "blob:"))] == []
+        page.close()
+        assert studio.stop() == 0
+        assert not any("Traceback" in line for line in studio.said)
+
+
+def test_listening_server_asks_for_the_password_everywhere(data: Path, visitor: Visitor) -> None:
+    with running_studio(data, "--listen", "--auth", "mika:long-word") as studio:
+        for path in ("", "en/", "lora-atelier/v1/live/train_run", "en/config"):
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                urllib.request.urlopen(studio.url + path, timeout=10)
+        secret = {"username": "mika", "password": "long-word"}
+        page = visitor.visit(studio.url, http_credentials=secret)
+        assert page.locator(".atelier-title").is_visible()
+
+
+def remembered(data: Path) -> dict[str, object]:
+    path = data / "settings.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def wait_for(condition, page=None, seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        page.wait_for_timeout(100) if page else time.sleep(0.1)

@@ -1,0 +1,73 @@
+"""The tests of the panels under gradio 3.41.2, that of AUTOMATIC1111's WebUI: `python run.py gradio3 [ARGS]`.
+
+The environment .venv-gradio3 holds only what differs (requirements/gradio3.txt, half a minute); the rest its Python
+finds in .venv, after its own. Made by run.py's rules: once, stamped, one start at a time. ARGS go to pytest; without a
+path among them it runs the panels' tests: all that need no browser, and of the others those marked `each_gradio`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import run
+
+NAME, LOG = ".venv-gradio3", ".venv-gradio3-install.log"
+TESTS = ("tests/ui", "tests/jobs")
+CHOSEN = ("-m", "not browser or each_gradio")
+
+
+def overlay_key(root: Path) -> str:
+    """Return a hash of what .venv and the overlay are made from."""
+    wanted = (root / "requirements" / run.OVERLAY).read_bytes().replace(b"\r\n", b"\n")
+    return hashlib.sha256(run.wanted_key(root).encode() + wanted).hexdigest()
+
+
+def see_below(env: Path, base: Path) -> None:
+    """Let the Python of `env` find the packages of `base` too, after its own."""
+    library = run.library_of(env)
+    # Relative, so that the project may be moved, and no letter of its path depends on the system's encoding.
+    below = os.path.relpath(run.library_of(base), library)
+    (library / "below.pth").write_text(below + "\n", encoding="ascii")
+
+
+def set_up(root: Path, key: str, lock: int) -> None:
+    """Make the overlay; call with the lock held and with .venv ready."""
+    env, log = root / NAME, root / LOG
+    if not run.fault(env, key):
+        return
+    began = time.monotonic()
+    run.say(f"setting up {env} (once; half a minute). The log is {LOG}.")
+    run.create(env, key, log, lock, bare=True)
+    see_below(env, root / ".venv")  # pip itself comes from there too
+    wanted = str(root / "requirements" / run.OVERLAY)
+    run.install(env, [["--ignore-installed", "--no-deps", "-r", wanted]], log, lock)
+    run.write_stamp(env, "ready", key)
+    run.say(f"ready after {time.monotonic() - began:.0f} s.")
+
+
+def pytest_arguments(root: Path, arguments: list[str]) -> list[str]:
+    """Return the arguments for pytest: with the usual tests before them, unless they name some."""
+    named = any((root / argument.split("::")[0]).exists() for argument in arguments if not argument.startswith("-"))
+    return arguments if named else [*TESTS, *CHOSEN, *arguments]
+
+
+def start(root: Path, arguments: list[str]) -> int:
+    """Make the overlay if needed and become its pytest."""
+    key = overlay_key(root)
+    if run.fault(root / NAME, key):
+        with run.locked(root) as lock:
+            set_up(root, key, lock)
+    run.become(root / NAME, ["-m", "pytest", *pytest_arguments(root, arguments)], run.child_env())
+
+
+def main(arguments: list[str], root: Path = run.ROOT) -> int:
+    """Run the tests and return their exit code."""
+    return run.answered(root, lambda: start(root, arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
