@@ -48,7 +48,7 @@ def build_page(atelier: Atelier, words: Words) -> gr.Blocks:
         _wire(made, trained, worked)
         light = {"queue": False, **compat.event_kw()}
         tabs["workshop"].select(worked.refresh, [*worked.lists], [*worked.lists], **light)
-        tabs["report"].select(reported.refresh, reported.chosen, [reported.chosen, reported.shown], **light)
+        tabs["report"].select(reported.refresh, [*reported.asked], [*reported.told], **light)
         atelier.settings.restore_when_opened(page)
         page.load(None, None, None, **compat.js_kw(script_loader()))
     return page

@@ -19,10 +19,10 @@ FILE = "report.html"
 
 @dataclass(frozen=True)
 class ReportPanel:
-    """What the app wires: ``chosen`` lists the reports, ``refresh`` returns its update and that of ``shown``."""
+    """What the app wires: ``refresh`` takes ``asked`` and returns updates for ``told``."""
 
-    chosen: Any
-    shown: Any
+    asked: tuple[Any, ...]
+    told: tuple[Any, ...]
     refresh: Any
 
 
@@ -47,10 +47,12 @@ def build(atelier: Atelier, words: Words) -> ReportPanel:
             scale=5,
         )
         again = gr.Button(words("report.refresh"), elem_id="atelier_report_refresh", size="sm", scale=0, min_width=140)
+    newest = gr.State(first)
     shown = gr.HTML(logic.show(first), elem_id="atelier_report_shown")
     chosen.change(logic.show, chosen, shown, queue=False, **compat.event_kw())
-    again.click(logic.refresh, chosen, [chosen, shown], queue=False, **compat.event_kw())
-    return ReportPanel(chosen, shown, logic.refresh)
+    asked, told = (chosen, newest), (chosen, newest, shown)
+    again.click(logic.refresh, [*asked], [*told], queue=False, **compat.event_kw())
+    return ReportPanel(asked, told, logic.refresh)
 
 
 class _Report:
@@ -60,11 +62,12 @@ class _Report:
     def choices(self) -> list[str]:
         return list(reports(self._folders))
 
-    def refresh(self, chosen: str | None) -> tuple[Any, str]:
-        """Return the list as it is now and the chosen report, or the newest where it is gone."""
+    def refresh(self, chosen: str | None, newest: str | None) -> tuple[Any, str | None, str]:
+        """Return the list as it is now, with what was chosen; or with the newest, where that was not there before."""
         there = self.choices()
-        name = chosen if chosen in there else next(iter(there), None)
-        return compat.update(choices=there, value=name), self.show(name)
+        first = next(iter(there), None)
+        name = chosen if chosen in there and first == newest else first
+        return compat.update(choices=there, value=name), first, self.show(name)
 
     def show(self, name: str | None) -> str:
         """Return a frame with the report, and a link that opens it alone."""

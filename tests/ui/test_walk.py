@@ -136,7 +136,7 @@ def compress(walker: Walker, baked: str) -> str:
 
 def describe(walker: Walker, name: str) -> str:
     """Write trigger words and a title into a copy; return its name."""
-    walker.page.get_by_role("tab", name=walker.words("workshop.tab_metadata"), exact=True).click()
+    walker.bench("metadata")
     walker.choose("workshop_meta_file", name)
     expect(walker.box("workshop_meta_copy")).to_have_value(f"{name}_edited")
     walker.type("workshop_meta_title", "A face")

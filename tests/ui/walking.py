@@ -57,6 +57,11 @@ class Walker:
         """Open an accordion."""
         self.at(name).locator(".label-wrap").first.click()
 
+    def bench(self, name: str) -> None:
+        """Open a tab of the Workshop: blocks, merge or metadata."""
+        label = re.escape(self.words(f"workshop.tab_{name}"))
+        self.at("workshop_tabs").locator("button", has_text=re.compile(rf"^\s*{label}\s*$")).first.click()
+
     def choose(self, name: str, entry: str, *, own: bool = False) -> None:
         """Choose an entry of a list; ``own``: one that is not in it."""
         box = self.at(name).locator("input").first
