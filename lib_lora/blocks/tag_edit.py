@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from lib_lora.blocks.errors import TagError
 from lib_lora.blocks.tag import find_tags, parse_tag
-from lib_lora.blocks.tag_model import ParsedTag, Span
+from lib_lora.blocks.tag_model import ParsedTag, Span, spell
 from lib_lora.blocks.tag_parse import FOREIGN
 from lib_lora.blocks.tokens import format_number
 from lib_lora.errors import InputError
@@ -17,25 +17,17 @@ Change = Callable[[ParsedTag], ParsedTag]
 
 def write_tag(tag: ParsedTag) -> str:
     """Return the tag as text: names stay names, and items of other extensions stay at the end."""
-    items = [tag.name, format_number(tag.te)]
-    if tag.unet != tag.te:
-        items.append(format_number(tag.unet))
-    if tag.dyn is not None:
-        items.append(f"dyn={tag.dyn}")
-    if tag.weights is not None:
-        items.append(f"lbw={tag.weights.text}")
-    if tag.elements is not None:
-        items.append(f"lbwe={tag.elements.text}")
-    if tag.x is not None:
-        items.append(f"x={format_number(tag.x)}")
-    if tag.start is not None:
-        items.append(f"start={tag.start.format()}")
-    if tag.stop is not None:
-        items.append(f"stop={tag.stop.format()}")
-    if tag.other is not None:
-        items.append(f"other={format_number(tag.other)}")
-    items += [item.strip() for item in tag.text[1:-1].split(":") if item.partition("=")[0].strip().lower() in FOREIGN]
-    return f"<lora:{':'.join(items)}>"
+    foreign = [item.strip() for item in tag.text[1:-1].split(":") if item.partition("=")[0].strip().lower() in FOREIGN]
+    named = {
+        "dyn": None if tag.dyn is None else str(tag.dyn),
+        "lbw": tag.weights and tag.weights.text,
+        "lbwe": tag.elements and tag.elements.text,
+        "x": None if tag.x is None else format_number(tag.x),
+        "start": tag.start and tag.start.format(),
+        "stop": tag.stop and tag.stop.format(),
+        "other": None if tag.other is None else format_number(tag.other),
+    }
+    return spell(tag.name, tag.te, tag.unet, named, foreign)
 
 
 def change_tag(prompt: str, index: int, change: Change) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
 from lib_lora.blocks.elements import ElementRules
 from lib_lora.blocks.layouts import BASE, OTHER, TEXT_BLOCKS, full_layout
+from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights, fit
 
 Sweep = Literal["XYZ", "ZYX"]
@@ -143,3 +145,12 @@ class ResolvedTag:
 
     def _strength(self, block: str) -> float:
         return self.te if block in TEXT_BLOCKS else self.unet
+
+
+def spell(name: str, te: float, unet: float, named: Mapping[str, str | None], rest: Iterable[str] = ()) -> str:
+    """Return a tag's text: name, strengths, the ``named`` items that are there in their order, and ``rest``."""
+    items = [name, format_number(te)]
+    if unet != te:
+        items.append(format_number(unet))
+    items += [f"{key}={value}" for key, value in named.items() if value is not None]
+    return f"<lora:{':'.join([*items, *rest])}>"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lib_lora.blocks.elements import ElementFile, ElementRules
 from lib_lora.blocks.errors import PositionError, TagError
 from lib_lora.blocks.presets import Preset, PresetFile
-from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag, Span
+from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag, Span, spell
 from lib_lora.blocks.tokens import format_number, parse_tokens, read_number
 from lib_lora.blocks.weights import BlockWeights, fit, unnamed_blocks
 from lib_lora.errors import InputError
@@ -77,24 +77,15 @@ def format_tag(resolved: ResolvedTag) -> str:
     Raises:
         InputError: the LoRA's or the element preset's name cannot stand in a tag.
     """
-    items = [_safe(resolved.name), format_number(resolved.te)]
-    if resolved.unet != resolved.te:
-        items.append(format_number(resolved.unet))
-    if resolved.dyn is not None:
-        items.append(f"dyn={resolved.dyn}")
-    if resolved.weights is not None:
-        items.append(f"lbw={resolved.weights.format()}")
-    elif resolved.sweep is not None:
-        items.append(f"lbw={resolved.sweep}")
-    if resolved.elements is not None:
-        items.append(f"lbwe={_safe(resolved.elements.name)}")
-    if resolved.start is not None:
-        items.append(f"start={resolved.start.format()}")
-    if resolved.stop is not None:
-        items.append(f"stop={resolved.stop.format()}")
-    if resolved.other is not None:
-        items.append(f"other={format_number(resolved.other)}")
-    return f"<lora:{':'.join(items)}>"
+    named = {
+        "dyn": None if resolved.dyn is None else str(resolved.dyn),
+        "lbw": resolved.sweep if resolved.weights is None else resolved.weights.format(),
+        "lbwe": resolved.elements and _safe(resolved.elements.name),
+        "start": resolved.start and resolved.start.format(),
+        "stop": resolved.stop and resolved.stop.format(),
+        "other": None if resolved.other is None else format_number(resolved.other),
+    }
+    return spell(_safe(resolved.name), resolved.te, resolved.unet, named)
 
 
 def _vector(parsed: ParsedTag, presets: PresetFile, family: str, *, seed: int, fill: float) -> _Vector:

@@ -87,18 +87,14 @@ class Trainings:
     def pause(self, name: str) -> None:
         """Let a running run save its state after the present step and wait."""
         with self._lock:
-            run = self._active(name)
-            if run.state == WAITING and run.job is None:
-                raise InputError("this run has not begun", where=name, cure="Remove it from the queue, or let it wait.")
+            run = self._begun(name)
             if run.state != PAUSED:
                 run.wish = PAUSE
 
     def stop(self, name: str) -> None:
         """End a running or paused run; its state and its LoRA as it is now are saved, and it can be resumed later."""
         with self._lock:
-            run = self._active(name)
-            if run.state == WAITING and run.job is None:
-                raise InputError("this run has not begun", where=name, cure="Remove it from the queue, or let it wait.")
+            run = self._begun(name)
             if run.state != PAUSED:
                 run.wish = STOP
                 return
@@ -202,6 +198,12 @@ class Trainings:
             if run.name == name:
                 return run
         raise InputError("this run is not in the queue", where=name, cure="Reload the page to see what is there.")
+
+    def _begun(self, name: str) -> Run:
+        run = self._active(name)
+        if run.state == WAITING and run.job is None:
+            raise InputError("this run has not begun", where=name, cure="Remove it from the queue, or let it wait.")
+        return run
 
     def _enqueue(self, run: Run) -> RunView:
         run.write()

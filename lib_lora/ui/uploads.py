@@ -31,7 +31,11 @@ def take_picture(atelier: Atelier, path: Path, folder: Path) -> Path:
             where=path.name,
             cure="Save it smaller, or put it into the folder yourself.",
         )
-    inspect_picture(path)
+    try:
+        inspect_picture(path)
+    except FileError as error:
+        error.where = path.name  # what the person dropped, not where the upload lies meanwhile
+        raise
     return _kept(path, folder)
 
 

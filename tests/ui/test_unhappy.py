@@ -37,7 +37,7 @@ def girl(studio_server, lora) -> str:
 
 
 @LANGUAGES
-def test_no_pictures(studio_server, visitor, language, tmp_path):
+def test_a_folder_without_pictures_is_said_in_words(studio_server, visitor, language, tmp_path):
     walker = visit(visitor, studio_server.url, language, tab="train")
     walker.type("train_folder", "")
     walker.press("train_look")
@@ -52,7 +52,7 @@ def test_no_pictures(studio_server, visitor, language, tmp_path):
 
 
 @LANGUAGES
-def test_a_broken_picture(studio_server, visitor, language, tmp_path):
+def test_a_broken_picture_is_named_and_the_others_are_taken(studio_server, visitor, language, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(PICTURES[0].read_bytes()[:200])
     walker = visit(visitor, studio_server.url, language, tab="train")
