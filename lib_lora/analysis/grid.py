@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -87,5 +89,13 @@ def _strip(analysis: Analysis, row: Row, seed_index: int, style: GridStyle) -> I
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the font that Pillow ships, at ``size`` pixels."""
-    return ImageFont.load_default(size=size)
+    """Return a font at ``size`` pixels: the one that Pillow ships, before Pillow 10.1 the one that matplotlib does.
+
+    A WebUI brings Pillow 9.5, whose own font has one small size; gradio brings matplotlib, which is not imported here.
+    """
+    try:
+        return ImageFont.load_default(size=size)
+    except TypeError:
+        found = importlib.util.find_spec("matplotlib")
+        path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if found else None
+        return ImageFont.truetype(str(path), size) if path and path.is_file() else ImageFont.load_default()

@@ -55,18 +55,22 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Serve until Ctrl-C or SIGTERM, then let the running job save itself."""
+    from lib_lora.jobs.folder_lock import hold
+
     user, password = checked_access(options)
-    with bind(options) as door:
+    with bind(options) as door, hold(options.data.resolve(), address=address(options, door)):
         os.environ.setdefault("GRADIO_TEMP_DIR", str(options.data.resolve() / "temp"))
         atelier = open_atelier(options)
         # Heavy imports come after everything that can be wrong with the command line.
         import uvicorn
 
+        from lib_lora.api import add_api
         from lib_lora.ui.app import build_app
         from lib_lora.ui.guard import Guard
 
         language = "" if options.language == "auto" else options.language
         app = build_app(atelier, language=language)
+        add_api(app, atelier)  # whoever the guard lets in may call it
         guard = Guard(app, user=user, password=password, local_only=not options.listen)
         # Gradio 3.41's client hangs on a connection that the server closed just when it was to be used again.
         config = uvicorn.Config(guard, log_level="warning", timeout_graceful_shutdown=1, timeout_keep_alive=60)

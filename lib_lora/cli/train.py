@@ -54,16 +54,16 @@ def _add(group: Any, declared: Any) -> None:
     else:
         kind = {"int": int, "float": float}.get(declared.type, str)
         choices = declared.metadata["choices"] or None
-        metavar = None if choices else {"int": "N", "float": "X"}.get(declared.type, "TEXT")
+        metavar = None if choices else {"int": "N", "float": "X", "AutoFloat": "X|auto"}.get(declared.type, "TEXT")
         group.add_argument(flag, dest=declared.name, type=kind, choices=choices, metavar=metavar, help=text)
 
 
-def _options_of(options: argparse.Namespace) -> tuple[Any, Path]:
-    """Return the training options and the folder of the run."""
-    from lib_lora.train.options import TrainOptions, from_mapping, parse_argument, read_toml
+def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
+    """Return what file and command line say of the training, and the folder of runs."""
+    from lib_lora.train.options import TrainOptions, parse_argument, read_values
 
     runs = options.runs or Path("runs")
-    values: dict[str, Any] = read_toml(options.toml).to_dict() if options.toml else {}
+    values = read_values(options.toml) if options.toml else {}
     given = {d.name: getattr(options, d.name) for d in fields(TrainOptions) if getattr(options, d.name) is not None}
     if "optimizer_args" in given:
         given["optimizer_args"] = dict(
@@ -76,33 +76,47 @@ def _options_of(options: argparse.Namespace) -> tuple[Any, Path]:
     for folder in ("images", "reg_images"):
         if given.get(folder):
             given[folder] = str(Path(given[folder]).resolve())
-    made = from_mapping({**values, **given}, where="command line")
-    return made, runs / made.name
+    return {**values, **given}, runs
+
+
+def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any, Any]:
+    """Return the host and the run, new or gone on with.
+
+    What is wrong with the options is said before a model is loaded; the recipe is fitted to the model after that.
+    """
+    from lib_lora.train.loop import start
+    from lib_lora.train.options import from_mapping
+    from lib_lora.train.recipes import facts_of
+    from lib_lora.train.run_folder import RunFolder
+
+    if options.resume:
+        folder = RunFolder.open(options.resume)
+        chosen, host = folder.options(), open_studio(options)
+    else:
+        values, runs = _given(options)
+        images = from_mapping(values, where="command line").images
+        if not Path(images).is_dir():
+            raise InputError("there is no such folder of pictures", where=images, cure="Check --images.")
+        host = open_studio(options)
+        chosen = from_mapping(values, where="command line", model=facts_of(host.model))
+        folder = RunFolder.create(runs / chosen.name, chosen)
+    return host, start(host.model, chosen, folder, progress)
 
 
 def run(options: argparse.Namespace) -> None:
     """Train, or go on with a run, and say where the file is."""
     from lib_lora.host.samples import sampler_of
     from lib_lora.train.loop import run as run_training
-    from lib_lora.train.loop import start
-    from lib_lora.train.run_folder import RunFolder
 
-    if options.resume:
-        folder = RunFolder.open(options.resume)
-        chosen = folder.options()
-    else:
-        chosen, path = _options_of(options)
-        if not Path(chosen.images).is_dir():
-            raise InputError("there is no such folder of pictures", where=chosen.images, cure="Check --images.")
-    host, progress = open_studio(options), TerminalProgress(quiet=options.json)
-    if not options.resume:
-        folder = RunFolder.create(path, chosen)
-    training = start(host.model, chosen, folder, progress)
+    progress = TerminalProgress(quiet=options.json)
+    host, training = _begin(options, progress)
+    chosen, folder = training.options, training.folder
     for problem in training.material.problems:
         say(problem)
+    weighting = f"min-SNR gamma {training.gamma:g}" if training.gamma else "no min-SNR weighting"
     say(
         f"{len(training.material.items)} pictures, {training.total} steps of {chosen.batch_size}, "
-        f"from step {training.step}"
+        f"from step {training.step}, {chosen.network}, {weighting}"
     )
     with stopped_by_keyboard(progress):
         result = run_training(training, progress, sampler_of(host, chosen))

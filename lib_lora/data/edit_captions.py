@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib_lora.atomic import replace_file
 from lib_lora.data.captions import CaptionIndex, read_caption, split_tags
 from lib_lora.data.files import CAPTION_SUFFIXES, shown
-from lib_lora.data.tags import plan_captions, write_text
+from lib_lora.data.tags import BACKGROUNDS, EXPRESSIONS, TagLists, plan_captions, write_text
 from lib_lora.errors import FileError, InputError
 
 KEPT = 50
@@ -83,9 +83,17 @@ def plan_changes(pictures: Sequence[Path], change: Callable[[str], str]) -> list
     return list(found.values())
 
 
-def plan_rule_changes(folder: Path, trigger: str) -> list[CaptionChange]:
-    """Return the captions that the names of pictures call for (`tags_for`); captions that are there stay."""
-    plans, skipped, _ = plan_captions(folder, keyword=trigger or None)
+def plan_rule_changes(folder: Path, trigger: str, also: Collection[str] = EXPRESSIONS) -> list[CaptionChange]:
+    """Return the captions that the names of pictures call for (`tags_for`); captions that are there stay.
+
+    Args:
+        folder: of pictures.
+        trigger: stands first; empty: the folder's name says it.
+        also: which of `BACKGROUNDS` and `EXPRESSIONS` are true of these pictures; no name says that.
+    """
+    lists = TagLists(backgrounds=tuple(tag for tag in BACKGROUNDS if tag in also))
+    expressions = [tag for tag in EXPRESSIONS if tag in also]
+    plans, skipped, _ = plan_captions(folder, keyword=trigger or None, expressions=expressions, lists=lists)
     if not plans and skipped:
         raise InputError(
             "no picture is named by the rule",

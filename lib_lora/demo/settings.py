@@ -31,22 +31,6 @@ BAKE_GOAL = 1e-5
 """Baked and live predictions differ at most by this, in fp32."""
 
 
-RECIPE_CHANGES = {
-    # A model this small draws new shapes with its convolutions more than with its attention.
-    "network": "locon",
-    "conv_dim": 16,
-    "alpha": 4.0,
-    "conv_alpha": 4.0,
-    # A tenth of the recipe's steps leaves no time to search the step size from far below.
-    "optimizer_args": {"growth_rate": 1.02, "d0": 3e-3},
-    # Where a picture begins, in the noisiest steps, a new shape must be learned; min-SNR would leave those out.
-    "min_snr_gamma": 0.0,
-    # The pocket model's error on what it knows is tiny, so keeping it needs a large weight.
-    "prior_loss_weight": 180.0,
-}
-"""What the demo changes in the recipe for characters, because it is so short."""
-
-
 @dataclass(frozen=True)
 class Size:
     """How much work the demo does."""

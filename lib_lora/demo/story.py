@@ -34,6 +34,7 @@ from lib_lora.train.loop import run as run_training
 from lib_lora.train.loop import start
 from lib_lora.train.options import from_mapping
 from lib_lora.train.probe import steady_loss
+from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
 
 
@@ -122,9 +123,9 @@ def train(story: Story) -> None:
             "epochs": size.epochs,
             "batch_size": size.batch_size,
             "comment": "LoRA Atelier demo",
-            **use.RECIPE_CHANGES,
         },
         where="demo",
+        model=facts_of(story.host.model),
     )
     run_path = story.folder / "run"
     if run_path.exists():

@@ -17,6 +17,7 @@ from lib_lora.blocks.layouts import BASE, OTHER
 from lib_lora.data import FolderScan, epoch_batches
 from lib_lora.formats.keys import block_of_key
 from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.live.attach import attach
 from lib_lora.train import network
 from lib_lora.train.material import plan_for, repeats_for
@@ -111,7 +112,7 @@ def memory_needed(model: LoadedModel, options: TrainOptions) -> int:
 
 def memory_there(device: torch.device) -> int | None:
     """Return the bytes of a GPU's memory in all; None where it is not known."""
-    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
+    return gpu_memory(device)[1] if device.type == "cuda" else None
 
 
 def _trained_numbers(model: LoadedModel, options: TrainOptions) -> int:

@@ -10,6 +10,7 @@ from lib_lora import __version__
 from lib_lora.host.base import LoadedModel
 from lib_lora.train.material import Material, caption_words
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.recipes import resolved_gamma
 
 
 def training_metadata(
@@ -41,7 +42,7 @@ def training_metadata(
         "ss_lr_scheduler": options.scheduler,
         "ss_lr_warmup_steps": round(options.warmup * total) if options.warmup < 1 else round(options.warmup),
         "ss_max_grad_norm": options.max_grad_norm,
-        "ss_min_snr_gamma": options.min_snr_gamma or None,
+        "ss_min_snr_gamma": resolved_gamma(options.min_snr_gamma, model.prediction_type) or "None",  # as others say off
         "ss_noise_offset": options.noise_offset or None,
         "ss_prior_loss_weight": options.prior_loss_weight,
         "ss_clip_skip": options.clip_skip if options.clip_skip > 1 else None,

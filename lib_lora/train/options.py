@@ -13,10 +13,12 @@ from typing import Any
 
 from lib_lora.errors import FileError, InputError
 from lib_lora.train.optimizers import OPTIMIZERS
-from lib_lora.train.recipes import KINDS
+from lib_lora.train.recipes import AUTO, KINDS, ModelFacts, recipe_for
 from lib_lora.train.schedulers import SCHEDULERS
 
 NETWORKS = ("lora", "locon")
+AutoFloat = float | str
+"""A number, or `AUTO`."""
 
 
 def option(
@@ -75,7 +77,9 @@ class TrainOptions:
     keep_tokens: int = option(1, help="leading tags that shuffling leaves in place", low=0, high=1000)
     caption_dropout: float = option(0.0, help="share of steps with an empty caption", low=0, high=1)
     tag_dropout: float = option(0.0, help="share of tags left out", low=0, high=1)
-    min_snr_gamma: float = option(5.0, help="min-SNR weighting (5 is usual); 0 turns it off", low=0, high=1000)
+    min_snr_gamma: AutoFloat = option(
+        AUTO, help="min-SNR weighting; auto: 5, but off (0) for a model that predicts velocity", low=0, high=1000
+    )
     noise_offset: float = option(0.0, help="noise offset (0.05 to 0.1 for dark and bright pictures)", low=0, high=1)
     prior_loss_weight: float = option(1.0, help="weight of regularisation pictures in the loss", low=0, high=10_000)
     prior_from_model: bool = option(
@@ -138,6 +142,12 @@ def _toml(value: Any) -> str:
 def _converted(declared: Any, value: Any) -> Any:
     """Return ``value`` in the option's type; InputError where it has another or is out of range."""
     name, meta, kind = declared.name, declared.metadata, declared.type
+    if kind == "AutoFloat":
+        if isinstance(value, str):
+            value = auto_or_number(value, name)
+        if value == AUTO:
+            return AUTO
+        kind = "float"
     if kind.startswith("Mapping"):
         if not isinstance(value, Mapping):
             raise InputError("this option is a table of names and values", where=name)
@@ -170,6 +180,22 @@ def _converted(declared: Any, value: Any) -> Any:
     return value
 
 
+def auto_or_number(text: str, name: str) -> float | str:
+    """Return a typed text as a number or as `AUTO`.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if text.strip().lower() in (AUTO, ""):
+        return AUTO
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(
+            f"“{text}” is neither a number nor “auto”", where=name, cure="Give a number, or auto."
+        ) from error
+
+
 def check_name(name: str) -> None:
     """Refuse a file name that some system cannot hold, or that leaves its folder."""
     reserved = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name)
@@ -187,8 +213,8 @@ def check_name(name: str) -> None:
         )
 
 
-def from_mapping(values: Mapping[str, Any], *, where: str) -> TrainOptions:
-    """Return options from plain values over the recipe of their ``kind``.
+def from_mapping(values: Mapping[str, Any], *, where: str, model: ModelFacts | None = None) -> TrainOptions:
+    """Return options from plain values over the recipe of their ``kind``, adjusted to ``model`` where it is given.
 
     Raises:
         InputError: an unknown option (with the nearest names), a missing one, or a value out of range.
@@ -206,13 +232,14 @@ def from_mapping(values: Mapping[str, Any], *, where: str) -> TrainOptions:
         if not values.get(needed):
             raise InputError(f"the option “{needed}” is missing", where=where, cure="Give it a value.")
     kind = values.get("kind", "character")
-    recipe = recipe_of(kind.lower() if isinstance(kind, str) else "", optimizer=str(values.get("optimizer", "")))
+    kind = kind.lower() if isinstance(kind, str) else ""
+    recipe = recipe_of(kind, optimizer=str(values.get("optimizer", "")), model=model)
     return TrainOptions(**{**recipe, **values})
 
 
-def recipe_of(kind: str, *, optimizer: str = "") -> dict[str, Any]:
-    """Return what a kind's recipe sets, for its own optimizer or another one."""
-    recipe = dict(KINDS.get(kind, {}))
+def recipe_of(kind: str, *, optimizer: str = "", model: ModelFacts | None = None) -> dict[str, Any]:
+    """Return what a kind's recipe sets, for its own optimizer or another one, adjusted to the model if it is known."""
+    recipe = recipe_for(kind, model)
     own = str(recipe.get("optimizer", "")).lower()
     chosen = optimizer.lower() or own
     if chosen != own:
@@ -224,10 +251,10 @@ def recipe_of(kind: str, *, optimizer: str = "") -> dict[str, Any]:
     return recipe
 
 
-def usual_values(kind: str, *, optimizer: str = "") -> dict[str, Any]:
-    """Return every option that has a usual value: its default, or what the kind's recipe says."""
+def usual_values(kind: str, *, optimizer: str = "", model: ModelFacts | None = None) -> dict[str, Any]:
+    """Return every option that has a usual value: its default, or what the kind's recipe says (for this model)."""
     plain = {one.name: one.default for one in fields(TrainOptions) if one.default is not MISSING}
-    found = {**plain, "optimizer_args": {}, **recipe_of(kind, optimizer=optimizer), "kind": kind}
+    found = {**plain, "optimizer_args": {}, **recipe_of(kind, optimizer=optimizer, model=model), "kind": kind}
     return found | {"optimizer_args": dict(found["optimizer_args"])}
 
 
@@ -254,6 +281,15 @@ def read_toml(path: Path) -> TrainOptions:
     Raises:
         FileError: the file cannot be read; InputError: line and reason where it is no TOML, or an option is wrong.
     """
+    return from_mapping(read_values(path), where=str(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Return what a TOML file says, without what a recipe or a default would add.
+
+    Raises:
+        FileError: the file cannot be read; InputError: line and reason where it is no TOML.
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -267,4 +303,4 @@ def read_toml(path: Path) -> TrainOptions:
     for key in ("images", "reg_images"):
         if isinstance(values.get(key), str) and values[key]:
             values[key] = str((path.parent / values[key]).resolve())
-    return from_mapping(values, where=str(path))
+    return values

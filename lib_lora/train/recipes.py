@@ -3,7 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lib_lora.host.base import LoadedModel
+
+AUTO = "auto"
+"""A value that follows from the model; what it came to stands in the run's folder and in the file's metadata."""
+
+SMALL_SIDE = 256
+"""A model made for pictures with shorter sides than this is small; SD1's have 512 px."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a recipe must know of the model that it is cooked for."""
+
+    native_side: int
+    prediction_type: str
+
+    @property
+    def small(self) -> bool:
+        """Whether the model is too small for what is usual with SD1 and SDXL."""
+        return self.native_side < SMALL_SIDE
+
+
+def facts_of(model: LoadedModel) -> ModelFacts:
+    """Return what a recipe must know of ``model``."""
+    return ModelFacts(model.native_side, model.prediction_type)
+
 
 _ARTICLE: Mapping[str, Any] = {
     "dim": 16,
@@ -61,3 +90,46 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Kind to the options that it sets; everything else keeps its default."""
+
+SMALL: Mapping[str, Any] = {
+    # A small model draws new shapes with its convolutions more than with its attention.
+    "network": "locon",
+    "dim": 16,
+    "alpha": 4.0,
+    "conv_dim": 16,
+    "conv_alpha": 4.0,
+    "optimizer": "DAdaptAdanIP",
+    # From its own start, 1e-6, D-Adaptation would search the step size for longer than the whole run takes.
+    "optimizer_args": _CAREFUL | {"d0": 3e-3},
+    "learning_rate": 1.0,
+    "unet_ratio": 1.0,
+    "text_encoder_ratio": 0.5,
+    "batch_size": 8,
+    "epochs": 20,
+    "save_every_epochs": 5,
+    "target_steps": 240,
+    # Its error on what it knows is tiny, so keeping it needs a large weight.
+    "prior_loss_weight": 180.0,
+}
+"""What a small model needs instead, whatever the kind: minutes on two cores in place of hours on a GPU."""
+
+
+def recipe_for(kind: str, model: ModelFacts | None = None) -> dict[str, Any]:
+    """Return the options that a kind's recipe sets, adjusted to the model where it is known."""
+    recipe = dict(KINDS.get(kind, {}))
+    return recipe | SMALL if model is not None and model.small else recipe
+
+
+MIN_SNR_GAMMA = 5.0
+"""What `AUTO` means for a model that predicts the noise: the authors' value (Hang et al., arXiv:2303.09556)."""
+
+
+def resolved_gamma(gamma: float | str, prediction_type: str) -> float:
+    """Return the min-SNR gamma that acts; 0 is off, and `AUTO` is 5 for noise and off for velocity.
+
+    The loss of a velocity is then weighted ``min(s, γ) / (s + 1)``, which falls to 0 with the signal-to-noise ratio s:
+    next to nothing would be learned in the noisiest steps, in which new shapes begin. For noise the weight is 1 there.
+    """
+    if gamma != AUTO:
+        return float(gamma)
+    return MIN_SNR_GAMMA if prediction_type == "epsilon" else 0.0

@@ -11,7 +11,7 @@ from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.messages import note_html
-from lib_lora.ui.routes import file_url
+from lib_lora.ui.routes import report_url
 from lib_lora.ui.words import Words
 
 FILE = "report.html"
@@ -74,7 +74,8 @@ class _Report:
         path = reports(self._folders).get(name or "")
         if path is None:
             return note_html(self._words("report.none", folder=self._folders.data / "demo"))
-        url, title = escape(file_url(self._folders, path)), escape(self._words("report.title", name=name))
+        url = escape(report_url(self._folders, path, self._words.language))
+        title = escape(self._words("report.title", name=name))
         alone = f'<a href="{url}" target="_blank" rel="noopener">{escape(self._words("report.alone"))}</a>'
         return (
             f'<p class="atelier-report-line">{alone} · <code>{escape(str(path))}</code></p>'

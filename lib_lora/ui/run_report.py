@@ -1,17 +1,20 @@
-"""The report of a training run: ``report.html`` in its folder, in the language of whoever started it."""
+"""The report of a training run: ``report.html`` in its folder, in the language of whoever started it.
+
+The studio draws it anew from the folder for whoever looks at it in another language.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 
 from lib_lora.formats.header import read_header
 from lib_lora.jobs.run_log import RunLogs
 from lib_lora.jobs.run_state import read_status
 from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Series, Table, write_report
-from lib_lora.train.options import TrainOptions
-from lib_lora.train.recipes import KINDS
+from lib_lora.train.options import TrainOptions, usual_values
+from lib_lora.train.recipes import ModelFacts
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.messages import duration
 from lib_lora.ui.words import Words
@@ -22,6 +25,11 @@ COLUMNS = 6
 
 def write_run_report(folder: RunFolder, language: str) -> None:
     """Write the report of a run that is finished or was stopped and saved."""
+    write_report(run_report(folder, language), folder.path / "report.html")
+
+
+def run_report(folder: RunFolder, language: str) -> Report:
+    """Return the report of a run in a language, from what lies in its folder."""
     words, options = Words(language), folder.options()
     rows = RunLogs().rows(folder.path)
     total = read_status(folder.path).get("total") or (rows[-1][0] if rows else 0)
@@ -32,9 +40,11 @@ def write_run_report(folder: RunFolder, language: str) -> None:
     pictures = _samples(folder, options, words)
     if pictures is not None:
         sections.insert(0, pictures)
-    sections += [_options(options, words), Commands(words("train.report_commands"), "", _commands(folder, options))]
-    report = Report(words("train.report_title", name=options.name), verdict, words.language, tuple(sections))
-    write_report(report, folder.path / "report.html")
+    sections += [
+        _options(folder, options, words),
+        Commands(words("train.report_commands"), "", _commands(folder, options)),
+    ]
+    return Report(words("train.report_title", name=options.name), verdict, words.language, tuple(sections))
 
 
 def sample_table(folder: Path) -> dict[int, dict[int, Path]]:
@@ -100,9 +110,11 @@ def _files(folder: RunFolder, words: Words) -> Table:
     return Table(words("train.report_files"), words("train.report_files_text", folder=folder.path), headers, rows)
 
 
-def _options(options: TrainOptions, words: Words) -> Table:
+def _options(folder: RunFolder, options: TrainOptions, words: Words) -> Table:
     """Return every option with its value; those that a person chose away from the recipe are marked."""
-    usual = {one.name: one.default for one in fields(options) if one.default is not MISSING} | dict(KINDS[options.kind])
+    known = (folder.read_json("data.json") or {}).get("model")
+    facts = ModelFacts(known["native_side"], known["prediction_type"]) if known else None
+    usual = usual_values(options.kind, model=facts)
     plain = options.to_dict()
     rows = []
     for one in fields(options):

@@ -10,6 +10,7 @@ import pytest
 from lib_lora.cli import main, studio
 from lib_lora.cli.main import parser
 from lib_lora.errors import InputError
+from lib_lora.jobs.folder_lock import hold
 from lib_lora.jobs.job import Job
 from lib_lora.ui.context import Atelier, Folders
 
@@ -67,6 +68,16 @@ def test_missing_model_is_said_before_anything_is_served(tmp_path: Path, capsys:
     arguments = ["--port", "0", "--data", str(tmp_path / "data"), "--model", str(tmp_path / "no.safetensors")]
     assert main.main(["studio", "--no-browser", *arguments]) == 2
     assert "no such model file" in capsys.readouterr().err
+
+
+def test_a_data_folder_in_use_is_refused_before_a_model_is_loaded(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(studio, "open_atelier", lambda _: pytest.fail("a second studio was opened"))
+    arguments = ["--no-browser", "--port", "0", "--data", str(tmp_path)]
+    with hold(tmp_path.resolve(), address="http://127.0.0.1:7870/"):
+        assert main.main(["studio", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert "another studio uses this data folder" in said
+    assert "http://127.0.0.1:7870/" in said
 
 
 def test_ending_waits_until_the_running_job_has_saved(tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ from hypothesis import strategies as st
 
 from lib_lora.errors import InputError
 from lib_lora.train.optimizers import OPTIMIZERS
-from lib_lora.train.options import TrainOptions, check_name, from_mapping, read_toml
-from lib_lora.train.recipes import KINDS
+from lib_lora.train.options import TrainOptions, check_name, from_mapping, read_toml, usual_values
+from lib_lora.train.recipes import KINDS, SMALL, ModelFacts, resolved_gamma
 
 GOOD = {"images": "pictures", "name": "krnk"}
+SD1 = ModelFacts(512, "epsilon")
+SDXL = ModelFacts(1024, "epsilon")
+POCKET = ModelFacts(128, "v_prediction")
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -38,6 +41,41 @@ def test_the_recipe_of_the_kind_is_the_base_and_given_values_win():
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("model", [SD1, SDXL, ModelFacts(768, "v_prediction")])
+def test_a_large_model_gets_the_recipe_as_it_is_written(kind, model):
+    assert usual_values(kind, model=model) == usual_values(kind)
+    made = from_mapping({**GOOD, "kind": kind}, where="test", model=model)
+    assert made == from_mapping({**GOOD, "kind": kind}, where="test")
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_small_model_gets_what_it_can_learn_in_minutes_and_given_values_win(kind):
+    made = from_mapping({**GOOD, "kind": kind, "dim": 3}, where="test", model=POCKET)
+    expected = {**SMALL, "dim": 3}
+    assert {name: getattr(made, name) for name in SMALL} == expected
+    assert made.shuffle_caption == KINDS[kind].get("shuffle_caption", False)
+    other = from_mapping({**GOOD, "kind": kind, "optimizer": "Lion"}, where="test", model=POCKET)
+    assert (dict(other.optimizer_args), other.learning_rate) == ({}, OPTIMIZERS["Lion"].usual_rate)
+
+
+def test_automatic_min_snr_is_five_for_noise_and_off_for_velocity():
+    assert from_mapping(GOOD, where="test").min_snr_gamma == "auto"
+    assert resolved_gamma("auto", "epsilon") == 5.0
+    assert resolved_gamma("auto", "v_prediction") == 0.0
+    assert [resolved_gamma(3.0, kind) for kind in ("epsilon", "v_prediction")] == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "made"), [("auto", "auto"), ("Auto", "auto"), ("", "auto"), ("5", 5.0), (0, 0.0), (7.5, 7.5)]
+)
+def test_min_snr_is_a_number_or_auto_and_survives_toml(tmp_path, given, made):
+    options = from_mapping({**GOOD, "images": str(tmp_path), "min_snr_gamma": given}, where="test")
+    assert options.min_snr_gamma == made
+    (tmp_path / "o.toml").write_text(options.to_toml(), encoding="utf-8")
+    assert read_toml(tmp_path / "o.toml") == options
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_another_optimizer_takes_its_own_rate_and_none_of_the_recipes_arguments(kind):
     for name, known in OPTIMIZERS.items():
         made = from_mapping({**GOOD, "kind": kind, "optimizer": name.lower()}, where="test")
@@ -62,6 +100,9 @@ def test_another_optimizer_takes_its_own_rate_and_none_of_the_recipes_arguments(
         ({"name": ""}, "missing"),
         ({"flip": "yes"}, "neither true nor false"),
         ({"kind": "person"}, "Choose one of"),
+        ({"min_snr_gamma": "five"}, "neither a number nor “auto”"),
+        ({"min_snr_gamma": -1}, "from 0 to 1000"),
+        ({"min_snr_gamma": True}, "no number"),
     ],
 )
 def test_what_cannot_be_right_is_said_with_the_cure(changes, said):

@@ -16,9 +16,10 @@ from lib_lora.ui import generate
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.generate import from_picture
-from lib_lora.ui.generate.lora_list import LoraList
+from lib_lora.ui.generate.lora_list import LoraList, grouped
 from lib_lora.ui.generate.panel import _Generate
-from lib_lora.ui.generate.rendering import KIND, LARGEST_SEED, chosen_seed, last_seed, render
+from lib_lora.ui.generate.rendering import KIND, last_seed, render
+from lib_lora.ui.picture_inputs import LARGEST_SEED, chosen_seed
 from lib_lora.ui.words import LANGUAGES, Words
 
 EN = Words("en")
@@ -175,3 +176,28 @@ def test_new_loras_appear_and_names_are_escaped(atelier, lora):
 
 def test_a_folder_of_the_same_second_gets_another_name(tmp_path):
     assert new_folder(tmp_path) != new_folder(tmp_path)
+
+
+def test_what_a_training_saved_on_its_way_stands_behind_its_finished_file(tmp_path):
+    names = ["krnk-000010", "other", "krnk", "krnk-000005", "cut-step00000160", "cut-000005", "v-00005", "a-1"]
+    found = [[name for name, _ in group] for group in grouped([(name, tmp_path / name) for name in names])]
+    assert found == [
+        ["krnk", "krnk-000010", "krnk-000005"],
+        ["other"],
+        ["cut-step00000160", "cut-000005"],
+        ["v-00005"],
+        ["a-1"],
+    ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_list_folds_epoch_files_away_and_each_can_be_inserted(atelier, lora, language):
+    for name in ("krnk", "krnk-000005", "krnk-000010"):
+        write_lora(lora, atelier.folders.loras / f"{name}.safetensors")
+    words = Words(language)
+    page = LoraList(atelier.host)(words)
+    assert page.count("<details") == 1
+    inside = page.split("<details")[1].split("</details>")[0]
+    assert words("generate.on_the_way", n=2) in inside
+    assert [inside.count(f"&lt;lora:{name}:1&gt;") for name in ("krnk", "krnk-000005", "krnk-000010")] == [0, 1, 1]
+    assert "&lt;lora:krnk:1&gt;" in page.split("<details")[0]

@@ -44,11 +44,11 @@ def test_a_choice_stays_until_there_is_a_newer_report(tmp_path):
     panel = _Report(Owner(folders), Words("en"))
     _, newest, html = panel.refresh("a", "b")
     assert newest == "b"
-    assert "runs/a/report.html" in html
+    assert "/report/a/en?" in html
     write(folders.runs, "c", at=3000)
     _, newest, html = panel.refresh("a", "b")
     assert newest == "c"
-    assert "runs/c/report.html" in html
+    assert "/report/c/en?" in html
 
 
 def test_without_a_report_the_page_says_how_to_get_one(tmp_path):

@@ -8,14 +8,16 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from lib_lora.data.tags import BACKGROUNDS
+from lib_lora.errors import InputError
 from lib_lora.train.options import TrainOptions, usual_values
-from lib_lora.train.recipes import KINDS
+from lib_lora.train.recipes import KINDS, SMALL, ModelFacts, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui import compat
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.train import build, tag_of
 from lib_lora.ui.train.acts import act_button, read_act
-from lib_lora.ui.train.caption_tools import CaptionTools
+from lib_lora.ui.train.caption_tools import CaptionTools, caption_widgets
 from lib_lora.ui.train.draft import free_name
 from lib_lora.ui.train.form import Form
 from lib_lora.ui.train.intake import Intake
@@ -25,6 +27,8 @@ from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
 from lib_lora.ui.words import LANGUAGES, Words, table
 
 CHEAP = {"dim": 2, "resolution": 64, "save_every_epochs": 0, "text_encoder_ratio": 0.0, "sample_prompts": "krnk"}
+POCKET = ModelFacts(128, "v_prediction")
+STEPS = SMALL["target_steps"]
 
 
 @pytest.fixture
@@ -59,7 +63,7 @@ def panel(atelier, words):
     # A known pace: looking at pictures then measures nothing.
     atelier.trainings.paces.put(atelier.host.model, TrainOptions(images="x", name="x"), 0.5)
     with compat.gr.Blocks():
-        widgets = OptionForm(words, usual_values("character"))
+        widgets = OptionForm(words, usual_values("character", model=POCKET))
     form, pieces = Form(atelier, words, widgets), Pieces(atelier)
     return SimpleNamespace(
         form=form,
@@ -71,7 +75,7 @@ def panel(atelier, words):
 
 
 def raw(**changes):
-    usual = {name: to_widget(name, value) for name, value in usual_values("character").items()}
+    usual = {name: to_widget(name, value) for name, value in usual_values("character", model=POCKET).items()}
     return [{**usual, **changes}[name] for name in NAMES]
 
 
@@ -156,47 +160,77 @@ def test_a_listening_server_looks_only_into_its_own_folders(studio, tmp_path, fo
 def test_the_plan_names_steps_time_and_memory_and_follows_the_form(panel, folder, words):
     found = looked(panel, folder)[1]
     plan, changes, steps, name, usual, marked, *_ = panel.form.refresh(
-        found, "krnk", "character", 3000, "lora_v1", {"name": "lora_v1", "steps": 3000}, [], *raw()
+        found, "krnk", "character", STEPS, "lora_v1", {"name": "lora_v1", "steps": STEPS}, [], *raw()
     )
-    assert words("train.about_steps", n="3,000") in plan
+    assert words("train.about_steps", n=STEPS) in plan
     assert usual["name"] == "krnk_v1"
     assert usual["sample_prompts"] == ["krnk, sky", "krnk"]
     assert name["value"] == "krnk_v1"
     # The second look changes nothing more: what was computed stands there.
     values = {"sample_prompts": "krnk, sky\nkrnk"}
-    again = panel.form.refresh(found, "krnk", "character", 3000, "krnk_v1", usual, marked, *raw(**values))
+    again = panel.form.refresh(found, "krnk", "character", STEPS, "krnk_v1", usual, marked, *raw(**values))
     assert (again[1], again[5]) == ("", [])
 
 
 def test_a_changed_value_is_marked_and_returns(panel, folder, words):
     found = looked(panel, folder)[1]
-    start = panel.form.refresh(found, "", "character", 3000, "lora_v1", {}, [], *raw())
+    start = panel.form.refresh(found, "", "character", STEPS, "lora_v1", {}, [], *raw())
     usual = start[4]
-    row = panel.form.refresh(found, "", "character", 3000, "lora_v1", usual, [], *raw(dim=32))
+    row = panel.form.refresh(found, "", "character", STEPS, "lora_v1", usual, [], *raw(dim=32))
     assert row[5] == ["dim"]
     assert words("train.changed") in row[6 + NAMES.index("dim")]["label"]
     assert "reset dim" in row[1]
     assert panel.orders.do("reset dim\n1", usual).values == {"dim": 16}
-    back = panel.form.refresh(found, "", "character", 3000, "lora_v1", usual, ["dim"], *raw())
+    back = panel.form.refresh(found, "", "character", STEPS, "lora_v1", usual, ["dim"], *raw())
     assert words("train.changed") not in back[6 + NAMES.index("dim")]["label"]
 
 
 def test_another_kind_moves_what_nobody_changed(panel, folder):
     found = looked(panel, folder)[1]
-    usual = panel.form.refresh(found, "", "character", 3000, "lora_v1", {}, [], *raw())[4]
-    row = panel.form.refresh(found, "", "concept", 3000, "lora_v1", usual, [], *raw(alpha=4.0))
+    usual = panel.form.refresh(found, "", "character", STEPS, "lora_v1", {}, [], *raw())[4]
+    row = panel.form.refresh(found, "", "concept", STEPS, "lora_v1", usual, [], *raw(alpha=8.0))
     options = dict(zip(NAMES, row[6:], strict=True))
-    assert options["dim"]["value"] == 128
-    assert options["optimizer"]["value"] == "AdamW"
-    assert options["learning_rate"]["value"] == 1e-4
+    assert options["shuffle_caption"]["value"] is True
     assert "value" not in options["alpha"]
     assert row[5] == ["alpha"]
 
 
+def test_the_plan_fits_the_small_model_and_says_so(panel, atelier, folder, words):
+    assert facts_of(atelier.host.model) == POCKET
+    found = looked(panel, folder)[1]
+    plan = panel.form.refresh(found, "krnk", "character", STEPS, "lora_v1", {}, [], *raw())[0]
+    said = words("train.small_model", side=128, network="locon", batch=8, steps=STEPS)
+    assert said in plan
+    assert "batch: 8" in plan or "バッチ 8" in plan
+
+
+def test_train_starts_the_untouched_recipe_of_the_small_model(panel, atelier, folder):
+    found = looked(panel, folder)[1]
+    row = panel.form.refresh(found, "krnk", "character", STEPS, "krnk_v1", {}, [], *raw())
+    assert row[5] == ["sample_prompts"]  # nobody had seen the captions before
+    atelier.desk.submit("wait", "wait", lambda job: wait(lambda: job.stopped))
+    try:
+        panel.form.train(found, "krnk", "character", STEPS, "krnk_v1", row[4], *raw())
+        options = RunFolder(atelier.folders.runs / "krnk_v1").options()
+        assert {name: getattr(options, name) for name in SMALL} == dict(SMALL)
+        assert (options.steps, options.min_snr_gamma) == (0, "auto")
+    finally:
+        atelier.trainings.remove("krnk_v1")
+        atelier.desk.running.stop()
+
+
+def test_automatic_weighting_is_shown_and_typed_as_a_word():
+    assert to_widget("min_snr_gamma", "auto") == "auto"
+    assert to_widget("min_snr_gamma", 5.0) == "5"
+    assert [from_widget("min_snr_gamma", raw) for raw in ("", "AUTO", "5", "0", 0)] == ["auto", "auto", 5.0, 0.0, 0.0]
+    with pytest.raises(InputError, match="neither a number nor"):
+        from_widget("min_snr_gamma", "much")
+
+
 def test_another_optimizer_brings_its_own_rate(panel, folder):
     found = looked(panel, folder)[1]
-    usual = panel.form.refresh(found, "", "character", 3000, "lora_v1", {}, [], *raw())[4]
-    row = panel.form.refresh(found, "", "character", 3000, "lora_v1", usual, [], *raw(optimizer="AdamW"))
+    usual = panel.form.refresh(found, "", "character", STEPS, "lora_v1", {}, [], *raw())[4]
+    row = panel.form.refresh(found, "", "character", STEPS, "lora_v1", usual, [], *raw(optimizer="AdamW"))
     options = dict(zip(NAMES, row[6:], strict=True))
     assert options["learning_rate"]["value"] == 1e-4
     assert options["optimizer_args"]["value"] == ""
@@ -206,7 +240,7 @@ def test_another_optimizer_brings_its_own_rate(panel, folder):
 
 def test_a_wrong_value_is_told_where_the_plan_stands(panel, folder):
     found = looked(panel, folder)[1]
-    row = panel.form.refresh(found, "", "character", 3000, "lora_v1", {}, [], *raw(learning_rate=0.0001))
+    row = panel.form.refresh(found, "", "character", STEPS, "lora_v1", {}, [], *raw(learning_rate=0.0001))
     assert "atelier-error" in row[0]
 
 
@@ -292,3 +326,97 @@ def test_orders_are_read_whole_and_unknown_ones_do_nothing(panel):
     assert read_act('tag a "b" <c>\n17') == ("tag", 'a "b" <c>')
     assert panel.orders.do("nonsense x\n1", {}).message is None
     assert "atelier-error" in panel.orders.do("resume ../x\n1", {}).message
+
+
+def test_the_folder_of_the_last_visit_is_looked_at_when_the_page_opens(panel, atelier, folder, words):
+    assert [list(one) for one in panel.intake.resume()] == [[compat.update()] * 5]
+    atelier.settings.put("train.folder", str(folder))
+    message, found, summary, gallery, _ = list(panel.intake.resume())[-1]
+    assert (message, len(found.pictures), len(gallery)) == ("", 3, 3)
+    assert words("train.n_found", n=3) in summary
+    assert not atelier.desk.jobs()  # the model is left in peace
+
+
+def test_a_folder_that_is_gone_is_said_calmly(panel, atelier, tmp_path, words):
+    atelier.settings.put("train.folder", str(tmp_path / "gone"))
+    message, found, *_ = list(panel.intake.resume())[-1]
+    assert words("train.folder_gone", folder=tmp_path / "gone") in message
+    assert "atelier-error" not in message
+    assert found is None
+
+
+def test_a_remembered_folder_that_may_not_be_shown_is_left_alone(studio, tmp_path, folder, words):
+    atelier = Atelier(studio, Folders.under(tmp_path / "data", confined=True))
+    atelier.settings.put("train.folder", str(folder))
+    assert [list(one) for one in Intake(atelier, words).resume()] == [[compat.update()] * 5]
+
+
+@pytest.mark.parametrize(
+    ("also", "caption"),
+    [
+        ([], "krnk, from horizontal, from front, upper body, standing, straight standing, looking at viewer"),
+        (
+            ["black background", "smile"],
+            "krnk, black background, from horizontal, from front, upper body, standing, "
+            "straight standing, looking at viewer, smile",
+        ),
+    ],
+)
+def test_tags_from_names_write_no_background_that_nobody_ticked(panel, tmp_path, also, caption):
+    (tmp_path / "named").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "named" / "f00.png")
+    found = looked(panel, tmp_path / "named")[1]
+    assert "atelier-good" in panel.tools.rule(found, "krnk", also)
+    assert (tmp_path / "named" / "f00.txt").read_text(encoding="utf-8").strip() == caption
+
+
+def test_the_choice_of_tags_begins_without_a_background(words):
+    with compat.gr.Blocks():
+        offered = caption_widgets(words).also
+    assert not set(offered.value) & set(BACKGROUNDS)
+    assert set(BACKGROUNDS) <= {choice[0] if isinstance(choice, tuple) else choice for choice in offered.choices}
+
+
+def test_a_fresh_page_takes_nothing_for_somebodys_choice(panel, atelier, folder, words):
+    """What the widgets show before anybody looked is usual, also where a run of the first name is there already."""
+    RunFolder.create(atelier.folders.runs / "lora_v1", TrainOptions(images=str(folder), name="lora_v1"))
+    with compat.gr.Blocks() as page:
+        build(atelier, words)
+    states = [block.value for block in page.blocks.values() if isinstance(block, compat.gr.State)]
+    (first,) = [value for value in states if isinstance(value, dict) and "optimizer" in value]
+    found = looked(panel, folder)[1]
+    shown = panel.form.refresh(found, "krnk", "character", first["steps"], first["name"], first, [], *raw())
+    assert shown[3]["value"] == "krnk_v1"
+    assert shown[5] == []
+    assert shown[1] == ""
+
+
+def test_the_folder_of_the_last_visit_gives_way_to_one_that_was_asked_for(panel, atelier, folder, tmp_path):
+    atelier.settings.put("train.folder", str(folder))
+    (tmp_path / "empty").mkdir()
+    old = panel.intake.resume("somebody")
+    next(old)
+    said = list(panel.intake.look(str(tmp_path / "empty"), "character", 0, "somebody"))[-1]
+    assert "atelier-error" in said[0]
+    assert {tuple(map(str, row)) for row in old} == {(str(compat.update()),) * 5}
+    assert list(panel.intake.resume("another"))[-1][1] is not None  # another page is not meant
+
+
+def test_what_follows_the_form_follows_in_order(atelier):
+    if not compat.IS_G4:
+        pytest.skip("gradio 3 has one queue for everything")
+    with compat.gr.Blocks() as page:
+        build(atelier, Words("en"))
+    limits = [fn.concurrency_id for fn in page.fns.values() if getattr(fn, "name", "") == "refresh"]
+    assert len(limits) > len(NAMES)
+    assert set(limits) == {"atelier_train_form"}
+
+
+def test_nothing_is_measured_where_nothing_was_found(atelier, folder, tmp_path):
+    """The measurement's progress would take the place of what is wrong."""
+    intake = Intake(atelier, Words("en"))
+    (tmp_path / "empty").mkdir()
+    assert "atelier-error" in list(intake.look(str(tmp_path / "empty"), "character", 0))[-1][0]
+    assert atelier.desk.jobs("measure") == []
+    list(intake.look(str(folder), "character", 0))
+    assert len(atelier.desk.jobs("measure")) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.words import FOLDER, LANGUAGES, Words
 from lib_lora.ui.workshop import batch, blocks, merge, metadata, rows
+from lib_lora.ui.workshop.tables import readable_date
 from tests.conftest import random_lora
 
 CHOICES = ("exact", "strong directions (sv_ratio)", 16, 0, "as it was")
@@ -215,7 +217,7 @@ def test_many_files_change_together_and_a_broken_one_keeps_none_from_it(atelier:
     message, html = do.preview(["girl", "dress"], "me", "", "", "", True)
     assert "2 of 2" in message
     assert html.count("ss_dataset_dirs") == 2
-    message, _ = last(do.save(chosen, "me", "", "", "", True))
+    message, *_ = last(do.save(chosen, "me", "", "", "", True))
     assert "2 files were changed" in message
     assert "atelier-error" in message
     for name in ("girl", "dress"):
@@ -239,3 +241,72 @@ def test_work_that_is_cancelled_writes_nothing(atelier: Atelier, monkeypatch: py
     message, *_ = last(do.save("new", False, *values))
     assert "Cancelled" in message
     assert len(list(atelier.folders.loras.iterdir())) == 2
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_hashing_and_saving_can_be_cancelled_each_by_its_own_button(
+    atelier: Atelier, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    words = Words(language)
+    do = metadata.Handlers(atelier, words)
+
+    def hash_and_stop(path, progress):
+        metadata.work.stop(atelier, metadata.SAVE)  # another work's Cancel
+        progress(1, 2)
+        metadata.work.stop(atelier, metadata.HASH)
+        progress(2, 2)
+        raise AssertionError("the wish to stop was not heard")
+
+    monkeypatch.setattr(metadata, "hashes_of", hash_and_stop)
+    message, html, stop = last(do.hashes("girl"))
+    assert (words("workshop.stopped") in message, html, stop["visible"]) == (True, "", False)
+    before = {path.name for path in atelier.folders.loras.iterdir()}
+    values = form(do, "girl", author="me")
+    over = threading.Event()
+    atelier.files.submit("other", "other", lambda job: over.wait(30))
+    saving = do.save("girl", "copy", "girl_b", *values)
+    assert next(saving)[2]["visible"] is True
+    metadata.work.stop(atelier, metadata.SAVE)
+    over.set()
+    assert words("workshop.stopped") in last(saving)[0]
+    assert {path.name for path in atelier.folders.loras.iterdir()} == before
+
+
+def test_a_cancelled_batch_says_what_it_had_written(atelier: Atelier, monkeypatch: pytest.MonkeyPatch) -> None:
+    do = batch.Handlers(atelier, Words("en"))
+    write = batch.write_in_place
+
+    def write_and_stop(*given):
+        write(*given)
+        batch.work.stop(atelier, batch.BATCH)
+
+    monkeypatch.setattr(batch, "write_in_place", write_and_stop)
+    message, html, stop = last(do.save(["girl", "dress"], "me", "", "", "", False))
+    assert Words("en")("workshop.batch_stopped", n=1) in message
+    assert "Nothing was written" not in message
+    assert ("girl" in html, "dress" in html, stop["visible"]) == (True, False, False)
+    assert read_header(atelier.folders.loras / "dress.safetensors").metadata.get("modelspec.author") != "me"
+
+
+def test_hashing_tells_how_far_it_is(atelier: Atelier) -> None:
+    told: list[tuple[int, int]] = []
+    path = atelier.folders.loras / "girl.safetensors"
+    found = metadata.hashes_of(path, lambda done, total: told.append((done, total)))
+    assert found == metadata.hashes_of(path)
+    assert told[-1][0] == told[-1][1] == -(-path.stat().st_size // 2**20)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2026-11-22T04:51:07", "2026-11-22 04:51"),
+        ("2026-11-22", "2026-11-22"),
+        ("last summer", "last summer"),
+        ("2026-11-22T04:51:07Z", None),
+    ],
+)
+def test_dates_are_readable_in_the_time_of_this_machine(text: str, shown: str | None) -> None:
+    from datetime import datetime, timezone
+
+    local = datetime(2026, 11, 22, 4, 51, tzinfo=timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M")
+    assert readable_date(text) == (shown or local)

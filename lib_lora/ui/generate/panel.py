@@ -18,9 +18,9 @@ from lib_lora.ui.context import Atelier
 from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.generate import from_picture
 from lib_lora.ui.generate.lora_list import LoraList
-from lib_lora.ui.generate.rendering import KIND, Rendered, chosen_seed, last_seed, render
+from lib_lora.ui.generate.rendering import KIND, Rendered, last_seed, render
 from lib_lora.ui.messages import duration, error_html, follow, note_html, progress_html
-from lib_lora.ui.picture_inputs import PictureInputs
+from lib_lora.ui.picture_inputs import PictureInputs, chosen_seed
 from lib_lora.ui.settings import remember
 from lib_lora.ui.words import Words
 

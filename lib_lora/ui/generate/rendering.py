@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,9 @@ from lib_lora.host.outputs import save_picture
 from lib_lora.host.speed import Speed
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.job import Job
+from lib_lora.ui.picture_inputs import LARGEST_SEED
 
 KIND = "generate"
-LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,6 @@ def render(request: GenerateRequest, host: Host, job: Job, *, outputs: Path, spe
         speed.record(host.model.name, one, side=host.model.native_side, pictures=1, seconds=seconds)
         job.show(Rendered(tuple(pictures), tuple(notes), time.monotonic() - began))
     return Rendered(tuple(pictures), tuple(notes), time.monotonic() - began)
-
-
-def chosen_seed(text: object) -> int:
-    """Return the seed of a field; -1, nothing, or what is no number is a random one."""
-    try:
-        seed = int(float(str(text)))
-    except (ValueError, OverflowError):
-        seed = -1
-    return seed if 0 <= seed <= LARGEST_SEED else random.randint(0, LARGEST_SEED)
 
 
 def last_seed(desk: Desk) -> int | None:

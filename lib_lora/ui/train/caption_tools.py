@@ -16,6 +16,7 @@ from lib_lora.data.edit_captions import (
     with_tag_replaced,
     without_tag,
 )
+from lib_lora.data.tags import BACKGROUNDS, EXPRESSIONS
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
@@ -37,6 +38,7 @@ class CaptionWidgets:
     add: Any
     remove: Any
     replace: Any
+    also: Any
     rule: Any
     undo: Any
     message: Any
@@ -72,11 +74,18 @@ def caption_widgets(words: Words) -> CaptionWidgets:
                 add = gr.Button(words("train.tag_add"), size="sm", elem_id="atelier_train_tag_add")
                 remove = gr.Button(words("train.tag_remove"), size="sm", elem_id="atelier_train_tag_remove")
                 replace = gr.Button(words("train.tag_replace"), size="sm", elem_id="atelier_train_tag_replace")
+            also = gr.CheckboxGroup(
+                [*BACKGROUNDS, *EXPRESSIONS],
+                value=list(EXPRESSIONS),
+                label=words("train.rule_also"),
+                info=words("train.rule_also_info"),
+                elem_id="atelier_train_rule_also",
+            )
             with gr.Row():
                 rule = gr.Button(words("train.tag_rule"), size="sm", elem_id="atelier_train_tag_rule")
                 undo = gr.Button(words("train.undo"), size="sm", elem_id="atelier_train_undo")
             message = gr.HTML("", elem_id="atelier_train_caption_message")
-    return CaptionWidgets(gallery, caption, save, tags, tag, by, add, remove, replace, rule, undo, message)
+    return CaptionWidgets(gallery, caption, save, tags, tag, by, add, remove, replace, also, rule, undo, message)
 
 
 class CaptionTools:
@@ -116,9 +125,9 @@ class CaptionTools:
             return error_html(missing, self._words)
         return self._tag(found, tag, lambda text, one: with_tag_replaced(text, one, by.strip()))
 
-    def rule(self, found: Found | None, trigger: str) -> str:
-        """Write the captions that the pictures' names call for."""
-        return self._do(found, lambda known: plan_rule_changes(known.folder, trigger.strip()))
+    def rule(self, found: Found | None, trigger: str, also: list[str] | None) -> str:
+        """Write the captions that the pictures' names call for, and what was ticked of what no name says."""
+        return self._do(found, lambda known: plan_rule_changes(known.folder, trigger.strip(), also or ()))
 
     def undo(self, found: Found | None) -> str:
         """Take the newest change back."""

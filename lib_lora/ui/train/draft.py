@@ -11,6 +11,7 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.samples import default_prompts
 from lib_lora.train.estimate import Plan, plan_run
 from lib_lora.train.options import TrainOptions, from_mapping, usual_values
+from lib_lora.train.recipes import facts_of
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.train.look import Found
 from lib_lora.ui.train.options import NAMES
@@ -48,9 +49,10 @@ class Draft:
 
 def usual_form(atelier: Atelier, draft: Draft) -> dict[str, Any]:
     """Return what every widget would say if nobody had changed it, given what stands in the open."""
-    usual = usual_values(draft.kind, optimizer=str(draft.values.get("optimizer") or ""))
+    facts = facts_of(atelier.host.model)
+    usual = usual_values(draft.kind, optimizer=str(draft.values.get("optimizer") or ""), model=facts)
     # An optimizer of one's own choice is a change; what follows from it is not.
-    usual["optimizer"] = usual_values(draft.kind)["optimizer"]
+    usual["optimizer"] = usual_values(draft.kind, model=facts)["optimizer"]
     captions = list(draft.found.captions.values()) if draft.found else []
     class_word = str(draft.values.get("class_word") or "")
     usual["sample_prompts"] = default_prompts(draft.trigger.strip(), class_word, captions)

@@ -57,7 +57,7 @@ class Form:
         updates = [self._update(one, draft, moved, one in changed, one in marked) for one in NAMES]
         free = [compat.update(value=draft.values[one]) if one in moved else compat.update() for one in FREE]
         plan = plan_html(self._atelier, draft, usual, self._words)
-        return [plan, changes_html(draft, usual, self._words), *free, _plain(usual), changed, *updates]
+        return [plan, changes_html(draft, usual, self._words), *free, plain(usual), changed, *updates]
 
     def _follow(self, draft: Draft, before: Mapping[str, Any]) -> tuple[Draft, dict[str, Any], set[str]]:
         """Give every unchanged value what is usual now; return the draft, the usual values, and what moved."""
@@ -102,6 +102,6 @@ class Form:
         return {one: to_widget(one, usual[one]) for one in names if one in usual}
 
 
-def _plain(usual: Mapping[str, Any]) -> dict[str, Any]:
+def plain(usual: Mapping[str, Any]) -> dict[str, Any]:
     """Return the usual values as plain data, which gradio keeps for each visitor."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in usual.items()}

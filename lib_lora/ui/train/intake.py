@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from lib_lora.data.captions import MAX_BYTES, read_caption
 from lib_lora.data.files import CAPTION_SUFFIXES
 from lib_lora.data.tags import write_text
 from lib_lora.errors import AtelierError, FileError, InputError
+from lib_lora.host.base import LoadedModel
 from lib_lora.jobs.job import FAILED, STOPPED, Job
 from lib_lora.train.estimate import measure_pace, plan_run
 from lib_lora.train.options import TrainOptions, from_mapping, usual_values
+from lib_lora.train.recipes import KINDS, facts_of
 from lib_lora.ui import compat
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
@@ -22,6 +25,8 @@ from lib_lora.ui.uploads import take_picture
 from lib_lora.ui.words import Words
 
 LOOK = "look"
+KNOWN = 200
+"""Visitors of whom it is known that they asked for a folder, the newest."""
 
 
 class Intake:
@@ -30,9 +35,11 @@ class Intake:
     def __init__(self, atelier: Atelier, words: Words) -> None:
         self._atelier, self._words = atelier, words
         self._previews = Previews()
+        self._acted: deque[str] = deque(maxlen=KNOWN)
 
-    def look(self, folder: str, kind: str, resolution: Any) -> Iterator[tuple]:
+    def look(self, folder: str, kind: str, resolution: Any, visitor: str = "") -> Iterator[tuple]:
         """Look at a folder as a job; yield its progress, then what was found."""
+        self._acted.append(visitor)
         try:
             if not (folder or "").strip():
                 raise InputError("no folder was given", cure="Give the folder that holds the pictures.")
@@ -40,7 +47,36 @@ class Intake:
         except AtelierError as error:
             yield self._nothing(error_html(error, self._words))
             return
-        options = sized(place, kind, resolution)
+        options = sized(self._atelier.host.model, place, kind, resolution)
+        if (yield from self._looked(place, options)):
+            yield from self._measured(options)
+
+    def resume(self, visitor: str = "") -> Iterator[tuple]:
+        """Look at the folder of the last visit when the page is opened; one that is gone is said, and nothing more.
+
+        Whoever asks for a folder meanwhile sees that one: this gives way.
+        """
+        settings, same = self._atelier.settings, tuple(compat.update() for _ in range(5))
+        folder, kind = settings.get("train.folder"), settings.get("train.kind")
+        given = folder.strip() if isinstance(folder, str) else ""
+        try:
+            place = self._atelier.folders.allowed(given) if given else None
+        except AtelierError:
+            place = None  # remembered by a server that listened to nobody else
+        if place is None:
+            yield same
+        elif not place.is_dir():
+            yield self._nothing(note_html(self._words("train.folder_gone", folder=place)))
+        else:
+            usual = kind if kind in KINDS else "character"
+            for shown in self._looked(place, sized(self._atelier.host.model, place, usual, 0)):
+                if visitor and visitor in self._acted:
+                    yield same
+                    return
+                yield shown
+
+    def _looked(self, place: Path, options: TrainOptions) -> Generator[tuple, None, bool]:
+        """Look at a folder as a job; yield its progress, then what was found; return whether pictures were."""
         job = self._atelier.files.submit(LOOK, place.name, lambda job: self._look(place, options, job))
         for now in follow(job):
             if not now.ended:
@@ -48,15 +84,15 @@ class Intake:
                 yield progress_html(now, self._atelier.files, self._words), same, same, same, same
         if job.state in (FAILED, STOPPED):
             yield self._nothing(error_html(job.error, self._words) if job.error else "")
-            return
+            return False
         yield ("", *self.shown(*job.result))
-        yield from self._measured(options)
+        return True
 
     def again(self, found: Found | None, kind: str, resolution: Any) -> tuple:
         """Return (found, summary, gallery, tags) after captions changed; previews are kept, so it is quick."""
         if found is None:
             return None, "", compat.update(), ""
-        options = sized(found.folder, kind, resolution)
+        options = sized(self._atelier.host.model, found.folder, kind, resolution)
         return self.shown(*self._look(found.folder, options, Job(LOOK, found.folder.name, lambda _: None)))
 
     def shown(self, found: Found, gallery: list[tuple], buckets: int) -> tuple:
@@ -122,10 +158,10 @@ class Intake:
         return message, None, "", [], ""
 
 
-def sized(place: Path, kind: str, resolution: Any) -> TrainOptions:
+def sized(model: LoadedModel, place: Path, kind: str, resolution: Any) -> TrainOptions:
     """Return usual options of a kind at a training size; an impossible size counts as the model's own."""
     side = int(compat.number(resolution, 0))
-    usual = usual_values(kind)
+    usual = usual_values(kind, model=facts_of(model))
     usual |= {"images": str(place), "name": "look", "resolution": side if 64 <= side <= 4096 else 0}
     return from_mapping(usual, where="")
 
@@ -134,7 +170,8 @@ def measure(atelier: Atelier, options: TrainOptions, words: Words) -> Job:
     """Order a measurement of a few steps at the desk; what it says is remembered."""
 
     def work(job: Job) -> float:
-        pace = measure_pace(atelier.host.model, options, job)
+        with atelier.host.training(options.name, trains_text=options.text_encoder_ratio > 0):
+            pace = measure_pace(atelier.host.model, options, job)
         atelier.trainings.paces.put(atelier.host.model, options, pace)
         return pace
 

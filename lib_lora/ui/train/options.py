@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import Field, fields
 from typing import Any
 
-from lib_lora.train.options import TrainOptions, parse_argument
+from lib_lora.train.options import TrainOptions, auto_or_number, parse_argument
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.words import Words
@@ -71,7 +71,7 @@ def _widget(one: Field, value: Any, words: Words) -> Any:
     common = {
         "label": words(f"train.option.{one.name}"),
         "info": words(f"train.help.{one.name}"),
-        "elem_id": f"atelier_train_{one.name}",
+        "elem_id": f"atelier_train_{one.name}_option",  # a WebUI presses what ends in _skip
         "interactive": True,
     }
     shown = to_widget(one.name, value)
@@ -89,6 +89,8 @@ def to_widget(name: str, value: Any) -> Any:
     """Return an option's value as its widget holds it."""
     if isinstance(value, dict):
         return ", ".join(f"{key}={item}" for key, item in value.items())
+    if declared()[name].type == "AutoFloat" and not isinstance(value, str):
+        return f"{value:g}"
     return "\n".join(value) if isinstance(value, list | tuple) else value
 
 
@@ -96,7 +98,7 @@ def from_widget(name: str, raw: Any) -> Any:
     """Return what a widget holds as the option's value.
 
     Raises:
-        InputError: an argument of the optimizer is not ``name=value``.
+        InputError: an argument of the optimizer is not ``name=value``, or a number or “auto” is neither.
     """
     kind = declared()[name].type
     if kind == "bool":
@@ -104,7 +106,9 @@ def from_widget(name: str, raw: Any) -> Any:
     if kind in ("int", "float"):
         value = compat.number(raw, 0.0)
         return int(value) if kind == "int" and value == int(value) else value
-    text = str(raw or "").strip()
+    text = "" if raw is None else str(raw).strip()
+    if kind == "AutoFloat":
+        return auto_or_number(text, name)
     if kind.startswith("Mapping"):
         return dict(parse_argument(part) for part in _split_arguments(text))
     if kind.startswith("tuple"):

@@ -103,7 +103,8 @@ class Orders:
         return Answer(message=note_html(self._words("train.filled", name=name), kind="good"), values=values)
 
     def _measure(self, thing: str, usual: Mapping[str, Any]) -> Answer:
-        options = sized(self._atelier.folders.pictures, str(usual.get("kind") or "character"), usual.get("resolution"))
+        kind, place = str(usual.get("kind") or "character"), self._atelier.folders.pictures
+        options = sized(self._atelier.host.model, place, kind, usual.get("resolution"))
         job = measure(self._atelier, options, self._words)
         job.wait(60)
         return Answer(message=error_html(job.error, self._words) if job.error else "")

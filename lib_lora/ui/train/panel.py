@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib_lora.train.options import usual_values
-from lib_lora.train.recipes import KINDS
+from lib_lora.train.recipes import KINDS, facts_of
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.settings import remember
 from lib_lora.ui.train.acts import BOX, read_act
 from lib_lora.ui.train.caption_tools import CaptionTools, CaptionWidgets, caption_widgets
-from lib_lora.ui.train.form import Form
+from lib_lora.ui.train.form import Form, plain
 from lib_lora.ui.train.intake import Intake
-from lib_lora.ui.train.options import OptionForm
+from lib_lora.ui.train.options import NAMES, OptionForm
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
 from lib_lora.ui.words import Words
 
+FIRST_NAME = "lora_v1"
 UPLOADS = ["image", ".txt", ".caption"]
 
 
@@ -74,9 +75,10 @@ def build(atelier: Atelier, words: Words) -> TrainPanel:
     pieces = Pieces(atelier)
     widgets = _layout(atelier, words)
     form = Form(atelier, words, widgets.form)
-    _wire_intake(Intake(atelier, words), CaptionTools(atelier, words), form, widgets)
-    _wire_form(form, widgets)
-    _wire_orders(Orders(atelier, words, form, pieces), Intake(atelier, words), form, widgets)
+    intake = Intake(atelier, words)
+    _wire_intake(intake, CaptionTools(atelier, words), form, widgets)
+    _wire_form(intake, form, widgets)
+    _wire_orders(Orders(atelier, words, form, pieces), intake, form, widgets)
     for component, key in ((widgets.folder, "folder"), (widgets.trigger, "trigger")):
         remember(atelier, component, f"train.{key}", good=lambda value: isinstance(value, str))
     remember(atelier, widgets.kind, "train.kind", good=lambda value: value in KINDS)
@@ -89,6 +91,7 @@ def _heading(number: int, key: str, words: Words) -> None:
 
 def _layout(atelier: Atelier, words: Words) -> _Widgets:
     made: dict[str, Any] = {}
+    usual = usual_values("character", model=facts_of(atelier.host.model))
     _heading(1, "head_pictures", words)
     made |= _pictures(words)
     with gr.Accordion(words("train.look_at_them"), open=False, elem_id="atelier_train_captions"):
@@ -99,7 +102,7 @@ def _layout(atelier: Atelier, words: Words) -> _Widgets:
         made["steps"] = gr.Number(
             label=words("train.option.steps"),
             info=words("train.help.steps"),
-            value=usual_values("character")["target_steps"],
+            value=usual["target_steps"],
             precision=0,
             scale=0,
             min_width=220,
@@ -107,10 +110,12 @@ def _layout(atelier: Atelier, words: Words) -> _Widgets:
         )
     made["changes"] = gr.HTML("", elem_id="atelier_train_changes")
     with gr.Accordion(words("train.all_options"), open=False, elem_id="atelier_train_more"):
-        made["form"] = OptionForm(words, usual_values("character"))
+        made["form"] = OptionForm(words, usual)
     _heading(3, "head_run", words)
     made |= _run(atelier, words)
-    made |= {"found": gr.State(None), "usual": gr.State({}), "marked": gr.State([]), "chosen": gr.State(-1)}
+    # What the widgets show at first is what is usual so far: else the first look would take it for somebody's choice.
+    shown = {name: usual[name] for name in NAMES} | {"steps": usual["target_steps"], "name": FIRST_NAME}
+    made |= {"found": gr.State(None), "usual": gr.State(plain(shown)), "marked": gr.State([]), "chosen": gr.State(-1)}
     return _Widgets(**made)
 
 
@@ -163,7 +168,7 @@ def _run(atelier: Atelier, words: Words) -> dict[str, Any]:
         made["name"] = gr.Textbox(
             label=words("train.name"),
             info=words("train.name_info"),
-            value="lora_v1",
+            value=FIRST_NAME,
             max_lines=1,
             scale=3,
             elem_id="atelier_train_name",
@@ -196,7 +201,7 @@ def _refresh(event: Any, form: Form, widgets: _Widgets) -> Any:
             widgets.marked,
             *widgets.form.inputs,
         ],
-        **compat.event_kw(),
+        **compat.event_kw(in_order="atelier_train_form"),
     )
 
 
@@ -206,8 +211,8 @@ def _wire_intake(intake: Intake, tools: CaptionTools, form: Form, widgets: _Widg
     shown = [widgets.found, widgets.summary, captions.gallery, captions.tags]
     looking = ([widgets.folder, widgets.kind, resolution], [widgets.intake_message, *shown])
 
-    def look(folder: str, kind: str, side: Any) -> Iterator[tuple]:
-        yield from intake.look(folder, kind, side)
+    def look(folder: str, kind: str, side: Any, request: gr.Request) -> Iterator[tuple]:
+        yield from intake.look(folder, kind, side, compat.visitor_of(request))
 
     for event in (widgets.look.click, widgets.folder.submit):
         _refresh(event(look, *looking, **compat.event_kw(side_by_side=True)).then, form, widgets)
@@ -229,7 +234,7 @@ def _wire_intake(intake: Intake, tools: CaptionTools, form: Form, widgets: _Widg
         (captions.add.click, tools.add, [captions.tag]),
         (captions.remove.click, tools.remove, [captions.tag]),
         (captions.replace.click, tools.replace, [captions.tag, captions.by]),
-        (captions.rule.click, tools.rule, [widgets.trigger]),
+        (captions.rule.click, tools.rule, [widgets.trigger, captions.also]),
         (captions.undo.click, tools.undo, []),
     ):
         done = event(handler, [widgets.found, *inputs], captions.message, **compat.event_kw())
@@ -237,12 +242,19 @@ def _wire_intake(intake: Intake, tools: CaptionTools, form: Form, widgets: _Widg
         _refresh(seen.then, form, widgets)
 
 
-def _wire_form(form: Form, widgets: _Widgets) -> None:
+def _wire_form(intake: Intake, form: Form, widgets: _Widgets) -> None:
     for component in (widgets.trigger, widgets.kind, widgets.steps, widgets.name, *widgets.form.inputs):
         _refresh(component.change, form, widgets)
     page = compat.page_being_built()
     if page is not None:
         _refresh(page.load, form, widgets)
+        shown = [widgets.intake_message, widgets.found, widgets.summary]
+        shown += [widgets.captions.gallery, widgets.captions.tags]
+
+        def resume(request: gr.Request) -> Iterator[tuple]:
+            yield from intake.resume(compat.visitor_of(request))
+
+        _refresh(page.load(resume, None, shown, **compat.event_kw(side_by_side=True)).then, form, widgets)
     started = widgets.train.click(
         form.train,
         [*widgets.open_fields, widgets.usual, *widgets.form.inputs],
@@ -264,9 +276,9 @@ def _wire_orders(orders: Orders, intake: Intake, form: Form, widgets: _Widgets) 
         values = answer.values
         return updates + [compat.update(value=values[one]) if one in values else compat.update() for one in targets]
 
-    def look_again(order: str, folder: str, kind: str, side: Any) -> Iterator[tuple]:
+    def look_again(order: str, folder: str, kind: str, side: Any, request: gr.Request) -> Iterator[tuple]:
         if read_act(order)[0] == "again":
-            yield from intake.look(folder, kind, side)
+            yield from intake.look(folder, kind, side, compat.visitor_of(request))
         else:
             yield tuple(compat.update() for _ in range(5))
 

@@ -11,7 +11,7 @@ from lib_lora.jobs.run_state import PAUSE, PAUSED, RESUMABLE, STOP, RunView
 from lib_lora.report.plot import curve_svg
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import duration, error_html
-from lib_lora.ui.routes import file_url
+from lib_lora.ui.routes import file_url, report_url
 from lib_lora.ui.run_report import sample_table, spread
 from lib_lora.ui.train.acts import act_button
 from lib_lora.ui.words import Words
@@ -88,7 +88,7 @@ class Pieces:
         if view.lora is not None or view.state == DONE:
             add("use", "train.use", "primary" if view.state == DONE else "")
         if view.report is not None:
-            url = file_url(self._atelier.folders, view.report)
+            url = report_url(self._atelier.folders, view.report, words.language)
             made.append(f'<a class="atelier-act" href="{url}" target="_blank">{escape(words("train.report"))}</a>')
         return "".join(made)
 

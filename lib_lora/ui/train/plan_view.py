@@ -6,7 +6,8 @@ from html import escape
 
 from lib_lora.errors import AtelierError
 from lib_lora.train.estimate import Plan, memory_needed, memory_there, seconds_needed
-from lib_lora.train.options import TrainOptions
+from lib_lora.train.options import TrainOptions, usual_values
+from lib_lora.train.recipes import facts_of
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import duration, error_html, note_html
 from lib_lora.ui.train.acts import act_button
@@ -42,8 +43,25 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
     reg = words("train.how_reg", n=plan.reg) if plan.reg else ""
     return (
         f'<div class="atelier-plan"><b>{" · ".join(line)}</b>'
-        f'<span class="atelier-soft">{escape(how)} {escape(reg)}</span></div>{_too_much(atelier, options, words)}'
+        f'<span class="atelier-soft">{escape(how)} {escape(reg)}</span>{_fitted(atelier, draft, words)}</div>'
+        f"{_too_much(atelier, options, words)}"
     )
+
+
+def _fitted(atelier: Atelier, draft: Draft, words: Words) -> str:
+    """Say what the recipe is for a small model, whose numbers differ from what guides for large ones say."""
+    facts = facts_of(atelier.host.model)
+    if not facts.small:
+        return ""
+    recipe = usual_values(draft.kind, model=facts)
+    text = words(
+        "train.small_model",
+        side=facts.native_side,
+        network=recipe["network"],
+        batch=recipe["batch_size"],
+        steps=recipe["target_steps"],
+    )
+    return f'<span class="atelier-soft">{escape(text)}</span>'
 
 
 def _time(atelier: Atelier, plan: Plan, options: TrainOptions, words: Words) -> list[str]:

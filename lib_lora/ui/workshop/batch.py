@@ -9,6 +9,7 @@ from typing import Any
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.editing import Edit, plan, write_in_place
+from lib_lora.jobs.job import STOPPED
 from lib_lora.ui.compat import event_kw, gr, update
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
@@ -17,6 +18,8 @@ from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import change_table
 
 FIELDS = ("author", "source_url", "tags", "notes")
+BATCH = "workshop batch"
+"""The kind of work that it is, so that its own Cancel stops it and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,11 @@ class Handlers:
         count = sum(bool(changes) for changes in found.values())
         return note_html(self.words("workshop.batch_will", n=count, all=len(found))), change_table(found, self.words)
 
-    def save(self, chosen: list[str], *values: Any) -> Iterator[tuple[str, str]]:
-        """Write the changes into the files, each with a backup; yields (message, table)."""
+    def save(self, chosen: list[str], *values: Any) -> Iterator[tuple[str, str, Any]]:
+        """Write the changes into the files, each with a backup; yields (message, table, Cancel)."""
         prepared, message = work.tried(self.words, lambda: (self.edit(*values), self.paths(chosen)))
         if prepared is None:
-            yield message, ""
+            yield message, "", update(visible=False)
             return
         edit, paths = prepared
 
@@ -78,23 +81,27 @@ class Handlers:
             written: dict[str, Any] = {}
             failed: list[AtelierError] = []
             for done, (name, path) in enumerate(paths.items()):
-                tell(done, len(paths), "saving")
                 try:
+                    tell(done, len(paths), "saving")
                     changes = plan(path, edit)
                     if changes:
                         write_in_place(path, edit)
                         written[name] = changes
                 except AtelierError as error:  # one broken file must not keep the others from their labels
                     failed.append(error)
+                except work.Stopped:
+                    break  # what is written stays, and is told
             return written, failed
 
-        job = work.submit(self.atelier, self.words("workshop.batch"), write)
+        job = work.submit(self.atelier, self.words("workshop.batch"), write, kind=BATCH)
         for html in work.shown(self.atelier, self.words, job):
-            yield html, ""
+            yield html, "", update(visible=not job.ended)
         if job.result is not None:
             written, failed = job.result
-            note = note_html(self.words("workshop.batch_done", n=len(written)), kind="good")
-            yield note + "".join(error_html(error, self.words) for error in failed), change_table(written, self.words)
+            key = "workshop.batch_stopped" if job.state == STOPPED else "workshop.batch_done"
+            note = note_html(self.words(key, n=len(written)), kind="good")
+            note += "".join(error_html(error, self.words) for error in failed)
+            yield note, change_table(written, self.words), update(visible=False)
 
 
 def build(atelier: Atelier, words: Words) -> BatchPanel:
@@ -113,9 +120,10 @@ def build(atelier: Atelier, words: Words) -> BatchPanel:
         with gr.Row():
             preview = gr.Button(words("workshop.preview_changes"), elem_id="atelier_workshop_batch_preview")
             save = gr.Button(words("workshop.batch_save"), variant="primary", elem_id="atelier_workshop_batch_save")
+            stop = work.cancel_button(atelier, words, "atelier_workshop_batch_stop", kind=BATCH)
         message, changes = gr.HTML(elem_id="atelier_workshop_batch_message"), gr.HTML()
     every.click(do.all_files, [files], [files], **event_kw())
     values = [files, *fields, private]
     preview.click(do.preview, values, [message, changes], **event_kw())
-    save.click(do.save, values, [message, changes], **event_kw(side_by_side=True))
+    save.click(do.save, values, [message, changes, stop], **event_kw(side_by_side=True))
     return BatchPanel(files)

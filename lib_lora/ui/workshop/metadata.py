@@ -24,7 +24,7 @@ from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.words import Words
 from lib_lora.ui.workshop import batch, work
-from lib_lora.ui.workshop.tables import change_table, cut, hash_table, table
+from lib_lora.ui.workshop.tables import change_table, cut, hash_table, readable_date, table
 
 FORM = (
     "title",
@@ -41,6 +41,11 @@ FORM = (
 IN_SIGHT = 4
 
 EXPLAINED = ("trigger_words", "preferred_weight", "block_weights")
+
+SAVE, HASH = "workshop metadata", "workshop hash"
+"""The kinds of work, so that each one's Cancel stops it and nothing else."""
+IDLE = update(visible=False)
+"""What Cancel is told when there is nothing to cancel."""
 
 SAME, DROPPED = "", "dropped"
 """What the page keeps of the cover: as in the file, taken away, or else the path of a new picture."""
@@ -97,7 +102,9 @@ class Handlers:
         """Return a line of what the training left in the file."""
         facts = describe(metadata).facts
         known = [
-            f"{self.words(f'workshop.fact_{key}')}: {facts[name]}" for name, key in _FACTS.items() if name in facts
+            f"{self.words(f'workshop.fact_{key}')}: {readable_date(facts[name]) if key == 'date' else facts[name]}"
+            for name, key in _FACTS.items()
+            if name in facts
         ]
         return f'<p class="atelier-sum">{escape(" · ".join(known))}</p>' if known else ""
 
@@ -126,8 +133,8 @@ class Handlers:
         text = self.words("workshop.will_change", n=len(found))
         return note_html(text), change_table({name or "": found}, self.words)
 
-    def save(self, name: str | None, where: str, copy: str, *values: Any) -> Iterator[tuple[str, str]]:
-        """Write the form into a new file or in place; yields (message, table)."""
+    def save(self, name: str | None, where: str, copy: str, *values: Any) -> Iterator[tuple[str, str, Any]]:
+        """Write the form into a new file or in place; yields (message, table, Cancel)."""
         try:
             path, edit = work.file_of(self.atelier, name), self.edit(*values)
             changes = plan(path, edit)
@@ -137,45 +144,44 @@ class Handlers:
             else:
                 work.check_own(self.atelier, path)
         except AtelierError as error:
-            yield error_html(error, self.words), ""
+            yield error_html(error, self.words), "", IDLE
             return
 
         def write(tell: work.Tell) -> tuple[Path, Path | None]:
             tell(0, 1, "saving")
             return (write_copy(path, target, edit), None) if where == "copy" else write_in_place(path, edit)
 
-        job = work.submit(self.atelier, target.stem, write)
+        job = work.submit(self.atelier, target.stem, write, kind=SAVE)
         for html in work.shown(self.atelier, self.words, job):
-            yield html, ""
+            yield html, "", update(visible=not job.ended)
         if job.result is not None:
             written, backup = job.result
             text = self.words("workshop.meta_saved", path=str(written))
             if backup is not None:
                 text = self.words("workshop.meta_saved_in_place", path=str(written), backup=str(backup))
-            yield note_html(text, kind="good"), change_table({written.stem: changes}, self.words)
+            yield note_html(text, kind="good"), change_table({written.stem: changes}, self.words), IDLE
 
     def _target(self, name: str) -> Path:
         return self.atelier.folders.allowed(self.atelier.folders.loras / f"{file_stem(name)}{ENDING}")
 
-    def hashes(self, name: str | None) -> Iterator[tuple[str, str]]:
-        """Compute a file's hashes; yields (message, table)."""
+    def hashes(self, name: str | None) -> Iterator[tuple[str, str, Any]]:
+        """Compute a file's hashes; yields (message, table, Cancel)."""
         path, message = work.tried(self.words, lambda: work.file_of(self.atelier, name))
         if path is None:
-            yield message, ""
+            yield message, "", IDLE
             return
 
         def compute(tell: work.Tell) -> Any:
-            tell(0, 1, "hashing")
-            return hashes_of(path)
+            return hashes_of(path, lambda done, total: tell(done, total, "hashing"))
 
-        job = work.submit(self.atelier, str(name), compute)
+        job = work.submit(self.atelier, str(name), compute, kind=HASH)
         for html in work.shown(self.atelier, self.words, job):
-            yield html, ""
+            yield html, "", update(visible=not job.ended)
         if job.result is not None:
             good = job.result.stored == job.result.computed
             key = "hashes_good" if good else "hashes_bad" if job.result.stored else "hashes_none"
             note = note_html(self.words(f"workshop.{key}"), kind="good" if good else "warning")
-            yield note, hash_table(job.result, self.words)
+            yield note, hash_table(job.result, self.words), IDLE
 
     def compare(self, name: str | None, other: str | None) -> str:
         """Return the table of what two files say differently."""
@@ -251,6 +257,7 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
     with gr.Row():
         preview = gr.Button(words("workshop.preview_changes"), elem_id="atelier_workshop_meta_preview")
         save = gr.Button(words("workshop.save_metadata"), variant="primary", elem_id="atelier_workshop_meta_save")
+        stop = work.cancel_button(atelier, words, "atelier_workshop_meta_stop", kind=SAVE)
     result = gr.HTML(elem_id="atelier_workshop_meta_result")
     changes = gr.HTML(elem_id="atelier_workshop_meta_changes")
     other, raw = _build_more(do, words, file)
@@ -261,7 +268,9 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
     file.change(do.load, [file], loaded, **event_kw())
     where.change(lambda chosen: update(visible=chosen == "copy"), [where], [copy], **event_kw())
     preview.click(do.preview, [file, *form.inputs], [result, changes], **event_kw())
-    saved = save.click(do.save, [file, where, copy, *form.inputs], [result, changes], **event_kw(side_by_side=True))
+    saved = save.click(
+        do.save, [file, where, copy, *form.inputs], [result, changes, stop], **event_kw(side_by_side=True)
+    )
     saved.then(do.refresh, [*lists], [*lists], **event_kw())
     return MetadataPanel(lists, do.refresh)
 
@@ -297,13 +306,15 @@ def _build_form(words: Words) -> _Form:
 def _build_more(do: Handlers, words: Words, file: gr.Dropdown) -> tuple[Any, Any]:
     """Build hashes, comparison and the raw view; returns the other file's list and the raw view."""
     with gr.Accordion(words("workshop.hashes"), open=False):
-        check = gr.Button(words("workshop.check_hashes"), elem_id="atelier_workshop_check_hashes")
+        with gr.Row():
+            check = gr.Button(words("workshop.check_hashes"), elem_id="atelier_workshop_check_hashes")
+            stop = work.cancel_button(do.atelier, words, "atelier_workshop_hash_stop", kind=HASH)
         said, found = gr.HTML(), gr.HTML(elem_id="atelier_workshop_hashes")
     with gr.Accordion(words("workshop.compare"), open=False):
         other = gr.Dropdown(work.names(do.atelier), value=None, label=words("workshop.compare_with"))
         differences = gr.HTML()
     with gr.Accordion(words("workshop.raw"), open=False):
         raw = gr.Code("{}", language="json", label=words("workshop.raw"), interactive=False)
-    check.click(do.hashes, [file], [said, found], **event_kw(side_by_side=True))
+    check.click(do.hashes, [file], [said, found, stop], **event_kw(side_by_side=True))
     other.input(do.compare, [file, other], [differences], **event_kw())
     return other, raw

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from html import escape
 
 from lib_lora.analysis.facts import BlockFacts
@@ -143,3 +144,14 @@ def hash_table(hashes: Hashes, words: Words) -> str:
         cells = [f"<code>{escape(computed[:12])}</code>", f"{mark} {escape(words(f'workshop.{state}'))}"]
         rows.append([escape(words(f"workshop.{name}")), shown_hash, *cells])
     return table([words(f"workshop.head_{name}") for name in ("hash", "stored", "computed", "state")], rows)
+
+
+def readable_date(text: str) -> str:
+    """Return a file's date as a person writes it, in this machine's time zone; what is no date stays as it is."""
+    try:
+        when = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        return text
+    if len(text.strip()) <= len("2026-01-31"):
+        return text.strip()
+    return (when.astimezone() if when.tzinfo else when).strftime("%Y-%m-%d %H:%M")

@@ -18,8 +18,8 @@ KIND = "workshop"
 Tell = Callable[[int, int, str], None]
 
 
-class _Stopped(Exception):
-    """Somebody pressed Cancel."""
+class Stopped(Exception):
+    """Somebody pressed Cancel; work that has finished a part may catch it and return that part."""
 
 
 def names(atelier: Atelier) -> list[str]:
@@ -74,11 +74,11 @@ def submit(atelier: Atelier, title: str, work: Callable[[Tell], Any], *, kind: s
         def tell(done: int, total: int, text: str = "") -> None:
             job.update(done, total, text)
             if job.stopped:
-                raise _Stopped
+                raise Stopped
 
         try:
             return work(tell)
-        except _Stopped:
+        except Stopped:
             return None
 
     return atelier.files.submit(kind, title, guarded)
@@ -101,6 +101,15 @@ def stop(atelier: Atelier, kind: str = KIND) -> None:
         if not job.ended:
             job.stop()
             return
+
+
+def cancel_button(atelier: Atelier, words: Words, ident: str, *, kind: str = KIND) -> Any:
+    """Build a button that stops the newest work of a kind; whoever orders the work shows and hides it."""
+    button = compat.gr.Button(
+        words("workshop.cancel"), variant="stop", scale=0, min_width=120, visible=False, elem_id=ident
+    )
+    button.click(lambda: stop(atelier, kind), None, None, queue=False, **compat.event_kw())
+    return button
 
 
 def tried(words: Words, work: Callable[[], Any]) -> tuple[Any, str]:
