@@ -32,13 +32,17 @@ LOG = ".venv-install.log"
 OVERLAY = "gradio3.txt"  # not for .venv: tools/gradio3.py lays it over .venv, in an environment of its own
 LIMITS = "versions.txt"  # pins what the other requirement files bring along
 ALONE = "alone.txt"  # packages of which only the files are used: installed without what they need to run
-IN_PROJECT = {"test": "pytest", "gradio3": "tools.gradio3"}  # commands that run in the project's folder -> their module
+# commands that run in the project's folder -> their module
+IN_PROJECT = {"test": "pytest", "gradio3": "tools.gradio3", "webui-test": "tools.webui"}
+STARTED_IN = "LORA_ATELIER_STARTED_IN"  # the variable that tells those commands where relative paths begin
 USAGE = """LoRA Atelier
 
   python run.py studio          the web app in the browser
   python run.py demo            the whole life of a LoRA on this machine, with a report
   python run.py test [ARGS]     the tests; ARGS go to pytest
   python run.py gradio3 [ARGS]  the tests of the panels under the older gradio of AUTOMATIC1111's WebUI
+  python run.py webui-test --webui DIR
+                                the live tests on an installed WebUI (docs/hosts.md)
   python run.py setup           only set up .venv
   python run.py COMMAND [ARGS]  any command of `python -m lib_lora`; `python run.py --help` lists them after the set-up
 
@@ -334,6 +338,7 @@ def launch(root: Path, arguments: list[str]) -> NoReturn:
     """Become the command: its exit code and its signals are ours."""
     env = child_env()
     if arguments and arguments[0] in IN_PROJECT:
+        env[STARTED_IN] = os.getcwd()
         os.chdir(root)
         command = ["-m", IN_PROJECT[arguments[0]], *arguments[1:]]
     else:

@@ -110,7 +110,12 @@
 
     const filter = (box) => {
         const wanted = box.querySelector(".atelier-search").value.trim().toLowerCase();
-        for (const item of box.querySelectorAll("li")) item.hidden = !item.textContent.toLowerCase().includes(wanted);
+        const has = (element) => element.textContent.toLowerCase().includes(wanted);
+        for (const item of box.querySelectorAll("li")) item.hidden = !has(item);
+        // A file that is folded away under another one comes into sight when it is the one that was looked for.
+        for (const way of box.querySelectorAll("details")) {
+            if (wanted && !has(way.parentElement.firstElementChild)) way.open = true;
+        }
     };
     for (const name of ["input", "atelier-renewed"]) {
         document.addEventListener(name, (event) => {
@@ -119,5 +124,38 @@
         });
     }
 
-    setInterval(follow, LOOK_MS);
+    // -- the widgets of a WebUI: looked at here, told to the server when they have come to rest -------------------
+    // An event of gradio's would call the server at every key, and misses what is pasted or written by a script.
+
+    const valueOf = (id) => {
+        const inputs = [...page().querySelectorAll(`#${CSS.escape(id)} textarea, #${CSS.escape(id)} input`)];
+        if (inputs.length > 1 && inputs.every((one) => one.type === "radio")) {
+            return inputs.find((one) => one.checked)?.value ?? "";
+        }
+        return inputs[0]?.value ?? "";
+    };
+
+    const tagsOf = (text) => (text.match(/<(?:lora|lyco)\s*:[^<>]*>/gi) ?? []).join(" ");
+
+    const seen = new Map(); // by mailbox: a mark that is drawn anew has told its news already
+
+    const watch = (mark) => {
+        const { kind, fields, mailbox } = mark.dataset;
+        if (kind === "values" && mark.offsetParent === null) return;
+        const values = fields.split(" ").map(valueOf);
+        const text = kind === "tags" ? tagsOf(values[0]) : JSON.stringify(values);
+        const known = seen.get(mailbox) ?? { told: "", last: "" };
+        const resting = text === known.last;
+        seen.set(mailbox, { told: known.told, last: text });
+        if (!resting || text === known.told) return;
+        const box = field(mailbox);
+        if (!box) return;
+        seen.set(mailbox, { told: text, last: text });
+        tell(box, text);
+    };
+
+    setInterval(() => {
+        follow();
+        page().querySelectorAll(".atelier-watch").forEach(watch);
+    }, LOOK_MS);
 })();

@@ -1,8 +1,8 @@
-// Live pieces of the page, the theme switch, and the copy line; the same file in a WebUI's page and in the studio's.
+// Live pieces of the page and the theme switch; the same file in a WebUI's page and in the studio's.
 (() => {
-    const API = "/lora-atelier/v1";
     const EVERY_MS = 1000;
     const inWebui = typeof gradioApp === "function";
+    const API = inWebui ? "./lora-atelier/v1" : "/lora-atelier/v1"; // a WebUI may stand below an address of its own
     const page = () => (inWebui ? gradioApp() : document);
 
     // -- live pieces: the server draws them, every tab shows the same (lib_lora/ui/live.py) ---------------------
@@ -104,30 +104,11 @@
         bar?.addEventListener("click", note, { capture: true }); // afterwards gradio 4 has put another button there
     };
 
-    // -- a click or Enter on the command in the line of scripts/lora_block_weight.py copies it -------------------
-
-    const copy = (code) =>
-        navigator.clipboard.writeText(code.textContent).then(() => {
-            code.classList.add("lora-atelier-copied");
-            setTimeout(() => code.classList.remove("lora-atelier-copied"), 800);
-        });
-
-    const prepareCopy = (code) => {
-        code.setAttribute("role", "button");
-        code.tabIndex = 0;
-        code.addEventListener("click", () => copy(code));
-        code.addEventListener("keydown", (event) => {
-            if (event.key === "Enter") copy(code);
-        });
-    };
-
     const start = () => {
         if (!inWebui) {
             prepareTheme();
             prepareTabs();
         }
-        // Browsers offer the clipboard only on https and localhost; elsewhere the command stays plain, selectable text.
-        if (navigator.clipboard) page().querySelectorAll(".lora-atelier-note code").forEach(prepareCopy);
         tick();
     };
 

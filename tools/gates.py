@@ -15,7 +15,12 @@ from pathlib import Path
 
 FILE_LINES, FUNCTION_LINES = 400, 60
 PRODUCT = ("lib_lora", "scripts", "tools", "run.py", "install.py", "preload.py")
-HOST_MODULES = frozenset({"modules", "modules_forge", "backend", "networks", "ldm_patched", "launch", "gradio"})
+WEBUI_MODULES = frozenset(
+    {"modules", "modules_forge", "backend", "networks", "network", "extra_networks_lora", "ldm", "sgm", "k_diffusion"}
+    | {"ldm_patched", "launch"}
+)
+HOST_MODULES = WEBUI_MODULES | {"gradio"}
+ADAPTER = "lib_lora/host/webui/"
 PROMISE_WORDS = 3  # test_a_b_c: fewer words name a thing, not a promise
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -75,9 +80,8 @@ def imported(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def is_core(path: str) -> bool:
-    """Say whether a file must not know a host: all of lib_lora but ui/ and the two WebUI hosts."""
-    outside = ("lib_lora/ui/", "lib_lora/host/webui.py", "lib_lora/host/forge.py")
-    return path.startswith("lib_lora/") and not path.startswith(outside)
+    """Say whether a file must not know a host or gradio: all of lib_lora but ui/ and the adapter of the WebUIs."""
+    return path.startswith("lib_lora/") and not path.startswith(("lib_lora/ui/", ADAPTER))
 
 
 def host_imports(sources: list[Source]) -> list[str]:

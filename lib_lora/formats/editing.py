@@ -6,7 +6,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,12 +149,15 @@ def _back_up(path: Path) -> Path:
     return names[0]
 
 
-def hashes_of(path: str | Path) -> Hashes:
-    """Return a file's stored and true hashes: the WebUI's (AutoV3) and kohya's old one; reads the whole file."""
+def hashes_of(path: str | Path, progress: Callable[[int, int], None] | None = None) -> Hashes:
+    """Return a file's stored and true hashes: the WebUI's (AutoV3) and kohya's old one; reads the whole file.
+
+    ``progress`` is told as by `tensor_hash`.
+    """
     metadata = read_header(path).metadata
     return Hashes(
         stored=metadata.get("sshs_model_hash", ""),
-        computed=tensor_hash(path),
+        computed=tensor_hash(path, progress),
         stored_legacy=metadata.get("sshs_legacy_hash", ""),
         computed_legacy=legacy_hash(path),
     )

@@ -22,11 +22,14 @@ def file_hash(path: str | Path) -> str:
         return _sha256(chunks(file, where=str(path)))
 
 
-def tensor_hash(path: str | Path) -> str:
-    """Return SHA-256 of the tensor bytes, 64 hex digits: sshs_model_hash; its first 12 are AutoV3 and A1111's hash."""
+def tensor_hash(path: str | Path, progress: Callable[[int, int], None] | None = None) -> str:
+    """Return SHA-256 of the tensor bytes, 64 hex digits: sshs_model_hash; its first 12 are AutoV3 and A1111's hash.
+
+    ``progress`` is told the megabytes read and all of them; it may raise to end the work.
+    """
     with open_regular(path) as file:
         header_of(file, where=str(path))
-        return _sha256(chunks(file, where=str(path)))
+        return _sha256(_told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
 
 
 def legacy_hash(path: str | Path) -> str:
@@ -64,6 +67,14 @@ def chunks(file: BinaryIO, *, where: str) -> Iterator[bytes]:
             yield block
     except OSError as error:
         raise FileError(f"The file cannot be read: {error}", where=where, cure="Check the disk.") from error
+
+
+def _told(blocks: Iterator[bytes], size: int, progress: Callable[[int, int], None] | None) -> Iterator[bytes]:
+    """Yield the blocks, telling how many were there so far."""
+    for number, block in enumerate(blocks, start=1):
+        yield block
+        if progress is not None:
+            progress(min(number, -(-size // _CHUNK)), -(-size // _CHUNK))
 
 
 def _sha256(blocks: Iterator[bytes]) -> str:

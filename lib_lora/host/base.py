@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -51,6 +52,8 @@ class LoadedModel(Protocol):
     dtype: torch.dtype
     pixels_per_latent: int
     native_side: int
+    loss_scale: float
+    """What a training multiplies its loss with; 1 unless gradients pass through fp16."""
 
     def predict(
         self, latents: Tensor, timesteps: Tensor, cond: Conditioning, size: Sequence[int] | None = None
@@ -80,6 +83,9 @@ class GenerateRequest:
         sweep: for the analyzer: one entry a picture, the block weights that the tags ``XYZ`` take in it (``ZYX`` takes
             one minus them). All pictures then share the seed; else picture n of a batch has ``seed + n``.
         sweep_chunk: how many pictures of a sweep are computed at once; None lets the host choose.
+        scheduler: how the noise levels are spaced, by the host's own name; "" leaves it to the sampler.
+        init: the picture to begin with (img2img); None begins with noise.
+        denoise: how much of ``init`` is made anew, 0 to 1.
     """
 
     prompt: str
@@ -94,6 +100,9 @@ class GenerateRequest:
     clip_skip: int = 1
     sweep: tuple[BlockWeights, ...] | None = None
     sweep_chunk: int | None = None
+    scheduler: str = ""
+    init: Image.Image | None = None
+    denoise: float = 0.75
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,9 @@ class Progress:
     def stopped(self) -> bool:
         """Whether somebody asked to stop; long work looks at it at every step."""
         return False
+
+    def stop(self) -> None:
+        """Ask all the work to stop, as the host's own Interrupt button does; the plain channel has nobody to tell."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,10 @@ class Part(Progress):
         """Whether all the work is to stop."""
         return self.whole.stopped
 
+    def stop(self) -> None:
+        """Ask all the work to stop."""
+        self.whole.stop()
+
 
 @dataclass
 class Stoppable(Progress):
@@ -157,6 +173,34 @@ class Stoppable(Progress):
     def stopped(self) -> bool:
         """Whether `stop` was called."""
         return self.wish[0]
+
+
+class Lease:
+    """The model, lent for one slice of a training; this plain one is for a host that only we use."""
+
+    def show(self, done: int, total: int, text: str = "") -> None:
+        """Tell the host's own progress bar where the run stands."""
+
+    def preview(self, path: Path) -> None:
+        """Give the host a sample picture to show as its live preview."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody else waits for the model."""
+        return False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody pressed the host's own button for stopping."""
+        return False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the host has put away the model that was lent."""
+        return False
+
+    def check(self) -> None:
+        """Raise an `AtelierError` where the model that was lent is lost."""
 
 
 class Host(Protocol):
@@ -185,4 +229,26 @@ class Host(Protocol):
 
     def generate(self, request: GenerateRequest, progress: Progress) -> GenerateResult:
         """Return the pictures of ``request``."""
+        ...
+
+    def check_training(self, *, trains_text: bool) -> None:
+        """Refuse in one sentence what cannot be trained, before a run is made; silent where nothing is loaded yet.
+
+        Raises:
+            InputError: this model, or this host as it is set up, cannot be trained on.
+        """
+        ...
+
+    def training(self, name: str, *, trains_text: bool) -> AbstractContextManager[Lease]:
+        """Lend the model to the run ``name`` for a slice of its training; on leaving the host has back what it lent.
+
+        ``generate`` may be called meanwhile, by the same thread: its pictures are made with the LoRA as it is then.
+
+        Raises:
+            AtelierError: this model, or this host as it is set up, cannot be trained on.
+        """
+        ...
+
+    def loras_changed(self) -> None:
+        """Hear that a file was put into the folder of LoRAs."""
         ...

@@ -25,6 +25,7 @@ class DiffusersModel:
         self.latent_scale = checkpoint.latent_scale
         self.tokenizer = checkpoint.tokenizer
         self.device, self.dtype = device, dtype
+        self.loss_scale = 2.0**15 if dtype is torch.float16 else 1.0
         # nn.Module's own `to`: diffusers' one warns of modules to keep in fp32 even where there are none.
         self.unet = nn.Module.to(checkpoint.unet, device, dtype)
         self.vae = checkpoint.vae.to(device)  # fp32: SDXL's autoencoder overflows in fp16

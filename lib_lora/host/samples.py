@@ -26,6 +26,8 @@ class SampleMaker:
         """Render every prompt at ``step`` into the run's folder of samples."""
         for number, prompt in enumerate(self._prompts):
             result = self._host.generate(replace(self._request, prompt=prompt), Progress())
+            if not result.images:  # interrupted in the middle of the picture
+                return
             data = io.BytesIO()
             result.images[0].save(data, format="PNG", pnginfo=png_info(result.infotexts[0]))
             # Whole or not at all: a page that shows the run reads along.

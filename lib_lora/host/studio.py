@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,16 +16,17 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.errors import InputError
-from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile
-from lib_lora.host.base import Conditioning, GenerateRequest, GenerateResult, Progress
+from lib_lora.host.base import Conditioning, GenerateRequest, GenerateResult, Lease, Progress
 from lib_lora.host.checkpoint import load_checkpoint
 from lib_lora.host.diffusers_model import DiffusersModel
+from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.host.infotext import infotext
 from lib_lora.host.lora_cache import LoraCache
 from lib_lora.host.prompt import multipliers_of, read_prompt, window_of
 from lib_lora.host.sampling import SAMPLERS, sample, sampler_name
 from lib_lora.live.attach import Attached, attach
+from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import find_targets
 
 POCKET = Path(__file__).with_name("pocket") / "pocket.safetensors"
@@ -118,6 +119,9 @@ class StudioHost:
             InputError: a tag, a sampler or a size cannot be right; nothing was rendered.
         """
         progress = progress or Progress()
+        if request.init is not None:
+            cure = "Give no picture; img2img of a WebUI begins with one."
+            raise InputError("the studio begins with noise, not with a picture", where="init", cure=cure)
         request = replace(request, sampler=sampler_name(request.sampler))
         self._check_size(request)
         read = read_prompt(
@@ -144,6 +148,16 @@ class StudioHost:
             texts += [infotext(request, read, row, model=self.model.name, size=self._size(request)) for row in rows]
         return GenerateResult(tuple(images), tuple(texts), read.notes)
 
+    def check_training(self, *, trains_text: bool) -> None:
+        """Refuse nothing: whatever the studio opens can be trained."""
+
+    def training(self, name: str, *, trains_text: bool) -> AbstractContextManager[Lease]:
+        """Lend the model: nobody else uses it, so there is nothing to prepare."""
+        return nullcontext(Lease())
+
+    def loras_changed(self) -> None:
+        """Nothing to do: the folders are read whenever they are asked for."""
+
     def _check_size(self, request: GenerateRequest) -> None:
         step = self.model.pixels_per_latent * 8  # the UNet halves three times
         for side in (request.width, request.height):
@@ -163,7 +177,7 @@ class StudioHost:
         height, width = self._size(request)
         positions = height * width // self.model.pixels_per_latent**2
         if self.model.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.model.device)
+            free, _ = gpu_memory(self.model.device)
             # A UNet pass keeps about 6 kB a latent position and sample in half precision; half of what is free is used.
             return max(1, int(free * 0.5 / (positions * 2 * 6144 * max(1, self.model.dtype.itemsize // 2))))
         return max(1, 32 * 256 // positions)
@@ -230,18 +244,3 @@ def to_pictures(pixels: Tensor) -> list[Image.Image]:
     """Return pixels ``(n, 3, H, W)`` in [-1, 1] as pictures."""
     levels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return [Image.fromarray(row.permute(1, 2, 0).cpu().numpy()) for row in levels]
-
-
-def cut_rank(lora: LoraFile, rank: int | None) -> LoraFile:
-    """Return ``lora`` with only the first ``rank`` ranks of every plain LoRA adapter (the tag's ``dyn``); None: all."""
-    if rank is None:
-        return lora
-    adapters = dict(lora.adapters)
-    for key, adapter in adapters.items():
-        if isinstance(adapter, LoraAdapter) and adapter.mid is None and rank < adapter.rank:
-            cut = max(rank, 0)
-            # The scale stays alpha / full rank, as the WebUI does it.
-            up, down = adapter.up[:, : max(cut, 1)], adapter.down[: max(cut, 1)]
-            smaller = replace(adapter, up=up, down=down, alpha=adapter.scale() * up.shape[1])
-            adapters[key] = smaller if cut else smaller.scaled(0.0)
-    return replace(lora, adapters=adapters)

@@ -12,14 +12,15 @@ from pathlib import Path
 import torch
 
 from lib_lora.errors import AtelierError, FileError, InputError
-from lib_lora.host.base import Host, Progress
+from lib_lora.host.base import Host, Lease
 from lib_lora.host.samples import sampler_of
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
 from lib_lora.jobs.run_log import RunLogs
 from lib_lora.jobs.run_state import PAUSE, PAUSED, RESUMABLE, STOP, Run, RunView, read_status, view_of_folder
+from lib_lora.jobs.run_watch import Preparing, Watch, told
 from lib_lora.train.estimate import Paces
-from lib_lora.train.loop import STATE_SECONDS, Sampler, TrainResult, save_lora, start
+from lib_lora.train.loop import STATE_SECONDS, TrainResult, save_lora, start
 from lib_lora.train.loop import run as run_training
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import RunFolder
@@ -77,8 +78,9 @@ class Trainings:
         """Make a run and put it at the end of the queue.
 
         Raises:
-            InputError: the name is taken.
+            InputError: the name is taken, or the host's model cannot be trained.
         """
+        self._host.check_training(trains_text=options.text_encoder_ratio > 0)
         with self._lock:
             self.check_name(options.name)
             folder = RunFolder.create(self._runs / options.name, options)
@@ -189,7 +191,7 @@ class Trainings:
         chosen = [path for path in made if path.name == file] if file else made[-1:]
         if not chosen:
             raise InputError("this run has saved no LoRA yet", where=name, cure="Stop and save it, or let it finish.")
-        return deliver(chosen[0], self._loras)
+        return self._deliver(chosen[0])
 
     # -- the work -----------------------------------------------------------------------------------------------
 
@@ -227,11 +229,14 @@ class Trainings:
         if run.state != RUNNING:
             run.set_state(RUNNING)
         try:
-            result = self._train(run, _Watch(run, job, self._desk))
+            with self._host.training(run.name, trains_text=run.options.text_encoder_ratio > 0) as lease:
+                result = self._train(run, Watch(run, job, self._desk, lease), lease)
+                if lease.interrupted and not run.wish:
+                    run.wish = STOP
             finished = result is not None and result.finished
             wish = run.wish
             if finished:
-                run.lora = deliver(result.lora, self._loras)
+                run.lora = self._deliver(result.lora)
             elif wish == STOP:
                 self._save(run)
         except Exception as error:
@@ -254,18 +259,22 @@ class Trainings:
         if finished or wish == STOP:
             self._report(run)
 
-    def _train(self, run: Run, watch: _Watch) -> TrainResult | None:
+    def _train(self, run: Run, watch: Watch, lease: Lease) -> TrainResult | None:
         """Prepare where it is not prepared, and train; None where it was stopped before it was prepared."""
-        sampler = _told(sampler_of(self._host, run.options), run)
+        sampler = told(sampler_of(self._host, run.options), run, lease)
+        if run.training is not None and run.training.model is not self._host.model:
+            # Loaded anew since the last slice: its saved state goes on there, or says that it is another model.
+            run.training = None
         if run.training is None:
             if run.wish:
                 return None
-            run.training = start(self._host.model, run.options, run.folder, _Preparing(run))
+            run.training = start(self._host.model, run.options, run.folder, Preparing(run, lease))
             run.step, run.total, run.doing = run.training.step, run.training.total, ""
             run.write()
             if sampler is not None and run.step == 0:
                 sampler(run.folder, 0)  # the model before: what every later sample is compared with
         result = run_training(run.training, watch, sampler, state_seconds=self._state_seconds)
+        lease.check()
         if run.pace is not None:
             self.paces.put(self._host.model, run.options, run.pace)
         return result
@@ -274,7 +283,13 @@ class Trainings:
         """Save the LoRA as it is now and put it where prompts find it."""
         if run.training is not None and run.training.step:
             path = save_lora(run.training, run.folder.lora_path_at(run.training.step))
-            run.lora = deliver(path, self._loras)
+            run.lora = self._deliver(path)
+
+    def _deliver(self, path: Path) -> Path:
+        """Put a file where prompts find it, and tell the host."""
+        placed = deliver(path, self._loras)
+        self._host.loras_changed()
+        return placed
 
     def _close(self, run: Run, state: str, *, error: AtelierError | None = None) -> None:
         """Take a run out of the queue; its folder tells the rest. The next one begins."""
@@ -291,53 +306,6 @@ class Trainings:
             self._on_finished(run.folder, run.language)
         except AtelierError as error:
             logger.warning("the report of %s was not written: %s", run.name, error)
-
-
-class _Preparing(Progress):
-    """Carries the encoding of the pictures to a run's record."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        run.doing, run.part = "prepare", (0, 0)
-
-    def update(self, done: int, total: int, text: str = "") -> None:
-        """Note a picture."""
-        self._run.part = (done, total)
-
-
-class _Watch(Progress):
-    """Carries a run's progress to its record, and says when the run should leave the desk."""
-
-    def __init__(self, run: Run, job: Job, desk: Desk) -> None:
-        self._run, self._job, self._desk = run, job, desk
-
-    def update(self, done: int, total: int, text: str = "") -> None:
-        """Note a step."""
-        self._run.stepped(done, total)
-        self._job.update(done, total, text)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether somebody asked to stop or pause, or other work waits for the model."""
-        if self._run.wish or self._job.stopped:
-            return True
-        return any(job.state == WAITING and job is not self._job for job in self._desk.jobs())
-
-
-def _told(sampler: Sampler | None, run: Run) -> Sampler | None:
-    """Return the sampler, noting in ``run`` that it renders samples meanwhile."""
-    if sampler is None:
-        return None
-
-    def tell(folder: RunFolder, step: int) -> None:
-        run.doing = "sample"
-        try:
-            sampler(folder, step)
-        finally:
-            run.doing = ""
-            run.begin_slice()  # rendering is no part of a step's time
-
-    return tell
 
 
 def in_words(error: Exception, name: str) -> AtelierError:

@@ -7,16 +7,18 @@ may change every step or be one number per sample, and gradients reach the facto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lib_lora.blocks.layouts import BASE
+from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.lora import LoraFile
-from lib_lora.live.fold import contribute, withdraw
+from lib_lora.live import fold
 from lib_lora.live.targets import (
     HasLayers,
     Ratio,
@@ -44,6 +46,18 @@ class Window:
         return step >= self.start and (self.stop is None or step < self.stop)
 
 
+class Folding(Protocol):
+    """How a layer gets ``W + Σ m·Δ``: the module `fold`, or a `swap.Swap` where the host changes weights in place."""
+
+    def contribute(self, layer: nn.Module, owner: Hashable, adapter: Adapter, strength: float) -> None:
+        """Add ``strength · delta``, in place of what ``owner`` added before."""
+        ...
+
+    def withdraw(self, layer: nn.Module, owner: Hashable) -> None:
+        """Take away what ``owner`` added."""
+        ...
+
+
 class Attached:
     """One LoRA on one model: change its weights or its step at any time, `detach` once."""
 
@@ -55,8 +69,10 @@ class Attached:
         window: Window | None = None,
         elements: Ratio | None = None,
         strengths: Mapping[str, float] | None = None,
+        folding: Folding = fold,
     ) -> None:
         self.targets = tuple(targets)
+        self._folding = folding
         self.window = window or Window()
         self.elements = elements
         self._unet_strength = (strengths or {}).get("unet", 1.0)
@@ -102,7 +118,7 @@ class Attached:
         for handle in self._handles.values():
             handle.remove()
         for index in list(self._folded):
-            withdraw(self.targets[index].layer, (id(self), index))
+            self._folding.withdraw(self.targets[index].layer, (id(self), index))
         self._handles.clear()
         self._folded.clear()
 
@@ -122,7 +138,7 @@ class Attached:
         target, strength = self.targets[index], self._active(index)
         if self._uses_factors(target, strength):
             if index in self._folded:
-                withdraw(target.layer, (id(self), index))
+                self._folding.withdraw(target.layer, (id(self), index))
                 del self._folded[index]
             if index not in self._handles:
                 self._handles[index] = target.layer.register_forward_hook(self._hook(index))
@@ -133,10 +149,10 @@ class Attached:
         if self._folded.get(index, 0.0) == number:
             return
         if number == 0.0:
-            withdraw(target.layer, (id(self), index))
+            self._folding.withdraw(target.layer, (id(self), index))
             del self._folded[index]
         else:
-            contribute(target.layer, (id(self), index), target.adapter, number)
+            self._folding.contribute(target.layer, (id(self), index), target.adapter, number)
             self._folded[index] = number
 
     def _uses_factors(self, target: Target, strength: Strength) -> bool:

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from lib_lora.train.metadata import training_metadata
 from lib_lora.train.objective import Noised, draw_noise, errors, noised, snr_weight
 from lib_lora.train.optimizers import RatioOptimizer
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.recipes import facts_of, resolved_gamma
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.scaling import LossScale
 from lib_lora.train.schedulers import Course, factor
 
 Sampler = Callable[[RunFolder, int], None]
@@ -53,9 +55,16 @@ class Training:
     epoch: int = -1
     batches: list[list[Item]] = field(default_factory=list)
     captions: FixedCaptions = field(init=False)
+    scale: LossScale = field(init=False)
 
     def __post_init__(self) -> None:
+        self.scale = LossScale(self.model.loss_scale)
         self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip)
+
+    @property
+    def gamma(self) -> float:
+        """The min-SNR gamma that acts on this model; 0 is off."""
+        return resolved_gamma(self.options.min_snr_gamma, self.model.prediction_type)
 
     @property
     def trains_text(self) -> bool:
@@ -94,10 +103,11 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
     """Prepare a run in ``folder``: material, network, optimizer; go on from its newest state where there is one.
 
     Raises:
-        InputError: no picture can be used, or the pictures changed since the run was started.
+        InputError: no picture can be used, or the model or the pictures changed since the run was started.
     """
+    _check_same_model(folder, model)
     material = gather(model, options, progress)
-    _check_same_data(folder, material)
+    _check_same_data(folder, material, model)
     lora = network.new_lora(model, options)
     optimizer = RatioOptimizer(
         options.optimizer,
@@ -112,19 +122,40 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
         network.load_parameters(lora, state["parameters"])
         optimizer.load_state_dict(state["optimizer"])
         training.step, training.recent = state["step"], list(state["recent"])
+        training.scale.value = state.get("scale", training.scale.value)
         folder.rewind_log(training.step)
     return training
 
 
-def _check_same_data(folder: RunFolder, material: Material) -> None:
-    """Keep the data's fingerprint with the run; a run never goes on with other pictures unsaid."""
+def _check_same_model(folder: RunFolder, model: LoadedModel) -> None:
+    """A run goes on only with the model that it was started on; before any picture is read."""
+    known = ((folder.read_json("data.json") or {}).get("model") or {}).get("name")
+    if known is not None and known != model.name:
+        raise InputError(
+            f"the run was started on the model {known}, and {model.name} is loaded",
+            where=folder.path.name,
+            cure=f"Load {known} and resume the run.",
+        )
+
+
+def _check_same_data(folder: RunFolder, material: Material, model: LoadedModel) -> None:
+    """Keep the data's fingerprint with the run; a run never goes on with other pictures unsaid.
+
+    What the recipe knew of the model is kept too: a report tells from it what somebody chose away from the recipe.
+    """
     known = folder.read_json("data.json")
     if known is None:
         rows = [
             {"picture": i.picture.path.name, "caption": i.caption, "repeats": i.picture.repeats} for i in material.items
         ]
         folder.save_json(
-            "data.json", {"fingerprint": material.fingerprint, "pictures": rows, "problems": list(material.problems)}
+            "data.json",
+            {
+                "fingerprint": material.fingerprint,
+                "model": {"name": model.name, **asdict(facts_of(model))},
+                "pictures": rows,
+                "problems": list(material.problems),
+            },
         )
     elif known["fingerprint"] != material.fingerprint:
         before = {row["picture"] for row in known["pictures"]}
@@ -182,15 +213,14 @@ def one_step(training: Training) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(options.seed * 1_000_003 + training.step)
     loss = batch_loss(training, batch, generator)
     training.optimizer.zero_grad()
-    if torch.isfinite(loss):
-        loss.backward()
+    parameters = [p for adapter in training.lora.adapters.values() for p in adapter.parameters()]
+    if torch.isfinite(loss) and training.scale.backward(loss, parameters):
         if options.max_grad_norm:
-            parameters = [p for adapter in training.lora.adapters.values() for p in adapter.parameters()]
             torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
         training.optimizer.step(factor(options.scheduler, _course(training)))
         training.bad_steps = 0
         training.recent = [*training.recent[-99:], loss.item()]
-    else:
+    elif not torch.isfinite(loss) or training.scale.value == 1.0:  # else the step is left out, and the next one fits
         training.bad_steps += 1
         if training.bad_steps >= 5:
             raise AtelierError(
@@ -232,7 +262,7 @@ def batch_loss(training: Training, batch: list[Item], generator: torch.Generator
         prediction_type=model.prediction_type,
     )
     weights = torch.tensor([item.weight for item in batch], device=model.device)
-    snr = snr_weight(seen.snr, options.min_snr_gamma, model.prediction_type)
+    snr = snr_weight(seen.snr, training.gamma, model.prediction_type)
     reg = torch.tensor([item.picture.is_reg for item in batch], device=model.device)
     if options.prior_from_model and reg.any():
         seen = replace(seen, target=_prior_target(training, seen, captions, reg))
@@ -260,6 +290,7 @@ def _save_state(training: Training) -> None:
     state = {
         "step": training.step,
         "recent": training.recent,
+        "scale": training.scale.value,
         "parameters": network.parameters_of(training.lora),
         "optimizer": training.optimizer.state_dict(),
     }

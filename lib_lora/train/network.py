@@ -55,7 +55,10 @@ def new_lora(model: LoadedModel, options: TrainOptions) -> LoraFile:
         large = isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
         rank, alpha = (options.conv_dim, options.conv_alpha) if large else (options.dim, options.alpha)
         rank = min(rank, *_sides(layer))
-        adapters[key] = LoraAdapter.new(key, layer, rank=rank, alpha=alpha or rank, generator=generator)
+        # A host may keep a part of its model in main memory until it runs: the LoRA goes where the work is done.
+        adapters[key] = LoraAdapter.new(
+            key, layer, rank=rank, alpha=alpha or rank, generator=generator, device=model.device
+        )
     if not adapters:
         raise InputError("no layer of the model is left to train", where="unet_ratio, text_encoder_ratio")
     return LoraFile(adapters=adapters, metadata={}, extras={}, path=None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from gradio import routes
 from jinja2 import FunctionLoader
 from PIL import Image
+from starlette.websockets import WebSocketState
 
 IS_G4 = int(gr.__version__.split(".")[0]) >= 4
 
@@ -44,6 +46,18 @@ def page_being_built() -> gr.Blocks | None:
     return gr.context.Context.root_block
 
 
+@contextmanager
+def again_in(blocks: gr.Blocks) -> Iterator[None]:
+    """Open a Blocks again whose ``with`` is over, to add events to it; a WebUI renders it into its page later."""
+    context = gr.context.Context
+    before = context.root_block, context.block
+    context.root_block = context.block = blocks
+    try:
+        yield
+    finally:
+        context.root_block, context.block = before
+
+
 FOREIGN = re.compile(r'<(?:script|link)\b[^>]*="https?://[^>]*>(?:\s*</script>)?')
 """What a page of gradio's loads from other servers, or tells that it will: fonts, and a script for foreign frames."""
 
@@ -63,8 +77,30 @@ def mount(app: FastAPI, blocks: gr.Blocks, path: str, *, upload_limit: int, serv
         gr.mount_gradio_app(app, blocks, path, max_file_size=upload_limit, allowed_paths=served)
     else:
         blocks.queue(concurrency_count=16, api_open=False)
+        let_go_of_the_lost(blocks)
         blocks.allowed_paths = served
         gr.mount_gradio_app(app, blocks, path)
+
+
+def let_go_of_the_lost(blocks: gr.Blocks | None) -> None:
+    """Let a page that was closed while it was sent news be forgotten; called when the server of ``blocks`` runs.
+
+    Gradio 3 notices that it cannot send, ends the handler, and then keeps the connection's task for ever. The server
+    waits for that task when it is to end: a WebUI's *Reload UI* would never come back after a page was closed in the
+    middle of an analysis.
+    """
+    queue = getattr(blocks, "_queue", None)
+    if IS_G4 or queue is None:
+        return
+    send = queue.send_message
+
+    async def sending(event: Any, data: dict[str, Any], timeout: float = 1) -> bool:
+        arrived = await send(event, data, timeout)
+        if not arrived:
+            event.websocket.application_state = WebSocketState.DISCONNECTED  # what the task looks at
+        return arrived
+
+    queue.send_message = sending
 
 
 def js_kw(code: str) -> dict[str, str]:
@@ -72,11 +108,24 @@ def js_kw(code: str) -> dict[str, str]:
     return {"js" if IS_G4 else "_js": code}
 
 
-def event_kw(*, side_by_side: bool = False) -> dict[str, Any]:
-    """Return the common keywords of an event; ``side_by_side`` lets several calls of one function run at once."""
+def event_kw(*, side_by_side: bool = False, in_order: str = "") -> dict[str, Any]:
+    """Return the common keywords of an event.
+
+    Args:
+        side_by_side: several calls of one function may run at once.
+        in_order: events of this name run one after another in the order in which they happened, so that what shows the
+            newest values is not overwritten by what began before (Gradio 3 keeps to that unless it is very busy).
+    """
     # Gradio 4.40 cannot describe files in its API page with the pydantic of today, and answers the page with an error.
     quiet = {"show_progress": False, "api_name": False}
+    if IS_G4 and in_order:
+        return quiet | {"concurrency_id": in_order, "concurrency_limit": 1}
     return quiet | ({"concurrency_limit": None} if IS_G4 and side_by_side else {})
+
+
+def visitor_of(request: gr.Request) -> str:
+    """Return what tells one opened page from another; "" where gradio does not say."""
+    return getattr(request, "session_hash", "") or ""
 
 
 def file_input(**more: Any) -> gr.File:

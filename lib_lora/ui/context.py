@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib_lora.errors import InputError
+from lib_lora.errors import FileError, InputError
 from lib_lora.host.base import Host
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.training import Trainings
@@ -43,6 +43,17 @@ class Folders:
             folder.mkdir(parents=True, exist_ok=True)
         return made
 
+    @classmethod
+    def of_host(
+        cls, data: Path, *, loras: Path, outputs: Path, more: tuple[Path, ...] = (), confined: bool = False
+    ) -> Folders:
+        """Return (and make) the folders of a WebUI: its own for LoRAs and outputs, the rest under ``data``."""
+        data = data.resolve()
+        made = cls(data, loras, data / "pictures", data / "runs", outputs, more=more, confined=confined)
+        for folder in (made.data, made.loras, made.pictures, made.runs, made.outputs):
+            _make(folder)
+        return made
+
     def allowed(self, path: str | Path, *, where: str = "") -> Path:
         """Return ``path``, absolute; a relative one is meant under the data folder.
 
@@ -61,6 +72,13 @@ class Folders:
         return full
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"the folder cannot be made ({error.strerror})", where=str(folder)) from error
+
+
 @dataclass
 class Atelier:
     """Everything that the panels share; one for the whole server, whatever the language or the number of tabs."""
@@ -73,6 +91,8 @@ class Atelier:
     live: Live = field(default_factory=Live)
     upload_limit: int = 64 * 2**20
     """Largest single uploaded picture in bytes."""
+    changing_model: bool = False
+    """Whether the host may load another model while its page is open (a WebUI); the studio keeps one."""
     settings: Settings = field(init=False)
     trainings: Trainings = field(init=False)
 

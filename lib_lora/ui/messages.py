@@ -13,6 +13,8 @@ from lib_lora.ui.words import Words
 
 PAUSE = 0.25
 """Seconds between two pictures of a job's state, at least."""
+BEAT = 2.0
+"""Seconds between them at most."""
 
 
 def error_html(error: AtelierError, words: Words) -> str:
@@ -61,13 +63,17 @@ def duration(seconds: float, words: Words) -> str:
 
 
 def follow(job: Job) -> Iterator[Job]:
-    """Yield the job whenever it changed, a few times a second at most, and once more when it has ended."""
+    """Yield the job whenever it changed, a few times a second at most, and once more when it has ended.
+
+    Where nothing changes it is yielded all the same from time to time: only by sending does the server notice that the
+    page was closed, and lets go of it.
+    """
     seen = -1
     while True:
         seen = job.version
         yield job
         if job.ended and job.version == seen:
             return
-        job.wait(newer_than=seen)
+        job.wait(BEAT, newer_than=seen)
         if not job.ended:
             job.wait(PAUSE)

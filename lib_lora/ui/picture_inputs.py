@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lib_lora.host.base import GenerateRequest
+
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -15,8 +18,20 @@ class PictureInputs:
 
     Attributes:
         components: widgets beside the prompt: seed, steps, size, …
-        request: called with the prompt and the components' values in their order.
+        request: called with the prompt and the components' values in their order; those of ``heavy`` follow, or are
+            left out where only the size of the work is asked.
+        heavy: widgets whose values are large (a start picture); they are sent when work begins, not at every change.
     """
 
     components: Sequence[Any]
     request: Callable[..., GenerateRequest]
+    heavy: Sequence[Any] = ()
+
+
+def chosen_seed(text: object) -> int:
+    """Return the seed of a field; -1, nothing, or what is no number is a random one."""
+    try:
+        seed = int(float(str(text)))
+    except (ValueError, OverflowError):
+        seed = -1
+    return seed if 0 <= seed <= LARGEST_SEED else random.randint(0, LARGEST_SEED)

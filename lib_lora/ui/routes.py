@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from lib_lora.errors import AtelierError
+from lib_lora.report import render_page
+from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.context import Atelier, Folders
+from lib_lora.ui.run_report import run_report
 from lib_lora.ui.words import LANGUAGES, Words
 
 BASE = "/lora-atelier/v1"
@@ -41,6 +47,10 @@ SHOWN = {
 # A report shows its own pictures and styles and runs nothing, whoever wrote it.
 STILL = "sandbox; default-src 'none'; img-src data: 'self'; style-src 'unsafe-inline'"
 
+SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache", "Content-Security-Policy": STILL}
+
+logger = logging.getLogger(__name__)
+
 
 def places(folders: Folders) -> dict[str, Path]:
     """Return the folders that are served, by the name that stands in the address."""
@@ -61,8 +71,16 @@ def file_url(folders: Folders, path: Path) -> str:
     return ""
 
 
-def add_routes(app: FastAPI, atelier: Atelier) -> None:
-    """Register what the panels need, in the studio's app or in a WebUI's."""
+def report_url(folders: Folders, path: Path, language: str) -> str:
+    """Return the address of a report: a run's is drawn in the viewer's language, another one is shown as it is."""
+    url = file_url(folders, path)
+    if url and path.resolve().parent.parent == folders.runs.resolve():
+        return f"{BASE}/report/{quote(path.resolve().parent.name, safe='')}/{language}?{url.rpartition('?')[2]}"
+    return url
+
+
+def add_routes(app: FastAPI, atelier: Atelier, *, guard: Callable[..., None] | None = None) -> None:
+    """Register what the panels need, in the studio's app or in a WebUI's; ``guard`` is a dependency that may refuse."""
     boot = secrets.token_hex(4)
 
     def live(name: str, lang: str = "en", seen: str = "") -> JSONResponse:
@@ -77,8 +95,22 @@ def add_routes(app: FastAPI, atelier: Atelier) -> None:
         """Answer with a file of a served folder."""
         return served_file(places(atelier.folders).get(place), path)
 
-    _get(app, f"{BASE}/live/{{name}}", live)
-    _get(app, f"{BASE}/files/{{place}}/{{path:path}}", file)
+    def report(run: str, language: str) -> Response:
+        """Answer with a run's report in a language, drawn from its folder; as it was written where that fails."""
+        written = served_file(places(atelier.folders)["runs"], f"{run}/report.html")
+        if written.status_code != 200 or language not in LANGUAGES:
+            return Response(status_code=404)
+        try:
+            page = render_page(run_report(RunFolder(atelier.folders.runs / run), language))
+        except (AtelierError, OSError, ValueError, KeyError) as error:
+            logger.warning("the report of %s cannot be drawn: %s", run, error)
+            return written
+        return HTMLResponse(page, headers=SAFE)
+
+    asked = [Depends(guard)] if guard is not None else []
+    _get(app, f"{BASE}/live/{{name}}", live, asked)
+    _get(app, f"{BASE}/report/{{run}}/{{language}}", report, asked)
+    _get(app, f"{BASE}/files/{{place}}/{{path:path}}", file, asked)
 
 
 def add_studio_routes(app: FastAPI, *, language: str = "") -> None:
@@ -120,8 +152,10 @@ def add_studio_routes(app: FastAPI, *, language: str = "") -> None:
     _get(app, "/", home)
 
 
-def _get(app: FastAPI, path: str, answer: Callable[..., Response]) -> None:
-    app.add_api_route(path, answer, methods=["GET"], response_model=None, include_in_schema=False)
+def _get(app: FastAPI, path: str, answer: Callable[..., Response], asked: Sequence[Any] = ()) -> None:
+    app.add_api_route(
+        path, answer, methods=["GET"], response_model=None, include_in_schema=False, dependencies=list(asked)
+    )
 
 
 def served_file(folder: Path | None, inner: str) -> Response:
@@ -132,8 +166,7 @@ def served_file(folder: Path | None, inner: str) -> Response:
     kind = SHOWN.get(path.suffix.lower())
     if kind is None or not path.is_relative_to(folder) or not path.is_file():
         return Response(status_code=404)
-    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache", "Content-Security-Policy": STILL}
-    return FileResponse(path, media_type=kind, headers=headers)
+    return FileResponse(path, media_type=kind, headers=SAFE)
 
 
 def best_language(header: str) -> str:

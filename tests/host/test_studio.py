@@ -165,3 +165,8 @@ def test_dyn_cuts_ranks_and_keeps_the_scale(lora):
         full = lora.adapters[key].factors()
         torch.testing.assert_close(adapter.delta(), (full.up[:, :2] @ full.down[:2]).reshape(full.shape))
     assert all(a.delta().abs().max() == 0 for a in cut_rank(lora, 0).adapters.values())
+
+
+def test_studio_begins_with_noise_and_refuses_a_picture(host):
+    with pytest.raises(InputError, match="begins with noise"):
+        host.generate(replace(REQUEST, init=Image.new("RGB", (128, 128))))

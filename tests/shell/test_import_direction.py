@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,11 @@ ABOVE = {
 }
 
 
+# The entry of the WebUI starts the API's routes, as the terminal's `studio` does for its own server.
+ENTRIES = ("lib_lora/ui/webui/",)
+STUDIO = ("lib_lora.host.studio", "lib_lora.host.diffusers_model", "lib_lora.host.sampling", "lib_lora.host.checkpoint")
+
+
 def sources() -> list[gates.Source]:
     return gates.read_sources(ROOT, ("lib_lora",))
 
@@ -46,8 +52,62 @@ def test_no_room_imports_from_a_floor_above_it() -> None:
         for source in sources()
         for line, name in gates.imported(source)
         if room(name) in ABOVE.get(source.path.split("/")[1], ()) and not name.startswith("lib_lora.host.base")
+        if not (room(name) == "api" and source.path.startswith(ENTRIES))
     ]
     assert wrong == []
+
+
+def root_of(name: str) -> str:
+    return name.split(".")[0]
+
+
+def at_import(source: gates.Source) -> list[tuple[int, str]]:
+    """Return what a file imports when it is imported itself: outside of functions, and not for type checkers only."""
+    inner = {id(node) for each in gates.functions(source) for node in ast.walk(each)}
+    tests = [
+        node for node in ast.walk(source.tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
+    inner |= {id(node) for each in tests for node in ast.walk(each)}
+    kept = [n for n in ast.walk(source.tree) if isinstance(n, ast.Import | ast.ImportFrom) and id(n) not in inner]
+    tree = ast.Module(body=list(kept), type_ignores=[])
+    return list(gates.imported(gates.Source(source.path, 0, tree)))
+
+
+def test_only_the_adapter_knows_the_webuis_modules() -> None:
+    outside = [source for source in sources() if not source.path.startswith(gates.ADAPTER)]
+    wrong = [
+        f"{source.path}:{line} {name}"
+        for source in outside
+        for line, name in gates.imported(source)
+        if root_of(name) in gates.WEBUI_MODULES
+    ]
+    assert wrong == []
+
+
+def test_adapter_is_imported_without_a_webui() -> None:
+    adapter = [source for source in sources() if source.path.startswith(gates.ADAPTER)]
+    assert len(adapter) > 5
+    wrong = [
+        f"{s.path}:{line} {name}" for s in adapter for line, name in at_import(s) if root_of(name) in gates.HOST_MODULES
+    ]
+    assert wrong == []
+
+
+def test_adapter_needs_nothing_of_the_studios_own_model() -> None:
+    adapter = [source for source in sources() if source.path.startswith((gates.ADAPTER, "lib_lora/ui/webui/"))]
+    wrong = [f"{s.path}:{line} {name}" for s in adapter for line, name in gates.imported(s) if name.startswith(STUDIO)]
+    assert wrong == []
+
+
+def test_imports_inside_functions_are_told_from_those_at_the_top(tmp_path: Path) -> None:
+    folder = tmp_path / "lib_lora"
+    folder.mkdir()
+    text = (
+        "import os\nif TYPE_CHECKING:\n    import a\ntry:\n    import b\nfinally:\n    b = 0\ndef f():\n    import c\n"
+    )
+    (folder / "one.py").write_text(text, encoding="utf-8")
+    (source,) = gates.read_sources(tmp_path, ("lib_lora",))
+    assert [name for _, name in at_import(source)] == ["os", "b"]
 
 
 def test_block_names_and_weights_need_no_torch() -> None:

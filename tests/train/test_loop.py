@@ -206,3 +206,21 @@ def test_kill_at_any_moment_leaves_a_loadable_run(model, options_for, pictures, 
     assert training.step == state["step"]
     run(training, StopAfter(training.step + 1))
     assert folder.newest_state()["step"] == training.step > state["step"]
+
+
+@pytest.mark.parametrize(("given", "acts", "written"), [("auto", 0.0, "None"), (5, 5.0, "5.0")])
+def test_the_weighting_that_acted_stands_in_the_file(model, options_for, tmp_path, given, acts, written):
+    assert model.prediction_type == "v_prediction"
+    training, result = trained(model, options_for(steps=1, min_snr_gamma=given), tmp_path / "run")
+    assert training.gamma == acts
+    assert read_lora(result.lora).metadata["ss_min_snr_gamma"] == written
+    kept = training.folder.read_json("data.json")["model"]
+    assert kept == {"name": model.name, "native_side": 128, "prediction_type": "v_prediction"}
+
+
+def test_automatic_weighting_of_velocity_is_bit_for_bit_no_weighting(model, options_for, tmp_path):
+    losses = {}
+    for gamma in ("auto", 0, 5):
+        training, _ = trained(model, options_for(steps=3, min_snr_gamma=gamma), tmp_path / str(gamma))
+        losses[gamma] = [row["loss"] for row in training.folder.read_log()]
+    assert losses["auto"] == losses[0] != losses[5]

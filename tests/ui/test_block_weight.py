@@ -14,9 +14,10 @@ from lib_lora.host.base import GenerateRequest
 from lib_lora.host.speed import Speed
 from lib_lora.jobs.job import Job
 from lib_lora.ui import block_weight
-from lib_lora.ui.block_weight import accordion, analyzer
+from lib_lora.ui.block_weight import analyzer
 from lib_lora.ui.block_weight.analysis_order import Fields, order_of, run
 from lib_lora.ui.block_weight.facts import FileFacts, lora_path
+from lib_lora.ui.block_weight.handlers import Handlers
 from lib_lora.ui.block_weight.presets_file import check_html, presets_path, save_preset, save_presets, with_imported
 from lib_lora.ui.block_weight.row import row_html
 from lib_lora.ui.block_weight.tag_view import index_of, labels_of, title_of, view_of
@@ -47,7 +48,7 @@ def files(atelier):
 
 @pytest.fixture
 def logic(atelier, files):
-    return accordion._Accordion(atelier, EN, files, "test")
+    return Handlers(atelier, EN, files, "test")
 
 
 def test_only_blocks_that_the_file_has_get_a_slider(files):

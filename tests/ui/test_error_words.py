@@ -25,7 +25,7 @@ UNREADABLE = {
     ("lib_lora/host/base.py", "text"): "hands on what it is given",
     ("lib_lora/jobs/run_state.py", "parts[0]"): "an earlier error's sentence, kept on the disk",
     ("lib_lora/jobs/run_state.py", "parts[2]"): "an earlier error's cure, kept on the disk",
-    ("lib_lora/jobs/training.py", "text"): "hands on what it is given",
+    ("lib_lora/jobs/run_watch.py", "text"): "hands on what it is given",
     ("lib_lora/ui/workshop/work.py", "text"): "hands on what it is given",
 }
 """Expressions that are no sentence of their own, and why."""

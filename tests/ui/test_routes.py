@@ -9,9 +9,13 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.testclient import TestClient
 
+from lib_lora.train.options import TrainOptions
+from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.guard import Guard
-from lib_lora.ui.routes import BASE, add_routes, add_studio_routes, best_language, file_url
+from lib_lora.ui.routes import BASE, add_routes, add_studio_routes, best_language, file_url, report_url
+from lib_lora.ui.run_report import write_run_report
+from lib_lora.ui.words import Words
 
 LOCAL = "http://127.0.0.1:7870"
 
@@ -56,6 +60,48 @@ def test_report_page_may_show_and_not_run(atelier: Atelier) -> None:
     assert policy.startswith("sandbox;")
     assert "script-src" not in policy
     assert "default-src 'none'" in policy
+
+
+def finished_run(atelier: Atelier, name: str, language: str) -> Path:
+    """Make the folder of a run of three steps, with the report that its starter got."""
+    folder = RunFolder.create(atelier.folders.runs / name, TrainOptions(images=str(atelier.folders.pictures), name="x"))
+    for step in range(1, 4):
+        folder.log({"step": step, "loss": 0.5, "mean": 0.5})
+    folder.save_json("status.json", {"state": "done", "total": 3, "language": language})
+    write_run_report(folder, language)
+    return folder.path / "report.html"
+
+
+@pytest.mark.parametrize("starter", ["en", "ja"])
+def test_a_runs_report_is_in_the_language_of_whoever_looks(atelier: Atelier, starter: str) -> None:
+    page = finished_run(atelier, "絵 v1", starter)
+    web = client(atelier)
+    for language in ("en", "ja"):
+        answer = web.get(report_url(atelier.folders, page, language))
+        assert answer.status_code == 200
+        assert f'<html lang="{language}"' in answer.text
+        assert Words(language)("train.report_numbers") in answer.text
+        assert answer.headers["content-security-policy"].startswith("sandbox;")
+
+
+def test_a_report_that_cannot_be_drawn_is_shown_as_it_was_written(atelier: Atelier) -> None:
+    page = finished_run(atelier, "a", "ja")
+    address = report_url(atelier.folders, page, "en")
+    (page.parent / "options.toml").write_text("broken", encoding="utf-8")
+    assert client(atelier).get(address).text == page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", ["nobody/en", "a/xx", "../en", "%2e%2e/en", ".a/en", "a%00/en"])
+def test_there_is_no_other_report(atelier: Atelier, path: str) -> None:
+    finished_run(atelier, "a", "en")
+    assert client(atelier).get(f"{BASE}/report/{path}").status_code == 404
+
+
+def test_the_demos_report_stays_as_it_was_written(atelier: Atelier) -> None:
+    page = atelier.folders.demo / "report.html"
+    page.parent.mkdir()
+    page.write_text("demo", encoding="utf-8")
+    assert report_url(atelier.folders, page, "ja") == file_url(atelier.folders, page) != ""
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ def start_a_long_run(walker: Walker) -> str:
     walker.reads("train_summary", walker.words("train.n_found", n=6))
     walker.type("train_trigger", "krnk")
     expect(walker.box("train_name")).to_have_value("krnk_v1")
+    walker.type("train_steps", "3000")
     walker.press("train_train")
     walker.reads("train_message", walker.words("train.started", name="krnk_v1"))
     walker.reads("train_run", MOVING)

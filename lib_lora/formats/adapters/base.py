@@ -100,7 +100,7 @@ class Adapter(ABC):
         """
         if isinstance(layer, nn.Conv2d) and layer.groups == 1:
             shape = (layer.out_channels, layer.in_channels, *layer.kernel_size)
-        elif isinstance(layer, nn.Linear):
+        elif is_linear(layer):
             shape = (layer.out_features, layer.in_features)
         else:
             raise InputError(f"A {type(layer).__name__} cannot take this LoRA", where=self.key, cure="Drop the module.")
@@ -135,6 +135,11 @@ class Adapter(ABC):
     def to(self: _A, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> _A:
         """Return the adapter on another device or in another type; alpha stays."""
         return self.with_parameters([t.to(device=device, dtype=dtype) for t in self.parameters()])
+
+
+def is_linear(layer: nn.Module) -> bool:
+    """Whether a layer is a Linear; Forge's own Linear is no subclass of torch's, so what it has decides."""
+    return isinstance(layer, nn.Linear) or (hasattr(layer, "in_features") and hasattr(layer, "out_features"))
 
 
 def as_fp32(value: float) -> float:

@@ -11,7 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from lib_lora.errors import InputError
-from lib_lora.formats.adapters.base import Adapter, Factors, alpha_tensor, as_fp32, read_alpha, shape_error, take_parts
+from lib_lora.formats.adapters.base import (
+    Adapter,
+    Factors,
+    alpha_tensor,
+    as_fp32,
+    is_linear,
+    read_alpha,
+    shape_error,
+    take_parts,
+)
 
 _UP, _DOWN, _MID = "lora_up.weight", "lora_down.weight", "lora_mid.weight"
 
@@ -29,29 +38,36 @@ class LoraAdapter(Adapter):
 
     @classmethod
     def new(
-        cls, key: str, layer: nn.Module, *, rank: int, alpha: float, generator: torch.Generator | None = None
+        cls,
+        key: str,
+        layer: nn.Module,
+        *,
+        rank: int,
+        alpha: float,
+        generator: torch.Generator | None = None,
+        device: torch.device | None = None,
     ) -> LoraAdapter:
         """Return a fresh adapter for a Linear or Conv2d that changes nothing yet (Hu et al. 2021, section 4.1).
 
-        ``down`` is Kaiming-uniform with a = √5, that is ±1/√fan_in; ``up`` is zero. Both are fp32 leaves on the
-        layer's device that require gradients.
+        ``down`` is Kaiming-uniform with a = √5, that is ±1/√fan_in; ``up`` is zero. Both are fp32 leaves on
+        ``device``, where the layer will run (None: where it is now), and require gradients.
         """
         if isinstance(layer, nn.Conv2d) and layer.groups == 1:
             down_shape: tuple[int, ...] = (rank, layer.in_channels, *layer.kernel_size)
             up_shape: tuple[int, ...] = (layer.out_channels, rank, 1, 1)
-        elif isinstance(layer, nn.Linear):
+        elif is_linear(layer):
             down_shape, up_shape = (rank, layer.in_features), (layer.out_features, rank)
         else:
             raise InputError(f"A {type(layer).__name__} cannot take a LoRA", where=key, cure="Leave the layer out.")
         if rank < 1 or as_fp32(alpha) == 0.0:
             raise InputError("Rank must be at least 1 and alpha not 0", where=key, cure="Change the options.")
-        device = generator.device if generator is not None else torch.device("cpu")
-        down = torch.empty(down_shape, dtype=torch.float32, device=device)
+        drawn = generator.device if generator is not None else torch.device("cpu")
+        down = torch.empty(down_shape, dtype=torch.float32, device=drawn)
         bound = 1 / sqrt(down[0].numel())
         down.uniform_(-bound, bound, generator=generator)
-        target = layer.weight.device
-        up = torch.zeros(up_shape, dtype=torch.float32, device=target)
-        return cls(key, up.requires_grad_(), down.to(target).requires_grad_(), None, as_fp32(alpha))
+        where = device or layer.weight.device
+        up = torch.zeros(up_shape, dtype=torch.float32, device=where)
+        return cls(key, up.requires_grad_(), down.to(where).requires_grad_(), None, as_fp32(alpha))
 
     @classmethod
     def matches(cls, parts: Collection[str]) -> bool:

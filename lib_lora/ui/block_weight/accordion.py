@@ -1,51 +1,27 @@
-"""The accordion *LoRA Block Weight*: shows the weights of a prompt's LoRA tag and writes them back into it."""
+"""The accordion *LoRA Block Weight*: shows the weights of a prompt's LoRA tag and writes them back into it.
+
+It is drawn first and wired to a prompt later, because a WebUI may put the prompt behind it on the page.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from lib_lora.blocks.tag import Moment, ParsedTag, Span, parse_tag
-from lib_lora.blocks.tag_edit import Change, change_tag, with_weights
-from lib_lora.blocks.tokens import read_number
-from lib_lora.blocks.weights import BlockWeights
-from lib_lora.errors import AtelierError, InputError
+from lib_lora.blocks.tag_edit import Change, with_weights
 from lib_lora.ui import compat
-from lib_lora.ui.block_weight import analyzer, preset_editor
+from lib_lora.ui.block_weight import analyzer, make_weights, preset_editor
 from lib_lora.ui.block_weight.facts import FileFacts
-from lib_lora.ui.block_weight.presets_file import load_presets, save_preset
-from lib_lora.ui.block_weight.row import MAILBOX, VECTOR, row_html, row_id
-from lib_lora.ui.block_weight.tag_view import (
-    View,
-    element_names,
-    index_of,
-    preset_names,
-    strength_text,
-    title_of,
-    view_of,
-)
+from lib_lora.ui.block_weight.handlers import Handlers
+from lib_lora.ui.block_weight.presets_file import load_presets
+from lib_lora.ui.block_weight.row import MAILBOX, VECTOR, WATCH, row_id, watch_html
+from lib_lora.ui.block_weight.tag_view import element_names
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.picture_inputs import PictureInputs
 from lib_lora.ui.words import Words
-
-
-@dataclass(frozen=True)
-class BlockWeightPanel:
-    """What the page wires to others.
-
-    Attributes:
-        active: checkbox; where it is off, pictures are rendered with plain LoRAs (`without_block_weights`).
-        analyzer: the analyzer's widgets.
-    """
-
-    active: Any
-    accordion: Any
-    lora: Any
-    message: Any
-    analyzer: analyzer.AnalyzerPanel
 
 
 @dataclass(frozen=True)
@@ -69,7 +45,7 @@ class _Parts:
 
     @property
     def shown(self) -> list[Any]:
-        """What `_Accordion.refresh` returns values for, in its order."""
+        """What `Handlers.refresh` returns values for, in its order."""
         return [
             self.accordion,
             self.lora,
@@ -86,10 +62,33 @@ class _Parts:
         ]
 
 
+@dataclass(frozen=True)
+class BlockWeightPanel:
+    """What the page wires to others.
+
+    Attributes:
+        active: checkbox; where it is off, pictures are rendered with plain LoRAs (`without_block_weights`).
+        watch: hidden; in a WebUI's page the script writes into it when the prompt's LoRA tags have changed.
+        analyzer: the analyzer's widgets.
+        changed: the events after which there may be other presets.
+    """
+
+    active: Any
+    accordion: Any
+    lora: Any
+    message: Any
+    watch: Any
+    analyzer: analyzer.AnalyzerPanel
+    logic: Handlers
+    parts: _Parts
+    saving: dict[str, Any]
+    changed: tuple[Any, ...]
+
+
 def build(
     atelier: Atelier, words: Words, prompt: Any, picture: PictureInputs, *, place: str = "generate"
 ) -> BlockWeightPanel:
-    """Build the accordion.
+    """Build the accordion beside a prompt that stands on the page already.
 
     Args:
         atelier: host, desk, folders.
@@ -98,20 +97,84 @@ def build(
         picture: the picture's other settings, for the analyzer.
         place: part of the element ids; another one for each accordion of a page.
     """
+    panel = draw(atelier, words, place=place)
+    wire(panel, prompt, picture, changed=prompt.change, settings=[one.change for one in picture.components])
+    return panel
+
+
+def draw(
+    atelier: Atelier,
+    words: Words,
+    *,
+    place: str,
+    others: Sequence[Path] = (),
+    threshold: int | None = None,
+    prompt_id: str = "",
+    watched: Sequence[str] = (),
+) -> BlockWeightPanel:
+    """Draw the accordion.
+
+    Args:
+        atelier: host, desk, folders.
+        words: the page's language.
+        place: part of the element ids.
+        others: preset files of other extensions, which are offered for import.
+        threshold: where the analyzer's threshold starts; None: where it was left.
+        prompt_id: element id of a WebUI's prompt; the page's script then tells ``watch`` of its tags.
+        watched: element ids of a WebUI's widgets whose values the analyzer's estimate follows.
+    """
     load_presets(atelier)
     files = FileFacts(atelier)
     with gr.Accordion(words("block_weight.title"), open=False, elem_id=row_id(place, "accordion")) as accordion:
-        parts, save = _widgets(atelier, words, accordion, place)
-        analysis = analyzer.build(atelier, words, prompt, parts.lora, picture, files, place=place)
+        parts, saving = _widgets(atelier, words, accordion, place)
+        if prompt_id:
+            gr.HTML(watch_html([prompt_id], row_id(place, WATCH), kind="tags"))
+        watch = gr.Textbox("", visible=False, label="watch", elem_id=row_id(place, WATCH))
+        analysis = analyzer.draw(atelier, words, files, place=place, threshold=threshold, watched=watched)
+        with gr.Accordion(words("block_weight.make"), open=False, elem_id=f"atelier_{place}_make"):
+            made = make_weights.build(atelier, words, place=place)
         with gr.Accordion(words("block_weight.presets_text"), open=False, elem_id=f"atelier_{place}_presets"):
-            editor = preset_editor.build(atelier, words, place=place)
-    logic = _Accordion(atelier, words, files, place)
-    _wire(logic, parts, prompt)
-    _wire_save(logic, parts, save, prompt)
-    editor.saved.then(
-        logic.refresh_anew, [prompt, parts.lora, parts.active], parts.shown, queue=False, **compat.event_kw()
+            editor = preset_editor.build(atelier, words, place=place, others=others)
+    logic = Handlers(atelier, words, files, place)
+    return BlockWeightPanel(
+        parts.active,
+        accordion,
+        parts.lora,
+        parts.message,
+        watch,
+        analysis,
+        logic,
+        parts,
+        saving,
+        (editor.saved, made.saved),
     )
-    return BlockWeightPanel(parts.active, accordion, parts.lora, parts.message, analysis)
+
+
+def wire(
+    panel: BlockWeightPanel,
+    prompt: Any,
+    picture: PictureInputs,
+    *,
+    changed: Callable[..., Any],
+    settings: Sequence[Callable[..., Any]],
+) -> None:
+    """Wire a drawn accordion to the prompt and the picture's settings.
+
+    Args:
+        panel: the accordion; the `gr.Blocks` that it was drawn in must be open again.
+        prompt: the textbox whose LoRA tags are shown and changed.
+        picture: the picture's other settings, for the analyzer.
+        changed: the event after which the accordion looks at the prompt again.
+        settings: the events after which the analyzer's estimate is made anew.
+    """
+    parts, logic = panel.parts, panel.logic
+    light = {"queue": False, **compat.event_kw()}
+    changed(logic.refresh, [prompt, parts.lora, parts.active, parts.seen], parts.shown, **light)
+    _wire(logic, parts, prompt)
+    _wire_save(logic, parts, panel.saving, prompt)
+    for saved in panel.changed:
+        saved.then(logic.refresh_anew, [prompt, parts.lora, parts.active], parts.shown, **light)
+    analyzer.wire(panel.analyzer, prompt, parts.lora, picture, changed=(changed, *settings))
 
 
 def _widgets(atelier: Atelier, words: Words, accordion: Any, place: str) -> tuple[_Parts, dict[str, Any]]:
@@ -119,11 +182,11 @@ def _widgets(atelier: Atelier, words: Words, accordion: Any, place: str) -> tupl
         return {"elem_id": row_id(place, thing)}
 
     with gr.Row(elem_classes="atelier-bw-head"):
-        active = gr.Checkbox(True, label=words("block_weight.active"), min_width=80, **ident("active"))
-        lora = gr.Dropdown([], label=words("block_weight.lora"), min_width=140, scale=2, **ident("lora"))
-        preset = gr.Dropdown([], label=words("block_weight.preset"), min_width=140, scale=2, **ident("preset"))
-        te = gr.Textbox("1", label=words("block_weight.te"), max_lines=1, min_width=70, **ident("te"))
-        unet = gr.Textbox("1", label=words("block_weight.unet"), max_lines=1, min_width=70, **ident("unet"))
+        active = gr.Checkbox(True, label=words("block_weight.active"), scale=0, min_width=64, **ident("active"))
+        lora = gr.Dropdown([], label=words("block_weight.lora"), min_width=120, scale=2, **ident("lora"))
+        preset = gr.Dropdown([], label=words("block_weight.preset"), min_width=120, scale=2, **ident("preset"))
+        te = gr.Textbox("1", label=words("block_weight.te"), max_lines=1, min_width=100, **ident("te"))
+        unet = gr.Textbox("1", label=words("block_weight.unet"), max_lines=1, min_width=64, **ident("unet"))
     message = gr.HTML("", **ident("message"))
     row = gr.HTML("", **ident("row"))
     mailbox = gr.Textbox("", visible=False, **ident(MAILBOX))
@@ -156,9 +219,8 @@ def _widgets(atelier: Atelier, words: Words, accordion: Any, place: str) -> tupl
     return parts, {"open": save_as, "row": save_row, "name": name, "replace": over, "save": save, "reset": reset}
 
 
-def _wire(logic: _Accordion, parts: _Parts, prompt: Any) -> None:
+def _wire(logic: Handlers, parts: _Parts, prompt: Any) -> None:
     light = {"queue": False, **compat.event_kw()}
-    prompt.change(logic.refresh, [prompt, parts.lora, parts.active, parts.seen], parts.shown, **light)
     for chooser in (parts.lora, parts.active):
         chooser.input(logic.refresh_anew, [prompt, parts.lora, parts.active], parts.shown, **light)
 
@@ -179,7 +241,7 @@ def _wire(logic: _Accordion, parts: _Parts, prompt: Any) -> None:
         on(field.blur, field, change)
 
 
-def _wire_save(logic: _Accordion, parts: _Parts, save: dict[str, Any], prompt: Any) -> None:
+def _wire_save(logic: Handlers, parts: _Parts, save: dict[str, Any], prompt: Any) -> None:
     light = {"queue": False, **compat.event_kw()}
     save["open"].click(lambda: compat.update(visible=True), None, save["row"], **light)
     save["reset"].click(
@@ -192,147 +254,3 @@ def _wire_save(logic: _Accordion, parts: _Parts, save: dict[str, Any], prompt: A
         **light,
     )
     saving.then(logic.refresh_kept, [prompt, parts.lora, parts.active], parts.shown, **light)
-
-
-class _Accordion:
-    """The handlers of one accordion; everything that changes lives in the page, the prompt or the host."""
-
-    def __init__(self, atelier: Atelier, words: Words, files: FileFacts, place: str) -> None:
-        self._atelier, self._words, self._files, self._place = atelier, words, files, place
-
-    # -- from the prompt to the widgets -------------------------------------------------------------------------
-
-    def refresh(self, prompt: str, label: str, active: bool, seen: str) -> list[Any]:
-        """Return what the widgets show for a prompt; nothing where its tags are as they were."""
-        view = view_of(prompt or "", label or "", self._atelier.host, self._files)
-        now = repr((view, active, hash(self._atelier.host.presets.text)))
-        if now == seen:
-            return [compat.update()] * 12
-        return [*self._shown(view, prompt or "", active), now]
-
-    def refresh_anew(self, prompt: str, label: str, active: bool) -> list[Any]:
-        """Return what the widgets show, whatever they showed."""
-        return self.refresh(prompt, label, active, "")
-
-    def refresh_kept(self, prompt: str, label: str, active: bool) -> list[Any]:
-        """Return what the widgets show, and leave the message."""
-        values = self.refresh(prompt, label, active, "")
-        values[10] = compat.update()
-        return values
-
-    def _shown(self, view: View, prompt: str, active: bool) -> list[Any]:
-        words, host, tag = self._words, self._atelier.host, view.tag
-        names = preset_names(host.presets, host.model.family)
-        plain, own = words("block_weight.plain"), words("block_weight.own")
-        written = view.written
-        chosen = plain if not written else next((n for n in names if n.casefold() == written.casefold()), own)
-        elements = tag.elements.text if tag and tag.elements else words("block_weight.none")
-        return [
-            compat.update(label=title_of(prompt, host, words, active=active)),
-            compat.update(choices=list(view.labels), value=view.label or None),
-            compat.update(choices=[plain, *([own] if chosen == own else []), *names], value=chosen if tag else None),
-            strength_text(tag.te) if tag else "1",
-            strength_text(tag.unet) if tag else "1",
-            row_html(view.facts, words, place=self._place) or self._empty(view),
-            view.weights.format() if view.weights else "",
-            tag.start.format() if tag and tag.start else "",
-            tag.stop.format() if tag and tag.stop else "",
-            compat.update(value=elements),
-            error_html(view.problem, words) if view.problem else "",
-        ]
-
-    def _empty(self, view: View) -> str:
-        return "" if view.labels else f'<p class="atelier-hint">{self._words("block_weight.insert_lora")}</p>'
-
-    # -- from the widgets to the prompt -------------------------------------------------------------------------
-
-    def writer(self, change_for: Callable[[Any], Change]) -> Callable[..., tuple[Any, str]]:
-        """Return the handler that writes a widget's value into the chosen tag; what cannot be right is said."""
-
-        def write(value: Any, prompt: str, label: str) -> tuple[Any, str]:
-            try:
-                changed = change_tag(prompt, index_of(prompt, label), change_for(value))
-            except AtelierError as error:
-                return compat.update(), error_html(error, self._words)
-            # A field that was only left must not send the prompt back: it may have been changed meanwhile.
-            return (compat.update() if changed == prompt else changed), ""
-
-        return write
-
-    def to_preset(self, name: str) -> Change:
-        """Return the change to a preset; the entry for own numbers changes nothing."""
-        if name == self._words("block_weight.own"):
-            return lambda tag: tag
-        return with_weights("" if name in (None, self._words("block_weight.plain")) else name)
-
-    def to_vector(self, text: str) -> Change:
-        """Return the change to a written vector; one that says what the tag says already changes nothing.
-
-        Raises:
-            InputError: a value is none, or their count is no layout's.
-        """
-        text = (text or "").strip()
-        if not text:
-            return lambda tag: tag
-        host = self._atelier.host
-        if "," not in text:
-            return with_weights(host.presets.lookup(text, host.model.family).name)
-        values = BlockWeights.parse(text)
-
-        def change(tag: ParsedTag) -> ParsedTag:
-            now = view_of(tag.text, "", host, self._files).weights
-            return tag if now is not None and now == values else with_weights(values.format())(tag)
-
-        return change
-
-    def to_te(self, text: str) -> Change:
-        """Return the change of the text encoder's strength."""
-        value = self._strength(text)
-        return lambda tag: replace(tag, te=value)
-
-    def to_unet(self, text: str) -> Change:
-        """Return the change of the UNet's strength."""
-        value = self._strength(text)
-        return lambda tag: replace(tag, unet=value)
-
-    def to_start(self, text: str) -> Change:
-        """Return the change of the first step."""
-        moment = _moment(text, "start")
-        return lambda tag: replace(tag, start=moment)
-
-    def to_stop(self, text: str) -> Change:
-        """Return the change of the first step that is off again."""
-        moment = _moment(text, "stop")
-        return lambda tag: replace(tag, stop=moment)
-
-    def to_elements(self, name: str) -> Change:
-        """Return the change of the element preset."""
-        span = Span(name, 0) if name and name != self._words("block_weight.none") else None
-        return lambda tag: tag if (tag.elements and tag.elements.text) == (span and span.text) else _elements(tag, span)
-
-    def save(self, name: str, vector: str, over: bool, prompt: str, label: str) -> tuple[Any, str, Any]:
-        """Save the shown numbers as a preset and name it in the tag."""
-        try:
-            save_preset(self._atelier, self._words, name, vector, replace=bool(over))
-            changed = change_tag(prompt, index_of(prompt, label), with_weights(name.strip()))
-        except AtelierError as error:
-            return compat.update(), error_html(error, self._words), compat.update()
-        said = self._words("block_weight.preset_saved", name=name.strip())
-        return changed, note_html(said, kind="good"), compat.update(visible=False)
-
-    def _strength(self, text: str) -> float:
-        number = read_number((text or "").strip())
-        if number is None:
-            raise InputError(
-                self._words("block_weight.no_number", text=text), cure=self._words("block_weight.no_number_cure")
-            )
-        return number
-
-
-def _elements(tag: ParsedTag, span: Span | None) -> ParsedTag:
-    return replace(tag, elements=span)
-
-
-def _moment(text: str, kind: str) -> Moment | None:
-    text = (text or "").strip()
-    return getattr(parse_tag(f"<lora:x:{kind}={text}>"), kind) if text else None

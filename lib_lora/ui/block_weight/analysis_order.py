@@ -79,7 +79,7 @@ def order_of(request: GenerateRequest, label: str, fields: Fields, host: Host, f
     tags = [parse_tag(match.text) for match in find_tags(prompt)]
     facts = [files.of(tag.name) for tag in tags if tag.sweep]
     filled = frozenset(block for fact in facts for block in fact.blocks)
-    layout = full_layout(host.model.family)
+    layout = full_layout(facts[0].family if facts else host.model.family)
     entries = parse_block_list(fields.entries, layout) or [(name,) for name in layout.names if name in filled]
     ranges = list(dict.fromkeys([(fields.examined, fields.others), *fields.also]))
     plans = tuple(

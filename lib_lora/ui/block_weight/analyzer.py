@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -20,6 +20,7 @@ from lib_lora.jobs.job import STOPPED, Job
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight.analysis_order import Fields, Found, Order, order_of, range_text, run
 from lib_lora.ui.block_weight.facts import FileFacts
+from lib_lora.ui.block_weight.row import WATCH, watch_html
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import duration, error_html, follow, note_html, progress_html
@@ -31,16 +32,8 @@ from lib_lora.ui.words import Words
 KIND = "analyze"
 ALSO = ("0,1", "1,0", "2,0", "0,2", "0.5,1")
 """Ranges that are offered beside the main one: take one block away, leave one block alone, and doubled."""
-
-
-@dataclass(frozen=True)
-class AnalyzerPanel:
-    """What the page may wire: the buttons, and the fields by name."""
-
-    analyse: Any
-    stop: Any
-    grids: Any
-    files: Any
+THRESHOLD = 20
+"""Of 255; the JPEG-like noise of a sampler stays below it."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +55,59 @@ class _Widgets:
         return [self.status, self.grids, self.table, self.files]
 
 
-def build(
-    atelier: Atelier, words: Words, prompt: Any, lora: Any, picture: PictureInputs, files: FileFacts, *, place: str
+@dataclass(frozen=True)
+class AnalyzerPanel:
+    """What the page may wire: the buttons, the grids, and what `wire` needs.
+
+    Attributes:
+        watch: hidden; in a WebUI's page the script writes into it when the picture's settings have changed.
+    """
+
+    analyse: Any
+    stop: Any
+    grids: Any
+    files: Any
+    watch: Any
+    widgets: _Widgets
+    atelier: Atelier
+    words: Words
+    facts: FileFacts
+
+
+def draw(
+    atelier: Atelier,
+    words: Words,
+    files: FileFacts,
+    *,
+    place: str,
+    threshold: int | None = None,
+    watched: Sequence[str] = (),
 ) -> AnalyzerPanel:
-    """Build the analyzer inside the open accordion."""
+    """Draw the analyzer inside the open accordion.
+
+    Args:
+        atelier: host, desk, folders.
+        words: the page's language.
+        files: facts of LoRA files.
+        place: part of the element ids.
+        threshold: what the page's owner has set it to at the start; None: what was used last.
+        watched: element ids of a WebUI's widgets whose values the estimate follows.
+    """
+    box = f"atelier_{place}_analyzer_{WATCH}"
     with gr.Accordion(words("block_weight.analyzer"), open=False, elem_id=f"atelier_{place}_analyzer"):
-        gr.HTML(f'<p class="atelier-hint">{words("block_weight.analyzer_hint")}</p>')
-        widgets = _widgets(atelier, words, place)
-    logic = _Analyzer(atelier, words, files, picture)
+        hint = f'<p class="atelier-hint">{words("block_weight.analyzer_hint")}</p>'
+        gr.HTML(hint + (watch_html(watched, box, kind="values") if watched else ""))
+        watch = gr.Textbox("", visible=False, label="watch", elem_id=box)
+        widgets = _widgets(atelier, words, place, threshold)
+    return AnalyzerPanel(
+        widgets.start, widgets.stop, widgets.grids, widgets.files, watch, widgets, atelier, words, files
+    )
+
+
+def wire(panel: AnalyzerPanel, prompt: Any, lora: Any, picture: PictureInputs, *, changed: Sequence[Any]) -> None:
+    """Wire a drawn analyzer to a prompt, its chosen LoRA and the picture's settings; ``changed``: events of those."""
+    widgets = panel.widgets
+    logic = _Analyzer(panel.atelier, panel.words, panel.facts, picture)
     own = len(widgets.fields)
     inputs = [prompt, lora, *widgets.fields, *picture.components]
 
@@ -80,42 +118,48 @@ def build(
         yield from logic.start(now, label, values[:own], values[own:])
 
     light = {"queue": False, **compat.event_kw()}
-    for source in (prompt, lora, *widgets.fields, *picture.components):
-        source.change(estimate, inputs, widgets.estimate, **light)
-    widgets.start.click(start, inputs, widgets.shown, **compat.event_kw(side_by_side=True))
+    for event in (lora.change, *(field.change for field in widgets.fields), *changed):
+        event(estimate, inputs, widgets.estimate, **light)
+    whole = [*inputs, *picture.heavy]
+    widgets.start.click(start, whole, widgets.shown, **compat.event_kw(side_by_side=True))
     widgets.stop.click(logic.stop, None, widgets.status, **light)
     compat.page_being_built().load(logic.resume, None, widgets.shown, **compat.event_kw(side_by_side=True))
-    return AnalyzerPanel(widgets.start, widgets.stop, widgets.grids, widgets.files)
 
 
-def _widgets(atelier: Atelier, words: Words, place: str) -> _Widgets:
+def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _Widgets:
     def ident(thing: str) -> dict[str, str]:
         return {"elem_id": f"atelier_{place}_analyzer_{thing}"}
 
-    lengths = {attention_layout(atelier.host.model.family).length, full_layout(atelier.host.model.family).length}
     with gr.Row():
-        examined = gr.Number(0, label=words("block_weight.examined"), min_width=90, **ident("examined"))
+        examined = gr.Number(0, label=words("block_weight.examined"), min_width=130, **ident("examined"))
         others = gr.Number(1, label=words("block_weight.others"), min_width=90, **ident("others"))
-        also = gr.CheckboxGroup(list(ALSO), label=words("block_weight.also"), scale=3, **ident("also"))
+        seeds = gr.Number(1, precision=0, minimum=1, label=words("block_weight.seeds"), min_width=70, **ident("seeds"))
         blocks = gr.Dropdown(
-            [words("block_weight.blocks_file"), *(f"{n}ALL" for n in sorted(lengths))],
+            [words("block_weight.blocks_file"), *(f"{length}ALL" for length in lengths_of(atelier))],
             value=words("block_weight.blocks_file"),
             allow_custom_value=True,
             label=words("block_weight.blocks"),
+            min_width=150,
             scale=2,
             **ident("blocks"),
         )
-        seeds = gr.Number(1, precision=0, minimum=1, label=words("block_weight.seeds"), min_width=80, **ident("seeds"))
+    also = gr.CheckboxGroup(list(ALSO), label=words("block_weight.also"), **ident("also"))
     with gr.Accordion(words("block_weight.how_shown"), open=False), gr.Row():
         colours = [words("block_weight.black"), words("block_weight.white")]
         colour = gr.Radio(colours, value=colours[0], label=words("block_weight.colour"), **ident("colour"))
         threshold = gr.Slider(
-            0, 255, 20, step=1, label=words("block_weight.threshold"), info=words("block_weight.threshold_hint")
+            0,
+            255,
+            THRESHOLD if level is None else level,
+            step=1,
+            label=words("block_weight.threshold"),
+            info=words("block_weight.threshold_hint"),
+            **ident("threshold"),
         )
         gain = gr.Slider(1, 16, 1, step=0.5, label=words("block_weight.gain"), info=words("block_weight.gain_hint"))
         rows = gr.Checkbox(False, label=words("block_weight.rows"), **ident("rows"))
+    estimate = gr.HTML("", elem_classes="atelier-estimate", **ident("estimate"))
     with gr.Row(elem_classes="atelier-bw-line"):
-        estimate = gr.HTML("", elem_classes="atelier-estimate", **ident("estimate"))
         start = gr.Button(words("block_weight.analyse"), variant="primary", scale=1, min_width=120, **ident("start"))
         stop = gr.Button(words("block_weight.stop_keep"), scale=1, min_width=120, **ident("stop"))
     status = gr.HTML("", **ident("status"))
@@ -123,10 +167,19 @@ def _widgets(atelier: Atelier, words: Words, place: str) -> _Widgets:
     empty = {"headers": [words("block_weight.block")], "data": [[""]]}  # gradio 4 cannot draw a table without headings
     table = gr.Dataframe(empty, interactive=False, label=words("block_weight.table"), visible=False, **ident("table"))
     files = gr.File(label=words("block_weight.files"), interactive=False, visible=False, **ident("files"))
-    for key, widget in (("threshold", threshold), ("gain", gain), ("rows", rows), ("seeds", seeds), ("also", also)):
+    kept = {"gain": gain, "rows": rows, "seeds": seeds, "also": also} | (
+        {"threshold": threshold} if level is None else {}
+    )
+    for key, widget in kept.items():
         remember(atelier, widget, f"analyzer.{key}")
     fields = [examined, others, also, blocks, seeds, colour, threshold, gain, rows]
     return _Widgets(fields, estimate, start, stop, status, grids, table, files)
+
+
+def lengths_of(atelier: Atelier) -> list[int]:
+    """Return the lengths of vectors that may be meant: the model's, or all where the host can change its model."""
+    families = ("sd1", "sdxl") if atelier.changing_model else (atelier.host.model.family,)
+    return sorted({layout.length for one in families for layout in (attention_layout(one), full_layout(one))})
 
 
 class _Analyzer:

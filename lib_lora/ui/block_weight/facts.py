@@ -22,10 +22,12 @@ class Facts:
 
     Attributes:
         layout: the shortest layout that names all its blocks; vectors are shown in it.
+        family: the loaded model's family, the file's own while no model is loaded.
         shares: block → share of the whole change, blocks with modules only, in the layout's order.
     """
 
     layout: Layout
+    family: str
     shares: dict[str, float]
 
     @property
@@ -49,7 +51,7 @@ class FileFacts:
 
     def __init__(self, atelier: Atelier) -> None:
         self._atelier, self._host = atelier, atelier.host
-        self._known: OrderedDict[tuple[str, int, int], Facts] = OrderedDict()
+        self._known: OrderedDict[tuple[object, ...], Facts] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, name: str) -> Facts:
@@ -60,7 +62,8 @@ class FileFacts:
         """
         path = lora_path(self._atelier, name)
         status = path.stat()
-        key = (str(path), status.st_size, status.st_mtime_ns)
+        model = self._host.model
+        key = (str(path), status.st_size, status.st_mtime_ns, model.family, bool(model.layers))
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
@@ -74,8 +77,12 @@ class FileFacts:
 
     def _measure(self, name: str) -> Facts:
         lora, model = self._host.read_lora(name), self._host.model
-        targets, _ = find_targets(model, lora)
-        found, shares = {target.block for target in targets}, delta_shares(lora)
-        attention, full = attention_layout(model.family), full_layout(model.family)
+        shares = delta_shares(lora)
+        if model.layers:
+            targets, _ = find_targets(model, lora)
+            found, family = {target.block for target in targets}, model.family
+        else:  # a WebUI has not loaded its model yet: the file itself says what it was made for
+            found, family = set(shares), lora.family
+        attention, full = attention_layout(family), full_layout(family)
         layout = attention if found <= {*attention.names, OTHER} else full
-        return Facts(layout, {block: shares.get(block, 0.0) for block in layout.names if block in found})
+        return Facts(layout, family, {block: shares.get(block, 0.0) for block in layout.names if block in found})

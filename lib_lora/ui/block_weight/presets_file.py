@@ -63,11 +63,24 @@ def save_preset(atelier: Atelier, words: Words, name: str, values: str, *, repla
 def with_imported(text: str, other: str) -> tuple[str, int, int]:
     """Return ``text`` with the presets of ``other`` that it lacks (by name and family), how many, and how many not."""
     mine, theirs = PresetFile.parse(text), PresetFile.parse(other)
-    have = {(preset.name, preset.layout.family) for preset in mine.presets}
+    have = _kinds(mine)
     lines = other.splitlines()
     new = [lines[preset.line - 1] for preset in theirs.presets if (preset.name, preset.layout.family) not in have]
     joined = "\n".join([text.rstrip("\n"), *new]) + "\n"
     return joined, len(new), len(theirs.presets) - len(new)
+
+
+def with_later(text: str, base: str, current: str) -> str:
+    """Return ``text``, an edited ``base``, with what came into the file meanwhile (``current``) from elsewhere."""
+    later = PresetFile.parse(current)
+    known = _kinds(PresetFile.parse(base)) | _kinds(PresetFile.parse(text))
+    lines = current.splitlines()
+    new = [lines[one.line - 1] for one in later.presets if (one.name, one.layout.family) not in known]
+    return "\n".join([text.rstrip("\n"), *new]) + "\n" if new else text
+
+
+def _kinds(presets: PresetFile) -> set[tuple[str, str]]:
+    return {(preset.name, preset.layout.family) for preset in presets.presets}
 
 
 def check_html(text: str, words: Words) -> str:

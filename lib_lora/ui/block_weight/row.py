@@ -6,12 +6,14 @@ when a slider was moved, writes the new vector into the hidden mailbox, from whe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
+from lib_lora.blocks.layouts import Layout
 from lib_lora.ui.block_weight.facts import Facts
 from lib_lora.ui.words import Words
 
-VECTOR, MAILBOX = "vector", "mailbox"
+VECTOR, MAILBOX, WATCH = "vector", "mailbox", "watch"
 
 
 def row_id(place: str, thing: str) -> str:
@@ -24,26 +26,53 @@ def row_html(facts: Facts | None, words: Words, *, place: str) -> str:
     if facts is None:
         return ""
     largest = max(facts.shares.values(), default=0.0) or 1.0
-    cells = "".join(_cell(name, share, share / largest, words) for name, share in facts.shares.items())
+    cells = [_cell(name, words, share, share / largest) for name, share in facts.shares.items()]
+    return _frame(cells, facts.layout, words, place)
+
+
+def layout_html(layout: Layout, words: Words, *, place: str) -> str:
+    """Return the row of a layout without a file: every block, no shares."""
+    return _frame([_cell(name, words) for name in layout.names], layout, words, place)
+
+
+def _frame(cells: Sequence[str], layout: Layout, words: Words, place: str) -> str:
+    size = "few" if len(cells) <= 12 else "some" if len(cells) <= 20 else "many"
     return (
-        f'<div class="atelier-blocks" role="group" aria-label="{escape(words("block_weight.row"))}" '
+        f'<div class="atelier-blocks-frame"><div class="atelier-blocks" role="group" '
+        f'aria-label="{escape(words("block_weight.row"))}" data-size="{size}" style="--half:{(len(cells) + 1) // 2}" '
         f'data-vector="{row_id(place, VECTOR)}" data-mailbox="{row_id(place, MAILBOX)}" '
-        f'data-names="{",".join(facts.layout.names)}">{cells}</div>'
+        f'data-names="{",".join(layout.names)}">{"".join(cells)}</div></div>'
     )
 
 
-def _cell(name: str, share: float, length: float, words: Words) -> str:
-    what = escape(words("block_weight.block_hint", block=name, share=_percent(share)))
+def _cell(name: str, words: Words, share: float | None = None, length: float = 0.0) -> str:
     value = escape(words("block_weight.block_value", block=name))
+    what, bar = value, ""
+    if share is not None:
+        what = escape(words("block_weight.block_hint", block=name, share=_percent(share)))
+        bar = (
+            f'<span class="atelier-block-share" aria-hidden="true"><i style="width:{100 * length:.1f}%"></i></span>'
+            f"<small>{_percent(share)}</small>"
+        )
     return (
         f'<div class="atelier-block" data-block="{name}" title="{what}"><span class="atelier-block-name">{name}</span>'
         f'<input type="range" min="0" max="1" step="0.05" value="1" aria-label="{value}">'
-        f'<input type="number" step="0.05" value="1" aria-label="{value}">'
-        f'<span class="atelier-block-share" aria-hidden="true"><i style="width:{100 * length:.1f}%"></i></span>'
-        f"<small>{_percent(share)}</small></div>"
+        f'<input type="number" step="0.05" value="1" aria-label="{value}">{bar}</div>'
     )
 
 
 def _percent(share: float) -> str:
     """Return a share as a person reads it."""
     return f"{100 * share:.0f}%" if share >= 0.095 else f"{100 * share:.1f}%"
+
+
+def watch_html(fields: Sequence[str], mailbox: str, *, kind: str) -> str:
+    """Return a mark for the page's script: write into ``mailbox`` when ``fields`` (element ids) have changed.
+
+    ``kind``: ``tags`` looks at the LoRA tags of a prompt alone, ``values`` at whole values, and only while in sight.
+    A WebUI's own widgets are watched so, because an event of theirs would call the server at every key.
+    """
+    names = escape(" ".join(fields))
+    return (
+        f'<span class="atelier-watch" data-kind="{kind}" data-fields="{names}" data-mailbox="{escape(mailbox)}"></span>'
+    )

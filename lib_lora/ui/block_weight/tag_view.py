@@ -68,7 +68,7 @@ def view_of(prompt: str, label: str, host: Host, files: FileFacts) -> View:
         tag = parse_tag(find_tags(prompt)[index].text)
         facts = files.of(tag.name)
         weights = BlockWeights.uniform(facts.layout, 1.0)
-        resolved = resolve(tag, host.presets, host.model.family, seed=0)
+        resolved = resolve(tag, host.presets, facts.family, seed=0)
         if resolved.weights is not None:
             weights = resolved.weights.convert(facts.layout)[0]
     except AtelierError as error:
@@ -88,7 +88,8 @@ def title_of(prompt: str, host: Host, words: Words, *, active: bool) -> str:
 def _in_short(text: str, host: Host, words: Words) -> str:
     try:
         tag = parse_tag(text)
-        resolve(tag, host.presets, host.model.family, seed=0)
+        if host.model.layers:  # else the family is not known yet, and with it which presets fit
+            resolve(tag, host.presets, host.model.family, seed=0)
         path = host.find_lora(tag.name)
     except TagError as error:
         return f"⚠ {shorten(error.text)}"

@@ -1,0 +1,91 @@
+"""Work that takes its time: how far it is, its stop, its result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib_lora.api.call import REQUIRED, Call, Field, NotFound, Route
+from lib_lora.api.shared import job_row
+from lib_lora.errors import InputError
+from lib_lora.jobs.job import Job
+from lib_lora.ui.block_weight.analysis_order import Found, range_text
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.routes import file_url
+
+LONGEST_WAIT = 30.0
+"""Seconds that a request may wait for a change; a proxy cuts longer ones."""
+
+
+def routes(atelier: Atelier) -> tuple[Route, ...]:
+    """Return the routes of jobs."""
+    number = Field("job", int, "number of the job", REQUIRED, low=1)
+
+    def listed(call: Call) -> Any:
+        rows = [job_row(atelier, job, call.language) for desk in (atelier.desk, atelier.files) for job in desk.jobs()]
+        return {"jobs": sorted(rows, key=lambda row: row["job"])}
+
+    def status(call: Call) -> Any:
+        job = find(atelier, call["job"])
+        if call["wait"]:
+            job.wait(call["wait"])
+        return job_row(atelier, job, call.language)
+
+    def stop(call: Call) -> Any:
+        job = find(atelier, call["job"])
+        job.stop()
+        return job_row(atelier, job, call.language)
+
+    def result(call: Call) -> Any:
+        job = find(atelier, call["job"])
+        if job.error is not None:
+            raise job.error
+        found = job.result if job.ended else job.partial
+        if found is None:
+            raise InputError("there is no result yet", where=str(job.number), cure="Ask again when it has ended.")
+        return {**job_row(atelier, job, call.language), "result": result_row(atelier, found)}
+
+    wait = Field("wait", float, "seconds to wait for the end of the job", 0.0, low=0, high=LONGEST_WAIT)
+    return (
+        Route("GET", "/jobs", listed, "List the jobs of this server."),
+        Route("GET", "/jobs/{job}", status, "Say how far a job is.", (number, wait)),
+        Route("POST", "/jobs/{job}/stop", stop, "Stop a job at its next step; what is done is kept.", (number,)),
+        Route("GET", "/jobs/{job}/result", result, "Return what a job has made, or made so far.", (number,)),
+    )
+
+
+def find(atelier: Atelier, number: int) -> Job:
+    """Return the job of a number.
+
+    Raises:
+        NotFound: it was never there, or it ended long ago.
+    """
+    for job in (*atelier.desk.jobs(), *atelier.files.jobs()):
+        if job.number == number:
+            return job
+    raise NotFound("there is no job of this number", where=str(number), cure="GET /lora-atelier/v1/jobs lists them.")
+
+
+def result_row(atelier: Atelier, found: Any) -> Any:
+    """Return a job's result as JSON: an analysis with its numbers and files, else what the job says itself."""
+    if isinstance(found, Found):
+        return analysis_row(atelier, found)
+    return found if isinstance(found, dict) else {"text": str(found)}
+
+
+def analysis_row(atelier: Atelier, found: Found) -> dict[str, Any]:
+    """Return an analysis as JSON: for each range the blocks with their percentages, and where the files are."""
+    ranges = [
+        {
+            "range": range_text(analysis.plan),
+            "noise_floor": analysis.noise_floor,
+            "finished": analysis.finished,
+            "blocks": {
+                row.name: {"percent": row.mean, "spread": row.spread, "modules": row.has_modules}
+                for row in analysis.rows
+            },
+            "ranking": [row.name for row in analysis.ranking()],
+        }
+        for analysis in found.analyses
+    ]
+    files = [{"name": path.name, "url": file_url(atelier.folders, path)} for path in found.files]
+    return {"ranges": ranges, "files": files}

@@ -1,0 +1,136 @@
+"""Presets, and what a prompt's tags mean in numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib_lora.api.call import REQUIRED, Call, Field, Route
+from lib_lora.api.shared import lora_file
+from lib_lora.blocks.elements import ElementFile
+from lib_lora.blocks.tag import Moment, ParsedTag, ResolvedTag, find_tags, format_tag, parse_tag, resolve, strip_tags
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.ui.block_weight.presets_file import presets_path, save_preset, save_presets
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.error_words import in_words, sentence_in_words
+from lib_lora.ui.words import Words
+
+FAMILIES = ("sd1", "sd2", "sdxl", "flux")
+
+
+def routes(atelier: Atelier) -> tuple[Route, ...]:
+    """Return the routes of presets and prompts."""
+
+    def loras(call: Call) -> Any:
+        listed = atelier.host.list_loras()
+        return {"loras": sorted(listed, key=str.casefold)}
+
+    def presets(call: Call) -> Any:
+        return presets_row(atelier, call.language)
+
+    def save(call: Call) -> Any:
+        if call["text"] is not None:
+            save_presets(atelier, call["text"])
+        elif call["name"] is None or call["values"] is None:
+            cure = "Give name and values, or text for the whole file."
+            raise InputError("there is nothing to save", cure=cure)
+        else:
+            words = Words(call.language)
+            save_preset(atelier, words, call["name"], call["values"], replace=call["replace"])
+        return presets_row(atelier, call.language)
+
+    def resolved(call: Call) -> Any:
+        family = call["family"] or atelier.host.model.family
+        return resolved_row(atelier, call["prompt"], family, seed=call["seed"], language=call.language)
+
+    return (
+        Route("GET", "/loras", loras, "List the LoRAs that tags can name."),
+        Route("GET", "/presets", presets, "List the block weight presets, and the text of their file."),
+        Route(
+            "POST",
+            "/presets",
+            save,
+            "Save one preset, or the whole text of the preset file; the file before becomes a backup.",
+            (
+                Field("name", str, "name of one preset"),
+                Field("values", str, "its 12, 17, 20 or 26 values, separated by commas"),
+                Field("replace", bool, "replace a preset of this name", False),
+                Field("text", str, "the whole file, instead of one preset"),
+            ),
+        ),
+        Route(
+            "POST",
+            "/resolve",
+            resolved,
+            "Return what the LoRA tags of a prompt mean: every block's number, and each tag's problem.",
+            (
+                Field("prompt", str, "text with LoRA tags", REQUIRED),
+                Field("family", str, "family of the model; without it the loaded one's", choices=FAMILIES),
+                Field("seed", int, "draws the values of R and U", 0, low=0, high=2**32 - 1),
+            ),
+        ),
+    )
+
+
+def presets_row(atelier: Atelier, language: str) -> dict[str, Any]:
+    """Return the presets as JSON, with the lines that cannot be right."""
+    file = atelier.host.presets
+    lines = file.text.splitlines()
+    rows = [
+        {
+            "name": preset.name,
+            "family": preset.layout.family,
+            "length": preset.layout.length,
+            "values": lines[preset.line - 1].partition("#")[0].partition(":")[2].strip(),
+            "line": preset.line,
+        }
+        for preset in file.presets
+    ]
+    problems = [
+        {
+            "line": problem.line,
+            "what": sentence_in_words(problem.what, language),
+            "cure": sentence_in_words(problem.cure, language),
+            "fatal": problem.fatal,
+        }
+        for problem in file.problems
+    ]
+    return {"presets": rows, "text": file.text, "problems": problems, "file": presets_path(atelier).name}
+
+
+def resolved_row(atelier: Atelier, prompt: str, family: str, *, seed: int, language: str) -> dict[str, Any]:
+    """Return a prompt's tags in numbers; a tag that cannot be right has a problem and harms no other."""
+    tags, problems = [], []
+    for found in find_tags(prompt):
+        try:
+            parsed = parse_tag(found.text)
+            tag = resolve(parsed, atelier.host.presets, family, seed, elements=ElementFile.shipped())
+            tags.append({"tag": found.text, **tag_row(parsed, tag, family, language)})
+            lora_file(atelier, parsed.name)
+        except AtelierError as error:
+            what, where, cure = in_words(error, language)
+            problems.append({"tag": found.text, "what": what, "where": where, "cure": cure})
+    return {"prompt": strip_tags(prompt), "family": family, "tags": tags, "problems": problems}
+
+
+def tag_row(parsed: ParsedTag, tag: ResolvedTag, family: str, language: str) -> dict[str, Any]:
+    """Return one tag in numbers; ``written`` is the tag with its vector written out, null where it cannot be."""
+    sweeps = tag.sweep is not None
+    return {
+        "name": tag.name,
+        "te": tag.te,
+        "unet": tag.unet,
+        "dyn": tag.dyn,
+        "weights": None if tag.weights is None else tag.weights.as_dict(),
+        "multipliers": None if sweeps else dict(tag.multipliers(family)),
+        "start": _moment(tag.start),
+        "stop": _moment(tag.stop),
+        "elements": tag.elements.name if tag.elements else None,
+        "sweep": tag.sweep,
+        "filled": list(tag.filled),
+        "notes": [sentence_in_words(note, language) for note in tag.notes],
+        "written": format_tag(tag),
+    }
+
+
+def _moment(moment: Moment | None) -> str | None:
+    return None if moment is None else moment.format()

@@ -1,0 +1,25 @@
+"""Every route of the API, group by group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lib_lora.api import files, jobs, pictures, prompts, training
+from lib_lora.api.call import Call, Route
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.routes import BASE
+
+
+def groups(atelier: Atelier) -> tuple[Route, ...]:
+    """Return the routes over one atelier."""
+    made: list[Route] = []
+
+    def about(call: Call) -> Any:
+        model = atelier.host.model
+        listed = [{"method": one.method, "path": BASE + one.path, "does": one.summary} for one in made]
+        return {"model": {"name": model.name, "family": model.family}, "routes": listed}
+
+    made.append(Route("GET", "/about", about, "Name the loaded model and list these routes."))
+    for group in (prompts, pictures, training, files, jobs):
+        made.extend(group.routes(atelier))
+    return tuple(made)

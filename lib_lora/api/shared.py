@@ -1,0 +1,59 @@
+"""What the routes share: a LoRA by its name, a job as JSON, and a place to save."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from lib_lora.api.call import NotFound
+from lib_lora.formats.names import ENDING, file_stem
+from lib_lora.formats.saving import check_target
+from lib_lora.jobs.job import WAITING, Job
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.error_words import in_words, progress_in_words
+
+
+def lora_file(atelier: Atelier, name: str) -> Path:
+    """Return the file of a LoRA that a tag could name; a request never gives a path.
+
+    Raises:
+        NotFound: no LoRA has this name; the nearest are named.
+    """
+    listed = atelier.host.list_loras()
+    if name in listed:
+        return listed[name]
+    near = difflib.get_close_matches(name, listed, n=3, cutoff=0.5)
+    cure = f"Did you mean: {', '.join(near)}?" if near else "GET /lora-atelier/v1/loras lists them."
+    raise NotFound("there is no LoRA of this name", where=name[:200], cure=cure)
+
+
+def new_file(atelier: Atelier, name: str, *, overwrite: bool) -> Path:
+    """Return where a new LoRA is saved, in the folder of LoRAs; asked before the work, so that none is in vain.
+
+    Raises:
+        InputError: some system could not take the name. FileError: it is taken, or the folder cannot be used.
+    """
+    target = atelier.folders.allowed(atelier.folders.loras / f"{file_stem(name)}{ENDING}")
+    check_target(target, overwrite=overwrite)
+    return target
+
+
+def job_row(atelier: Atelier, job: Job, language: str) -> dict[str, Any]:
+    """Return a job as JSON."""
+    desk = atelier.files if job in atelier.files.jobs() else atelier.desk
+    before = desk.ahead_of(job) if job.state == WAITING else []
+    error = dict(zip(("what", "where", "cure"), in_words(job.error, language), strict=True)) if job.error else None
+    return {
+        "job": job.number,
+        "kind": job.kind,
+        "title": job.title,
+        "state": job.state,
+        "done": job.done,
+        "total": job.total,
+        "doing": progress_in_words(job.text, language),
+        "seconds": round(job.seconds, 1),
+        "seconds_left": None if job.seconds_left is None else round(job.seconds_left, 1),
+        "waits_for": before[0].title if before else None,
+        "error": error,
+    }

@@ -1,0 +1,122 @@
+"""Training over HTTP: the same queue of runs as the panel's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lib_lora.api.call import REQUIRED, Call, Field, NotFound, Route
+from lib_lora.errors import InputError
+from lib_lora.jobs.run_state import RunView
+from lib_lora.train.options import TrainOptions, from_mapping
+from lib_lora.train.recipes import facts_of
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.error_words import in_words
+from lib_lora.ui.routes import file_url
+
+FOLDERS = ("images", "reg_images")
+
+
+def routes(atelier: Atelier) -> tuple[Route, ...]:
+    """Return the routes of training."""
+    name = Field("name", str, "name of the run", REQUIRED)
+
+    def start(call: Call) -> Any:
+        options = options_of(atelier, call)
+        return run_row(atelier, atelier.trainings.start(options, language=call.language), call.language)
+
+    def listed(call: Call) -> Any:
+        queue, past = atelier.trainings.queue(), atelier.trainings.past()
+        rows = {"queue": queue, "past": past}
+        return {key: [run_row(atelier, view, call.language) for view in views] for key, views in rows.items()}
+
+    def one(call: Call) -> Any:
+        return run_row(atelier, found(atelier, call["name"]), call.language)
+
+    def acted(act: Callable[[Call], Any]) -> Callable[[Call], Any]:
+        def answer(call: Call) -> Any:
+            found(atelier, call["name"])
+            act(call)
+            return one(call) if any(v.name == call["name"] for v in all_runs(atelier)) else {"name": call["name"]}
+
+        return answer
+
+    runs = atelier.trainings
+    acts: dict[str, tuple[Callable[[Call], Any], str]] = {
+        "pause": (lambda call: runs.pause(call["name"]), "Save the run's state after the present step, and wait."),
+        "resume": (
+            lambda call: runs.resume(call["name"], language=call.language),
+            "Go on with a run that was paused, stopped, interrupted or failed.",
+        ),
+        "stop": (lambda call: runs.stop(call["name"]), "End a run; its state and its LoRA as it is now are saved."),
+        "remove": (lambda call: runs.remove(call["name"]), "Take a waiting run out of the queue."),
+    }
+    needed = tuple(Field(each, str, "", REQUIRED) for each in ("images", "name"))
+    return (
+        Route("GET", "/train", listed, "List the runs: the queue, and those of the past."),
+        Route("POST", "/train", start, "Start a run; every training option is a field.", needed, open=True, status=202),
+        Route("GET", "/train/{name}", one, "Say how far a run is.", (name,)),
+        *(Route("POST", f"/train/{{name}}/{verb}", acted(act), text, (name,)) for verb, (act, text) in acts.items()),
+    )
+
+
+def options_of(atelier: Atelier, call: Call) -> TrainOptions:
+    """Return the options of a run over the recipe of its kind, its folders checked.
+
+    Raises:
+        InputError: an unknown option, a wrong value, or a folder that is not there or not allowed.
+    """
+    values = dict(call.fields)
+    for key in FOLDERS:
+        if values.get(key):
+            folder = atelier.folders.allowed(_path(values[key], key), where=key)
+            if not folder.is_dir():
+                raise InputError("there is no such folder of pictures", where=key, cure="Check the path.")
+            values[key] = str(folder)
+    return from_mapping(values, where="train", model=facts_of(atelier.host.model))
+
+
+def _path(text: Any, where: str) -> Path:
+    if not isinstance(text, str) or "\0" in text:
+        raise InputError("this field is a text", where=where, cure="Give the path of a folder.")
+    return Path(text)
+
+
+def all_runs(atelier: Atelier) -> list[RunView]:
+    """Return every run: the queue's first."""
+    return [*atelier.trainings.queue(), *atelier.trainings.past()]
+
+
+def found(atelier: Atelier, name: str) -> RunView:
+    """Return the run of a name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    for view in all_runs(atelier):
+        if view.name == name:
+            return view
+    raise NotFound("there is no run of this name", where=name[:200], cure="GET /lora-atelier/v1/train lists them.")
+
+
+def run_row(atelier: Atelier, view: RunView, language: str) -> dict[str, Any]:
+    """Return a run as JSON."""
+    keys = ("what", "where", "cure")
+    error = dict(zip(keys, in_words(view.error, language), strict=True)) if view.error else None
+    left = view.seconds_left
+    return {
+        "name": view.name,
+        "state": view.state,
+        "step": view.step,
+        "total": view.total,
+        "doing": view.doing,
+        "wish": view.wish,
+        "seconds_a_step": view.pace,
+        "seconds_left": None if left is None else round(left, 1),
+        "lora": view.lora.stem if view.lora else None,
+        "folder": str(view.folder),
+        "report": file_url(atelier.folders, view.report) if view.report else None,
+        "problems": list(view.problems),
+        "error": error,
+    }

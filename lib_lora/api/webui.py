@@ -1,0 +1,20 @@
+"""The API in a WebUI's server, behind the WebUI's own doors."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from lib_lora.api import add_api
+from lib_lora.api.access import Access
+from lib_lora.host.webui.access import doors
+from lib_lora.ui.context import Atelier
+from lib_lora.ui.routes import add_routes
+
+
+def add_to_webui(app: FastAPI, atelier: Atelier) -> None:
+    """Register what our panels ask for and, where the WebUI's API is on, ours; called for each new server."""
+    found = doors()
+    access = Access(api=found.api_users, page=found.page_users)
+    add_routes(app, atelier, guard=access.look)
+    if found.api:
+        add_api(app, atelier, access)

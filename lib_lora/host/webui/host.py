@@ -1,0 +1,126 @@
+"""The WebUI as a host: the panels, the analyzer and the training work on its model, its LoRAs and its txt2img."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.formats.lora import LoraFile
+from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, Progress
+from lib_lora.host.lora_cache import LoraCache
+from lib_lora.host.prompt import read_prompt
+from lib_lora.host.webui import lora_list, samplers
+from lib_lora.host.webui.generating import Rendering, checked
+from lib_lora.host.webui.model import NO_MODEL, current_model, loaded_model
+from lib_lora.host.webui.turn import Turn
+from lib_lora.live.targets import find_targets
+
+if TYPE_CHECKING:
+    from lib_lora.host.base import Lease
+
+TITLE = "LoRA Atelier"
+
+
+@dataclass
+class WebuiHost:
+    """The WebUI that we run in.
+
+    Attributes:
+        presets: the block-weight presets that tags may name.
+        turn: the host's queue; whoever uses the model holds it.
+        lora_cache: the files that were read lately.
+    """
+
+    presets: PresetFile = field(default_factory=PresetFile.shipped)
+    turn: Turn = field(default_factory=Turn)
+    lora_cache: LoraCache = field(default_factory=LoraCache, repr=False)
+
+    @property
+    def model(self) -> LoadedModel:
+        """What the host has loaded now; before its first picture a stand-in without layers. Loads nothing."""
+        return current_model() or NO_MODEL
+
+    @property
+    def lora_folders(self) -> tuple[Path, ...]:
+        """The host's folders of LoRAs."""
+        return lora_list.lora_folders()
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """The samplers that the host shows."""
+        return samplers.sampler_names()
+
+    @property
+    def schedulers(self) -> tuple[str, ...]:
+        """The host's schedulers; empty where its samplers carry them."""
+        return samplers.scheduler_names()
+
+    def list_loras(self) -> Mapping[str, Path]:
+        """Return every LoRA file by the name that a tag calls it."""
+        return lora_list.listed()
+
+    def find_lora(self, name: str) -> Path:
+        """Return the file behind a name in a tag; InputError with the nearest names where there is none."""
+        return lora_list.find(name)
+
+    def loras_changed(self) -> None:
+        """Let the host list its LoRAs anew: a file was made, renamed or written over."""
+        lora_list.refresh()
+
+    def read_lora(self, name: str) -> LoraFile:
+        """Return the LoRA file of a name in a tag, on the model's device."""
+        return self.lora_cache.read(self.find_lora(name)).to(self.model.device)
+
+    def swept_blocks(self, prompt: str) -> frozenset[str]:
+        """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""
+        with self.turn.taken(TITLE):
+            model = loaded_model()
+        tags = [parse_tag(found.text) for found in find_tags(prompt)]
+        blocks: set[str] = set()
+        for name in {tag.name for tag in tags if tag.sweep}:
+            targets, _ = find_targets(model, self.read_lora(name))
+            blocks.update(target.block for target in targets)
+        return frozenset(blocks)
+
+    def generate(self, request: GenerateRequest, progress: Progress | None = None) -> GenerateResult:
+        """Return the pictures of ``request``, made by the host's own txt2img, or img2img where it has a picture.
+
+        Waits for the host's turn, unless this thread holds it: a training's samples are made in the middle of it.
+        A stop, of ours or by the host's Interrupt button, returns the pictures that were finished.
+
+        Raises:
+            InputError: a tag, a name, a sampler or a size cannot be right; nothing was rendered.
+        """
+        progress = progress or Progress()
+        nested = self.turn.held
+        with self.turn.taken(f"{TITLE}: generate"):
+            model = loaded_model()
+            request = checked(request, model)
+            read = read_prompt(
+                request.prompt,
+                presets=self.presets,
+                family=model.family,
+                seed=request.seed,
+                swept=request.sweep is not None,
+            )
+            for tag in read.tags:
+                self.find_lora(tag.name)
+            return Rendering(request, model, progress, pinned=nested).run()
+
+    def check_training(self, *, trains_text: bool) -> None:
+        """Refuse in one sentence what cannot be trained; a host without a checkpoint in memory is asked later."""
+        from lib_lora.host.webui.lend import check_training
+
+        check_training(trains_text=trains_text)
+
+    def training(self, name: str, *, trains_text: bool) -> AbstractContextManager[Lease]:
+        """Lend the model to a slice of the training ``name``: its context has the host's turn."""
+        # The training's code is loaded where it is used; a start of the host does not wait for it.
+        from lib_lora.host.webui.lend import training_slice
+
+        return training_slice(self.turn, name, trains_text=trains_text)

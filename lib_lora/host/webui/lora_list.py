@@ -1,0 +1,98 @@
+"""The host's own list of LoRA files: its names and aliases, and files that came after it looked."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from lib_lora.blocks.errors import suggest
+from lib_lora.errors import InputError
+from lib_lora.formats.names import ENDING
+
+
+def host_networks() -> ModuleType | None:
+    """Return the module of the host's Lora extension, or None where that extension is switched off."""
+    # Its name is so general that another extension's module may stand there.
+    module = sys.modules.get("networks")
+    return module if hasattr(module, "available_network_aliases") else None
+
+
+def lora_folders() -> tuple[Path, ...]:
+    """Return the folders in which the host looks for LoRAs."""
+    from modules import paths, shared
+
+    options = shared.cmd_opts
+    given = (getattr(options, "lora_dir", None), getattr(options, "lyco_dir_backcompat", None))
+    return tuple(dict.fromkeys(Path(folder) for folder in given if folder)) or (Path(paths.models_path) / "Lora",)
+
+
+def listed() -> dict[str, Path]:
+    """Return every readable LoRA file by the name of its tag; files that the host has not seen are made known to it."""
+    found = _in_folders()
+    networks = host_networks()
+    if networks is None:
+        return found
+    new = [name for name in found if name not in networks.available_networks]
+    if new:
+        networks.update_available_networks_by_names(new)
+    known = dict(networks.available_networks)
+    return {name: Path(known[name].filename) if name in known else path for name, path in found.items()}
+
+
+def find(name: str) -> Path:
+    """Return the file that a tag's name means to the host: a file's stem, or an alias that only one file has.
+
+    Raises:
+        InputError: there is none; the message names near ones.
+    """
+    networks = host_networks()
+    if networks is None:
+        path = _in_folders().get(name)
+    else:
+        path = _path_of(networks, name)
+        if path is None:
+            networks.update_available_networks_by_names([name])
+            path = _path_of(networks, name)
+    if path is not None:
+        return path
+    folders = lora_folders()
+    cure = suggest(name, listed()) or "Put the file into this folder, or correct the name."
+    raise InputError(f"there is no LoRA called “{name}”", where=", ".join(map(str, folders)), cure=cure)
+
+
+def refresh() -> None:
+    """Let the host read its folders again: a file came, went, or has another content."""
+    networks = host_networks()
+    if networks is not None:
+        networks.list_available_networks()
+
+
+def metadata_of(name: str) -> dict[str, str]:
+    """Return what the host knows of a file's metadata, without reading the file."""
+    networks = host_networks()
+    entry = None if networks is None else networks.available_networks.get(name)
+    return dict(getattr(entry, "metadata", None) or {})
+
+
+def _path_of(networks: ModuleType, name: str) -> Path | None:
+    """Return the file of a name by the host's own rule; an entry whose file is gone counts as none."""
+    # An alias of several files says nothing: then only the file's own name counts.
+    if name.lower() in networks.forbidden_network_aliases:
+        entry = networks.available_networks.get(name)
+    else:
+        entry = networks.available_network_aliases.get(name)
+    path = None if entry is None else Path(entry.filename)
+    return path if path is not None and path.is_file() else None
+
+
+def _in_folders() -> dict[str, Path]:
+    """Return the files by stem; of two with one name the later one counts, as for the host."""
+    from modules import shared
+
+    found = {}
+    for folder in lora_folders():
+        for name in shared.walk_files(str(folder), allowed_extensions=[ENDING]) if folder.is_dir() else ():
+            path = Path(name)
+            found[path.stem] = path
+    return found

@@ -1,0 +1,66 @@
+"""What a run's work tells its record and the host, and what makes it leave the desk."""
+
+from __future__ import annotations
+
+from lib_lora.host.base import Lease, Progress
+from lib_lora.jobs.desk import Desk
+from lib_lora.jobs.job import WAITING, Job
+from lib_lora.jobs.run_state import Run
+from lib_lora.train.loop import Sampler
+from lib_lora.train.run_folder import RunFolder
+
+
+class Preparing(Progress):
+    """Carries the encoding of the pictures to a run's record."""
+
+    def __init__(self, run: Run, lease: Lease) -> None:
+        self._run, self._lease = run, lease
+        run.doing, run.part = "prepare", (0, 0)
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Note a picture."""
+        self._run.part = (done, total)
+        self._lease.show(done, total, text)
+
+
+class Watch(Progress):
+    """Carries a run's progress to its record, and says when the run should leave the desk."""
+
+    def __init__(self, run: Run, job: Job, desk: Desk, lease: Lease) -> None:
+        self._run, self._job, self._desk, self._lease = run, job, desk, lease
+        self._stepped = False
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Note a step."""
+        self._stepped = True
+        self._run.stepped(done, total)
+        self._job.update(done, total, text)
+        self._lease.show(done, total, text)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked to stop or pause, other work waits for the model, or the model is gone."""
+        if self._run.wish or self._job.stopped or self._lease.interrupted or self._lease.lost:
+            return True
+        if self._stepped and self._lease.wanted:  # a step at least: two who ask in turn would starve the run
+            return True
+        return any(job.state == WAITING and job is not self._job for job in self._desk.jobs())
+
+
+def told(sampler: Sampler | None, run: Run, lease: Lease) -> Sampler | None:
+    """Return the sampler, noting in ``run`` that it renders samples meanwhile, and showing the newest to the host."""
+    if sampler is None:
+        return None
+
+    def tell(folder: RunFolder, step: int) -> None:
+        run.doing = "sample"
+        try:
+            sampler(folder, step)
+            newest = max(folder.samples.glob("step-*.png"), default=None)
+            if newest is not None:
+                lease.preview(newest)
+        finally:
+            run.doing = ""
+            run.begin_slice()  # rendering is no part of a step's time
+
+    return tell

@@ -1,0 +1,39 @@
+"""Loss scaling: gradients that pass through 16-bit weights would round to zero unless they are made larger first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+PATIENCE = 1000
+"""Steps without an overflow after which the scale is doubled again."""
+
+
+class LossScale:
+    """The factor of the loss (arXiv:1710.03740, section 3.2): halved when a gradient overflows, slowly doubled again.
+
+    Attributes:
+        value: the present factor; with a ``first`` of 1 nothing is scaled and nothing checked.
+    """
+
+    def __init__(self, first: float) -> None:
+        self.first = self.value = first
+        self._good = 0
+
+    def backward(self, loss: Tensor, parameters: Iterable[Tensor]) -> bool:
+        """Leave the loss's gradients, unscaled, on ``parameters``; False where one overflowed and nothing may step."""
+        (loss * self.value).backward()
+        if self.first == 1.0:
+            return True
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for gradient in gradients:
+            gradient.div_(self.value)
+        if all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+            self._good += 1
+            if self._good >= PATIENCE:
+                self.value, self._good = min(self.first, self.value * 2), 0
+            return True
+        self.value, self._good = max(1.0, self.value / 2), 0
+        return False

@@ -1,0 +1,1 @@
+"""The panels inside a WebUI: accordion, tabs, settings page."""

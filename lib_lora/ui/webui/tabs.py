@@ -1,0 +1,75 @@
+"""The tabs *LoRA Train* and *LoRA Workshop* in the WebUI. Titles stay English: users hide and order tabs by title."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from lib_lora.blocks.tag_edit import put_tag
+from lib_lora.ui import compat, train, workshop
+from lib_lora.ui.compat import gr
+from lib_lora.ui.webui import accordion, one, settings
+from lib_lora.ui.webui.host_page import HostPage, keep_out_of_config
+
+logger = logging.getLogger("lora_atelier")
+
+TRAIN, WORKSHOP = "LoRA Train", "LoRA Workshop"
+TRAIN_ID, WORKSHOP_ID = "lora_atelier_train", "lora_atelier_workshop"
+# Only where a tag came of it: after an error its message must stay in sight.
+SHOW = "(text) => { if (text && typeof switch_to_txt2img === 'function') switch_to_txt2img(); return []; }"
+
+
+def build() -> list[tuple[Any, str, str]]:
+    """Return the tabs as the WebUI takes them, and wire the accordions: the page's own widgets all stand by now.
+
+    One that fails is left out with its reason in the log; the others stand.
+    """
+    page = one.page()
+    if page is None:
+        return []
+    _tried("the accordion LoRA Block Weight", accordion.wire, page)
+    made = [(_tried(TRAIN, _train, page), TRAIN, TRAIN_ID), (_tried(WORKSHOP, _workshop, page), WORKSHOP, WORKSHOP_ID)]
+    return [each for each in made if each[0] is not None]
+
+
+def _tried(what: str, work: Callable[[HostPage], Any], page: HostPage) -> Any:
+    try:
+        return work(page)
+    except Exception:  # the outermost hook: one broken panel must not take the others away
+        logger.exception("LoRA Atelier: %s does not work", what)
+        return None
+
+
+def _train(page: HostPage) -> gr.Blocks:
+    atelier = one.atelier()
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        made = train.build(atelier, settings.words())
+        _use(page, made.used.change, made.used)
+        atelier.settings.restore_when_opened(blocks)
+    keep_out_of_config(blocks)
+    return blocks
+
+
+def _workshop(page: HostPage) -> gr.Blocks:
+    atelier = one.atelier()
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        made = workshop.build(atelier, settings.words(), prompt=page.found["txt2img"].get("prompt"))
+        for event, box in made.uses:
+            _use(page, event.then, box)
+        atelier.settings.restore_when_opened(blocks)
+    keep_out_of_config(blocks)
+    return blocks
+
+
+def _use(page: HostPage, when: Any, box: Any) -> None:
+    """Let “use in prompt” write into txt2img's prompt, and open that tab."""
+    prompt = page.found["txt2img"].get("prompt")
+    if prompt is None:
+        return
+    light = {"queue": False, **compat.event_kw()}
+
+    def use(text: str | None, now: str | None) -> str:
+        return put_tag(now or "", train.tag_of(text or ""))
+
+    when(use, [box, prompt], prompt, **light).then(None, [box], None, **compat.js_kw(SHOW))

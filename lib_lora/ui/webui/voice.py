@@ -1,0 +1,38 @@
+"""How the sentences about a generation's tags reach its page: in the page's language, and as a notice."""
+
+from __future__ import annotations
+
+import importlib
+
+import gradio as gr
+
+from lib_lora.blocks.errors import PositionError
+from lib_lora.errors import AtelierError
+from lib_lora.host.webui.comments import Voice
+from lib_lora.ui.error_words import in_words, sentence_in_words
+from lib_lora.ui.webui import settings
+
+
+def page_voice() -> Voice:
+    """Return the voice of the page; its language is asked for at every sentence, because a setting changes it."""
+    return Voice(error=_error, note=_note, notice=_notice)
+
+
+def _error(error: AtelierError) -> str:
+    what, where, cure = in_words(error, settings.words().language)
+    where = f"{error.text}, {where}" if isinstance(error, PositionError) else where
+    said = (f"{what} — {where}" if where else what).rstrip(".")
+    return f"{said}. {cure}" if cure else said
+
+
+def _note(text: str) -> str:
+    return sentence_in_words(text, settings.words().language)
+
+
+def _notice(text: str) -> None:
+    """Show a notice in the page that pressed Generate; REST and the Forge family's main thread have none."""
+    context = importlib.import_module("gradio.context")
+    local = getattr(context, "LocalContext", None)  # gradio 4; before, gradio kept it with the thread
+    inside = local.blocks.get() if local else getattr(context.thread_data, "blocks", None)
+    if inside is not None:
+        gr.Warning(text)

@@ -1,0 +1,94 @@
+"""Our turn at the host: one lock, however deep; its progress bar; nobody is overtaken."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lib_lora.host.webui.turn import TASK, Turn
+
+
+def test_a_turn_holds_the_hosts_lock_and_gives_it_back(a1111: Any) -> None:
+    turn = Turn()
+    with turn.taken("job"):
+        assert turn.held
+        assert not a1111.queue_lock.acquire(blocking=False)
+        assert a1111.state.job == "job"
+    assert not turn.held
+    assert a1111.state.job == ""
+    assert a1111.queue_lock.acquire(blocking=False)
+    a1111.queue_lock.release()
+    assert a1111.tasks == [TASK] * 3  # queued, started, finished
+
+
+def test_a_turn_within_a_turn_waits_for_nothing_and_leaves_the_progress_alone(a1111: Any) -> None:
+    turn = Turn()
+    with turn.taken("training"):
+        turn.show(7, 20)
+        with turn.taken("sample"):
+            a1111.state.job_no, a1111.state.sampling_step = 3, 1
+            a1111.state.interrupt()
+        assert (a1111.state.job, a1111.state.sampling_step, a1111.state.sampling_steps) == ("training", 7, 20)
+        assert (a1111.state.job_no, a1111.state.job_count) == (0, 1)
+        assert turn.interrupted
+
+
+def test_another_thread_does_not_have_the_turn(a1111: Any) -> None:
+    turn, seen = Turn(), []
+    with turn.taken("job"):
+        other = threading.Thread(target=lambda: seen.append(turn.held))
+        other.start()
+        other.join()
+    assert seen == [False]
+
+
+@pytest.mark.parametrize("button", ["interrupt", "stop_generating"])
+def test_the_hosts_buttons_are_heard_and_do_not_outlive_the_turn(a1111: Any, button: str) -> None:
+    turn = Turn()
+    with turn.taken("job"):
+        assert not turn.interrupted
+        getattr(a1111.state, button)()
+        assert turn.interrupted
+    assert not turn.interrupted
+
+
+def test_an_error_gives_the_turn_back(a1111: Any) -> None:
+    turn = Turn()
+    with pytest.raises(ValueError, match="broken"), turn.taken("job"):
+        raise ValueError("broken")
+    with turn.taken("again"):
+        assert turn.held
+
+
+def test_whoever_waits_comes_before_the_next_slice(a1111: Any) -> None:
+    turn, order = Turn(), []
+    begun = threading.Event()
+
+    def person() -> None:
+        begun.set()
+        with a1111.queue_lock:
+            order.append("person")
+
+    other = threading.Thread(target=person)
+    with turn.taken("slice 1"):
+        other.start()
+        begun.wait()
+        while not turn.wanted:
+            pass
+        order.append("slice 1")
+    with turn.taken("slice 2"):
+        order.append("slice 2")
+    other.join()
+    assert order == ["slice 1", "person", "slice 2"]
+
+
+def test_a_preview_is_shown_and_no_latent_is_left_to_decode(a1111: Any) -> None:
+    turn, picture = Turn(), Image.new("RGB", (8, 8))
+    with turn.taken("job"):
+        a1111.state.current_latent = object()
+        turn.preview(picture)
+        assert a1111.state.current_image is picture
+        assert a1111.state.current_latent is None
