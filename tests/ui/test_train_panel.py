@@ -2,16 +2,14 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from lib_lora.data.tags import BACKGROUNDS
-from lib_lora.errors import InputError
 from lib_lora.train.options import TrainOptions, usual_values
-from lib_lora.train.recipes import KINDS, SMALL, ModelFacts, facts_of
+from lib_lora.train.recipes import SMALL, ModelFacts, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui import compat
 from lib_lora.ui.context import Atelier, Folders
@@ -21,10 +19,10 @@ from lib_lora.ui.train.caption_tools import CaptionTools, caption_widgets
 from lib_lora.ui.train.draft import free_name
 from lib_lora.ui.train.form import Form
 from lib_lora.ui.train.intake import Intake
-from lib_lora.ui.train.options import ELSEWHERE, NAMES, OptionForm, from_widget, to_widget
+from lib_lora.ui.train.options import NAMES, OptionForm, to_widget
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
-from lib_lora.ui.words import LANGUAGES, Words, table
+from lib_lora.ui.words import LANGUAGES, Words
 
 CHEAP = {"dim": 2, "resolution": 64, "save_every_epochs": 0, "text_encoder_ratio": 0.0, "sample_prompts": "krnk"}
 POCKET = ModelFacts(128, "v_prediction")
@@ -90,27 +88,6 @@ def wait(what, seconds=60.0):
     assert what()
 
 
-def test_every_option_has_a_label_and_a_help_in_both_languages():
-    known = table()
-    for one in fields(TrainOptions):
-        for key in (f"train.option.{one.name}", f"train.help.{one.name}"):
-            assert all(known[key][language].strip() for language in LANGUAGES), key
-            assert known[key]["en"] != known[key]["ja"] or "option" in key
-
-
-def test_every_option_stands_somewhere_once():
-    assert sorted((*NAMES, *ELSEWHERE)) == sorted(one.name for one in fields(TrainOptions))
-
-
-def test_every_sentence_of_the_panel_exists_in_both_languages():
-    texts = {key: value for key, value in table().items() if key.startswith("train.")}
-    for key, value in texts.items():
-        places = [re.findall(r"{(\w+)}", value[language]) for language in LANGUAGES]
-        assert sorted(places[0]) == sorted(places[1]), key
-    for kind in KINDS:
-        assert f"train.kind_{kind}" in texts
-
-
 def test_the_panel_builds_in_both_languages(atelier):
     for language in LANGUAGES:
         with compat.gr.Blocks() as page:
@@ -119,15 +96,6 @@ def test_the_panel_builds_in_both_languages(atelier):
         assert len(page.blocks) > len(NAMES)
         for name in (RUN, SAMPLES, LIST):
             atelier.live.html(name, Words(language))
-
-
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_widgets_hold_every_option(kind):
-    for name, value in usual_values(kind).items():
-        if name in NAMES:
-            assert from_widget(name, to_widget(name, value)) == value, name
-    text = to_widget("optimizer_args", {"betas": (0.9, 0.99), "growth_rate": 1.02, "x": "y"})
-    assert from_widget("optimizer_args", text) == {"betas": (0.9, 0.99), "growth_rate": 1.02, "x": "y"}
 
 
 def test_looking_tells_what_was_found_and_what_is_wrong(panel, folder, words):
@@ -217,14 +185,6 @@ def test_train_starts_the_untouched_recipe_of_the_small_model(panel, atelier, fo
     finally:
         atelier.trainings.remove("krnk_v1")
         atelier.desk.running.stop()
-
-
-def test_automatic_weighting_is_shown_and_typed_as_a_word():
-    assert to_widget("min_snr_gamma", "auto") == "auto"
-    assert to_widget("min_snr_gamma", 5.0) == "5"
-    assert [from_widget("min_snr_gamma", raw) for raw in ("", "AUTO", "5", "0", 0)] == ["auto", "auto", 5.0, 0.0, 0.0]
-    with pytest.raises(InputError, match="neither a number nor"):
-        from_widget("min_snr_gamma", "much")
 
 
 def test_another_optimizer_brings_its_own_rate(panel, folder):
