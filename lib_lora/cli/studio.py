@@ -182,7 +182,7 @@ def finish(atelier: Atelier) -> None:
     """Stop every job; the running ones save what they have (a training: its state) before the program ends."""
     running = [desk.running for desk in (atelier.desk, atelier.files) if desk.running is not None]
     for desk in (atelier.desk, atelier.files):
-        for job in desk.jobs():
+        for job in reversed(desk.jobs()):  # those that wait first: else one begins when the running one ends
             if not job.ended:
                 job.stop()
     for job in running:

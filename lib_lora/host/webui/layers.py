@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -102,10 +102,12 @@ def fused_attentions(layers: dict[str, nn.Module]) -> Iterator[tuple[nn.Multihea
         yield three[0].attention, tuple(sorted(three, key=lambda third: third.index))
 
 
-def split_forward(attention: nn.MultiheadAttention, thirds: tuple[Third, ...]):
+def split_forward(attention: nn.MultiheadAttention, thirds: tuple[Third, ...]) -> Callable[..., tuple[Tensor, None]]:
     """Return a forward of a fused attention that calls one layer for each part, so that hooks on them are heard."""
 
-    def forward(query: Tensor, key: Tensor, value: Tensor, *_, attn_mask: Tensor | None = None, **__):
+    def forward(
+        query: Tensor, key: Tensor, value: Tensor, *_: object, attn_mask: Tensor | None = None, **__: object
+    ) -> tuple[Tensor, None]:
         parts = [third(x) for third, x in zip(thirds, (query, key, value), strict=True)]
         first = not attention.batch_first  # (length, batch, width), as OpenCLIP has it
         heads = [_heads(part.transpose(0, 1) if first else part, attention.num_heads) for part in parts]

@@ -41,7 +41,9 @@ class TextEncoder:
     encode: Encode
 
 
-def conditioning(encoders: Sequence[TextEncoder], captions: Sequence[str], clip_skip: int, *, device: torch.device):
+def conditioning(
+    encoders: Sequence[TextEncoder], captions: Sequence[str], clip_skip: int, *, device: torch.device
+) -> Conditioning:
     """Return the conditioning of ``captions``: the encoders' states side by side, the last pooled vector if any."""
     states, pooled = [], None
     for encoder in encoders:
