@@ -1,8 +1,10 @@
-"""What the tests share: the studio on the pocket model, opened once, and a small LoRA of any kind."""
+"""What the tests share: the studio on the pocket model, opened once, headless Chromium, a small LoRA of any kind."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -13,6 +15,12 @@ from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.studio import StudioHost
 from lib_lora.train.network import target_keys
+
+if TYPE_CHECKING:
+    from tests.ui.browser import Visitor
+
+NO_PLAYWRIGHT = "NOBODY CLICKED: Playwright is missing (python run.py setup)"
+NO_CHROMIUM = "NOBODY CLICKED: Chromium is missing (Debian: apt install chromium fonts-noto-cjk; or CHROMIUM=its path)"
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
@@ -25,6 +33,16 @@ def studio() -> StudioHost:
 @pytest.fixture(scope="session")
 def model(studio):
     return studio.model
+
+
+@pytest.fixture(scope="module")
+def visitor() -> Iterator[Visitor]:
+    """Headless Chromium, one for all tests of a file; each `visit` is a new person."""
+    browser = pytest.importorskip("tests.ui.browser", reason=NO_PLAYWRIGHT)
+    if not browser.chromium():
+        pytest.skip(NO_CHROMIUM)
+    with browser.open_browser() as visitor:
+        yield visitor
 
 
 def random_lora(model, *, rank: int = 4, seed: int = 0, conv: bool = False, size: float = 0.2) -> LoraFile:

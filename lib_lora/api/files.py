@@ -145,22 +145,12 @@ def change_row(change: Change) -> dict[str, Any]:
 
 def made_row(made: Made, name: str, size: int) -> dict[str, Any]:
     """Return what a bake has made as JSON: name, size, and a row a block."""
-    rows = {
-        row.block: {
-            "modules": row.modules,
-            "rank_before": row.rank_before,
-            "rank_after": row.rank_after,
-            "energy_kept": row.energy_kept,
-            "relative_error": row.relative_error,
-        }
-        for row in made.report.rows
-    }
     return {
         "lora": name,
         "bytes": size,
         "bytes_before": made.report.bytes_before,
         "dropped": len(made.report.dropped),
-        "blocks": rows,
+        "blocks": made.report.by_block(),
         "used": [{"lora": source, "multipliers": table} for source, table in made.used],
     }
 

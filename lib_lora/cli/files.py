@@ -167,16 +167,7 @@ def run_compress(options: argparse.Namespace) -> None:
 def _give_merge(options: argparse.Namespace, saved: Path, report: Any, more: dict[str, Any], lines: list[str]) -> None:
     """Print what a merge did: the file, its size, and a row a block."""
     before, after = options.file.stat().st_size, saved.stat().st_size
-    rows = {
-        row.block: {
-            "modules": row.modules,
-            "rank_before": row.rank_before,
-            "rank_after": row.rank_after,
-            "energy_kept": row.energy_kept,
-            "relative_error": row.relative_error,
-        }
-        for row in report.rows
-    }
+    rows = report.by_block()
     result = {
         "file": saved,
         "bytes_before": before,

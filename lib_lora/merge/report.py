@@ -55,6 +55,11 @@ class MergeReport:
         wanted = sum(row.size for row in self.rows)
         return sqrt(sum(row.relative_error**2 * row.size for row in self.rows) / wanted) if wanted else 0.0
 
+    def by_block(self) -> dict[str, dict[str, int | float]]:
+        """Return each block's numbers by their names, as they are given in JSON."""
+        told = ("modules", "rank_before", "rank_after", "energy_kept", "relative_error")
+        return {row.block: {name: getattr(row, name) for name in told} for row in self.rows}
+
 
 @dataclass(frozen=True)
 class ModuleResult:

@@ -27,6 +27,9 @@ from starlette.websockets import WebSocketState
 
 IS_G4 = int(gr.__version__.split(".")[0]) >= 4
 
+if IS_G4:
+    from lib_lora.ui import streams
+
 update = gr.update
 
 
@@ -74,6 +77,7 @@ def mount(app: FastAPI, blocks: gr.Blocks, path: str, *, upload_limit: int, serv
     """Put a page under ``path``, with its queue on; ``served``: folders whose files pictures and links may name."""
     if IS_G4:
         blocks.queue(api_open=False)
+        streams.keep_streams(blocks._queue)
         gr.mount_gradio_app(app, blocks, path, max_file_size=upload_limit, allowed_paths=served)
     else:
         blocks.queue(concurrency_count=16, api_open=False)

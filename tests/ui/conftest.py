@@ -1,4 +1,4 @@
-"""What the tests that click share: a running studio, and a headless Chromium that visits it.
+"""What the tests that click share: a running studio.
 
 A test that asks for `visitor` carries the mark `browser` of itself. Where Chromium or Playwright is missing it is
 skipped, and the summary says why. Under gradio 3 (`python run.py gradio3`) only those marked `each_gradio` click.
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import NO_PLAYWRIGHT
+
 if TYPE_CHECKING:
     from tests.ui.browser import Studio, Visitor
-
-NO_PLAYWRIGHT = "NOBODY CLICKED: Playwright is missing (python run.py setup)"
-NO_CHROMIUM = "NOBODY CLICKED: Chromium is missing (Debian: apt install chromium fonts-noto-cjk; or CHROMIUM=its path)"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -24,16 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "visitor" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
-
-
-@pytest.fixture(scope="module")
-def visitor() -> Iterator[Visitor]:
-    """Headless Chromium, one for all tests of a file; each `visit` is a new person."""
-    browser = pytest.importorskip("tests.ui.browser", reason=NO_PLAYWRIGHT)
-    if not browser.chromium():
-        pytest.skip(NO_CHROMIUM)
-    with browser.open_browser() as visitor:
-        yield visitor
 
 
 @pytest.fixture(scope="module")

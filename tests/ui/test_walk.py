@@ -42,8 +42,8 @@ def plan_a_run(walker: Walker, trigger: str) -> str:
     walker.reads("train_summary", words("train.n_found", n=6))
     walker.type("train_trigger", trigger)
     expect(walker.box("train_name")).to_have_value(f"{trigger}_v1")
-    walker.type("train_steps", "8")
-    walker.reads("train_plan", words("train.about_steps", n=8))
+    walker.type("train_steps", "20")
+    walker.reads("train_plan", words("train.about_steps", n=20))
     walker.reads("train_changes", words("train.option.steps"))
     return f"{trigger}_v1"
 
@@ -60,7 +60,7 @@ def train_and_come_back(walker: Walker, url: str, name: str) -> Walker:
     walker.reads("train_summary", words("train.n_found", n=6))  # the folder of before was looked at again
     walker.reads("train_run", name)
     walker.reads("train_run", words("train.state_done"))
-    expect(walker.at("train_samples").locator("img")).to_have_count(3)  # before, at the fifth epoch, at the end
+    expect(walker.at("train_samples").locator("img")).to_have_count(5)  # before, at every fifth epoch, at the end
     expect(walker.at("train_run").locator("svg polyline").first).to_be_visible()
     walker.press(f"train_use_{name}")
     expect(walker.at("generate_go")).to_be_visible()

@@ -21,7 +21,6 @@ from tests.webui.live import LiveHost
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-    from tests.ui.browser import Visitor
 
 NOT_STARTED = (
     "NO WEBUI WAS STARTED: set WEBUI_DIR to an installed AUTOMATIC1111 1.10.1 or Forge, "
@@ -76,18 +75,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.failed and isinstance(host, LiveHost):
         report.sections.append((f"the host's log ({host.log})", host.tail(LOG_LINES)))
     return report
-
-
-@pytest.fixture(scope="module")
-def visitor() -> Iterator[Visitor]:
-    """Headless Chromium, one for all tests of a file."""
-    from tests.ui.conftest import NO_CHROMIUM, NO_PLAYWRIGHT
-
-    browser = pytest.importorskip("tests.ui.browser", reason=NO_PLAYWRIGHT)
-    if not browser.chromium():
-        pytest.skip(NO_CHROMIUM)
-    with browser.open_browser() as visitor:
-        yield visitor
 
 
 @pytest.fixture
