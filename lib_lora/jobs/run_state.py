@@ -8,13 +8,15 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import AtelierError, FileError
 from lib_lora.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
-from lib_lora.train.loop import Training
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import STATE_PATTERN, RunFolder
+
+if TYPE_CHECKING:
+    from lib_lora.train.loop import Training
 
 PAUSED, INTERRUPTED = "paused", "interrupted"
 RESUMABLE = (PAUSED, STOPPED, INTERRUPTED, FAILED)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lib_lora.host.base import Lease, Progress
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.job import WAITING, Job
 from lib_lora.jobs.run_state import Run
-from lib_lora.train.loop import Sampler
 from lib_lora.train.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from lib_lora.train.loop import Sampler
 
 
 class Preparing(Progress):

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,10 +21,11 @@ from lib_lora.jobs.run_log import RunLogs
 from lib_lora.jobs.run_state import PAUSE, PAUSED, RESUMABLE, STOP, Run, RunView, read_status, view_of_folder
 from lib_lora.jobs.run_watch import Preparing, Watch, told
 from lib_lora.train.estimate import Paces
-from lib_lora.train.loop import STATE_SECONDS, TrainResult, save_lora, start
-from lib_lora.train.loop import run as run_training
 from lib_lora.train.options import TrainOptions
-from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
+
+if TYPE_CHECKING:
+    from lib_lora.train.loop import TrainResult
 
 KIND = "train"
 logger = logging.getLogger(__name__)
@@ -261,6 +263,9 @@ class Trainings:
 
     def _train(self, run: Run, watch: Watch, lease: Lease) -> TrainResult | None:
         """Prepare where it is not prepared, and train; None where it was stopped before it was prepared."""
+        from lib_lora.train.loop import run as run_training
+        from lib_lora.train.loop import start  # not before somebody trains: a WebUI starts without it
+
         sampler = told(sampler_of(self._host, run.options), run, lease)
         if run.training is not None and run.training.model is not self._host.model:
             # Loaded anew since the last slice: its saved state goes on there, or says that it is another model.
@@ -282,6 +287,8 @@ class Trainings:
     def _save(self, run: Run) -> None:
         """Save the LoRA as it is now and put it where prompts find it."""
         if run.training is not None and run.training.step:
+            from lib_lora.train.loop import save_lora
+
             path = save_lora(run.training, run.folder.lora_path_at(run.training.step))
             run.lora = self._deliver(path)
 

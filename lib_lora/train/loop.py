@@ -26,15 +26,12 @@ from lib_lora.train.objective import Noised, draw_noise, errors, noised, snr_wei
 from lib_lora.train.optimizers import RatioOptimizer
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.recipes import facts_of, resolved_gamma
-from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.scaling import LossScale
 from lib_lora.train.schedulers import Course, factor
 
 Sampler = Callable[[RunFolder, int], None]
 """Called at every save with the run and its step, while the LoRA is attached: renders the sample prompts."""
-
-STATE_SECONDS = 60.0
-"""A state is saved at least this often, so that a power cut costs minutes at most."""
 
 
 @dataclass

@@ -24,6 +24,8 @@ from lib_lora.errors import FileError, InputError
 from lib_lora.train.options import TrainOptions, read_toml
 
 STATE_PATTERN = "step-*.pt"
+STATE_SECONDS = 60.0
+"""A state is saved at least this often, so that a power cut costs minutes at most."""
 LEFTOVER_SECONDS = 3600.0
 """A ``.tmp`` file older than this belongs to nobody any more."""
 
