@@ -23,6 +23,8 @@ RESUMABLE = (PAUSED, STOPPED, INTERRUPTED, FAILED)
 STATUS = "status.json"
 PAUSE, STOP = "pause", "stop"
 """What a person may wish of a run that has the model."""
+WAIT, PREPARE, SAMPLE = "wait", "prepare", "sample"
+"""What a running run does when it makes no steps: it waits for the host's model, encodes pictures, renders samples."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ class RunView:
         state: ``waiting``, ``running``, ``paused``, ``stopped``, ``interrupted``, ``failed`` or ``done``.
         folder: where it lies.
         step, total: how far it is; 0 where it is not known yet.
-        doing: what it does beside stepping (``prepare``, ``sample``), else "".
+        doing: what it does beside stepping (`WAIT`, `PREPARE`, `SAMPLE`), else "".
         part: how much of that is done, and of how much.
         wish: ``pause`` or ``stop`` where somebody asked for it and the step is not over yet.
         pace: seconds of a step, None while unknown.

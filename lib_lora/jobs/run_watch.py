@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lib_lora.host.base import Lease, Progress
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.job import WAITING, Job
-from lib_lora.jobs.run_state import Run
+from lib_lora.jobs.run_state import PREPARE, SAMPLE, Run
 from lib_lora.train.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Preparing(Progress):
 
     def __init__(self, run: Run, lease: Lease) -> None:
         self._run, self._lease = run, lease
-        run.doing, run.part = "prepare", (0, 0)
+        run.doing, run.part = PREPARE, (0, 0)
 
     def update(self, done: int, total: int, text: str = "") -> None:
         """Note a picture."""
@@ -57,7 +57,7 @@ def told(sampler: Sampler | None, run: Run, lease: Lease) -> Sampler | None:
         return None
 
     def tell(folder: RunFolder, step: int) -> None:
-        run.doing = "sample"
+        run.doing = SAMPLE
         try:
             sampler(folder, step)
             newest = max(folder.samples.glob("step-*.png"), default=None)

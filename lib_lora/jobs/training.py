@@ -18,7 +18,7 @@ from lib_lora.host.samples import sampler_of
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
 from lib_lora.jobs.run_log import RunLogs
-from lib_lora.jobs.run_state import PAUSE, PAUSED, RESUMABLE, STOP, Run, RunView, read_status, view_of_folder
+from lib_lora.jobs.run_state import PAUSE, PAUSED, RESUMABLE, STOP, WAIT, Run, RunView, read_status, view_of_folder
 from lib_lora.jobs.run_watch import Preparing, Watch, told
 from lib_lora.train.estimate import Paces
 from lib_lora.train.options import TrainOptions
@@ -227,11 +227,13 @@ class Trainings:
 
     def _slice(self, run: Run, job: Job) -> None:
         """Train until the end, a wish, or other work at the desk."""
-        run.begin_slice()
+        run.doing = WAIT  # a WebUI lends its model when the picture that it makes is finished
         if run.state != RUNNING:
             run.set_state(RUNNING)
         try:
             with self._host.training(run.name, trains_text=run.options.text_encoder_ratio > 0) as lease:
+                run.doing = ""
+                run.begin_slice()
                 result = self._train(run, Watch(run, job, self._desk, lease), lease)
                 if lease.interrupted and not run.wish:
                     run.wish = STOP

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import Lease
 from lib_lora.jobs.desk import Desk
+from lib_lora.jobs.run_state import WAIT
 from lib_lora.jobs.training import Trainings
 
 
@@ -50,6 +52,10 @@ class Lender:
     shown: list = field(default_factory=list)
     previews: list = field(default_factory=list)
     instead: object = None
+    free: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self):
+        self.free.set()
 
     def __getattr__(self, name):
         return getattr(self.studio, name)
@@ -67,6 +73,7 @@ class Lender:
 
     @contextlib.contextmanager
     def training(self, name, *, trains_text):
+        assert self.free.wait(20)
         self.slices += 1
         yield Watched(self)
         self.interrupted = False
@@ -102,6 +109,15 @@ def test_who_waits_for_the_host_gets_it_after_the_present_step_and_the_run_goes_
     trainings.start(options_for(steps=5))
     until(lambda: trainings.find("test").state == "done")
     assert lender.slices == 5  # one step each: nobody waits longer, and the run is not starved
+
+
+def test_a_run_that_waits_for_a_busy_host_says_so(trainings, lender, options_for, until):
+    lender.free.clear()
+    trainings.start(options_for())
+    until(lambda: trainings.find("test").doing == WAIT)
+    lender.free.set()
+    until(lambda: trainings.find("test").state == "done")
+    assert trainings.find("test").doing == ""
 
 
 def test_the_hosts_own_button_stops_and_saves(trainings, lender, options_for, until):

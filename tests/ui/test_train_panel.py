@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from lib_lora.data.tags import BACKGROUNDS
+from lib_lora.jobs.job import RUNNING
+from lib_lora.jobs.run_state import PREPARE, WAIT, RunView
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import SMALL, ModelFacts, facts_of
 from lib_lora.train.run_folder import RunFolder
@@ -250,6 +253,16 @@ def test_an_interrupted_run_shows_one_click_to_resume(panel, atelier, folder, wo
     run.save_json("status.json", {"state": "running", "total": 20})
     assert words("train.state_interrupted") in panel.pieces.run(words)
     assert 'data-act="resume cut"' in panel.pieces.run(words)
+
+
+def test_a_run_that_waits_for_the_model_says_so_with_and_without_steps(panel, tmp_path, words):
+    waits = words("train.waits_for_model")
+    new = RunView("new", RUNNING, tmp_path, doing=WAIT)
+    assert waits in panel.pieces.card(new, words)
+    assert waits not in panel.pieces.card(replace(new, doing=PREPARE), words)
+    in_the_middle = replace(new, step=5, total=20)
+    assert words("train.step_of", step="5", total="20") in panel.pieces.card(in_the_middle, words)
+    assert waits in panel.pieces.card(in_the_middle, words)
 
 
 def test_captions_change_and_come_back(panel, folder, words):

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from lib_lora.jobs.job import DONE, FAILED, RUNNING, WAITING
-from lib_lora.jobs.run_state import PAUSE, PAUSED, RESUMABLE, STOP, RunView
+from lib_lora.jobs.run_state import PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
 from lib_lora.report.plot import curve_svg
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import duration, error_html
@@ -164,21 +164,23 @@ def _queue_row(view: RunView, words: Words) -> str:
 
 
 def _progress(view: RunView, words: Words) -> str:
-    if not view.total and view.doing != "prepare":
+    if not view.total and view.doing not in (PREPARE, WAIT):
         return ""
     share = view.step / view.total if view.total else 0.0
     parts = []
-    if view.doing == "prepare":
+    if view.doing == PREPARE:
         done, total = view.part
         parts.append(words("train.preparing", done=done, total=total or "…"))
         share = done / total if total else 0.0
-    else:
+    elif view.total:
         parts.append(words("train.step_of", step=f"{view.step:,}", total=f"{view.total:,}"))
-    if view.doing == "sample":
+    if view.doing == SAMPLE:
         parts.append(words("train.sampling"))
+    if view.doing == WAIT:
+        parts.append(words("train.waits_for_model"))
     if view.wish in (PAUSE, STOP):
         parts.append(words(f"train.wish_{view.wish}"))
-    elif view.state == RUNNING and view.seconds_left is not None and view.doing != "prepare":
+    elif view.state == RUNNING and view.seconds_left is not None and view.doing in ("", SAMPLE):
         parts.append(words("common.left", time=duration(view.seconds_left, words)))
         parts.append(words("train.pace", seconds=f"{view.pace:.2f}"))
     return (
