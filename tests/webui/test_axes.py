@@ -288,6 +288,13 @@ def test_axes_are_registered_once_however_often_the_page_is_built(plot):
     assert [option.label for option in plot.axis_options] == ["Seed"]
 
 
+def test_axes_stand_aside_with_the_block_weights(a1111, plot):
+    assert register_axes(FakeHost())
+    a1111.scripts_data.append(SimpleNamespace(path="/extensions/other-weights/scripts/lora_block_weight.py"))
+    assert not register_axes(FakeHost())
+    assert not [option.label for option in plot.axis_options if option.label.startswith(PREFIX)]
+
+
 def test_host_without_a_plot_is_no_error(a1111):
     assert not register_axes(FakeHost())
     unregister_axes()

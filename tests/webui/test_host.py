@@ -16,6 +16,7 @@ from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest, Stoppable
+from lib_lora.host.webui import block_weights
 from lib_lora.host.webui import host as host_module
 from lib_lora.host.webui.batches import batch_size, batches
 from lib_lora.host.webui.host import WebuiHost
@@ -67,7 +68,10 @@ def host(a1111, model, monkeypatch):
     monkeypatch.setattr(host_module, "loaded_model", lambda: model)
     monkeypatch.setattr(host_module, "current_model", lambda: model)
     a1111.add_lora("one", small_lora())
-    return WebuiHost()
+    ours = WebuiHost()
+    assert block_weights.install(lambda: ours)
+    yield ours
+    block_weights.uninstall()
 
 
 @pytest.fixture
@@ -130,6 +134,17 @@ def test_batch_counts_its_seeds_up_and_sweep_keeps_one(host, recorder):
     assert [order.seeds for order in recorder.orders] == [[5, 6, 7], [5, 5]]
     assert recorder.orders[0].sweep is None
     assert recorder.orders[1].sweep == (ONES, without("IN04"))
+
+
+def test_sweep_is_refused_where_our_tags_do_not_act(host, recorder, a1111):
+    sweep = replace(REQUEST, prompt="cat <lora:one:1:XYZ>", sweep=(ONES, without("IN04")))
+    block_weights.uninstall()
+    with pytest.raises(InputError, match="Lora extension is off"):
+        host.generate(sweep)
+    a1111.scripts_data.append(SimpleNamespace(path="/extensions/other-weights/scripts/lora_block_weight.py"))
+    with pytest.raises(InputError, match="other-weights"):
+        host.generate(sweep)
+    assert recorder.orders == []
 
 
 def test_sweep_is_answered_in_its_order_though_each_batch_shares_one_base(host, recorder):

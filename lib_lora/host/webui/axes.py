@@ -11,6 +11,7 @@ from lib_lora.blocks.errors import PositionError
 from lib_lora.blocks.tag import resolve
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import Host
+from lib_lora.host.webui import block_weights
 from lib_lora.host.webui.axis_changes import AxisChange, put_change
 from lib_lora.host.webui.axis_kinds import KINDS, AxisKind
 from lib_lora.host.webui.axis_prompt import WHERE, PromptTags, tags_of
@@ -22,7 +23,9 @@ Say = Callable[[AtelierError], str]
 
 
 def register_axes(host: Host, say: Say = str) -> bool:
-    """Put our axes into the X/Y/Z plot, in place of those of an earlier load; False where the host has no plot.
+    """Put our axes into the X/Y/Z plot, in place of those of an earlier load.
+
+    False where there are none: the host has no plot, or another block-weight extension has precedence.
 
     Called before the page is built: the plot reads its list of axes then.
     """
@@ -30,6 +33,8 @@ def register_axes(host: Host, say: Say = str) -> bool:
     if module is None:
         return False
     _remove(module)
+    if block_weights.other_extension() is not None:
+        return False
     module.axis_options.extend(_option(module, host, kind, say) for kind in KINDS)
     return True
 

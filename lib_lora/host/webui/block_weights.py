@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lib_lora.errors import InputError
 from lib_lora.host.webui import comments, page, pasted
 from lib_lora.host.webui.activator import Activator, GetHost, stop, stops_on_error
 from lib_lora.host.webui.comments import Voice
@@ -52,6 +53,32 @@ def install(get_host: GetHost, voice: Voice | None = None) -> bool:
         if aliases.get(spelling, inner) is inner and spelling not in extra_networks.extra_network_registry:
             aliases[spelling] = activator
     return True
+
+
+def stands_aside() -> InputError | None:
+    """Return why our block weights do not act where another extension's have precedence, else None."""
+    other = other_extension()
+    if other is None:
+        return None
+    return InputError(
+        "another extension has block weights in its hands, so LoRA Atelier's stand aside",
+        where=other.parent.parent.name,
+        cure="Switch it off under Extensions and reload the UI to use those of LoRA Atelier.",
+    )
+
+
+def check_installed() -> None:
+    """Refuse what is measured through our tags where they do not act.
+
+    Raises:
+        InputError: another block-weight extension has precedence, or the host's own Lora extension is off.
+    """
+    if installed() is not None:
+        return
+    aside = stands_aside()
+    if aside is not None:
+        raise aside
+    raise InputError("the WebUI's own Lora extension is off", cure="Switch it on under Extensions and reload the UI.")
 
 
 def uninstall() -> None:

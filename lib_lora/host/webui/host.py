@@ -14,7 +14,7 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, Progress
 from lib_lora.host.lora_cache import LoraCache
 from lib_lora.host.prompt import read_prompt
-from lib_lora.host.webui import lora_list, samplers
+from lib_lora.host.webui import block_weights, lora_list, samplers
 from lib_lora.host.webui.generating import Rendering, checked
 from lib_lora.host.webui.model import NO_MODEL, current_model, loaded_model
 from lib_lora.host.webui.turn import Turn
@@ -94,8 +94,11 @@ class WebuiHost:
         A stop, of ours or by the host's Interrupt button, returns the pictures that were finished.
 
         Raises:
-            InputError: a tag, a name, a sampler or a size cannot be right; nothing was rendered.
+            InputError: a tag, a name, a sampler or a size cannot be right, or a sweep is wanted where our tags do not
+                act; nothing was rendered.
         """
+        if request.sweep is not None:
+            block_weights.check_installed()
         progress = progress or Progress()
         nested = self.turn.held
         with self.turn.taken(f"{TITLE}: generate"):

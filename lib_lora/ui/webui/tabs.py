@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from lib_lora.blocks.tag_edit import put_tag
+from lib_lora.host.webui import block_weights
 from lib_lora.ui import compat, train, workshop
 from lib_lora.ui.compat import gr
+from lib_lora.ui.messages import error_html
 from lib_lora.ui.webui import accordion, one, settings
 from lib_lora.ui.webui.host_page import HostPage, keep_out_of_config
 
@@ -54,6 +56,9 @@ def _train(page: HostPage) -> gr.Blocks:
 def _workshop(page: HostPage) -> gr.Blocks:
     atelier = one.atelier()
     with gr.Blocks(analytics_enabled=False) as blocks:
+        aside = block_weights.stands_aside()
+        if aside is not None:
+            gr.HTML(error_html(aside, settings.words()), elem_id="atelier_workshop_aside")
         made = workshop.build(atelier, settings.words(), prompt=page.found["txt2img"].get("prompt"))
         for event, box in made.uses:
             _use(page, event.then, box)
