@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def said_here(webui) -> Iterator[Callable[[], str]]:
+def said_here(webui) -> Callable[[], str]:
     """Return what the host has said since this file began; others make it complain on purpose."""
     before = len(webui.said)
-    yield lambda: webui.said[before:]
+    return lambda: webui.said[before:]
 
 
 def test_host_lists_the_loras_that_the_tests_made(webui):
