@@ -72,7 +72,8 @@ def test_its_pictures_are_those_it_makes_without_us(peer: LiveHost) -> None:
 
 
 def test_what_rests_on_our_tags_is_refused_and_offers_no_axes(peer: LiveHost) -> None:
-    ordered = peer.post("/lora-atelier/v1/analyze", {"lora": "plain", "prompt": "an apple <lora:plain:1:XYZ>", "steps": 2})
+    order = {"lora": "plain", "prompt": "an apple <lora:plain:1:XYZ>", "steps": 2}
+    ordered = peer.post("/lora-atelier/v1/analyze", order)
     job = peer.get(f"/lora-atelier/v1/jobs/{ordered['job']}?wait=20")
     assert job["state"] == "failed"
     assert "stand aside" in job["error"]["what"]
