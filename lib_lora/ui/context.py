@@ -16,7 +16,12 @@ from lib_lora.ui.settings import Settings
 
 @dataclass(frozen=True)
 class Folders:
-    """Where things lie. ``confined``: paths typed into the browser must stay inside these (a listening server)."""
+    """Where things lie, and below which address they are served.
+
+    Attributes:
+        confined: paths typed into the browser must stay inside these (a listening server).
+        address: what stands before every address of this server in a browser, such as ``/sd``: a proxy takes it away.
+    """
 
     data: Path
     loras: Path
@@ -25,6 +30,7 @@ class Folders:
     outputs: Path
     more: tuple[Path, ...] = ()
     confined: bool = False
+    address: str = ""
 
     @property
     def demo(self) -> Path:
@@ -45,11 +51,18 @@ class Folders:
 
     @classmethod
     def of_host(
-        cls, data: Path, *, loras: Path, outputs: Path, more: tuple[Path, ...] = (), confined: bool = False
+        cls,
+        data: Path,
+        *,
+        loras: Path,
+        outputs: Path,
+        more: tuple[Path, ...] = (),
+        confined: bool = False,
+        address: str = "",
     ) -> Folders:
         """Return (and make) the folders of a WebUI: its own for LoRAs and outputs, the rest under ``data``."""
         data = data.resolve()
-        made = cls(data, loras, data / "pictures", data / "runs", outputs, more=more, confined=confined)
+        made = cls(data, loras, data / "pictures", data / "runs", outputs, more, confined, address)
         for folder in (made.data, made.loras, made.pictures, made.runs, made.outputs):
             _make(folder)
         return made

@@ -67,7 +67,7 @@ def file_url(folders: Folders, path: Path) -> str:
     for name, folder in places(folders).items():
         if full.is_relative_to(folder) and full.is_file():
             inner = quote(full.relative_to(folder).as_posix())
-            return f"{BASE}/files/{name}/{inner}?{full.stat().st_mtime_ns:x}"
+            return f"{folders.address}{BASE}/files/{name}/{inner}?{full.stat().st_mtime_ns:x}"
     return ""
 
 
@@ -75,7 +75,8 @@ def report_url(folders: Folders, path: Path, language: str) -> str:
     """Return the address of a report: a run's is drawn in the viewer's language, another one is shown as it is."""
     url = file_url(folders, path)
     if url and path.resolve().parent.parent == folders.runs.resolve():
-        return f"{BASE}/report/{quote(path.resolve().parent.name, safe='')}/{language}?{url.rpartition('?')[2]}"
+        run, version = quote(path.resolve().parent.name, safe=""), url.rpartition("?")[2]
+        return f"{folders.address}{BASE}/report/{run}/{language}?{version}"
     return url
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,15 @@ def test_file_outside_has_no_address(atelier: Atelier, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
     assert file_url(atelier.folders, tmp_path / "a.png") == ""
     assert file_url(atelier.folders, atelier.folders.runs / "missing.png") == ""
+
+
+def test_addresses_stand_below_that_of_a_host_behind_a_proxy(atelier: Atelier) -> None:
+    sample = atelier.folders.outputs / "a.png"
+    sample.write_bytes(b"png")
+    plain, page = file_url(atelier.folders, sample), finished_run(atelier, "a", "en")
+    below = replace(atelier.folders, address="/sd")
+    assert file_url(below, sample) == f"/sd{plain}"
+    assert report_url(below, page, "ja") == "/sd" + report_url(atelier.folders, page, "ja")
 
 
 @pytest.mark.parametrize(

@@ -322,6 +322,13 @@ def test_folders_are_the_hosts_and_confined_where_others_can_reach_it(host: A111
     assert host_facts.places().confined
 
 
+@pytest.mark.parametrize(("given", "address"), [(None, ""), ("sd", "/sd"), ("/team/sd/", "/team/sd")])
+def test_addresses_begin_where_the_host_stands_behind_a_proxy(host: A1111, given: str | None, address: str) -> None:
+    settings.add_settings()
+    host.cmd_opts.subpath = given
+    assert host_facts.places().address == address
+
+
 def test_presets_of_the_other_extension_are_offered(host: A1111, tmp_path: Path) -> None:
     theirs = tmp_path / "extensions" / "sd-webui-lora-block-weight" / "scripts" / "lbwpresets.txt"
     theirs.parent.mkdir(parents=True)

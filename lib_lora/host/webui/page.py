@@ -47,6 +47,7 @@ class Places:
         outputs: where pictures of ours are saved.
         more: further folders of the WebUI that panels may read.
         confined: others can reach the page, and the WebUI does not trust them with its files.
+        address: what stands before all its addresses in a browser (``--subpath``), "" or with a slash in front.
     """
 
     data: Path
@@ -54,6 +55,7 @@ class Places:
     outputs: Path
     more: tuple[Path, ...] = field(default=())
     confined: bool = False
+    address: str = ""
 
 
 def option(key: str, default: Any) -> Any:
@@ -89,6 +91,7 @@ def places() -> Places:
     outputs = Path(getattr(shared.opts, "outdir_samples", "") or usual)
     host_loras = Path(getattr(given, "lora_dir", None) or models / "Lora")
     hidden = bool(getattr(given, "hide_ui_dir_config", False))
+    below = (getattr(given, "subpath", None) or "").strip("/")
     own, loras = ("", "") if hidden else (option("data_dir", ""), option("lora_dir", ""))
     return Places(
         data=Path(own.strip() or data_path / "lora-atelier").expanduser(),
@@ -96,6 +99,7 @@ def places() -> Places:
         outputs=(outputs if outputs.is_absolute() else data_path / outputs) / "lora-atelier",
         more=(models, host_loras, outputs),
         confined=bool(getattr(given, "disable_extension_access", False)) or hidden,
+        address=f"/{below}" if below else "",
     )
 
 

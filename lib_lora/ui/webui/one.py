@@ -46,6 +46,11 @@ def _make() -> Atelier:
 
     found = host_facts.places()
     folders = Folders.of_host(
-        found.data, loras=found.loras, outputs=found.outputs, more=found.more, confined=found.confined
+        found.data,
+        loras=found.loras,
+        outputs=found.outputs,
+        more=found.more,
+        confined=found.confined,
+        address=found.address,
     )
     return Atelier(WebuiHost(), folders, changing_model=True)
