@@ -8,6 +8,7 @@ WEBUI_ARGS (more of the host's command line). docs/hosts.md says what an install
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,22 +33,25 @@ LOG_LINES = 80
 @pytest.fixture(scope="session")
 def webui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHost]:
     """A running WebUI with our extension, its model loaded; one for all tests, alive again after one that killed it."""
+    host = prepared_host(tmp_path_factory.mktemp("webui") / "data")
+    try:
+        host.start()
+        host.load_model()
+        yield host
+    finally:
+        host.stop()
+
+
+def prepared_host(data: Path, *arguments: str) -> LiveHost:
+    """Return the WebUI of WEBUI_DIR with a data folder of its own and our extension, not started yet."""
     folder = os.environ.get("WEBUI_DIR", "")
     if not folder:
         pytest.skip(NOT_STARTED)
     from tests.webui.material import prepare_pocket
 
-    installed = Installed.at(folder, os.environ.get("WEBUI_PYTHON", ""))
-    host = LiveHost(installed, tmp_path_factory.mktemp("webui") / "data")
+    host = LiveHost(Installed.at(folder, os.environ.get("WEBUI_PYTHON", "")), data, list(arguments))
     prepare_pocket(host)
-    try:
-        host.start()
-        host.txt2img(
-            prompt="", steps=1, width=64, height=64, cfg_scale=1
-        )  # loads the model, on Forge at the first order
-        yield host
-    finally:
-        host.stop()
+    return host
 
 
 @pytest.fixture(autouse=True)
@@ -78,11 +82,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture
-def open_page(webui: LiveHost, request: pytest.FixtureRequest) -> Callable[..., Page]:
+def open_page(webui: LiveHost, open_page_of: Callable[..., Page]) -> Callable[..., Page]:
     """Opens the host's page as a new person: ``open_page()``; what it complains about is in ``page.complaints``."""
+    return functools.partial(open_page_of, webui)
+
+
+@pytest.fixture
+def open_page_of(request: pytest.FixtureRequest) -> Callable[..., Page]:
+    """As `open_page`, of a WebUI that a test started itself: ``open_page_of(host)``."""
     visitor = request.getfixturevalue("visitor")
 
-    def opened(*, language: str = "en", size: tuple[int, int] = (1280, 1600), dark: bool = False) -> Page:
+    def opened(
+        webui: LiveHost, *, language: str = "en", size: tuple[int, int] = (1280, 1600), dark: bool = False
+    ) -> Page:
         from tests.ui.browser import LOCALES, PATIENCE_MS
 
         theme = "dark" if dark else "light"

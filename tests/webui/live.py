@@ -60,6 +60,7 @@ class LiveHost:
         data: its data folder.
         url: where it answers, without a slash at the end; new with every start.
         arguments: more of its command line.
+        without: flags of the usual command line that it is started without.
         log: everything that it said, of all starts.
         user: ``name:password`` that requests carry, "" for none.
         side: of an ordered picture in pixels, unless the order says another.
@@ -73,6 +74,7 @@ class LiveHost:
     user: str = ""
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
+    without: tuple[str, ...] = ()
     side: int = 128
 
     @property
@@ -128,7 +130,8 @@ class LiveHost:
         """Return the command line of a start on a port."""
         given = shlex.split(os.environ.get("WEBUI_ARGS", "")) + self.arguments
         own = ["--data-dir", str(self.data), "--port", str(port)]
-        return [str(self.installed.python), "launch.py", *FLAGS[self.kind].split(), *own, *given]
+        flags = [flag for flag in FLAGS[self.kind].split() if flag not in self.without]
+        return [str(self.installed.python), "launch.py", *flags, *own, *given]
 
     def start(self, timeout: float = START_SECONDS) -> None:
         """Start it, and return once it answers and has said that its start is over.
@@ -162,8 +165,11 @@ class LiveHost:
             raise RuntimeError(f"the WebUI ended with {code} while it started:\n{self.tail()}")
         if self.said.count(STARTED) <= self.starts:
             return False
-        with contextlib.suppress(OSError, Refused):
-            return bool(self.get("/internal/profile-startup", timeout=5))
+        with contextlib.suppress(OSError):
+            try:
+                return bool(self.get("/internal/profile-startup", timeout=5))
+            except Refused:
+                return True  # it answers: without a page (``--nowebui``) it knows no such address
         return False
 
     def stop(self) -> None:
@@ -237,6 +243,10 @@ class LiveHost:
         usual["sampler_name"] = "Euler"
         answer = self.post(path, {**usual, "prompt": "", "negative_prompt": "", **order})
         return Made([from_base64(each) for each in answer["images"]], json.loads(answer["info"]), answer)
+
+    def load_model(self) -> None:
+        """Have its model loaded: Forge does it at the first picture, A1111 beside its start."""
+        self.txt2img(prompt="", steps=1, width=64, height=64, cfg_scale=1)
 
     def set_options(self, **options: Any) -> None:
         """Change settings of the host."""

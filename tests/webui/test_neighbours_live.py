@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.webui.installed import Installed
+from tests.webui.conftest import prepared_host
 from tests.webui.live import EXTENSION, ROOT, LiveHost
-from tests.webui.material import prepare_pocket
 from tests.webui.pictures import difference
 
 NO_PEER = "NO NEIGHBOUR WAS ASKED IN: set WEBUI_DIR, and WEBUI_PEER to the folder of another block-weight extension"
@@ -25,18 +24,15 @@ PLAIN, NONE = "a red apple <lora:plain:1>", "a red apple"
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHost]:
     """A WebUI of its own with both extensions."""
-    folder, other = os.environ.get("WEBUI_DIR", ""), os.environ.get("WEBUI_PEER", "")
-    if not folder or not other:
+    other = os.environ.get("WEBUI_PEER", "")
+    if not other:
         pytest.skip(NO_PEER)
-    host = LiveHost(
-        Installed.at(folder, os.environ.get("WEBUI_PYTHON", "")), tmp_path_factory.mktemp("neighbours") / "data"
-    )
-    prepare_pocket(host)
+    host = prepared_host(tmp_path_factory.mktemp("neighbours") / "data")
     # A copy, because such an extension writes its presets beside its script.
     shutil.copytree(other, host.data / "extensions" / Path(other).name)
     try:
         host.start()
-        host.txt2img(prompt="", steps=1, width=64, height=64, cfg_scale=1)
+        host.load_model()
         yield host
     finally:
         host.stop()
@@ -63,7 +59,7 @@ def test_its_pictures_are_those_it_makes_without_us(peer: LiveHost) -> None:
     link.unlink()
     try:
         peer.restart()
-        peer.txt2img(prompt="", steps=1, width=64, height=64, cfg_scale=1)
+        peer.load_model()
         alone = [peer.txt2img(prompt=prompt).images[0] for prompt in (PROMPT, PLAIN, NONE)]
     finally:
         link.symlink_to(ROOT, target_is_directory=True)
