@@ -18,7 +18,7 @@ from lib_lora.ui.webui import one
 
 host = one.atelier().host
 ONES = BlockWeights.uniform(full_layout(host.model.family), 1.0)
-USUAL = GenerateRequest("", seed=1, steps=4, cfg_scale=3, width=128, height=128, sampler="Euler")
+USUAL = GenerateRequest("", seed=1, steps=4, cfg_scale=3, width=side, height=side, sampler="Euler")
 
 def told(made):
     return {"images": [as_base64(one) for one in made.images], "infotexts": made.infotexts, "notes": made.notes}
@@ -36,7 +36,7 @@ def run(webui: LiveHost, code: str, **given: Any) -> Any:
     """Run ``code`` in the host after `PRELUDE`: ``host`` is ours, ``USUAL`` the order that `LiveHost.txt2img` makes."""
     lines = code.strip("\n").splitlines()
     margin = len(lines[0]) - len(lines[0].lstrip())
-    return webui.run(PRELUDE + "\n".join(line[margin:] for line in lines), **given)
+    return webui.run(PRELUDE + "\n".join(line[margin:] for line in lines), side=webui.side, **given)
 
 
 def order(webui: LiveHost, **changes: Any) -> list[Image.Image]:
