@@ -31,7 +31,7 @@ from typing import Any
 from PIL import Image
 
 from tests.webui.answers import Made, Refused, as_base64, from_base64
-from tests.webui.installed import FLAGS, Installed, environment, free_port
+from tests.webui.installed import A1111, FLAGS, Installed, environment, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = "lora-atelier"
@@ -130,6 +130,8 @@ class LiveHost:
         """Return the command line of a start on a port."""
         given = shlex.split(os.environ.get("WEBUI_ARGS", "")) + self.arguments
         own = ["--data-dir", str(self.data), "--port", str(port)]
+        if self.kind != A1111:  # with a data folder elsewhere it refuses its own page the scripts of its own folder
+            own += ["--gradio-allowed-path", str(self.installed.folder)]
         flags = [flag for flag in FLAGS[self.kind].split() if flag not in self.without]
         return [str(self.installed.python), "launch.py", *flags, *own, *given]
 
