@@ -98,7 +98,7 @@ result = [made, [told(one)["images"][0] for one in single]]
     batch, single = [from_base64(each) for each in told[0]["images"]], [from_base64(each) for each in told[1]]
     differences = [difference(one, two) for one, two in zip(batch, single, strict=True)]
     assert max(differences) <= 1
-    assert difference(single[0], single[1]) > 20  # the text encoder's part matters, or nothing is shown here
+    assert difference(single[0], single[1]) > 5  # the text encoder's part matters, or nothing is shown here
     zeros = [text.partition("lbw=")[2].split(">")[0].split(",").count("0") for text in told[0]["infotexts"]]
     assert zeros == [0, 1, 1, 1, 1, 1]
 
