@@ -77,7 +77,8 @@ def clean(webui):
 def test_twenty_steps_leave_a_listed_file_and_the_host_as_it_was(webui, train):
     before = clean(webui)
     with_lora = picture(webui, "1girl <lora:plain:1>")  # its residue is in the weights when the training begins
-    train("live_plain", sample_prompts=["zzcircle"])
+    # A sample has the model's own size: minutes for a full-size model on a CPU (test_host_live.py makes a small one).
+    train("live_plain", sample_prompts=["zzcircle"] if webui.kind == "a1111" else [])
     webui.wait(lambda: ended(webui, "live_plain"), timeout=900, what="the training")
     assert row(webui, "live_plain")["state"] == "done", row(webui, "live_plain")
     assert "live_plain" in [each["name"] for each in webui.get("/sdapi/v1/loras")]
