@@ -127,6 +127,29 @@ def event_kw(*, side_by_side: bool = False, in_order: str = "") -> dict[str, Any
     return quiet | ({"concurrency_limit": None} if IS_G4 and side_by_side else {})
 
 
+def warn(text: str, page: gr.Blocks | None, task: str) -> None:
+    """Show a notice where somebody waits for what runs now; nothing is shown where no page does.
+
+    Args:
+        text: the notice.
+        page: whose events are looked through where this thread serves none: the Forge family renders in its main one.
+        task: the first value of the event that is meant, such as ``task(abc)``.
+    """
+    if _serves_an_event():
+        gr.Warning(text)
+    elif IS_G4 and task.startswith("task("):
+        queue = getattr(page, "_queue", None)
+        events = [event for job in getattr(queue, "active_jobs", ()) for event in job or ()]
+        for event in events:
+            if event.data is not None and event.data.data[:1] == [task]:
+                queue.log_message(event._id, text, "warning")
+
+
+def _serves_an_event() -> bool:
+    local = getattr(gr.context, "LocalContext", None)  # gradio 4; before, gradio kept it with the thread
+    return (local.blocks.get() if local else getattr(gr.context.thread_data, "blocks", None)) is not None
+
+
 def visitor_of(request: gr.Request) -> str:
     """Return what tells one opened page from another; "" where gradio does not say."""
     return getattr(request, "session_hash", "") or ""

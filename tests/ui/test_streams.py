@@ -1,4 +1,4 @@
-"""The answers to a page's events arrive however close to the end of its stream they were asked (gradio 4)."""
+"""What a page is sent by gradio 4: answers however close to the end of its stream they were asked, and notices."""
 
 from __future__ import annotations
 
@@ -22,13 +22,23 @@ pytestmark = pytest.mark.skipif(not compat.IS_G4, reason="gradio 3 answers each 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """A page of one button, served as the studio is; its first function answers at once, its second after 0.6 s."""
+    """A page of one button, served as the studio is.
+
+    Its first function answers at once, its second after 0.6 s, its third has another thread say something first.
+    """
     import gradio as gr
+
+    def rendered_elsewhere(task: str) -> str:
+        other = threading.Thread(target=compat.warn, args=(f"news of {task}", blocks, task))
+        other.start()
+        other.join()
+        return task
 
     with gr.Blocks(analytics_enabled=False) as blocks:
         box, button = gr.Textbox(), gr.Button()
         button.click(lambda text: text + "!", box, box)
         button.click(lambda text: time.sleep(0.6) or text + "?", box, box)
+        button.click(rendered_elsewhere, box, box)
     app = FastAPI()
     compat.mount(app, blocks, "/page", upload_limit=1000, served=[])
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
@@ -94,3 +104,14 @@ def test_work_that_outlasts_the_quiet_is_waited_for(page: Page, monkeypatch: pyt
     messages = page.messages()
     assert next_answer(messages) == "one?"
     assert [message["msg"] for message in messages][-1] == "close_stream"
+
+
+@pytest.mark.parametrize(("task", "news"), [("task(abc)", ["news of task(abc)"]), ("abc", [])])
+def test_a_notice_from_another_thread_reaches_the_page_whose_task_it_is(page: Page, task: str, news: list[str]) -> None:
+    page.ask(task, function=2)
+    seen = []
+    for message in page.messages():
+        seen.append(message)
+        if message["msg"] == "process_completed":
+            break
+    assert [each["log"] for each in seen if each["msg"] == "log"] == news

@@ -286,8 +286,7 @@ def test_a_broken_tag_is_said_below_the_picture_and_as_a_notice(webui, presets, 
         page.wait_for_timeout(600)
         page.locator("#txt2img_generate").click()
         page.wait_for_selector("#html_log_txt2img .comments:has-text('Did you mean FACE')", timeout=60_000)
-        if webui.kind == "a1111":  # the Forge family renders in another thread, which has no page
-            assert "Did you mean FACE" in page.locator(".toast-body").first.inner_text()
+        assert "Did you mean FACE" in page.locator(".toast-body").first.inner_text()
     finally:
         webui.set_options(lora_atelier_on_error="Render without that LoRA")
 

@@ -111,6 +111,13 @@ def others_presets() -> tuple[Path, ...]:
     return tuple(sorted(folder.glob(f"*/scripts/{OTHERS_PRESETS}"))) if folder.is_dir() else ()
 
 
+def running_order() -> tuple[Any, str]:
+    """Return the page that is served (gradio Blocks, or None) and the name of the task that is being rendered."""
+    from modules import shared
+
+    return getattr(shared, "demo", None), str(getattr(shared.state, "job", "") or "")
+
+
 def other_script(own: Path) -> Path | None:
     """Return another extension's script that has the file name of ``own``, where one is loaded."""
     from modules import scripts

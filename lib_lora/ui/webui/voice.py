@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-
-import gradio as gr
-
 from lib_lora.blocks.errors import PositionError
 from lib_lora.errors import AtelierError
+from lib_lora.host.webui import page as host_facts
 from lib_lora.host.webui.comments import Voice
+from lib_lora.ui import compat
 from lib_lora.ui.error_words import in_words, sentence_in_words
 from lib_lora.ui.webui import settings
 
@@ -30,9 +28,5 @@ def _note(text: str) -> str:
 
 
 def _notice(text: str) -> None:
-    """Show a notice in the page that pressed Generate; REST and the Forge family's main thread have none."""
-    context = importlib.import_module("gradio.context")
-    local = getattr(context, "LocalContext", None)  # gradio 4; before, gradio kept it with the thread
-    inside = local.blocks.get() if local else getattr(context.thread_data, "blocks", None)
-    if inside is not None:
-        gr.Warning(text)
+    """Show a notice in the page that pressed Generate; an order over REST has none."""
+    compat.warn(text, *host_facts.running_order())
