@@ -182,7 +182,8 @@ class Sources:
 
     def __post_init__(self) -> None:
         built_in = self.folder / "extensions-builtin"
-        lora = [built_in / name for name in ("Lora", "sd_forge_lora") if (built_in / name).is_dir()]
+        known = ("Lora", "sd_forge_lora", "xyz")  # Forge classic has the X/Y/Z plot in an extension
+        lora = [built_in / name for name in known if (built_in / name).is_dir()]
         repositories = [
             self.folder / "repositories" / n for n in ("stable-diffusion-stability-ai", "generative-models")
         ]

@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-A1111, FORGE, REFORGE = "a1111", "forge", "reforge"
+A1111, FORGE, REFORGE, CLASSIC = "a1111", "forge", "reforge", "classic"
 COMMON = (
     "--skip-prepare-environment --skip-torch-cuda-test --skip-version-check --no-download-sd-model "
     "--do-not-download-clip --disable-console-progressbars --api --api-server-stop"
@@ -16,6 +16,7 @@ FLAGS = {
     A1111: f"{COMMON} --use-cpu all --no-half --precision full --no-hashing",
     FORGE: f"{COMMON} --always-cpu --all-in-fp32 --attention-pytorch --no-hashing",
     REFORGE: f"{COMMON} --always-cpu --all-in-fp32",
+    CLASSIC: f"{COMMON} --always-cpu --all-in-fp32",
 }
 
 
@@ -45,7 +46,9 @@ def kind_of(folder: Path) -> str:
     """Return which host lies in a folder, by what only that host has."""
     if not (folder / "modules_forge").is_dir():
         return A1111
-    return FORGE if (folder / "backend" / "memory_management.py").is_file() else REFORGE
+    if (folder / "backend" / "memory_management.py").is_file():
+        return FORGE
+    return REFORGE if (folder / "modules" / "sd_schedulers.py").is_file() else CLASSIC
 
 
 def free_port() -> int:

@@ -79,7 +79,7 @@ class LiveHost:
 
     @property
     def kind(self) -> str:
-        """``a1111``, ``forge`` or ``reforge``."""
+        """``a1111``, ``forge``, ``reforge`` or ``classic``."""
         return self.installed.kind
 
     @property

@@ -14,12 +14,13 @@ from torch import nn
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.weights import BlockWeights
-from lib_lora.host.webui import activator, attachments, block_weights
+from lib_lora.host.webui import activator, attachments, block_weights, lora_list
 from lib_lora.host.webui import host as webui_host
+from lib_lora.host.webui.hashes import add_hashes
 from lib_lora.host.webui.layers import unet_layers
 from lib_lora.host.webui.wishes import ATTRIBUTE, Wishes
 from tests.webui.fakes.tiny_model import WIDTH
-from tests.webui.tagging import ONES, PRESETS, ZEROS, furthest, loha, picture, put_in, trace
+from tests.webui.tagging import ONES, PRESETS, ZEROS, furthest, loha, lora, picture, put_in, trace
 
 
 @pytest.fixture
@@ -221,6 +222,19 @@ def test_plain_tags_reach_the_host_as_the_objects_that_it_made(host: Any, monkey
     block_weights.installed().activate(p, list(data["lora"]))
     assert [id(one) for one in got[0]] == [id(one) for one in data["lora"]]
     assert p.extra_network_data is data
+
+
+def test_classic_hears_of_a_new_file_and_keeps_the_hashes_that_it_wrote(classic: Any) -> None:
+    classic.add_lora("one", lora())
+    assert set(lora_list.listed()) == {"one"}
+    (classic.loras / "two.safetensors").write_bytes((classic.loras / "one.safetensors").read_bytes())
+    assert lora_list.find("two").name == "two.safetensors"
+    p = SimpleNamespace(extra_generation_params={"Lora hashes": "one: 0123456789ab"})
+    add_hashes(p, ["two"])
+    assert p.extra_generation_params["Lora hashes"].startswith("one: 0123456789ab, two: ")
+    p.extra_generation_params.clear()  # the next cell of a plot begins anew
+    add_hashes(p, ["one"])
+    assert "two" not in p.extra_generation_params["Lora hashes"]
 
 
 @pytest.mark.parametrize("kind", ["forge", "reforge", "classic"])

@@ -19,14 +19,16 @@ def add_hashes(p: Any, names: Iterable[str]) -> None:
     wanted = list(dict.fromkeys(names))
     if networks is None or not wanted or not getattr(shared.opts, "lora_add_hashes_to_infotext", True):
         return
-    if not isinstance(getattr(p, "lora_hashes", None), dict):
-        p.lora_hashes = {}
+    hashes = getattr(p, "lora_hashes", None)
+    if not isinstance(hashes, dict):  # Forge classic writes its own straight into the text
+        rows = (row.partition(": ") for row in str(p.extra_generation_params.get(KEY, "")).split(", "))
+        hashes = {name: short for name, _, short in rows if short}
     for name in wanted:
         entry = networks.available_network_aliases.get(name) or networks.available_networks.get(name)
         if entry is None:
             continue
         entry.read_hash()
         if entry.shorthash:
-            p.lora_hashes[name.translate(_REMOVED)] = entry.shorthash
-    if p.lora_hashes:
-        p.extra_generation_params[KEY] = ", ".join(f"{name}: {short}" for name, short in p.lora_hashes.items())
+            hashes[name.translate(_REMOVED)] = entry.shorthash
+    if hashes:
+        p.extra_generation_params[KEY] = ", ".join(f"{name}: {short}" for name, short in hashes.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -35,7 +36,7 @@ def listed() -> dict[str, Path]:
         return found
     new = [name for name in found if name not in networks.available_networks]
     if new:
-        networks.update_available_networks_by_names(new)
+        _make_known(networks, new)
     known = dict(networks.available_networks)
     return {name: Path(known[name].filename) if name in known else path for name, path in found.items()}
 
@@ -52,7 +53,7 @@ def find(name: str) -> Path:
     else:
         path = _path_of(networks, name)
         if path is None:
-            networks.update_available_networks_by_names([name])
+            _make_known(networks, [name])
             path = _path_of(networks, name)
     if path is not None:
         return path
@@ -73,6 +74,15 @@ def metadata_of(name: str) -> dict[str, str]:
     networks = host_networks()
     entry = None if networks is None else networks.available_networks.get(name)
     return dict(getattr(entry, "metadata", None) or {})
+
+
+def _make_known(networks: ModuleType, names: Sequence[str]) -> None:
+    """Let the host look for files that it has not listed yet."""
+    update = getattr(networks, "update_available_networks_by_names", None)
+    if update is not None:
+        update(names)
+    else:  # Forge classic reads all its folders, or none
+        networks.list_available_networks()
 
 
 def _path_of(networks: ModuleType, name: str) -> Path | None:

@@ -12,9 +12,7 @@ def sampler_names() -> tuple[str, ...]:
     """Return the names of the samplers that the host shows, in its order."""
     from modules import sd_samplers
 
-    return tuple(each.name for each in sd_samplers.visible_samplers()) or tuple(
-        each.name for each in sd_samplers.all_samplers
-    )
+    return tuple(sd_samplers.visible_sampler_names()) or tuple(each.name for each in sd_samplers.all_samplers)
 
 
 def scheduler_names() -> tuple[str, ...]:

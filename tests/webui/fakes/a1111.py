@@ -131,7 +131,7 @@ class A1111:
             "modules.sd_models": self._sd_models(),
             "modules.sd_samplers": module(
                 "modules.sd_samplers", all_samplers=core.SAMPLERS, find_sampler_config=core.find_sampler_config,
-                visible_samplers=lambda: list(core.SAMPLERS),
+                visible_sampler_names=lambda: [each.name for each in core.SAMPLERS],
                 samplers_map={sampler.name.lower(): sampler.name for sampler in core.SAMPLERS},
             ),
             "modules.sd_schedulers": module(

@@ -80,7 +80,9 @@ class Network:
 
 
 class Networks:
-    """The module `networks` over one host."""
+    """The module `networks` over one host; an older one is ``missing`` some functions."""
+
+    missing: tuple[str, ...] = ()
 
     def __init__(self, host: A1111) -> None:
         self.host = host
@@ -206,8 +208,8 @@ class Networks:
 
     def module(self) -> ModuleType:
         """Return it as the host's module."""
-        left_out = ("module", "patch", "host", "undo", "merges")
-        names = [name for name in dir(self) if not name.startswith("_") and name not in left_out]
+        left_out = ("module", "patch", "host", "undo", "merges", "missing")
+        names = [name for name in dir(self) if not name.startswith("_") and name not in (*left_out, *self.missing)]
         return module("networks", **{name: getattr(self, name) for name in names})
 
 

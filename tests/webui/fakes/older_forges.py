@@ -84,6 +84,12 @@ class ListNetworks(ForgeNetworks):
         return {}
 
 
+class ClassicNetworks(ListNetworks):
+    """The module `networks` of Forge-classic: it reads all its folders, or none."""
+
+    missing = ("update_available_networks_by_names",)
+
+
 class ReForgeEngine(Engine):
     """reForge's model: A1111's, with patchers beside it."""
 
@@ -108,10 +114,11 @@ class ReForge(Forge):
     """Fake reForge: `patches` with five parts and `patches_uuid`."""
 
     engine = ReForgeEngine
+    networks_kind = ListNetworks
 
     def _lora_extension(self) -> None:
         super()._lora_extension()
-        self.networks = ListNetworks(self)
+        self.networks = self.networks_kind(self)
 
     def start(self) -> None:
         """Load nothing; `shared.sd_model` loads on access."""
@@ -132,6 +139,7 @@ class Classic(ReForge):
     """Fake Forge-classic: `patches` with three parts, no `name` for callbacks, no `sd_schedulers`."""
 
     engine = ClassicEngine
+    networks_kind = ClassicNetworks
     names_callbacks = False
 
     def content(self) -> dict[str, ModuleType]:
