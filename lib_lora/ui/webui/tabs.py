@@ -10,7 +10,8 @@ from lib_lora.blocks.tag_edit import put_tag
 from lib_lora.host.webui import block_weights
 from lib_lora.ui import compat, train, workshop
 from lib_lora.ui.compat import gr
-from lib_lora.ui.messages import error_html
+from lib_lora.ui.error_words import in_words
+from lib_lora.ui.messages import note_html
 from lib_lora.ui.webui import accordion, one, settings
 from lib_lora.ui.webui.host_page import HostPage, keep_out_of_config
 
@@ -58,7 +59,8 @@ def _workshop(page: HostPage) -> gr.Blocks:
     with gr.Blocks(analytics_enabled=False) as blocks:
         aside = block_weights.stands_aside()
         if aside is not None:
-            gr.HTML(error_html(aside, settings.words()), elem_id="atelier_workshop_aside")
+            what, where, cure = in_words(aside, settings.words().language)
+            gr.HTML(note_html(f"{where}: {what}. {cure}"), elem_id="atelier_workshop_aside")
         made = workshop.build(atelier, settings.words(), prompt=page.found["txt2img"].get("prompt"))
         for event, box in made.uses:
             _use(page, event.then, box)
