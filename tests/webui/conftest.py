@@ -33,13 +33,8 @@ LOG_LINES = 80
 @pytest.fixture(scope="session")
 def webui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHost]:
     """A running WebUI with our extension, its model loaded; one for all tests, alive again after one that killed it."""
-    host = prepared_host(tmp_path_factory.mktemp("webui") / "data")
-    try:
-        host.start()
-        host.load_model()
+    with prepared_host(tmp_path_factory.mktemp("webui") / "data").running() as host:
         yield host
-    finally:
-        host.stop()
 
 
 def prepared_host(data: Path, *arguments: str) -> LiveHost:

@@ -23,7 +23,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,16 @@ class LiveHost:
     def kill(self) -> None:
         """End it at once, as a power failure would."""
         self._end(signal.SIGKILL, patience=20)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[LiveHost]:
+        """Start it, load its model, and end it whatever happens meanwhile."""
+        try:
+            self.start()
+            self.load_model()
+            yield self
+        finally:
+            self.stop()
 
     def restart(self) -> None:
         """End it and start it again on the same data."""

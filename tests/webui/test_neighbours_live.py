@@ -30,12 +30,8 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHost]:
     host = prepared_host(tmp_path_factory.mktemp("neighbours") / "data")
     # A copy, because such an extension writes its presets beside its script.
     shutil.copytree(other, host.data / "extensions" / Path(other).name)
-    try:
-        host.start()
-        host.load_model()
+    with host.running():
         yield host
-    finally:
-        host.stop()
 
 
 def words_of_the_page(host: LiveHost) -> list[str]:
