@@ -1,6 +1,6 @@
 """The one way through folders: links are followed once, what no person put there is left out, nothing hangs.
 
-Every search below a folder (pictures, captions, LoRA files, models) goes through here, so that all of them see the same.
+Every search below a folder (pictures, captions, LoRA files) goes through here, so that all of them see the same.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Listing:
         folder: which one.
         files: plain files, links to files among them.
         folders: folders, links to folders among them.
-        odd: what is neither: broken links, pipes, devices. Opening one may fail or wait for ever.
+        odd: what is neither: broken links, pipes, devices, what lies too deep for the system to reach. Opening one may
+            fail or wait for ever.
         left_out: hidden entries and those of the system.
     """
 
