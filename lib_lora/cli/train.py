@@ -23,11 +23,11 @@ def register(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "train",
         help="train a LoRA on a folder of pictures",
-        description="Train a LoRA. Options come from a TOML file, the command line, or both (the command line wins).",
+        description="Train a LoRA. Options come from a file, the command line, or both (the command line wins).",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("toml", type=Path, nargs="?", metavar="OPTIONS.toml", help="file with training options")
+    command.add_argument("file", type=Path, nargs="?", metavar="OPTIONS", help="training options, .toml or .json")
     command.add_argument(
         "--out", default=None, metavar="NAME", help="name of the LoRA, or folder/name (short for --name and --runs)"
     )
@@ -60,10 +60,11 @@ def _add(group: Any, declared: Any) -> None:
 
 def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     """Return what file and command line say of the training, and the folder of runs."""
-    from lib_lora.train.options import TrainOptions, parse_argument, read_values
+    from lib_lora.train.option_files import read_values
+    from lib_lora.train.options import TrainOptions, parse_argument
 
     runs = options.runs or Path("runs")
-    values = read_values(options.toml) if options.toml else {}
+    values = read_values(options.file) if options.file else {}
     given = {d.name: getattr(options, d.name) for d in fields(TrainOptions) if getattr(options, d.name) is not None}
     if "optimizer_args" in given:
         given["optimizer_args"] = dict(

@@ -119,7 +119,7 @@ def commands(story: Story) -> tuple[str, ...]:
     where = f"--seed {use.SEEDS[0]} --cfg {use.CFG:g} --steps {size.sampling_steps} --lora-dir {out}/run"
     return (
         f'python run.py tag {out}/pictures --trigger {use.TRIGGER} --backgrounds "{use.BACKGROUND}"',
-        f"python run.py train {out}/run/options.toml --runs {out}/again",
+        f"python run.py train {out}/run/options.json --runs {out}/again",
         f'python run.py generate --prompt "{prompt}:{use.PRESET}>" {where} --out {out}/face.png',
         f'python run.py analyze --prompt "{prompt}:XYZ>" {where} --range 0,1 --blocks 26ALL --out {out}/analysis',
         f"python run.py bake {story.files['lora'].as_posix()} --weights {use.PRESET} --out {out}/baked.safetensors",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import AtelierError, FileError
 from lib_lora.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
+from lib_lora.train.option_files import options_file
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import STATE_PATTERN, RunFolder
 
@@ -153,8 +154,7 @@ class Run:
 
 def view_of_folder(path: Path) -> RunView | None:
     """Return a run that nobody here works on, from its folder; None where there is none."""
-    toml = path / "options.toml"
-    if not toml.is_file():
+    if options_file(path) is None:
         return None
     noted = read_status(path)
     name, step = path.name, _newest_step(path)
@@ -198,5 +198,7 @@ def _newest_step(path: Path) -> int:
 
 
 def _changed(path: Path) -> float:
-    times = [one.stat().st_mtime for one in (path / STATUS, path / "log.jsonl", path / "options.toml") if one.exists()]
+    times = [
+        one.stat().st_mtime for one in (path / STATUS, path / "log.jsonl", options_file(path)) if one and one.exists()
+    ]
     return max(times, default=0.0)

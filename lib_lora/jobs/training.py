@@ -21,6 +21,7 @@ from lib_lora.jobs.run_log import RunLogs
 from lib_lora.jobs.run_state import PAUSE, PAUSED, RESUMABLE, STOP, WAIT, Run, RunView, read_status, view_of_folder
 from lib_lora.jobs.run_watch import Preparing, Watch, told
 from lib_lora.train.estimate import Paces
+from lib_lora.train.option_files import OPTIONS_FILE, options_file
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 
@@ -69,7 +70,7 @@ class Trainings:
             InputError: with the place of what has the name.
         """
         run, lora = self._runs / name, self._loras / f"{name}.safetensors"
-        if (run / "options.toml").exists():
+        if options_file(run):
             cure = "Resume it, or choose another name; nothing was changed."
             raise InputError("there is a run of this name already", where=str(run), cure=cure)
         if lora.exists():
@@ -364,7 +365,7 @@ def deliver(path: Path, folder: Path) -> Path:
 
 def _remove_unused(folder: RunFolder) -> None:
     """Delete the folder of a run that never began; anything but its own first files keeps it."""
-    for name in ("options.toml", "status.json"):
+    for name in (OPTIONS_FILE, "status.json"):
         (folder.path / name).unlink(missing_ok=True)
     for inner in (folder.states, folder.samples, folder.path):
         try:

@@ -9,6 +9,7 @@ from collections import Counter
 from lib_lora import __version__
 from lib_lora.host.base import LoadedModel
 from lib_lora.train.material import Material, caption_words
+from lib_lora.train.option_files import to_json
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.recipes import resolved_gamma
 
@@ -64,7 +65,7 @@ def training_metadata(
         "modelspec.prediction_type": "v" if model.prediction_type == "v_prediction" else "epsilon",
         "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "atelier_version": __version__,
-        "atelier_options": options.to_toml(),
+        "atelier_options": to_json(options),
     }
     return {key: str(value) for key, value in values.items() if value is not None and value != ""}
 

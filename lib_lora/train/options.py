@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
-from lib_lora.errors import FileError, InputError
+from lib_lora.errors import InputError
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.recipes import AUTO, KINDS, ModelFacts, recipe_for
 from lib_lora.train.schedulers import SCHEDULERS
@@ -115,28 +112,9 @@ class TrainOptions:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every option as plain values that JSON and TOML can hold."""
+        """Return every option as plain values that JSON can hold."""
         plain = {declared.name: getattr(self, declared.name) for declared in fields(self)}
         return plain | {"optimizer_args": dict(self.optimizer_args), "sample_prompts": list(self.sample_prompts)}
-
-    def to_toml(self) -> str:
-        """Return the options as a TOML document that `read_toml` reads back to the same object."""
-        lines, tables = [], []
-        for name, value in self.to_dict().items():
-            if isinstance(value, dict):
-                # An empty table stands too: left out, reading it back would take the recipe's.
-                tables += [f"\n[{name}]", *(f"{key} = {_toml(item)}" for key, item in value.items())]
-            else:
-                lines.append(f"{name} = {_toml(value)}")
-        return "\n".join(lines + tables) + "\n"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, float) and math.isfinite(value):
-        return repr(value)
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _converted(declared: Any, value: Any) -> Any:
@@ -273,34 +251,3 @@ def parse_argument(text: str, *, where: str = "optimizer_args") -> tuple[str, An
         return name.strip(), ast.literal_eval(value.strip())
     except (ValueError, SyntaxError):
         return name.strip(), value.strip()
-
-
-def read_toml(path: Path) -> TrainOptions:
-    """Return the options in a TOML file; relative folders count from the file.
-
-    Raises:
-        FileError: the file cannot be read; InputError: line and reason where it is no TOML, or an option is wrong.
-    """
-    return from_mapping(read_values(path), where=str(path))
-
-
-def read_values(path: Path) -> dict[str, Any]:
-    """Return what a TOML file says, without what a recipe or a default would add.
-
-    Raises:
-        FileError: the file cannot be read; InputError: line and reason where it is no TOML.
-    """
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"the options cannot be read ({error})", where=str(path)) from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"this is no valid TOML: {error}", where=str(path)) from error
-    for key in ("images", "reg_images"):
-        if isinstance(values.get(key), str) and values[key]:
-            values[key] = str((path.parent / values[key]).resolve())
-    return values

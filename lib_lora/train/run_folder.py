@@ -1,6 +1,6 @@
 """A run is a folder: options, data fingerprint, log, samples, states and LoRA files of one training, together.
 
-    NAME/options.toml  data.json  log.jsonl  states/step-00000500.pt  samples/…
+    NAME/options.json  data.json  log.jsonl  states/step-00000500.pt  samples/…
     NAME/NAME-000005.safetensors  NAME.safetensors
 
 Every file but the log is written beside its place and renamed, so a run that is killed at any moment can be opened.
@@ -21,7 +21,8 @@ import torch
 
 from lib_lora.atomic import replace_file
 from lib_lora.errors import FileError, InputError
-from lib_lora.train.options import TrainOptions, read_toml
+from lib_lora.train.option_files import OPTIONS_FILE, options_file, read_options, to_json
+from lib_lora.train.options import TrainOptions
 
 STATE_PATTERN = "step-*.pt"
 STATE_SECONDS = 60.0
@@ -45,7 +46,7 @@ class RunFolder:
         Raises:
             InputError: there is a run already.
         """
-        if (path / "options.toml").exists():
+        if options_file(path):
             raise InputError(
                 "there is a run of this name already",
                 where=str(path),
@@ -57,7 +58,7 @@ class RunFolder:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise FileError(f"the run's folder cannot be made ({error.strerror})", where=str(folder)) from error
-        replace_file(path / "options.toml", options.to_toml().encode())
+        replace_file(path / OPTIONS_FILE, to_json(options).encode())
         return run
 
     @classmethod
@@ -67,9 +68,9 @@ class RunFolder:
         Raises:
             InputError: it holds no run.
         """
-        if not (path / "options.toml").is_file():
+        if options_file(path) is None:
             raise InputError(
-                "this folder holds no run", where=str(path), cure="Choose the folder that has options.toml."
+                "this folder holds no run", where=str(path), cure="Choose the folder that has options.json."
             )
         run = cls(path)
         run.clean()
@@ -97,9 +98,14 @@ class RunFolder:
         """The folder of sample pictures."""
         return self.path / "samples"
 
+    @property
+    def options_path(self) -> Path:
+        """The file with the run's options."""
+        return options_file(self.path) or self.path / OPTIONS_FILE
+
     def options(self) -> TrainOptions:
         """Return the options that the run was started with."""
-        return read_toml(self.path / "options.toml")
+        return read_options(self.options_path)
 
     def lora_path(self, epoch: int | None = None) -> Path:
         """Return where the LoRA of an epoch goes, or (None) the finished one."""

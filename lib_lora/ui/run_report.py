@@ -132,7 +132,7 @@ def _shown(value: object) -> str:
 
 
 def _commands(folder: RunFolder, options: TrainOptions) -> tuple[str, ...]:
-    again = f'python run.py train "{folder.path / "options.toml"}" --name "{options.name}_2"'
+    again = f'python run.py train "{folder.options_path}" --name "{options.name}_2"'
     made = sorted(folder.path.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
     name = made[-1].stem if made else options.name
     use = f'python run.py generate --prompt "{options.trigger} <lora:{name}:1>" --lora-dir "{folder.path}"'

@@ -13,7 +13,7 @@ from lib_lora.cli import main as cli
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.host import studio as studio_module
 from lib_lora.merge.bake import bake
-from lib_lora.train.options import read_toml
+from lib_lora.train.option_files import read_options
 from tests.conftest import random_lora
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,7 +163,7 @@ def test_train_reads_toml_and_the_command_line_wins(folder, capsys):
     code, result = call(capsys, "train", "o.toml", "--steps", "1", "--runs", "r")
     assert (code, result["steps"]) == (0, 1)
     assert Path(result["lora"]).name == "from_toml.safetensors"
-    options = read_toml(Path(result["run"]) / "options.toml")
+    options = read_options(Path(result["run"]) / "options.json")
     assert (options.kind, options.dim, options.network, options.batch_size) == ("style", 2, "locon", 8)
     assert read_lora(result["lora"]).metadata["ss_min_snr_gamma"] == "None"
 

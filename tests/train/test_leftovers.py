@@ -18,4 +18,4 @@ def test_old_unfinished_files_go_and_fresh_ones_stay(options_for, tmp_path):
     RunFolder.open(run.path)
     assert not any(path.exists() for path in old)
     assert fresh.exists()  # somebody may be writing it
-    assert (run.path / "options.toml").exists()
+    assert (run.path / "options.json").exists()

@@ -36,7 +36,7 @@ class StopAfter(Stoppable):
 
 
 def trained(model, options, path, progress=None):
-    folder = RunFolder.open(path) if (path / "options.toml").exists() else RunFolder.create(path, options)
+    folder = RunFolder.open(path) if (path / "options.json").exists() else RunFolder.create(path, options)
     training = start(model, options, folder, progress or Progress())
     return training, run(training, progress or Progress())
 

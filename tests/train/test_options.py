@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_lora.errors import InputError
+from lib_lora.errors import FileError, InputError
 from lib_lora.train.optimizers import OPTIMIZERS
-from lib_lora.train.options import TrainOptions, check_name, from_mapping, read_toml, usual_values
+from lib_lora.train.option_files import options_file, read_options, read_values, to_json
+from lib_lora.train.options import TrainOptions, check_name, from_mapping, usual_values
 from lib_lora.train.recipes import KINDS, SMALL, ModelFacts, resolved_gamma
 
 GOOD = {"images": "pictures", "name": "krnk"}
@@ -16,23 +19,23 @@ POCKET = ModelFacts(128, "v_prediction")
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_toml_brings_the_same_options_back(tmp_path, kind):
+def test_a_runs_file_brings_the_same_options_back(tmp_path, kind):
     made = from_mapping(
         {**GOOD, "images": str(tmp_path), "kind": kind, "sample_prompts": ['a "b"', "日本\n語"], "trigger": "絵"},
         where="test",
     )
-    path = tmp_path / "options.toml"
-    path.write_text(made.to_toml(), encoding="utf-8")
-    assert read_toml(path) == made
+    path = tmp_path / "options.json"
+    path.write_text(to_json(made), encoding="utf-8")
+    assert read_options(path) == made
 
 
 @given(text=st.text(max_size=60), number=st.floats(0, 1), seed=st.integers(0, 2**32 - 1))
-def test_any_text_and_number_survives_toml(tmp_path_factory, text, number, seed):
-    folder = tmp_path_factory.mktemp("toml")
+def test_any_text_and_number_survives_the_runs_file(tmp_path_factory, text, number, seed):
+    folder = tmp_path_factory.mktemp("options")
     made = TrainOptions(images=str(folder), name="n", trigger=text, noise_offset=number, seed=seed)
-    path = folder / "options.toml"
-    path.write_text(made.to_toml(), encoding="utf-8", newline="")
-    assert read_toml(path) == made
+    path = folder / "options.json"
+    path.write_text(to_json(made), encoding="utf-8", newline="")
+    assert read_options(path) == made
 
 
 def test_the_recipe_of_the_kind_is_the_base_and_given_values_win():
@@ -68,11 +71,11 @@ def test_automatic_min_snr_is_five_for_noise_and_off_for_velocity():
 @pytest.mark.parametrize(
     ("given", "made"), [("auto", "auto"), ("Auto", "auto"), ("", "auto"), ("5", 5.0), (0, 0.0), (7.5, 7.5)]
 )
-def test_min_snr_is_a_number_or_auto_and_survives_toml(tmp_path, given, made):
+def test_min_snr_is_a_number_or_auto_and_survives_the_runs_file(tmp_path, given, made):
     options = from_mapping({**GOOD, "images": str(tmp_path), "min_snr_gamma": given}, where="test")
     assert options.min_snr_gamma == made
-    (tmp_path / "o.toml").write_text(options.to_toml(), encoding="utf-8")
-    assert read_toml(tmp_path / "o.toml") == options
+    (tmp_path / "o.json").write_text(to_json(options), encoding="utf-8")
+    assert read_options(tmp_path / "o.json") == options
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -120,8 +123,51 @@ def test_choices_are_found_in_any_case():
     assert from_mapping({**GOOD, "optimizer": "prodigy"}, where="test").optimizer == "Prodigy"
 
 
-def test_broken_toml_names_the_line(tmp_path):
-    path = tmp_path / "x.toml"
-    path.write_text("images = 'a'\nname = \n", encoding="utf-8")
-    with pytest.raises(InputError, match="line 2"):
-        read_toml(path)
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.toml", "images = 'pictures'\nname = 'krnk'  # typed\ndim = 8\n[optimizer_args]\nd0 = 3e-3\n"),
+        ("x.JSON", '{"images": "pictures", "name": "krnk", "dim": 8, "optimizer_args": {"d0": 0.003}}'),
+    ],
+)
+def test_a_typed_file_is_read_by_its_ending_and_folders_count_from_it(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    made = read_options(tmp_path / name)
+    assert (made.images, made.dim, made.optimizer_args) == (str(tmp_path / "pictures"), 8, {"d0": 3e-3})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("x.toml", "images = 'a'\nname = \n", "no valid TOML.*line 2"),
+        ("x.json", '{"images": "a",\n "name": }', "no valid JSON.*line 2"),
+        ("x.json", "[1]", "table of names and values"),
+    ],
+)
+def test_a_broken_file_of_options_names_the_line(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        read_options(tmp_path / name)
+
+
+def test_a_missing_file_of_options_is_a_sentence(tmp_path):
+    with pytest.raises(FileError, match="cannot be read"):
+        read_values(tmp_path / "x.toml")
+
+
+def test_a_python_without_a_toml_reader_says_so_and_still_reads_json(tmp_path, monkeypatch):
+    for module in ("tomllib", "tomli"):
+        monkeypatch.setitem(sys.modules, module, None)  # what Python 3.10 in a WebUI looks like
+    (tmp_path / "x.toml").write_text("name = 'a'\n", encoding="utf-8")
+    (tmp_path / "x.json").write_text('{"name": "a"}', encoding="utf-8")
+    with pytest.raises(InputError, match="cannot read TOML.*JSON"):
+        read_values(tmp_path / "x.toml")
+    assert read_values(tmp_path / "x.json") == {"name": "a"}
+
+
+def test_a_run_of_an_earlier_version_keeps_its_toml(tmp_path):
+    (tmp_path / "options.toml").write_text("images = '/p'\nname = 'old'\n", encoding="utf-8")
+    assert read_options(options_file(tmp_path)).name == "old"
+    (tmp_path / "options.json").write_text('{"images": "/p", "name": "new"}', encoding="utf-8")
+    assert read_options(options_file(tmp_path)).name == "new"
+    assert options_file(tmp_path / "elsewhere") is None

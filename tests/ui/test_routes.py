@@ -88,7 +88,7 @@ def test_a_runs_report_is_in_the_language_of_whoever_looks(atelier: Atelier, sta
 def test_a_report_that_cannot_be_drawn_is_shown_as_it_was_written(atelier: Atelier) -> None:
     page = finished_run(atelier, "a", "ja")
     address = report_url(atelier.folders, page, "en")
-    (page.parent / "options.toml").write_text("broken", encoding="utf-8")
+    (page.parent / "options.json").write_text("broken", encoding="utf-8")
     assert client(atelier).get(address).text == page.read_text(encoding="utf-8")
 
 

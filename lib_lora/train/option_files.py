@@ -1,0 +1,75 @@
+"""Options on the disk: a run keeps JSON, which every Python reads by itself; a person may write TOML as well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lib_lora.errors import FileError, InputError
+from lib_lora.train.options import TrainOptions, from_mapping
+
+OPTIONS_FILE, OLD_OPTIONS_FILE = "options.json", "options.toml"
+"""The options in a run's folder, and what they were called in runs of earlier versions."""
+
+
+def to_json(options: TrainOptions) -> str:
+    """Return the options as a JSON document that `read_options` reads back to the same object."""
+    return json.dumps(options.to_dict(), indent=1, ensure_ascii=False) + "\n"
+
+
+def options_file(run: Path) -> Path | None:
+    """Return the file with the options of a run's folder; None where the folder holds no run."""
+    return next((path for path in (run / OPTIONS_FILE, run / OLD_OPTIONS_FILE) if path.is_file()), None)
+
+
+def read_options(path: Path) -> TrainOptions:
+    """Return the options in a JSON or TOML file; relative folders count from the file.
+
+    Raises:
+        FileError: the file cannot be read.
+        InputError: line and reason where it is not what its ending says, or an option is wrong.
+    """
+    return from_mapping(read_values(path), where=str(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Return what a file of options says, without what a recipe or a default would add; ``.json`` or else TOML.
+
+    Raises:
+        FileError: the file cannot be read.
+        InputError: line and reason where it is not what its ending says, or this Python reads no TOML.
+    """
+    kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"the options cannot be read ({error})", where=str(path)) from error
+    loads = json.loads if kind == "JSON" else _toml_reader(path)
+    try:
+        values = loads(text)
+    except ValueError as error:  # both readers' own errors are ValueErrors
+        raise InputError(f"this is no valid {kind}: {error}", where=str(path)) from error
+    if not isinstance(values, dict):
+        raise InputError("this option is a table of names and values", where=str(path))
+    for key in ("images", "reg_images"):
+        if isinstance(values.get(key), str) and values[key]:
+            values[key] = str((path.parent / values[key]).resolve())
+    return values
+
+
+def _toml_reader(path: Path) -> Callable[[str], dict[str, Any]]:
+    """Return the reader of TOML texts, which Python brings from 3.11 on and a WebUI's Python 3.10 may lack."""
+    try:
+        from tomllib import loads
+    except ImportError:
+        try:
+            from tomli import loads
+        except ImportError as error:
+            raise InputError(
+                "this Python cannot read TOML: it is older than 3.11 and has no package tomli",
+                where=str(path),
+                cure="Write the options as JSON, or use the terminal: python run.py train.",
+            ) from error
+    return loads
