@@ -26,14 +26,21 @@ class Conditioning:
     Attributes:
         tokens: hidden states, ``(batch, tokens, width)``.
         pooled: SDXL's pooled vector ``(batch, width)``, else None.
+        sizes: SDXL's size conditions ``(batch, 6)`` in pixels, which are original height, width, crop top, left, target
+            height, width; None is a whole picture of the latents' own size.
     """
 
     tokens: Tensor
     pooled: Tensor | None = None
+    sizes: Tensor | None = None
 
-    def select(self, index: Tensor) -> Conditioning:
-        """Return the rows of ``index``, in its order."""
-        return Conditioning(self.tokens[index], None if self.pooled is None else self.pooled[index])
+    def sizes_for(self, latents: Tensor, pixels_per_latent: int) -> Tensor:
+        """Return the size conditions of ``latents`` ``(batch, 4, h, w)``: `sizes`, or those of whole pictures."""
+        if self.sizes is not None:
+            return self.sizes.to(latents.device)
+        height, width = (side * pixels_per_latent for side in latents.shape[-2:])
+        whole = torch.tensor([[height, width, 0, 0, height, width]], device=latents.device)
+        return whole.expand(latents.shape[0], -1)
 
 
 class LoadedModel(Protocol):
@@ -55,9 +62,7 @@ class LoadedModel(Protocol):
     loss_scale: float
     """What a training multiplies its loss with; 1 unless gradients pass through fp16."""
 
-    def predict(
-        self, latents: Tensor, timesteps: Tensor, cond: Conditioning, size: Sequence[int] | None = None
-    ) -> Tensor:
+    def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """Return the UNet's output for noisy ``latents`` ``(B, 4, h, w)`` at integer ``timesteps`` ``(B,)``."""
         ...
 

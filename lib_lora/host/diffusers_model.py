@@ -42,15 +42,13 @@ class DiffusersModel:
         self.native_side = _native_side(checkpoint)
         self.layers: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family)
 
-    def predict(
-        self, latents: Tensor, timesteps: Tensor, cond: Conditioning, size: Sequence[int] | None = None
-    ) -> Tensor:
+    def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """Return the UNet's output ``(B, 4, h, w)`` for noisy latents at integer timesteps ``(B,)``."""
         extra = None
         if cond.pooled is not None:
-            height, width = size or [side * self.pixels_per_latent for side in latents.shape[-2:]]
-            ids = torch.tensor([[height, width, 0, 0, height, width]], device=latents.device, dtype=self.dtype)
-            extra = {"text_embeds": cond.pooled, "time_ids": ids.expand(latents.shape[0], -1)}
+            # In fp32: half precision knows no odd number above 2048. The UNet makes waves of them and rounds those.
+            sizes = cond.sizes_for(latents, self.pixels_per_latent).float()
+            extra = {"text_embeds": cond.pooled, "time_ids": sizes}
         return self.unet(latents, timesteps, cond.tokens, added_cond_kwargs=extra).sample
 
     def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:

@@ -247,6 +247,7 @@ def batch_loss(training: Training, batch: list[Item], generator: torch.Generator
     model, options = training.model, training.options
     faces = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
     clean = torch.stack([item.latents[face] for item, face in zip(batch, faces, strict=True)])
+    sizes = torch.tensor([item.sizes[face] for item, face in zip(batch, faces, strict=True)])
     noise = draw_noise(clean.shape, generator, options.noise_offset)
     timesteps = torch.randint(0, len(model.alphas_cumprod), (len(batch),), generator=generator)
     rules, rng = rules_of(options), random.Random(int(torch.randint(2**62, (1,), generator=generator)))
@@ -262,14 +263,14 @@ def batch_loss(training: Training, batch: list[Item], generator: torch.Generator
     snr = snr_weight(seen.snr, training.gamma, model.prediction_type)
     reg = torch.tensor([item.picture.is_reg for item in batch], device=model.device)
     if options.prior_from_model and reg.any():
-        seen = replace(seen, target=_prior_target(training, seen, captions, reg))
+        seen = replace(seen, target=_prior_target(training, seen, captions, sizes, reg))
         snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
     fixed = not training.trains_text
     cond = training.captions.encode(captions) if fixed else model.encode_text(captions, options.clip_skip)
-    return (errors(model, seen, cond) * weights * snr).mean()
+    return (errors(model, seen, replace(cond, sizes=sizes)) * weights * snr).mean()
 
 
-def _prior_target(training: Training, seen: Noised, captions: list[str], reg: Tensor) -> Tensor:
+def _prior_target(training: Training, seen: Noised, captions: list[str], sizes: Tensor, reg: Tensor) -> Tensor:
     """Return the target with the model's own prediction, LoRA off, in the rows of regularisation pictures.
 
     Prior preservation (arXiv:2208.12242) with the model's output in place of the picture: what it knew is held at every
@@ -279,6 +280,7 @@ def _prior_target(training: Training, seen: Noised, captions: list[str], reg: Te
     chosen = Noised(seen.latents[rows], seen.timesteps[rows], seen.target[rows], seen.snr[rows])
     with torch.no_grad(), training.attached.paused():
         cond = training.captions.encode([captions[row] for row in rows.tolist()])  # of the model without the LoRA
+        cond = replace(cond, sizes=sizes[rows.cpu()])
         before = training.model.predict(chosen.latents.to(training.model.dtype), chosen.timesteps, cond)
     return seen.target.index_copy(0, rows, before.to(seen.target.dtype))
 

@@ -14,6 +14,7 @@ from lib_lora.data import BucketPlan, CaptionRules, Picture, apply_plan, epoch_b
 from lib_lora.errors import InputError
 from lib_lora.host.base import LoadedModel, Progress
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.recipes import SMALL_SIDE
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class Item:
         picture: where it came from; its repeats are those of this run.
         caption: the caption, trigger word first.
         latents: ``(4, h, w)``, one or, with flip, two orientations.
+        sizes: SDXL's size conditions of each orientation, see `BucketPlan.sdxl_sizes`.
         weight: its weight in the loss (regularisation pictures have their own).
     """
 
     picture: Picture
     caption: str
     latents: tuple[Tensor, ...]
+    sizes: tuple[tuple[int, ...], ...]
     weight: float
 
 
@@ -100,18 +103,45 @@ def rules_of(options: TrainOptions) -> CaptionRules:
 
 
 def plan_for(size: tuple[int, int], model: LoadedModel, options: TrainOptions) -> BucketPlan:
-    """Return how a picture of ``size`` is scaled and cropped for this model."""
-    side = options.resolution or model.native_side
-    step = options.bucket_step or (64 if side >= 256 else 32)
-    smallest, largest = (256, 1024) if side >= 256 else (step * 2, side * 2)
+    """Return how a picture of ``size`` is scaled and cropped for this model.
+
+    Raises:
+        InputError: the chosen step of the buckets does not fit the model.
+    """
+    side, step = options.resolution or model.native_side, bucket_step(model, options)
+    smallest, largest = bucket_limits(model, options)
     return plan_bucket(
-        size, (side, side), step=step, min_side=smallest, max_side=max(largest, side), upscale=options.bucket_upscale
+        size, (side, side), step=step, min_side=smallest, max_side=largest, upscale=options.bucket_upscale
     )
+
+
+def bucket_limits(model: LoadedModel, options: TrainOptions) -> tuple[int, int]:
+    """Return the shortest and the longest side of a bucket in px.
+
+    The longest is twice the side that the model was made for (or the training size, where that is larger), the shortest
+    half of it, but 256 px at most, so that SD1 has sd-scripts' own 256 and 1024, and SDXL what is usual with it.
+    """
+    native = model.native_side
+    return min(256, native // 2), max(2 * native, options.resolution)
+
+
+def bucket_step(model: LoadedModel, options: TrainOptions) -> int:
+    """Return the number of px that a bucket's sides are multiples of.
+
+    Raises:
+        InputError: sides of the chosen step are no whole number of the model's latents.
+    """
+    whole = model.pixels_per_latent
+    if options.bucket_step % whole:
+        what = f"a bucket step of {options.bucket_step} px does not fit the model"
+        raise InputError(what, where="bucket_step", cure=f"Use a multiple of {whole} px.")
+    return options.bucket_step or (64 if model.native_side >= SMALL_SIDE else 32)
 
 
 def _item(model: LoadedModel, options: TrainOptions, picture: Picture) -> Item:
     image = load_picture(picture.path)
-    cropped = apply_plan(image, plan_for(image.size, model, options))
+    plan = plan_for(image.size, model, options)
+    cropped = apply_plan(image, plan)
     array = np.asarray(cropped, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
     pixels = torch.from_numpy(array.copy())[None]
     mirrored = options.flip if picture.flip is None else picture.flip
@@ -119,8 +149,9 @@ def _item(model: LoadedModel, options: TrainOptions, picture: Picture) -> Item:
     latents = tuple(model.encode_images(face)[0].float().cpu() for face in faces)
     if not all(torch.isfinite(one).all() for one in latents):
         raise InputError("the autoencoder returned NaN for this picture", where=str(picture.path), cure="Remove it.")
+    sizes = tuple(plan.sdxl_sizes(mirrored=bool(face)) for face in range(len(faces)))
     weight = options.prior_loss_weight if picture.is_reg else 1.0
-    return Item(picture, full_caption(picture, options), latents, weight)
+    return Item(picture, full_caption(picture, options), latents, sizes, weight)
 
 
 def caption_words(material: Material) -> dict[str, int]:

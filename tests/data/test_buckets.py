@@ -114,10 +114,30 @@ def test_wide_picture_is_covered_and_cropped_at_the_centre() -> None:
     assert plan.crop == (128, 0, 384, 256)
     assert plan.lost == 0.5
     assert plan.loses_much
-    assert plan.sdxl_sizes == (500, 1000, 0, 128, 256, 256)
     assert plan.shifted(x=1.0, y=0.0).crop == (256, 0, 512, 256)
     with pytest.raises(InputError):
         plan.shifted(x=1.5, y=0.0)
+
+
+# Made with sd-scripts' own functions: bucket, size before it was scaled, and (top, left), straight and mirrored.
+SDXL_CROPS = [
+    ((832, 1216), (832, 1216), (0, 0), (0, 0)),
+    ((832, 1216), (1664, 2432), (0, 0), (0, 0)),
+    ((832, 1216), (1000, 1500), (0, 10), (0, 11)),
+    ((1024, 1024), (1000, 1500), (0, 170), (0, 171)),
+    ((1344, 768), (1920, 1080), (6, 0), (6, 0)),
+    ((1216, 832), (1000, 700), (0, 13), (0, 14)),
+    ((256, 256), (1000, 500), (64, 0), (64, 0)),
+]
+
+
+@pytest.mark.parametrize(("bucket", "size", "straight", "mirrored"), SDXL_CROPS)
+def test_sizes_for_sdxl_are_those_of_sd_scripts(bucket, size, straight, mirrored) -> None:
+    plan = plan_fixed(size, bucket)
+    height, width, *crop, to_height, to_width = plan.sdxl_sizes()
+    assert ((width, height), (to_width, to_height)) == (size, bucket)
+    assert tuple(crop) == straight
+    assert plan.sdxl_sizes(mirrored=True)[2:4] == mirrored
 
 
 @pytest.mark.parametrize(

@@ -174,9 +174,9 @@ def test_a_part_of_a_fused_attention_follows_its_weight_wherever_the_host_moves_
 
 
 def test_sizes_of_sdxl_are_six_numbers_in_waves() -> None:
-    made = named.size_embedding((1024, 768), device=torch.device("cpu"))
-    assert made.shape == (1, 6 * 256)
-    rows = made.reshape(6, 256)
+    made = named.size_embedding(torch.tensor([[1024, 768, 0, 0, 1024, 768], [900, 600, 3, 5, 832, 1216]]))
+    assert made.shape == (2, 6 * 256)
+    rows = made[0].reshape(6, 256)
     assert torch.equal(rows[2], torch.cat([torch.ones(128), torch.zeros(128)]))  # crop at 0
     assert torch.equal(rows[0], rows[4])
     assert rows[1, 0] == torch.tensor(768.0).cos()

@@ -124,13 +124,11 @@ def _heads(x: Tensor, count: int) -> Tensor:
     return x.unflatten(-1, (count, -1)).transpose(1, 2)
 
 
-def size_embedding(size: tuple[int, int], *, device: torch.device) -> Tensor:
-    """Return SDXL's embedding of height and width as original and target size, crop at 0, 0: ``(1, 1536)``.
+def size_embedding(sizes: Tensor) -> Tensor:
+    """Return SDXL's embedding ``(batch, 1536)`` of size conditions ``(batch, 6)``.
 
-    Six numbers, each as 256 sines and cosines (arXiv:2307.01952, section 2.2).
+    Each of the six numbers becomes 256 cosines and sines (arXiv:2307.01952, section 2.2).
     """
-    height, width = size
-    numbers = torch.tensor([height, width, 0, 0, height, width], dtype=torch.float32, device=device)
-    rates = torch.exp(-torch.arange(128, dtype=torch.float32, device=device) * (9.210340371976184 / 128))  # ln 10000
-    angles = numbers[:, None] * rates[None]
-    return torch.cat([angles.cos(), angles.sin()], dim=-1).flatten()[None]
+    steps = torch.arange(128, dtype=torch.float32, device=sizes.device)
+    angles = sizes.float()[:, :, None] * torch.exp(-steps * (9.210340371976184 / 128))  # ln 10000
+    return torch.cat([angles.cos(), angles.sin()], dim=-1).flatten(1)

@@ -45,9 +45,7 @@ class WebuiModel:
             self.pixels_per_latent = 8 if parts.vae is None else 2 ** (_levels(parts.vae) - 1)
             self.native_side = _native_side(parts, self.layers)
 
-    def predict(
-        self, latents: Tensor, timesteps: Tensor, cond: Conditioning, size: Sequence[int] | None = None
-    ) -> Tensor:
+    def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """Return the UNet's output ``(B, 4, h, w)`` for noisy latents at integer timesteps ``(B,)``.
 
         Raises:
@@ -56,9 +54,8 @@ class WebuiModel:
         self._check()
         y = None
         if cond.pooled is not None:
-            height, width = size or [side * self.pixels_per_latent for side in latents.shape[-2:]]
-            sizes = size_embedding((int(height), int(width)), device=latents.device)
-            y = torch.cat([cond.pooled.float(), sizes.expand(latents.shape[0], -1)], dim=1)
+            sizes = size_embedding(cond.sizes_for(latents, self.pixels_per_latent))
+            y = torch.cat([cond.pooled.float(), sizes], dim=1)
         self.parts.bring("unet")
         with self.precision(self.parts.unet):
             return self.parts.run_unet(latents, timesteps, cond.tokens, y)
@@ -134,9 +131,7 @@ class NoModel:
         """No model, no schedule."""
         raise no_model()
 
-    def predict(
-        self, latents: Tensor, timesteps: Tensor, cond: Conditioning, size: Sequence[int] | None = None
-    ) -> Tensor:
+    def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """Raise: there is no model."""
         raise no_model()
 
