@@ -51,13 +51,14 @@ def run(options: argparse.Namespace) -> None:
                 "unchanged": report.unchanged,
                 "kept": report.kept,
                 "skipped": report.skipped,
+                "problems": [str(problem) for problem in report.problems],
             }
         )
         lines.append(
             f"{folder}: {len(report.written)} captions written, {len(report.unchanged)} were right already, "
             f"{len(report.kept)} of yours kept, {len(report.skipped)} pictures with other names left alone"
         )
-        lines += [f"  {problem.path}: {problem.what}. {problem.cure}" for problem in report.problems]
+        lines += [f"  {problem}" for problem in report.problems]
     give(options, {"folders": results}, lines)
 
 

@@ -51,8 +51,10 @@ class FolderUse:
 class FolderScan:
     """A scanned data set: what will be trained, what cannot be, and what a person should know.
 
-    `ignored` counts files that are neither pictures nor captions, by ending. `duplicates` groups pictures of the same
-    bytes; they are used all the same. `reg_unused` counts regularisation pictures that the balance does not need.
+    `problems` are files that cannot be used; `warnings` say what else is not trained though somebody may think so, and
+    `notices` the rest. `unread` counts pictures of kinds that cannot be read here, `ignored` files that are neither
+    pictures nor captions, both by ending and both said in warnings and notices too. `duplicates` groups pictures of the
+    same bytes; they are used all the same. `reg_unused` counts regularisation pictures that the balance does not need.
     """
 
     pictures: tuple[Picture, ...]
@@ -62,6 +64,13 @@ class FolderScan:
     duplicates: tuple[tuple[Path, ...], ...]
     ignored: tuple[tuple[str, int], ...]
     reg_unused: int = 0
+    unread: tuple[tuple[str, int], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Everything that a person should know, the most important first, one sentence or line each."""
+        return (*map(str, self.problems), *self.warnings, *self.notices)
 
     @property
     def train(self) -> tuple[Picture, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ PICTURE_SUFFIXES = frozenset(
     + (".tif", ".tiff", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".tga", ".qoi")
 )
 CAPTION_SUFFIXES = (".txt", ".caption")  # the first found counts; the first listed is the one that is written
+
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,12 @@ class Problem:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """Return the path as text that can always be printed: bytes that are not UTF-8 appear as escapes."""
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return the path as text of one line that can always be printed.
+
+    Bytes that are not UTF-8, line breaks, and signs that steer a terminal or the writing's direction appear as escapes.
+    """
+    text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def file_digest(path: Path) -> str:
@@ -44,18 +51,6 @@ def file_digest(path: Path) -> str:
     except OSError as error:
         raise unreadable(path, error) from error
     return digest.hexdigest()
-
-
-def looks_like_picture(path: Path) -> bool:
-    """Say whether a file of any name begins like a PNG, JPEG, GIF, WebP or AVIF; unreadable files do not."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError:
-        return False
-    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")):
-        return True
-    return (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or head[4:12] in (b"ftypavif", b"ftypavis")
 
 
 def unreadable(path: Path, error: OSError) -> FileError:

@@ -12,7 +12,8 @@ from lib_lora.data.captions import CaptionIndex, CaptionText, caption_warnings, 
 from lib_lora.data.dataset import FolderScan, FolderUse, Picture, balance_regularisation
 from lib_lora.data.files import CAPTION_SUFFIXES, Problem, file_digest, shown
 from lib_lora.data.images import MAX_PIXELS, inspect_picture
-from lib_lora.data.leaves import Leaf, Source, find_leaves, to_source
+from lib_lora.data.leaves import Leaf, Search, Source, find_leaves, to_source
+from lib_lora.data.remarks import about_ignored, about_left_out, about_unread, grouped
 from lib_lora.errors import FileError, InputError
 
 EXTREME_RATIO = 4.0
@@ -28,10 +29,21 @@ class _Findings:
 
     pictures: list[Picture] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     folders: list[FolderUse] = field(default_factory=list)
     said: dict[str, list[Path]] = field(default_factory=dict)  # remarks that several files share
     ignored: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    left_out: list[Path] = field(default_factory=list)
+
+    def take(self, search: Search) -> None:
+        """Add what a search for folders found on its way."""
+        self.warnings += search.warnings
+        self.notices += search.notices
+        self.problems += search.problems
+        self.unread.update(search.unread)
+        self.left_out += search.left_out
 
     def remark(self, text: str, path: Path) -> None:
         self.said.setdefault(text, []).append(path)
@@ -74,7 +86,7 @@ def scan(
     for leaf in leaves:
         before = len(findings.pictures)
         captions = CaptionIndex(leaf.others, options.extensions)
-        _remark_shared_names(leaf, findings)
+        _remark_other_files(leaf, captions, options, findings)
         for path in leaf.pictures:
             _scan_picture(path, leaf, captions, options, findings)
             done += 1
@@ -92,20 +104,17 @@ def _all_leaves(folders: Folders, options: _Options, findings: _Findings, *, is_
     leaves: list[Leaf] = []
     for each in given:
         search = find_leaves(to_source(each), is_reg=is_reg, known={leaf.path.resolve() for leaf in leaves})
-        findings.notices += search.notices
-        findings.problems += search.problems
+        findings.take(search)
         if not search.leaves and not search.repeated:
             raise _nothing_found(search.root, search.seen, findings)
         leaves += search.leaves
-    for leaf in leaves:
-        endings = (path.suffix.lower() or "no ending" for path in leaf.others)
-        findings.ignored.update(each for each in endings if each not in options.extensions)
     return leaves
 
 
 def _nothing_found(root: Path, seen: Mapping[str, int], findings: _Findings) -> InputError:
     listed = ", ".join(f"{count} {name}" for name, count in sorted(seen.items())) or "nothing at all"
-    why = "".join(f"; {notice}" for notice in findings.notices)
+    unread = [about_unread(findings.unread)] if findings.unread else []
+    why = "".join(f"; {said}" for said in (*unread, *findings.warnings, *findings.notices, *findings.problems[:5]))
     cure = "Give a folder of PNG, JPEG or WebP files, or one that holds folders named like 10_name."
     return InputError("no pictures were found", where=f"{shown(root)} (seen: {listed}{why})", cure=cure)
 
@@ -140,11 +149,22 @@ def _scan_picture(path: Path, leaf: Leaf, captions: CaptionIndex, options: _Opti
     findings.pictures.append(Picture(path, text, source, leaf.repeats, facts.size, leaf.is_reg, digest, leaf.flip))
 
 
-def _remark_shared_names(leaf: Leaf, findings: _Findings) -> None:
+def _remark_other_files(leaf: Leaf, captions: CaptionIndex, options: _Options, findings: _Findings) -> None:
+    """Say what the names of a folder's files tell: shared captions, captions of no picture, what is neither."""
     stems = Counter(path.stem for path in leaf.pictures)
     for path in leaf.pictures:
         if stems[path.stem] > 1:
             findings.remark("with the same name but another ending: they share one caption", path)
+    used = {found[0] for path in leaf.pictures if (found := captions.find(path)) is not None}
+    used_stems = {path.stem for path in used}
+    for path in leaf.others:
+        suffix = path.suffix.lower()
+        if suffix not in options.extensions:
+            findings.ignored[suffix or "no ending"] += 1
+        elif path not in used:
+            is_second = path.stem in used_stems
+            said = "with a second caption: the other counts" if is_second else "with a caption for no picture: not used"
+            findings.remark(said, path)
 
 
 def _caption_of(
@@ -182,11 +202,18 @@ def _finish(leaves: Sequence[Leaf], findings: _Findings) -> FolderScan:
         if paths and not wanted:
             where = ", ".join(map(shown, paths)) + "".join(f"; {problem}" for problem in findings.problems[:5])
             raise InputError(f"none of the {kind} pictures can be used", where=where, cure="Replace the files listed.")
-    notices = [*findings.notices, *(_grouped(text, paths) for text, paths in findings.said.items())]
+    warnings = list(findings.warnings)
+    if findings.unread:
+        warnings.append(about_unread(findings.unread))
+    notices = [*findings.notices, *(grouped(text, paths) for text, paths in findings.said.items())]
+    if findings.ignored:
+        notices.append(about_ignored(findings.ignored))
+    if left_out := about_left_out(findings.left_out):
+        notices.append(left_out)
     if len(train) == 1:
         notices.append("only one picture: the LoRA will copy it rather than learn from it")
     duplicates = _duplicates(findings.pictures)
-    notices += [_grouped("with the same bytes", group) for group in duplicates]
+    notices += [grouped("with the same bytes", group) for group in duplicates]
     draws = sum(picture.repeats for picture in train)
     balanced, unused = balance_regularisation(reg, draws=draws)
     if reg:
@@ -203,6 +230,8 @@ def _finish(leaves: Sequence[Leaf], findings: _Findings) -> FolderScan:
         duplicates=duplicates,
         ignored=tuple(sorted(findings.ignored.items())),
         reg_unused=unused,
+        unread=tuple(sorted(findings.unread.items())),
+        warnings=tuple(warnings),
     )
 
 
@@ -211,8 +240,3 @@ def _duplicates(pictures: Sequence[Picture]) -> tuple[tuple[Path, ...], ...]:
     for picture in pictures:
         groups.setdefault(picture.digest, []).append(picture.path)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
-
-
-def _grouped(text: str, paths: Sequence[Path]) -> str:
-    names = ", ".join(shown(path.name) for path in paths[:3]) + (", …" if len(paths) > 3 else "")
-    return f"{len(paths)} file{'s' if len(paths) > 1 else ''} {text} ({names})"

@@ -8,14 +8,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib_lora.data.files import PICTURE_SUFFIXES, Problem, looks_like_picture, shown
+from lib_lora.data.files import Problem, shown
+from lib_lora.data.kinds import kind_of
 from lib_lora.data.tags import FolderName, parse_folder_name
 from lib_lora.errors import InputError
+from lib_lora.walk import list_folder
 
 MAX_DEPTH = 3  # data set / N_name / child of CharFramework
 
 _NUMBERED = re.compile(r"^\s*([+-]?\d+)_(.*)$", re.DOTALL)
-_IGNORED_FOLDERS = ("__MACOSX", "@eaDir")
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,26 @@ class Leaf:
 
 @dataclass
 class Search:
-    """What a search below one given folder found; `seen` counts files and folders by ending, for the error message."""
+    """What a search below one given folder found.
+
+    Attributes:
+        seen: files and folders by ending, for the error message.
+        unread: pictures of kinds that cannot be read here, by what they are called.
+        left_out: hidden entries and those of the system.
+        warnings: what keeps whole folders out of the training.
+        met: real places of the folders that were looked into, so that a link leads to none of them again.
+    """
 
     root: Path
     is_reg: bool
     leaves: list[Leaf] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    left_out: list[Path] = field(default_factory=list)
+    met: set[str] = field(default_factory=set)
     repeated: bool = False
 
 
@@ -101,26 +114,27 @@ def find_leaves(source: Source, *, is_reg: bool, known: set[Path]) -> Search:
 def _walk(
     folder: Path, name: str, above: _Said, source: Source, search: Search, *, known: set[Path], depth: int
 ) -> None:
+    place = os.path.realpath(folder)
     said = _read_name(folder, name, above, source, search)
     if said is None:
         return
-    listed = _list(folder, search)
+    if Path(place) in known:
+        search.notices.append(f"{shown(folder)} is given twice: used once")
+        search.repeated = True
+    listed = None if place in search.met else _list(folder, search)
+    search.met.add(place)
     if listed is None:
         return
     pictures, others, inner = listed
-    if pictures:
-        if folder.resolve() in known:
-            search.notices.append(f"{shown(folder)} is given twice: used once")
-            search.repeated = True
-        else:
-            known.add(folder.resolve())
-            search.leaves.append(_leaf(folder, said, source, search, pictures=pictures, others=others))
+    if pictures and Path(place) not in known:
+        known.add(Path(place))
+        search.leaves.append(_leaf(folder, said, source, search, pictures=pictures, others=others))
     for child in inner:
         numbered = _numbered(child.name) is not None
         if pictures and not numbered:
-            search.notices.append(f"{shown(child)} is not read, because the folder around it holds pictures itself")
+            search.warnings.append(f"{shown(child)} is not read, because the folder around it holds pictures itself")
         elif depth >= MAX_DEPTH:
-            search.notices.append(f"{shown(child)} is not read: it lies too deep below {shown(source.path)}")
+            search.warnings.append(f"{shown(child)} is not read: it lies too deep below {shown(source.path)}")
         else:
             passed = _Said(repeats=said.repeats, class_tokens="", inherited=said.repeats is not None)
             _walk(child, child.name, passed, source, search, known=known, depth=depth + 1)
@@ -183,20 +197,22 @@ def _numbered(name: str) -> tuple[int, str] | None:
 def _list(folder: Path, search: Search) -> tuple[list[Path], list[Path], list[Path]] | None:
     """Return a folder's pictures (by ending or content), other files and sub-folders, sorted; None if not readable."""
     try:
-        entries = sorted(folder.iterdir())
+        listing = list_folder(folder)
     except OSError as error:
         what = f"the folder cannot be read ({error.strerror or type(error).__name__})"
         search.problems.append(Problem(path=folder, what=what, cure="Check its permissions."))
         return None
-    pictures, others, inner = [], [], []
-    for path in entries:
-        if path.name.startswith(".") or path.name in _IGNORED_FOLDERS:
-            continue
-        if os.path.isdir(path):
-            inner.append(path)
-            search.seen["folder"] += 1
-            continue
+    search.left_out += listing.left_out
+    search.seen.update("folder" for _ in listing.folders)
+    pictures, others = [], []
+    for path in listing.files:
         search.seen[path.suffix.lower() or "file without ending"] += 1
-        is_picture = path.suffix.lower() in PICTURE_SUFFIXES or (os.path.isfile(path) and looks_like_picture(path))
-        (pictures if is_picture else others).append(path)
-    return pictures, others, inner
+        kind, called = kind_of(path)
+        if kind == "unread":
+            search.unread[called] += 1
+        else:
+            (pictures if kind == "picture" else others).append(path)
+    for path in listing.odd:
+        what = "this is no file that can be opened (a broken link, a pipe or a device)"
+        search.problems.append(Problem(path=path, what=what, cure="Put the file itself there, or remove it."))
+    return pictures, others, list(listing.folders)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
 from lib_lora.atomic import replace_file
 from lib_lora.data.captions import CaptionIndex, read_caption
-from lib_lora.data.files import CAPTION_SUFFIXES, PICTURE_SUFFIXES, Problem, shown
+from lib_lora.data.files import CAPTION_SUFFIXES, Problem, shown
+from lib_lora.data.kinds import kind_of
 from lib_lora.errors import FileError, InputError
+from lib_lora.walk import walk
 
 BACKGROUNDS = ("white background", "black background", "simple background")
 EXPRESSIONS = ("smile", "open mouth", "blush")
@@ -178,11 +180,20 @@ def plan_captions(
     if not os.path.isdir(root):
         raise InputError("there is no such folder", where=shown(root), cure="Give the folder that holds the pictures.")
     plans: dict[Path, CaptionPlan] = {}
-    skipped, problems = [], []
-    for place, pictures, index in _folders_below(root):
+    skipped: list[Path] = []
+    problems: list[Problem] = []
+
+    def unread(place: Path, error: OSError) -> None:
+        what = f"the folder cannot be read ({error.strerror or type(error).__name__})"
+        problems.append(Problem(path=place, what=what, cure="Check its permissions."))
+
+    for listing in walk(root, failed=unread):
+        place, index = listing.folder, CaptionIndex(listing.files)
+        pictures = [path for path in listing.files if kind_of(path)[0] != "other"]
         word, further = keyword or "", tuple(folder_tags)
         if keyword is None:
-            name = parse_folder_name(place.resolve().name.strip() or "_")
+            # A link's own name counts, as it does for training; the root may have been given as ".".
+            name = parse_folder_name((place.resolve() if place == root else place).name.strip() or "_")
             word, further = name.keyword, name.extra
         for picture in pictures:
             tags = tags_for(picture.name, word, further, expressions, lists=lists)
@@ -256,12 +267,3 @@ def _plan_one(picture: Path, text: str, index: CaptionIndex, *, overwrite: bool)
         action = "keep"
     path = found[0] if found and (action != "write" or found[1] == CAPTION_SUFFIXES[0]) else target
     return CaptionPlan(picture=picture, path=path, text=text, existing=existing, action=action)
-
-
-def _folders_below(root: Path) -> Iterator[tuple[Path, list[Path], CaptionIndex]]:
-    """Yield each folder at or below the root with its pictures (by ending) and the captions that are there."""
-    for folder, inner, names in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
-        files = [Path(folder, name) for name in sorted(names) if not name.startswith(".")]
-        pictures = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
-        yield Path(folder), pictures, CaptionIndex(files)

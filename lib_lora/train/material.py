@@ -88,8 +88,7 @@ def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Mat
         shown = replace(picture, repeats=picture.repeats * repeats)
         items.append(_item(model, options, shown))
         progress.update(done + 1, len(found.pictures), "encoding pictures")
-    problems = [f"{p.path}: {p.what}. {p.cure}" for p in found.problems]
-    return Material(tuple(items), (*problems, *found.notices), found.fingerprint())
+    return Material(tuple(items), found.remarks, found.fingerprint())
 
 
 def rules_of(options: TrainOptions) -> CaptionRules:

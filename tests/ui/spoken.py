@@ -16,7 +16,7 @@ SILENT = ("cli", "demo")
 
 FIELDS = {"LineProblem": ("line", "what", "cure"), "Problem": ("path", "what", "cure")}
 ERROR_FIELDS = ("what",)
-REMARKS = ("notes", "notices", "said", "reasons")
+REMARKS = ("notes", "notices", "warnings", "said", "reasons")
 """Lists of sentences in the core: what is put into them is said. Panels take their remarks from `texts/`."""
 QUOTED = ("lib_lora/formats/header.py",)
 """Files whose ValueErrors are quoted inside an error's sentence."""

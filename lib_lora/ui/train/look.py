@@ -12,6 +12,7 @@ from PIL import Image
 
 from lib_lora.data import FolderScan, scan
 from lib_lora.data.edit_captions import captions_of, tag_counts
+from lib_lora.data.files import shown
 from lib_lora.data.preview import crop_preview
 from lib_lora.host.base import LoadedModel, Progress
 from lib_lora.train.material import plan_for
@@ -92,14 +93,14 @@ def summary_html(found: Found, buckets: int, words: Words) -> str:
         words("train.n_found", n=len(scan.train)),
         words("train.n_buckets", n=buckets),
         words("train.n_captions", n=captions),
-        words("train.n_problems", n=len(scan.problems)),
+        words("train.n_problems", n=len(scan.problems) + len(scan.warnings)),
     ]
     parts = [f'<div class="atelier-counts"><b>{escape(" · ".join(counts))}</b></div>']
-    if scan.problems:
+    if scan.problems or scan.warnings:
+        said = [(shown(one.path.name), f"{one.what}. {one.cure}") for one in scan.problems]
         rows = "".join(
-            f"<li><b>{escape(problem.path.name)}</b>: {escape(sentence_in_words(problem.what, words.language))} — "
-            f"{escape(sentence_in_words(problem.cure, words.language))}</li>"
-            for problem in scan.problems
+            f"<li>{f'<b>{escape(name)}</b>: ' if name else ''}{escape(sentence_in_words(text, words.language))}</li>"
+            for name, text in (*said, *(("", text) for text in scan.warnings))
         )
         head = escape(words("train.problems_head"))
         parts.append(f'<div class="atelier-message atelier-warning" role="status"><b>{head}</b><ul>{rows}</ul></div>')

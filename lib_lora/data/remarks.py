@@ -1,0 +1,50 @@
+"""What a person should know of a folder of pictures: the sentences about files, grouped and counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lib_lora.data.files import CAPTION_SUFFIXES, PICTURE_SUFFIXES, shown
+from lib_lora.data.kinds import UNREAD_SUFFIXES
+from lib_lora.walk import has_ending
+
+NAMED = 3
+"""Files that a remark names; the rest is counted."""
+
+
+def names_of(paths: Sequence[Path]) -> str:
+    """Return the first few names, and an ellipsis for the others."""
+    return ", ".join(shown(path.name) for path in paths[:NAMED]) + (", …" if len(paths) > NAMED else "")
+
+
+def grouped(said: str, paths: Sequence[Path]) -> str:
+    """Return a remark that several files share, with their number and the first names."""
+    names = names_of(paths)
+    return f"{len(paths)} file {said} ({names})" if len(paths) == 1 else f"{len(paths)} files {said} ({names})"
+
+
+def about_unread(unread: Mapping[str, int]) -> str:
+    """Return the remark on pictures of kinds that cannot be read here, counted by ending."""
+    total, kinds = sum(unread.values()), _listed(unread)
+    if total == 1:
+        return f"{total} file is of a kind that cannot be read ({kinds}): save it as JPEG or PNG"
+    return f"{total} files are of a kind that cannot be read ({kinds}): save them as JPEG or PNG"
+
+
+def about_ignored(ignored: Mapping[str, int]) -> str:
+    """Return the remark on files that are neither pictures nor captions, counted by ending."""
+    return f"neither pictures nor captions, so not read: {_listed(ignored)}"
+
+
+def about_left_out(left_out: Iterable[Path]) -> str:
+    """Return the remark on hidden and system entries that somebody may miss, folders and pictures; else nothing."""
+    # Resource forks (._a.png) accompany a file that is there; nobody misses them.
+    kinds = PICTURE_SUFFIXES | UNREAD_SUFFIXES | set(CAPTION_SUFFIXES)
+    missed = [p for p in left_out if p.is_dir() or (has_ending(p, kinds) and not p.name.startswith("._"))]
+    return f"hidden or of the system, so left out: {names_of(missed)}" if missed else ""
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{ending} {count}" for ending, count in sorted(Counter(counts).items()))
