@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image
 
 from lib_lora.data.files import shown, unreadable
 from lib_lora.data.pixels import (
-    DECODE_ERRORS,
     DEEP_MODES,
     NOTICE_ALPHA,
     NOTICE_DEEP,
@@ -21,12 +19,8 @@ from lib_lora.data.pixels import (
     has_transparency,
     to_rgb,
 )
-from lib_lora.errors import FileError
+from lib_lora.picture_file import DECODE_ERRORS, KINDS, MAX_PIXELS, open_picture
 
-MAX_PIXELS = 80_000_000  # about 240 MB decoded; below Pillow's own warning
-
-# Kinds that are pictures and nothing else: EPS would start Ghostscript, PSD and ICO hide several sizes.
-_KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI")
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -104,60 +98,14 @@ def load_picture(
 @contextmanager
 def _opened(path: Path, *, max_pixels: int) -> Iterator[Image.Image]:
     """Open a picture for decoding inside the context; every reader's complaint leaves it as one FileError."""
-    try:
-        with _whole_files_only(), warnings.catch_warnings():
-            # The limit below is ours, and what a reader merely warns of either decodes or raises later.
-            for kind in (Image.DecompressionBombWarning, UserWarning):
-                warnings.simplefilter("ignore", kind)
-            # A file object keeps Pillow from memory mapping, which garbles turned TIFFs without compression.
-            with path.open("rb") as file, Image.open(file, formats=_kinds(path)) as image:
-                _refuse_bomb(image.size, path, max_pixels=max_pixels)
-                yield image
-    except UnidentifiedImageError as error:
-        what = "the file is empty" if _is_empty(path) else "this is no picture, or of a kind that cannot be read here"
-        raise FileError(what, where=shown(path), cure="Save it again as PNG, JPEG or WebP.") from error
-    except Image.DecompressionBombError as error:
-        raise _too_large(path, str(error), max_pixels=max_pixels) from error
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise unreadable(path, error) from error
-    except DECODE_ERRORS as error:
-        detail = str(error) or type(error).__name__
-        what = f"the picture is damaged or cut off ({detail})"
-        raise FileError(what, where=shown(path), cure="Copy or save the file again.") from error
-
-
-@contextmanager
-def _whole_files_only() -> Iterator[None]:
-    """Make Pillow refuse files that are cut off, also where the host told it to fill them with grey."""
-    before = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
-
-
-def _kinds(path: Path) -> tuple[str, ...]:
-    Image.init()
     # TGA files have no signature: only the name can tell.
-    wanted = (*_KINDS, "TGA") if path.suffix.lower() == ".tga" else _KINDS
-    return tuple(kind for kind in wanted if kind in Image.OPEN)
-
-
-def _refuse_bomb(size: tuple[int, int], path: Path, *, max_pixels: int) -> None:
-    if size[0] < 1 or size[1] < 1:
-        raise FileError("the picture has no pixels", where=shown(path), cure="Save it again.")
-    if size[0] * size[1] > max_pixels:
-        raise _too_large(path, f"{size[0]} x {size[1]}", max_pixels=max_pixels)
-
-
-def _too_large(path: Path, detail: str, *, max_pixels: int) -> FileError:
-    what = f"the picture is too large to open safely ({detail}; the limit is {max_pixels:,} pixels)"
-    return FileError(what, where=shown(path), cure="Make it smaller, or raise the limit.")
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == 0
+    kinds = (*KINDS, "TGA") if path.suffix.lower() == ".tga" else KINDS
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise unreadable(path, error) from error
+    with file, open_picture(file, where=shown(path), kinds=kinds, max_pixels=max_pixels) as image:
+        yield image
 
 
 def _frame_notices(image: Image.Image) -> list[str]:

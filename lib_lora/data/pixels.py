@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageCms
 
+from lib_lora.picture_file import DECODE_ERRORS
+
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
-# What Pillow's readers are known to raise on damaged bytes, besides OSError.
-DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    AttributeError,
-    RuntimeError,
-    MemoryError,
-    ImportError,  # a Pillow without colour management
-    ImageCms.PyCMSError,
-    struct.error,
-    zlib.error,
-)
-
 NOTICE_ALPHA = "with transparency: put on the background colour"
 NOTICE_DEEP = "with more than 8 bits: scaled to 8 bits"
 NOTICE_PROFILE = "with a colour profile that cannot be used: colours taken as they are"
@@ -99,16 +81,24 @@ def _eight_bit(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Scale grey levels of 16 or 32 bits or floats to 0..255 (mode L); a transparent level becomes alpha."""
     values = np.asarray(image)
     key = image.info.get("transparency")
-    alpha = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)) if isinstance(key, int) else None
-    levels = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    alpha = Image.fromarray(np.where(values == key, np.uint8(0), np.uint8(255))) if isinstance(key, int) else None
+    rows = max(1, 4_000_000 // max(1, values.shape[1]))  # bounds the memory of the floats to some 100 MB
+    strips = [slice(top, top + rows) for top in range(0, values.shape[0], rows)]
+    low = min(float(_levels(values[strip]).min()) for strip in strips)
+    high = max(float(_levels(values[strip]).max()) for strip in strips)
     if image.mode == "F":
-        low, high = (0.0, 1.0) if levels.min() >= 0 and levels.max() <= 1 else (levels.min(), levels.max())
+        low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
     else:
-        low, high = 0.0, 65535.0
-        if levels.max() > high:
-            high = float(2**31 - 1)
-    scaled = np.clip((levels - low) * (255.0 / max(high - low, 1e-12)), 0, 255)
-    return Image.fromarray(np.floor(scaled + 0.5).astype(np.uint8)), alpha
+        low, high = 0.0, 65535.0 if high <= 65535.0 else float(2**31 - 1)
+    scaled = np.empty(values.shape, dtype=np.uint8)
+    for strip in strips:
+        levels = (_levels(values[strip]) - low) * (255.0 / max(high - low, 1e-12))
+        scaled[strip] = np.floor(np.clip(levels, 0, 255) + 0.5)
+    return Image.fromarray(scaled), alpha
+
+
+def _levels(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def to_rgb(image: Image.Image, profile: bytes | None, notices: list[str]) -> Image.Image:

@@ -10,22 +10,31 @@ from collections.abc import Mapping
 
 from PIL import Image
 
+from lib_lora.errors import FileError
+from lib_lora.picture_file import open_picture
+
 SIDE = 384
 """Longest side of a cover in pixels; with it a cover takes some 30 kB of the header."""
 
 THUMBNAIL, COVERS = "modelspec.thumbnail", "ssmd_cover_images"
 _LIMIT = 8 * 2**20
+_PIXELS = 16_000_000
 _URL = "data:image/jpeg;base64,"
 
 
 def with_cover(metadata: Mapping[str, str], picture: Image.Image) -> dict[str, str]:
     """Return metadata with ``picture``, made small, under both keys that programs read."""
-    small = picture.convert("RGB")
-    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=88, optimize=True)
+    small_cover(picture).save(stream, "JPEG", quality=88, optimize=True)
     text = base64.b64encode(stream.getvalue()).decode("ascii")
     return {**metadata, THUMBNAIL: _URL + text, COVERS: json.dumps([text])}
+
+
+def small_cover(picture: Image.Image) -> Image.Image:
+    """Return a picture at the size of a cover, RGB."""
+    small = picture.convert("RGB")
+    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return small
 
 
 def without_cover(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -55,10 +64,9 @@ def _decoded(text: str) -> Image.Image | None:
     if not text or len(text) > _LIMIT:
         return None
     try:
-        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=("PNG", "JPEG", "WEBP")) as picture:
-            if picture.width * picture.height > 16_000_000:
-                return None
+        file = io.BytesIO(base64.b64decode(text, validate=True))
+        with open_picture(file, kinds=("PNG", "JPEG", "WEBP"), max_pixels=_PIXELS) as picture:
             picture.thumbnail((SIDE, SIDE))
             return picture.convert("RGB")
-    except (binascii.Error, ValueError, OSError, SyntaxError):  # Pillow raises SyntaxError for a broken PNG chunk
+    except (binascii.Error, ValueError, FileError):
         return None

@@ -10,9 +10,10 @@ from functools import singledispatch
 from html import escape
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from lib_lora.errors import FileError
+from lib_lora.picture_file import open_picture
 from lib_lora.report.plot import COLOURS, bars_svg, curve_svg, format_number
 from lib_lora.report.sections import BlockBars, Cell, Commands, Curve, Goals, Grid, Pictures, Report, Section, Table
 from lib_lora.report.words import WORDS, Words
@@ -48,12 +49,12 @@ def picture_uri(picture: Path | Image.Image) -> tuple[str, int, int]:
         return _encoded(picture), *picture.size
     try:
         data = picture.read_bytes()
-        with Image.open(io.BytesIO(data)) as opened:
+        with open_picture(io.BytesIO(data)) as opened:
             opened.load()
             size = opened.size
             known = BROWSER_TYPES.get(opened.format or "")
             uri = f"data:{known};base64,{base64.b64encode(data).decode()}" if known else _encoded(opened)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
+    except (OSError, FileError) as error:
         raise FileError(
             "this picture for the report cannot be read",
             where=str(picture),

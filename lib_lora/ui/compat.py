@@ -19,10 +19,8 @@ if not hasattr(huggingface_hub, "HfFolder"):
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported: nobody is told of a start
 
 import gradio as gr
-import numpy as np
 from gradio import routes
 from jinja2 import FunctionLoader
-from PIL import Image
 from starlette.websockets import WebSocketState
 
 IS_G4 = int(gr.__version__.split(".")[0]) >= 4
@@ -168,22 +166,13 @@ def file_paths(value: Any) -> list[Path]:
     return [Path(one if isinstance(one, str) else one.name) for one in many]
 
 
-def image_input(**more: Any) -> gr.Image:
-    """Return an image widget for dropping a picture; its value is a path, so that the picture's text chunks survive."""
-    return gr.Image(type="filepath", **({"sources": ["upload"]} if IS_G4 else {"source": "upload"}), **more)
+def picture_input(**more: Any) -> gr.File:
+    """Return a widget for dropping a picture, whose value `file_paths` reads.
 
-
-def gallery_images(value: Any) -> list[Image.Image]:
-    """Return the pictures of a gallery that was handed in."""
-    found = []
-    for entry in value or []:
-        one = entry[0] if isinstance(entry, list | tuple) else entry
-        if isinstance(one, dict):
-            one = one.get("name") or one.get("path")
-        if isinstance(one, np.ndarray):
-            one = Image.fromarray(one)
-        found.append(one if isinstance(one, Image.Image) else Image.open(one))
-    return found
+    It is a file to gradio: an image widget would decode whatever comes before anybody could look at it, and write it
+    anew, without what the file carries besides its pixels.
+    """
+    return file_input(file_types=["image"], **more)
 
 
 def number(value: Any, default: float, kind: Callable[[Any], Any] = float) -> Any:

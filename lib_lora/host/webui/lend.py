@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from PIL import Image
 from torch import nn
 
+from lib_lora.data import load_picture
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import Lease
 from lib_lora.host.webui import block_weights
@@ -35,8 +35,7 @@ class WebuiLease(Lease):
 
     def preview(self, path: Path) -> None:
         """Show a sample as the host's live preview."""
-        with Image.open(path) as image:
-            self._turn.preview(image.convert("RGB"))
+        self._turn.preview(load_picture(path))
 
     @property
     def wanted(self) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
-from lib_lora.errors import AtelierError, InputError
+from lib_lora.data.files import unreadable
+from lib_lora.errors import AtelierError
 from lib_lora.host.infotext import read_infotext
 from lib_lora.host.settings_text import PictureSettings, prompt_as_rendered, read_settings
+from lib_lora.picture_file import open_picture
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
@@ -19,17 +20,18 @@ from lib_lora.ui.words import Words
 def build(atelier: Atelier, words: Words, widgets: list[Any]) -> None:
     """Build the place to drop a picture; ``widgets`` are prompt, negative and the settings in `values_of`'s order."""
     with gr.Accordion(words("generate.from_picture"), open=False, elem_id="atelier_generate_from_picture"), gr.Row():
-        dropped = compat.image_input(
+        dropped = compat.picture_input(
             label=words("generate.drop"), height=180, elem_id="atelier_generate_drop", scale=1, min_width=200
         )
         message = gr.HTML(f'<p class="atelier-hint">{words("generate.drop_hint")}</p>')
 
-    def take(path: str | None) -> list[Any]:
+    def take(file: Any) -> list[Any]:
         nothing = [compat.update()] * len(widgets)
-        if not path:
+        paths = compat.file_paths(file)
+        if not paths:
             return [*nothing, ""]
         try:
-            settings = read_settings(_text_of(path, words))
+            settings = read_settings(text_of(paths[0]))
             return [*values_of(settings, atelier), _taken(settings, atelier, words)]
         except AtelierError as error:
             return [*nothing, error_html(error, words)]
@@ -52,12 +54,17 @@ def known_sampler(name: str | None, samplers: tuple[str, ...]) -> str | None:
     return next((one for one in samplers if name and one.casefold() == name.casefold()), None)
 
 
-def _text_of(path: str, words: Words) -> str:
+def text_of(path: Path) -> str:
+    """Return what a picture file carries, or an empty text; its pixels are not decoded.
+
+    Raises:
+        FileError: it is no picture, or none that is safe to open.
+    """
     try:
-        with Image.open(path) as picture:
+        with path.open("rb") as file, open_picture(file, where=path.name) as picture:
             return read_infotext(picture)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(words("generate.no_picture"), cure=words("generate.no_picture_cure")) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _taken(settings: PictureSettings, atelier: Atelier, words: Words) -> str:

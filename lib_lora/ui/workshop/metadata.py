@@ -11,7 +11,7 @@ from typing import Any
 
 from lib_lora.data.images import load_picture
 from lib_lora.errors import AtelierError
-from lib_lora.formats.cover import read_cover
+from lib_lora.formats.cover import read_cover, small_cover
 from lib_lora.formats.editing import Edit, changes_of, hashes_of, plan, write_copy, write_in_place
 from lib_lora.formats.files import read_header
 from lib_lora.formats.metadata import describe, private_keys
@@ -114,6 +114,17 @@ class Handlers:
         if not keys:
             return note_html(self.words("workshop.private_none"), kind="good")
         return note_html(self.words("workshop.private_some", n=len(keys), keys=", ".join(keys)), kind="warning")
+
+    def new_cover(self, file: Any) -> list[Any]:
+        """Return a dropped picture as it is shown, its path, the emptied place to drop one, and a message."""
+        paths = compat.file_paths(file)
+        if not paths:
+            return [update(), update(), None, ""]
+        try:
+            return [small_cover(load_picture(paths[0])), str(paths[0]), None, ""]
+        except AtelierError as error:
+            error.where = paths[0].name  # what the person dropped, not where the upload lies meanwhile
+            return [update(), SAME, None, error_html(error, self.words)]
 
     def edit(self, *values: Any) -> Edit:
         """Return the edit that the form says; a picture that cannot be read raises."""
@@ -243,7 +254,7 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
             work.names(atelier), value=None, label=words("workshop.file"), scale=3, elem_id="atelier_workshop_meta_file"
         )
     message = gr.HTML(note_html(words("workshop.choose_file")), elem_id="atelier_workshop_meta_message")
-    form = _build_form(words)
+    form = _build_form(do, words, message)
     with gr.Row():
         where = gr.Radio(
             [(words("workshop.where_copy"), "copy"), (words("workshop.where_place"), "place")],
@@ -275,7 +286,7 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
     return MetadataPanel(lists, do.refresh)
 
 
-def _build_form(words: Words) -> _Form:
+def _build_form(do: Handlers, words: Words, message: gr.HTML) -> _Form:
     def box(name: str) -> gr.Textbox:
         lines = 3 if name in ("description", "notes") else 1
         info = words(f"workshop.info_{name}") if name in EXPLAINED else None
@@ -292,10 +303,16 @@ def _build_form(words: Words) -> _Form:
         with gr.Column(scale=3):
             first = [box(name) for name in FORM[:IN_SIGHT]]
         with gr.Column(scale=1, min_width=220):
-            cover = compat.image_input(label=words("workshop.cover"), height=240, elem_id="atelier_workshop_cover")
+            cover = gr.Image(
+                label=words("workshop.cover"), height=240, interactive=False, elem_id="atelier_workshop_cover"
+            )
+            drop = compat.picture_input(
+                label=words("workshop.new_cover"), height=100, elem_id="atelier_workshop_cover_drop"
+            )
+            remove = gr.Button(words("workshop.no_cover"), size="sm", elem_id="atelier_workshop_cover_remove")
     new_cover = gr.State(SAME)
-    cover.upload(lambda path: path, [cover], [new_cover], **event_kw())
-    cover.clear(lambda: DROPPED, None, [new_cover], **event_kw())
+    drop.upload(do.new_cover, [drop], [cover, new_cover, drop, message], **event_kw())
+    remove.click(lambda: (None, DROPPED), None, [cover, new_cover], **event_kw())
     with gr.Accordion(words("workshop.more"), open=False):
         rest = [box(name) for name in FORM[IN_SIGHT:]]
     private = gr.HTML()
