@@ -19,13 +19,13 @@ def family_of(shapes: Mapping[str, Sequence[int]]) -> str:
         return "flux"
     if re.search(r"joint_blocks|lora_transformer_", names):
         return "sd3"
-    if "lora_te2_" in names or "lora_te1_" in names:
-        return "sdxl"
-    for name, width in _input_widths(shapes):
+    for name, width in _input_widths(shapes):  # first: some programs call SD1's only text encoder te1
         if "attn2_to_k" in name or "attn2_to_v" in name:
             if width in _CROSS_WIDTHS:
                 return _CROSS_WIDTHS[width]
             break
+    if "lora_te2_" in names or "lora_te1_" in names:
+        return "sdxl"
     return _family_by_names(names, shapes)
 
 

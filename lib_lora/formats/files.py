@@ -37,6 +37,9 @@ _TORCH_NAMES: Mapping[str, str] = {
     "I8": "int8",
     "F8_E5M2": "float8_e5m2",
     "F8_E4M3": "float8_e4m3fn",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
     "I16": "int16",
     "U16": "uint16",
     "F16": "float16",
@@ -77,12 +80,22 @@ def read_tensors(path: str | Path, *, limit: int = READ_LIMIT) -> tuple[dict[str
 
 def _typed(data: Tensor, info: TensorInfo, *, where: str) -> Tensor:
     """Return raw bytes as the tensor that ``info`` describes."""
-    dtype = getattr(torch, _TORCH_NAMES[info.dtype], None)
-    if dtype is None:
-        raise FileError(f"This PyTorch has no {info.dtype} numbers", where=where, cure="Convert the file to fp16.")
+    dtype = torch_type(info.dtype, where=where)
     if dtype is torch.bool:
         return (data != 0).reshape(info.shape)
     return data.view(dtype).reshape(info.shape) if data.numel() else torch.empty(info.shape, dtype=dtype)
+
+
+def torch_type(name: str, *, where: str) -> torch.dtype:
+    """Return PyTorch's type of a safetensors type name.
+
+    Raises:
+        FileError: this PyTorch does not have it.
+    """
+    dtype = getattr(torch, _TORCH_NAMES[name], None)
+    if dtype is None:
+        raise FileError(f"This PyTorch has no {name} numbers", where=where, cure="Convert the file to fp16.")
+    return dtype
 
 
 def _read_pickle(path: str | Path, *, limit: int) -> dict[str, Tensor]:

@@ -31,6 +31,9 @@ ITEM_BYTES: Mapping[str, int] = {
     "I8": 1,
     "F8_E5M2": 1,
     "F8_E4M3": 1,
+    "F8_E8M0": 1,
+    "F8_E4M3FNUZ": 1,
+    "F8_E5M2FNUZ": 1,
     "I16": 2,
     "U16": 2,
     "F16": 2,
@@ -119,7 +122,8 @@ def parse_header(raw: bytes, *, data_bytes: int, where: str) -> tuple[dict[str, 
         FileError: any of this is not so.
     """
     content = _json(raw, where=where)
-    metadata = content.pop(_METADATA, {})
+    metadata = content.pop(_METADATA, None)
+    metadata = {} if metadata is None else metadata  # null is none to the safetensors library
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise FileError("The header's metadata is not a table of texts", where=where, cure=f"{_CURE}.")
     tensors = {name: _tensor_info(name, entry, where=where) for name, entry in content.items()}
@@ -128,11 +132,11 @@ def parse_header(raw: bytes, *, data_bytes: int, where: str) -> tuple[dict[str, 
 
 
 def _json(raw: bytes, *, where: str) -> dict[str, object]:
-    """Return the header as an object; duplicates, fractions, huge numbers and lone surrogates are refused."""
+    """Return the header as an object; fractions, huge numbers and lone surrogates are refused."""
     if sum(raw.count(mark) for mark in (b",", b"[", b"{")) > STRUCTURE_LIMIT:
         raise FileError("The header has too many entries", where=where, cure="It cannot be a LoRA; check its source.")
     try:
-        if raw[:1] != b"{":
+        if raw.lstrip(b" \t\r\n")[:1] != b"{":
             raise ValueError("it does not start with a brace")
         text = raw.decode("utf-8")
         content = json.loads(
@@ -153,8 +157,9 @@ def _short(error: Exception) -> str:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object; the last of two same names counts, as for the library, which refuses it in these only."""
     table = dict(pairs)
-    if len(table) != len(pairs):
+    if len(table) != len(pairs) and any(sum(name == one for one, _ in pairs) > 1 for name in (*_FIELDS, _METADATA)):
         raise ValueError("a name occurs twice")
     for name, value in pairs:
         name.encode("utf-8")  # a lone surrogate is a ValueError: such a text could never be shown or saved
@@ -176,7 +181,7 @@ def _no_number(text: str) -> float:
 def _tensor_info(name: str, entry: object, *, where: str) -> TensorInfo:
     """Check one tensor's entry by itself."""
     place = f"{where}, tensor {name[:200]!r}"
-    if not isinstance(entry, dict) or set(entry) != _FIELDS:
+    if not isinstance(entry, dict) or not set(entry) >= _FIELDS:
         raise FileError("A tensor's entry is broken", where=place, cure=f"{_CURE}.")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,25 +16,35 @@ from lib_lora.blocks.layouts import OTHER, full_layout
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.adapters import Adapter, read_adapter
 from lib_lora.formats.files import file_size, read_tensors, write_tensors
-from lib_lora.formats.keys import block_of_key, family_of, is_module_key
+from lib_lora.formats.keys import block_of_key, family_of
 from lib_lora.formats.metadata import complete
-from lib_lora.formats.peft import kohya_names
+from lib_lora.formats.naming import Named, named
 from lib_lora.formats.saving import check_target
 
+_T = TypeVar("_T")
 _SHOWN = 5
 """Names that an error lists before it only counts."""
 
 
 @dataclass
 class LoraFile:
-    """Adapters by kohya module name, metadata, tensors that belong to no adapter, and where the file lies."""
+    """A LoRA; one with other adapters is a new object.
+
+    Attributes:
+        adapters: by kohya module name.
+        metadata: the header's texts.
+        extras: tensors that belong to no adapter.
+        path: where the file lies.
+        notes: what was assumed or left out on reading, in sentences for people.
+    """
 
     adapters: dict[str, Adapter]
     metadata: dict[str, str] = field(default_factory=dict)
     extras: dict[str, Tensor] = field(default_factory=dict)
     path: Path | None = None
+    notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def family(self) -> str:
         """The family of models that it was made for, by names and shapes: "sd1", "sd2", "sdxl", … or "unknown"."""
         shapes = {
@@ -62,45 +74,55 @@ class LoraFile:
         family, found = self.family, {}
         for key in self.adapters:
             found.setdefault(block_of_key(key, family), []).append(key)
-        names = full_layout(family).names if family in ("sd1", "sd2", "sdxl", "flux") else ()
-        ordered = [*names, *sorted(set(found) - set(names) - {OTHER}), OTHER]
-        return {name: found[name] for name in ordered if name in found}
+        return in_order_of_blocks(found, family)
+
+
+def in_order_of_blocks(found: Mapping[str, _T], family: str) -> dict[str, _T]:
+    """Return a table by block in the order of the family's full layout, ``other`` last."""
+    names = full_layout(family).names if family in ("sd1", "sd2", "sdxl", "flux") else ()
+    ordered = [*names, *sorted(set(found) - set(names) - {OTHER}), OTHER]
+    return {name: found[name] for name in ordered if name in found}
 
 
 def read_lora(path: str | Path) -> LoraFile:
-    """Read a LoRA, LoCon, LoHa or LoKr file; PEFT's and diffusers' dotted names become kohya's.
+    """Read a LoRA, LoCon, LoHa or LoKr file; every spelling of names that is known becomes kohya's.
 
     Raises:
         FileError: the file is broken, no LoRA, of a kind that is not applied, or holds NaN or infinite numbers.
     """
     where = str(path)
-    tensors, metadata = kohya_names(*read_tensors(path), where=where)
-    modules, extras = _grouped(tensors)
-    if not modules:
-        raise FileError("The file holds no LoRA", where=where, cure="Choose a LoRA file, not a checkpoint.")
+    found = named(*read_tensors(path), Path(path))
+    refuse_strangers(found, where=where)
     try:
-        adapters = {key: read_adapter(key, parts) for key, parts in modules.items()}
+        adapters = {key: read_adapter(key, found.modules[key]) for key in sorted(found.modules, key=natural)}
     except FileError as error:
         error.where = f"{where}, {error.where}"
         raise
     _refuse_broken_numbers(adapters, where=where)
-    return LoraFile(adapters, metadata, extras, Path(path))
+    return LoraFile(adapters, found.metadata, found.extras, Path(path), (*found.notes, *_alpha_notes(found)))
 
 
-def _grouped(tensors: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-    """Return tensors by module and part, and those whose names are none of a LoRA's (bundled embeddings, …)."""
-    modules: dict[str, dict[str, Tensor]] = {}
-    extras: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        key, _, part = name.partition(".")
-        if is_module_key(name) and part:
-            modules.setdefault(key, {})[part] = tensor
-        else:
-            extras[name] = tensor
-    return dict(sorted(modules.items(), key=lambda item: _natural(item[0]))), extras
+def refuse_strangers(found: Named, *, where: str, known: bool = True) -> None:
+    """Refuse a file without a LoRA, and with ``known`` one in which a LoRA's tensor is not understood.
+
+    Raises:
+        FileError: it is so; the first name is told.
+    """
+    if found.unknown and (known or not found.modules):
+        what = "The spelling of this LoRA's names is not known" if not found.modules else "A part is of an unknown kind"
+        cure = "Use a file in kohya's, diffusers', PEFT's or ComfyUI's form."
+        raise FileError(what, where=f"{where}, {found.unknown[0][:200]}", cure=cure)
+    if not found.modules:
+        raise FileError("The file holds no LoRA", where=where, cure="Choose a LoRA file, not a checkpoint.")
 
 
-def _natural(key: str) -> tuple[str | int, ...]:
+def _alpha_notes(found: Named) -> tuple[str, ...]:
+    zero = sum("alpha" in parts and not bool(parts["alpha"].float().any()) for parts in found.modules.values())
+    notes = (f"In {zero} modules alpha is 0; it is taken as the rank, as LyCORIS does.",)
+    return notes if zero else ()
+
+
+def natural(key: str) -> tuple[str | int, ...]:
     """Return a sort key that puts layer 2 before layer 10."""
     return tuple(int(text) if text.isdecimal() and text.isascii() else text for text in re.split(r"(\d+)", key))
 

@@ -173,7 +173,9 @@ def header_with(**changes: object) -> bytes:
         (header_with(dtype="F3"), b"1234", "Unknown number type"),
         (header_with(data_offsets=[1, 5]), b"12345", "belong to none"),
         (header_with(shape=[10**9, 10**9], data_offsets=[0, 4 * 10**17]), b"1234", "disagree|not valid"),
-        (b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{}}', b"1234", "occurs twice"),
+        (b'{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}', b"1234", "occurs twice"),
+        (b'{"__metadata__":{},"__metadata__":{}}', b"", "occurs twice"),
+        (b'{"a":{},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}', b"12345678", "belong to none"),
         (b'{"__metadata__":{"a":1}}', b"", "not a table of texts"),
         (b'{"__metadata__":{"a":NaN}}', b"", "not a whole number"),
         (
@@ -188,6 +190,32 @@ def test_each_broken_header_is_named(tmp_path: Path, header: bytes, data: bytes,
         read_header(raw_file(tmp_path / "x.safetensors", header, data))
     assert "x.safetensors" in caught.value.where
     assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("header", "metadata"),
+    [
+        (b'{"__metadata__":null,"a":ONE}', {}),
+        (b'{"__metadata__":{},"a":ONE}', {}),
+        (b'{"__metadata__":{"x":"1","x":"2"},"a":ONE}', {"x": "2"}),
+        (b'{"a":ONE,"a":ONE}', {}),
+        (b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"stride":[1]}}', {}),
+        (b' \n\t{"a":ONE}', {}),
+        (b'{ "a" : ONE }  \n ', {}),
+        (b'{"\\u0061":ONE}', {}),
+        (b'{"a":ONE,"b":{"dtype":"F32","shape":[0],"data_offsets":[4,4]}}', {}),
+    ],
+)
+def test_what_the_librarys_own_reader_takes_is_read(tmp_path: Path, header: bytes, metadata: dict[str, str]) -> None:
+    one = b'{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+    path = raw_file(tmp_path / "x.safetensors", header.replace(b"ONE", one), struct.pack("<f", 2.5))
+    with safetensors.safe_open(path, "pt") as library:
+        assert (library.metadata() or {}) == metadata
+        assert library.get_tensor("a").item() == 2.5
+    tensors, found = read_tensors(path)
+    assert (tensors["a"].item(), found) == (2.5, metadata)
+    saved = rewrite_metadata(path, tmp_path / "y.safetensors", {**found, "title": "a"})
+    assert read_tensors(saved)[1] == {**metadata, "title": "a"}
 
 
 @pytest.mark.parametrize(

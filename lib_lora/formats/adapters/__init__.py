@@ -12,20 +12,34 @@ from lib_lora.formats.adapters.loha import LohaAdapter
 from lib_lora.formats.adapters.lokr import LokrAdapter
 from lib_lora.formats.adapters.lora import LoraAdapter
 
-__all__ = ["ADAPTERS", "Adapter", "Factors", "LohaAdapter", "LokrAdapter", "LoraAdapter", "read_adapter"]
+__all__ = ["ADAPTERS", "Adapter", "Factors", "LohaAdapter", "LokrAdapter", "LoraAdapter", "kind_of", "read_adapter"]
 
 ADAPTERS: tuple[type[Adapter], ...] = (LoraAdapter, LohaAdapter, LokrAdapter)
 
+APPLIED = ("LoRA", "LoHa", "LoKr")
+"""The kinds that are applied and merged, by the names that people use, in the order of `ADAPTERS`."""
+
+UNKNOWN_KIND = "unknown"
+
 _REFUSED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("DoRA", ("dora_scale", "lora_magnitude_vector")),
-    ("OFT or BOFT", ("oft_",)),
+    ("OFT or BOFT", ("oft_", "boft_", "rescale")),
     ("GLoRA", ("a1.", "a2.", "b1.", "b2.", "bm.")),
     ("full difference", ("diff", "set_weight")),
     ("norm", ("w_norm", "b_norm")),
-    ("IA3", ("on_input", "weight")),
+    ("IA3", ("on_input", "weight", "ia3_")),
+    ("T-LoRA", ("q_layer", "p_layer", "lambda_layer")),
     ("bias", ("bias",)),
 )
 """Kinds that are known but not applied, with the starts of the part names that give them away."""
+
+
+def kind_of(parts: Collection[str]) -> str:
+    """Return the kind of a module by its part names: one of `APPLIED`, one that is only described, or "unknown"."""
+    refused = _refused_kind(parts)
+    if refused is not None:
+        return refused[0]
+    return next((name for name, kind in zip(APPLIED, ADAPTERS, strict=True) if kind.matches(parts)), UNKNOWN_KIND)
 
 
 def read_adapter(key: str, parts: Mapping[str, Tensor]) -> Adapter:

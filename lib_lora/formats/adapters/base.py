@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 from lib_lora.errors import FileError, InputError
 
-_log = logging.getLogger(__name__)
 _A = TypeVar("_A", bound="Adapter")
 
 
@@ -175,7 +173,7 @@ def shape_error(key: str, tensors: Mapping[str, Tensor]) -> FileError:
 
 
 def read_alpha(key: str, parts: Mapping[str, Tensor], *, rank: int) -> float:
-    """Return alpha: a 0-D or 1-element tensor; missing means rank, 0 is taken as rank with a warning."""
+    """Return alpha: a 0-D or 1-element tensor; missing or 0 means rank."""
     tensor = parts.get("alpha")
     if tensor is None:
         return float(rank)
@@ -185,8 +183,7 @@ def read_alpha(key: str, parts: Mapping[str, Tensor], *, rank: int) -> float:
     if not math.isfinite(alpha) or not math.isfinite(as_fp32(alpha)):
         raise FileError(f"alpha is {alpha}", where=key, cure="The file is broken; get it again.")
     if as_fp32(alpha) == 0.0:
-        _log.warning("%s: alpha is 0; it is taken as the rank (%d), as LyCORIS does.", key, rank)
-        return float(rank)
+        return float(rank)  # as LyCORIS takes it; `LoraFile.notes` says so
     return as_fp32(alpha)
 
 

@@ -1,0 +1,123 @@
+"""The tensors of a LoRA file under kohya's names, whatever program wrote it, with every module's alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lib_lora.errors import FileError
+from lib_lora.formats.dialects import is_of_a_lora, is_of_a_model, kohya_spelling
+from lib_lora.formats.keys import is_module_key
+from lib_lora.formats.peft import HEADER_KEY, PeftOptions, options_beside, options_in_header
+
+_RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
+"""The parts whose first side is the rank that PEFT divides alpha by."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A file's tensors by kohya's names.
+
+    Attributes:
+        modules: part name to tensor, by module.
+        extras: tensors that are none of a LoRA's (bundled embeddings and the like), under their own names.
+        unknown: names of a LoRA's tensors in a spelling or of a kind that is not understood.
+        metadata: without PEFT's options, which the alphas now say.
+        notes: what was assumed, for people.
+    """
+
+    modules: dict[str, dict[str, Tensor]]
+    extras: dict[str, Tensor]
+    unknown: tuple[str, ...]
+    metadata: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Named:
+    """Return a file's tensors by kohya's names; PEFT's alphas come from the header or the file beside.
+
+    Raises:
+        FileError: two names mean the same tensor, or PEFT's options are broken.
+    """
+    where = str(path)
+    options = options_in_header(metadata, where=where)
+    beside = options is None and any(name.startswith("base_model.") for name in tensors)
+    options = options_beside(path) if beside else options
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    target = "te2" if options is not None and options.second_encoder else "te"
+    names, paths = kohya_spelling(shapes, target=target)
+    modules: dict[str, dict[str, Tensor]] = {}
+    extras: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        key, _, part = names.get(name, name).partition(".")
+        if not (part and is_module_key(f"{key}.")):
+            extras[name] = tensor
+        elif part in modules.setdefault(key, {}):
+            raise FileError("Two tensors mean the same", where=f"{where}, {name}", cure="Get the file again.")
+        else:
+            modules[key][part] = tensor
+    unknown = tuple(name for name in extras if is_of_a_lora(name) or (modules and is_of_a_model(name)))
+    notes: list[str] = []
+    _add_alphas(modules, paths, options, notes, beside=beside)
+    kept = {name: value for name, value in metadata.items() if name != HEADER_KEY or not paths}
+    extras = {name: tensor for name, tensor in extras.items() if name not in unknown}
+    return Named(modules, extras, unknown, kept, tuple(notes))
+
+
+def _add_alphas(
+    modules: dict[str, dict[str, Tensor]],
+    paths: Mapping[str, str],
+    options: PeftOptions | None,
+    notes: list[str],
+    *,
+    beside: bool,
+) -> None:
+    """Give every module of a dotted name that has no alpha the one that PEFT's options say; note what is assumed."""
+    silent = {key: path for key, path in paths.items() if "alpha" not in modules[key] and _is_ranked(modules[key])}
+    if silent and options is not None and beside and not _same_ranks(modules, silent, options):
+        notes.append(
+            "adapter_config.json beside it tells other ranks, so it is of another file; alpha is taken as the rank."
+        )
+        return
+    assumed = sum(not _add_alpha(modules[key], path, options) for key, path in silent.items())
+    if assumed and options is None and beside:
+        notes.append("There is no adapter_config.json beside it, so alpha is taken as the rank (scale 1).")
+    elif assumed:
+        notes.append("The file does not say its alpha; it is taken as the rank (scale 1).")
+
+
+def _add_alpha(parts: dict[str, Tensor], path: str, options: PeftOptions | None) -> bool:
+    """Add a module's alpha where the options say it; return whether they do."""
+    rank = _rank(parts) or (options.rank(path) if options is not None else None)
+    scale = None if options is None or not rank else options.scale(path, rank)
+    if scale is None or not rank:
+        return False
+    if _is_whole(parts):  # PEFT scales whole factors too, LyCORIS does not
+        parts["lokr_w1"] = parts["lokr_w1"].float() * scale
+    else:
+        parts["alpha"] = torch.tensor(scale * rank, dtype=torch.float32)
+    return True
+
+
+def _same_ranks(modules: Mapping[str, Mapping[str, Tensor]], paths: Mapping[str, str], options: PeftOptions) -> bool:
+    """Whether the modules have the ranks that the options tell."""
+    pairs = ((_rank(modules[key]), options.rank(path)) for key, path in paths.items())
+    return all(not found or told is None or found == told for found, told in pairs)
+
+
+def _is_ranked(parts: Mapping[str, Tensor]) -> bool:
+    return _is_whole(parts) or _rank(parts) > 0
+
+
+def _is_whole(parts: Mapping[str, Tensor]) -> bool:
+    """Whether a module is a LoKr of two whole factors, in which no rank is left to read."""
+    return "lokr_w1" in parts and "lokr_w2" in parts
+
+
+def _rank(parts: Mapping[str, Tensor]) -> int:
+    """Return the rank of a module's tensors; 0 where it has none to divide by."""
+    return next((parts[part].shape[0] for part in _RANKED if part in parts and parts[part].ndim), 0)

@@ -1,0 +1,71 @@
+"""Any LoRA file can be described, whatever its kinds, from its header alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lib_lora.errors import FileError
+from lib_lora.formats.contents import contents_of
+from lib_lora.formats.files import write_tensors
+from lib_lora.formats.keys import find_module
+from lib_lora.formats.lora import read_lora
+from tests.formats.lora_samples import SHAPES, TEXT, key_for, sample
+
+ATTENTION = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+NORM = "lora_unet_down_blocks_0_resnets_0_norm1"
+
+OTHERS: dict[str, dict[str, dict[str, Tensor]]] = {
+    "DoRA": {ATTENTION: {**sample("linear"), "dora_scale": torch.ones(1, 8)}},
+    "full difference": {ATTENTION: {"diff": torch.ones(6, 768), "diff_b": torch.ones(6)}},
+    "norm": {NORM: {"w_norm": torch.ones(4), "b_norm": torch.ones(4)}},
+    "IA3": {ATTENTION: {"weight": torch.ones(6, 1), "on_input": torch.tensor(False)}},
+    "OFT or BOFT": {ATTENTION: {"oft_blocks": torch.ones(2, 3, 3), "alpha": torch.tensor(1.0)}},
+    "GLoRA": {ATTENTION: {f"{part}.weight": torch.ones(2, 2) for part in ("a1", "a2", "b1", "b2")}},
+    "T-LoRA": {ATTENTION: {f"{part}.weight": torch.ones(2, 2) for part in ("q_layer", "p_layer")}},
+    "bias": {ATTENTION: {**sample("linear"), "bias": torch.ones(6)}},
+}
+
+
+def save(path: Path, modules: dict[str, dict[str, Tensor]], **more: Tensor) -> Path:
+    tensors = {f"{key}.{part}": tensor for key, parts in modules.items() for part, tensor in parts.items()}
+    return write_tensors(path, {**tensors, **more}, {"ss_output_name": "x"})
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_kind_that_is_not_applied_is_described_and_named(tmp_path: Path, kind: str) -> None:
+    path = save(tmp_path / "x.safetensors", {TEXT: sample("linear"), **OTHERS[kind]}, emb=torch.ones(3))
+    found = contents_of(path)
+    assert found.kinds == tuple(sorted(("LoRA", kind)))
+    assert (found.not_applied, found.family) == ((kind,), "sd1")
+    assert {block: len(modules) for block, modules in found.blocks().items()}.keys() >= {"BASE"}
+    assert (found.extras, found.unknown, found.metadata) == (("emb",), (), {"ss_output_name": "x"})
+    with pytest.raises(FileError, match=kind):
+        read_lora(path)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_what_is_applied_is_described_alike(tmp_path: Path, kind: str) -> None:
+    path = save(tmp_path / "x.safetensors", {key_for(kind): sample(kind), TEXT: sample("linear")})
+    found, lora = contents_of(path), read_lora(path)
+    assert found.not_applied == ()
+    assert [module.key for module in found.modules] == list(lora.adapters)
+    assert {block: [m.key for m in ms] for block, ms in found.blocks().items()} == lora.blocks()
+    assert (found.family, found.size) == (lora.family, lora.size)
+    ranks = {module.key: module.rank for module in found.modules}
+    assert all(ranks[key] in (adapter.rank, None) for key, adapter in lora.adapters.items())
+
+
+def test_only_the_header_is_read(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.safetensors", {TEXT: {**sample("linear"), "alpha": torch.tensor(float("nan"))}})
+    assert contents_of(path).kinds == ("LoRA",)
+
+
+def test_flux_is_described_block_by_block(tmp_path: Path) -> None:
+    keys = ("lora_unet_double_blocks_3_img_attn_proj", "lora_unet_single_blocks_7_linear1")
+    found = contents_of(save(tmp_path / "x.safetensors", {key: sample("linear") for key in keys}))
+    assert (found.family, set(found.blocks())) == ("flux", {"D03", "S07"})
+    assert find_module(keys[0], "sd1") is None
