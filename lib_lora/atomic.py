@@ -1,12 +1,35 @@
-"""Writing a small file so that at every moment the old or the new content is there, whole."""
+"""Writing files: at every moment the old or the new content is there, whole; and what to say if the disk refuses.
+
+A file is written beside its place under a name of ours and renamed. Whoever writes holds the system's lock on it, so
+what a killed process left can be told from a save that is under way; the next save in that folder removes it.
+"""
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import re
 import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from lib_lora.errors import FileError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a system says when a disk, or what somebody may use of it, is full."""
+UNFINISHED = re.compile(r"\.(atelier-)?[0-9a-f]{16}\.tmp")
+"""Names of unfinished files, ours alone."""
+OLD = 3600.0
+"""Seconds after which an unfinished file belongs to nobody, where the system has no locks that tell."""
+_PAUSE = 1.0
+"""Seconds in which a folder is not searched again: thousands of captions are saved one after another."""
+
+_searched: dict[Path, float] = {}
+logger = logging.getLogger(__name__)
 
 
 def replace_file(path: Path, data: bytes, *, what: str = "the file") -> Path:
@@ -20,21 +43,122 @@ def replace_file(path: Path, data: bytes, *, what: str = "the file") -> Path:
     Raises:
         FileError: the folder or the disk refuses; an old file is then still whole.
     """
-    target = path.resolve() if path.is_symlink() else path
-    part = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with replacing(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise FileError(
+            f"{what} cannot be written ({reason_of(error)})", where=str(path), cure=cure_of(error)
+        ) from error
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a new file that takes the place of ``path`` when the block ends well, and leaves nothing when it does not.
+
+    Raises:
+        OSError: the folder or the disk refuses; an old file is then still whole.
+    """
+    target = path.resolve() if path.is_symlink() else path
+    remove_unfinished(target.parent)
+    part = target.with_name(f".atelier-{secrets.token_hex(8)}.tmp")
+    try:
+        with part.open("xb") as file:
+            _claim(file)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
             if target.exists():
                 part.chmod(target.stat().st_mode)
+            if os.name == "posix":  # still claimed: nobody takes it for a leftover
+                os.replace(part, target)
+        if os.name != "posix":  # an open file cannot be renamed there, nor removed by others
             os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        cure = "Check the folder's permissions and the free space."
-        raise FileError(f"{what} cannot be written ({reason})", where=str(path), cure=cure) from error
-    return path
+        _sync_folder(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file of a name that is free; where the disk refuses in the middle, nothing of it stays.
+
+    Raises:
+        FileExistsError: the name is taken; OSError: the disk refuses.
+    """
+    with path.open("xb") as file:
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            file.close()
+            path.unlink(missing_ok=True)
+            raise
+
+
+def reason_of(error: OSError) -> str:
+    """Return the system's own words for a refusal."""
+    return error.strerror or type(error).__name__
+
+
+def cure_of(error: OSError) -> str:
+    """Return what to do about a file that cannot be written."""
+    if error.errno in FULL:
+        return "The disk is full: free some space there and try again. Nothing that was there is lost."
+    return "Check the folder's permissions and the free space."
+
+
+def remove_unfinished(folder: Path) -> list[Path]:
+    """Delete what killed processes left unfinished in a folder, and return it; what is being written stays."""
+    now, gone = time.monotonic(), []
+    if now - _searched.get(folder, -_PAUSE) < _PAUSE:
+        return gone
+    _searched[folder] = now
+    with suppress(OSError):  # no such folder: the write itself will say it
+        for path in [Path(entry.path) for entry in os.scandir(folder) if UNFINISHED.fullmatch(entry.name)]:
+            try:
+                if _abandoned(path):
+                    path.unlink()
+                    gone.append(path)
+            except OSError as error:  # gone meanwhile, or held open by another program: it is only untidy
+                logger.info("%s was left where it is: %s", path, error)
+    return gone
+
+
+def _claim(file: BinaryIO) -> None:
+    """Take the system's lock on a file that is being written, where the system has one."""
+    if os.name == "posix":
+        import fcntl
+
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _abandoned(path: Path) -> bool:
+    """Whether nobody writes the file any more."""
+    if os.name != "posix":
+        return True  # removing a file that is open fails there
+    import fcntl
+
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a network disk without locks
+            return time.time() - path.stat().st_mtime > OLD
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable, where the system lets a folder be opened."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network disks cannot; the file itself is safe
+        logger.info("%s was not synced: %s", folder, error)
+    finally:
+        os.close(handle)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
-from lib_lora.atomic import replace_file
+from lib_lora.atomic import cure_of, reason_of, replace_file, replacing
 from lib_lora.errors import FileError
 
 
@@ -39,13 +38,13 @@ def write_text(path: Path, text: str, *, backups: int = 3) -> None:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise FileError("the text has characters that UTF-8 cannot write", where=str(path)) from error
-    data = text.encode("utf-8")
     try:
         if path.exists() and path.read_bytes() != data:
             _rotate(path, backups)
     except OSError as error:
-        cure = "Check the folder and disk space."
-        raise FileError(f"the backup cannot be written ({error.strerror})", where=str(path), cure=cure) from error
+        raise FileError(
+            f"the backup cannot be written ({reason_of(error)})", where=str(path), cure=cure_of(error)
+        ) from error
     replace_file(path, data)
 
 
@@ -55,4 +54,5 @@ def _rotate(path: Path, backups: int) -> None:
         if newer.exists():
             os.replace(newer, backup_path(path, number))
     if backups > 0:
-        shutil.copy2(path, backup_path(path, 1))
+        with replacing(backup_path(path, 1)) as copy:
+            copy.write(path.read_bytes())

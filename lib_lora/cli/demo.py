@@ -7,6 +7,7 @@ import json
 import time
 from pathlib import Path
 
+from lib_lora.atomic import replace_file
 from lib_lora.cli.common import TerminalProgress, give, say, stopped_by_keyboard
 from lib_lora.errors import AtelierError
 
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     goals = goals_of(story, words_in("en"))
     result = story.numbers | {"quick": options.quick, "goals": {goal.name: goal.reached for goal in goals}}
     files = {name: path.as_posix() for name, path in story.files.items()} | {"report": page.as_posix()}
-    (options.out / "report.json").write_text(json.dumps(result | {"files": files}, indent=1), encoding="utf-8")
+    replace_file(options.out / "report.json", json.dumps(result | {"files": files}, indent=1).encode())
     lines = [f"{'reached' if goal.reached else 'MISSED '}  {goal.name}: {goal.value} ({goal.goal})" for goal in goals]
     lines += [f"{name}: {path}" for name, path in files.items()]
     give(options, result | {"files": files}, [*lines, f"Open {page.resolve().as_uri()} in a browser."])

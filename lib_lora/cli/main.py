@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lib_lora import __version__
+from lib_lora.atomic import FULL, cure_of, reason_of
 from lib_lora.cli import data, demo, files, pictures, studio, train
 from lib_lora.cli.common import say
 from lib_lora.errors import AtelierError
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         place = str(error.filename or "")
-        _fail(options, error.strerror or str(error), where=place, cure="", text=f"{error.strerror or error}: {place}")
+        said = AtelierError(reason_of(error), where=place, cure=cure_of(error) if error.errno in FULL else "")
+        _fail(options, said.what, where=said.where, cure=said.cure, text=str(said))
         return 1
     return 0
 

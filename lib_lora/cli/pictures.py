@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lib_lora.atomic import replace_file
 from lib_lora.cli.common import (
     TerminalProgress,
     add_host_options,
@@ -76,7 +77,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def run_generate(options: argparse.Namespace) -> None:
     """Render and save."""
-    from lib_lora.host.infotext import png_info
+    from lib_lora.host.outputs import write_png
 
     count = options.batch
     names = (
@@ -91,7 +92,7 @@ def run_generate(options: argparse.Namespace) -> None:
     for note in result.notes:
         say(note)
     for name, image, text in zip(names, result.images, result.infotexts, strict=False):
-        image.save(name, pnginfo=png_info(text))
+        write_png(name, image, text)
     saved = names[: len(result.images)]
     give(options, {"files": saved, "infotexts": result.infotexts, "notes": result.notes}, [str(name) for name in saved])
 
@@ -102,6 +103,7 @@ def run_analyze(options: argparse.Namespace) -> None:
     from lib_lora.analysis.grid import GridStyle, draw_grid
     from lib_lora.blocks.block_list import parse_block_list
     from lib_lora.blocks.layouts import full_layout
+    from lib_lora.host.outputs import write_png
 
     examined, others = parse_range(options.range)
     if (options.out / "blocks.csv").exists():
@@ -127,8 +129,8 @@ def run_analyze(options: argparse.Namespace) -> None:
     for number in range(len(found.sources)):
         grids.append(options.out / ("grid.png" if plan.seeds == 1 else f"grid-{number + 1}.png"))
         style = GridStyle(cell=min(256, found.sources[0].width), transpose=not options.rows)
-        draw_grid(found, title=options.prompt, seed_index=number, style=style).save(grids[-1])
-    (options.out / "blocks.csv").write_text(found.to_csv(), encoding="utf-8")
+        write_png(grids[-1], draw_grid(found, title=options.prompt, seed_index=number, style=style))
+    replace_file(options.out / "blocks.csv", found.to_csv().encode(), what="the table")
     rows = {row.name: {"percent": row.mean, "spread": row.spread, "modules": row.has_modules} for row in found.rows}
     result = {
         "blocks": rows,

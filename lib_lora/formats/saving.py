@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import secrets
 import shutil
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
+from lib_lora.atomic import cure_of, reason_of, replacing
 from lib_lora.errors import AtelierError, FileError
 from lib_lora.formats.hashes import file_hash
 from lib_lora.formats.header import read_header
@@ -38,48 +40,38 @@ def _same_name(left: str, right: str) -> bool:
 def save_atomically(target: Path, blocks: Iterable[bytes | memoryview], *, size: int, overwrite: bool = False) -> Path:
     """Write ``size`` bytes beside the target, sync, read them back, and only then rename to the target.
 
-    Whatever happens before the rename, a file that was there stays as it was; a kill leaves at most a ``.tmp`` file.
+    Whatever happens before the rename, a file that was there stays as it was; what a kill leaves, the next save in the
+    folder removes.
     """
     check_target(target, overwrite=overwrite)
-    temporary = target.parent / f".atelier-{secrets.token_hex(8)}.tmp"
+    temporary = target
     try:
         if shutil.disk_usage(target.parent).free < size:
-            raise FileError(f"The disk has no room for {size} bytes", where=str(target), cure="Free some space.")
-        written = _write_synced(temporary, blocks)
-        header = read_header(temporary)
-        if header.size != size or file_hash(temporary) != written:
-            raise FileError("What the disk returns is not what was written", where=str(target), cure="Check the disk.")
-        check_target(target, overwrite=overwrite)  # again: another job may have saved meanwhile
-        os.replace(temporary, target)
-        _sync_folder(target.parent)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with replacing(target) as file:
+            temporary = Path(file.name)
+            written = _write_synced(file, blocks)
+            header = read_header(temporary)
+            if header.size != size or file_hash(temporary) != written:
+                raise FileError(
+                    "What the disk returns is not what was written", where=str(target), cure="Check the disk."
+                )
+            check_target(target, overwrite=overwrite)  # again: another job may have saved meanwhile
     except OSError as error:
-        raise FileError(f"The file cannot be saved: {error}", where=str(target), cure="Nothing was changed.") from error
+        what = f"The file cannot be saved: {reason_of(error)}"
+        raise FileError(what, where=str(target), cure=cure_of(error)) from error
     except AtelierError as error:
         error.where = error.where.replace(str(temporary), str(target))
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 
-def _write_synced(path: Path, blocks: Iterable[bytes | memoryview]) -> str:
-    """Write a new file down to the disk and return SHA-256 of what went in."""
+def _write_synced(file: BinaryIO, blocks: Iterable[bytes | memoryview]) -> str:
+    """Write down to the disk and return SHA-256 of what went in."""
     digest = hashlib.sha256()
-    with open(path, "xb") as file:
-        for block in blocks:
-            digest.update(block)
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
+    for block in blocks:
+        digest.update(block)
+        file.write(block)
+    file.flush()
+    os.fsync(file.fileno())
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where the system lets a folder be opened."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

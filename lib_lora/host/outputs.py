@@ -8,10 +8,27 @@ from pathlib import Path
 
 from PIL import Image
 
+from lib_lora.atomic import cure_of, new_file, reason_of, replace_file
 from lib_lora.errors import FileError
 from lib_lora.host.infotext import png_info
 
 _TRIES = 1000
+
+
+def png_bytes(image: Image.Image, text: str = "") -> bytes:
+    """Return ``image`` as a PNG file with ``text`` in it."""
+    data = io.BytesIO()
+    image.save(data, format="PNG", pnginfo=png_info(text) if text else None)
+    return data.getvalue()
+
+
+def write_png(path: Path, image: Image.Image, text: str = "") -> Path:
+    """Write ``image`` as PNG with ``text`` in it, whole or not at all; a picture that is there is replaced.
+
+    Raises:
+        FileError: the disk refuses.
+    """
+    return replace_file(path, png_bytes(image, text), what="the picture")
 
 
 def save_picture(outputs: Path, image: Image.Image, text: str, *, seed: int) -> Path:
@@ -20,8 +37,7 @@ def save_picture(outputs: Path, image: Image.Image, text: str, *, seed: int) -> 
     Raises:
         FileError: the disk refuses.
     """
-    data = io.BytesIO()
-    image.save(data, format="PNG", pnginfo=png_info(text))
+    data = png_bytes(image, text)
     folder = outputs / time.strftime("%Y-%m-%d")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -29,14 +45,14 @@ def save_picture(outputs: Path, image: Image.Image, text: str, *, seed: int) -> 
         for number in range(first, first + _TRIES):
             path = folder / f"{number:05d}-{seed}.png"
             try:
-                with path.open("xb") as file:
-                    file.write(data.getvalue())
+                with new_file(path) as file:
+                    file.write(data)
             except FileExistsError:  # another job was faster with this number
                 continue
             return path
     except OSError as error:
-        cure = "Check the folder and the free space."
-        raise FileError(f"the picture cannot be saved ({error.strerror})", where=str(folder), cure=cure) from error
+        what = f"the picture cannot be saved ({reason_of(error)})"
+        raise FileError(what, where=str(folder), cure=cure_of(error)) from error
     raise FileError("the picture cannot be saved", where=str(folder), cure="Empty the folder.")
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lib_lora.atomic import replace_file
 from lib_lora.data.edit_captions import tag_counts
 from lib_lora.host.base import GenerateRequest, Host, Progress
-from lib_lora.host.infotext import png_info
+from lib_lora.host.outputs import write_png
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import RunFolder
 
@@ -28,10 +26,7 @@ class SampleMaker:
             result = self._host.generate(replace(self._request, prompt=prompt), Progress())
             if not result.images:  # interrupted in the middle of the picture
                 return
-            data = io.BytesIO()
-            result.images[0].save(data, format="PNG", pnginfo=png_info(result.infotexts[0]))
-            # Whole or not at all: a page that shows the run reads along.
-            replace_file(folder.samples / f"step-{step:08d}-{number + 1}.png", data.getvalue(), what="the sample")
+            write_png(folder.samples / f"step-{step:08d}-{number + 1}.png", result.images[0], result.infotexts[0])
 
 
 def sampler_of(host: Host, options: TrainOptions) -> SampleMaker | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lib_lora.atomic import new_file
 from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.host.base import Host, Lease
 from lib_lora.host.samples import sampler_of
@@ -351,7 +352,7 @@ def deliver(path: Path, folder: Path) -> Path:
             except FileExistsError:
                 continue
             except OSError:  # another disk, or one without links
-                with open(path, "rb") as source, open(target, "xb") as copy:
+                with open(path, "rb") as source, new_file(target) as copy:
                     shutil.copyfileobj(source, copy)
             return target
         except OSError as error:

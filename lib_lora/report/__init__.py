@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lib_lora.atomic import replace_file
+from lib_lora.atomic import cure_of, reason_of, replace_file
 from lib_lora.errors import FileError
 from lib_lora.report.page import render_page
 from lib_lora.report.sections import (
@@ -55,6 +55,6 @@ def write_report(report: Report, path: Path | str) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        cure = "Choose a folder that you may write to."
-        raise FileError(f"the report cannot be written ({error.strerror})", where=str(target), cure=cure) from error
+        what = f"the report cannot be written ({reason_of(error)})"
+        raise FileError(what, where=str(target), cure=cure_of(error)) from error
     return replace_file(target, page, what="the report")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from lib_lora.atomic import cure_of, new_file, reason_of
 from lib_lora.data import inspect_picture
 from lib_lora.data.files import PICTURE_SUFFIXES, file_digest
 from lib_lora.errors import FileError
@@ -50,6 +51,10 @@ def _kept(path: Path, folder: Path) -> Path:
     # Captions belong to a stem, so the stem must be free, whatever the suffix.
     stem = proposed_stem([path.stem], taken=[one.stem for one in there])
     target = folder / f"{stem}{path.suffix.lower()}"
-    with path.open("rb") as source, target.open("xb") as copy:
-        shutil.copyfileobj(source, copy)
+    try:
+        with path.open("rb") as source, new_file(target) as copy:
+            shutil.copyfileobj(source, copy)
+    except OSError as error:
+        what = f"the picture cannot be saved ({reason_of(error)})"
+        raise FileError(what, where=str(target), cure=cure_of(error)) from error
     return target

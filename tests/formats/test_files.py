@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lib_lora import atomic
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats import saving
 from lib_lora.formats.files import read_header, read_tensors, rewrite_metadata, write_tensors
@@ -326,13 +327,13 @@ def test_a_failing_disk_leaves_the_original_and_no_rest(
     target = write_tensors(tmp_path / "x.safetensors", small(), {})
     before = target.read_bytes()
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     if name == "fsync":
         monkeypatch.setattr(os, "fsync", full)
     elif name == "open":
-        monkeypatch.setattr(saving, "open", full, raising=False)
+        monkeypatch.setattr(atomic, "_claim", full)
     elif name == "disk_usage":
         monkeypatch.setattr(saving.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     else:

@@ -18,7 +18,7 @@ from lib_lora.blocks.tag import Span, find_tags, parse_tag
 from lib_lora.blocks.tag_edit import change_tag
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest, Host, Part
-from lib_lora.host.outputs import new_folder
+from lib_lora.host.outputs import new_folder, write_png
 from lib_lora.host.speed import Speed
 from lib_lora.jobs.job import Job
 from lib_lora.ui.block_weight.facts import FileFacts
@@ -159,8 +159,7 @@ def _save(found: Found, outputs: Path) -> Found:
     grids, files = [], []
     for picture, text, seed in found.grids:
         path = folder / f"grid_{text.replace('/', '_')}_{seed}.png"
-        picture.save(path)
-        grids.append((path, text, seed))
+        grids.append((write_png(path, picture), text, seed))
     for analysis in found.analyses:
         path = folder / f"blocks_{range_text(analysis.plan).replace('/', '_')}.csv"
         # The mark in front lets spreadsheet programs read the file as UTF-8.
