@@ -21,12 +21,13 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 import gradio as gr
 from gradio import routes
 from jinja2 import FunctionLoader
-from starlette.websockets import WebSocketState
 
 IS_G4 = int(gr.__version__.split(".")[0]) >= 4
 
 if IS_G4:
     from lib_lora.ui import streams
+else:
+    from lib_lora.ui import sockets
 
 update = gr.update
 
@@ -85,24 +86,10 @@ def mount(app: FastAPI, blocks: gr.Blocks, path: str, *, upload_limit: int, serv
 
 
 def let_go_of_the_lost(blocks: gr.Blocks | None) -> None:
-    """Let a page that was closed while it was sent news be forgotten; called when the server of ``blocks`` runs.
-
-    Gradio 3 notices that it cannot send, ends the handler, and then keeps the connection's task for ever. The server
-    waits for that task when it is to end: a WebUI's *Reload UI* would never come back after a page was closed in the
-    middle of an analysis.
-    """
+    """Let the server of ``blocks`` end whatever pages did before (gradio 3); called when it runs."""
     queue = getattr(blocks, "_queue", None)
-    if IS_G4 or queue is None:
-        return
-    send = queue.send_message
-
-    async def sending(event: Any, data: dict[str, Any], timeout: float = 1) -> bool:
-        arrived = await send(event, data, timeout)
-        if not arrived:
-            event.websocket.application_state = WebSocketState.DISCONNECTED  # what the task looks at
-        return arrived
-
-    queue.send_message = sending
+    if queue is not None and not IS_G4:
+        sockets.let_go_of_the_lost(queue)
 
 
 def js_kw(code: str) -> dict[str, str]:

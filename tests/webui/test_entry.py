@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib.util
 import json
@@ -16,11 +15,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from starlette.websockets import WebSocketState
 
 from lib_lora.errors import InputError
 from lib_lora.host.webui import page as host_facts
-from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.webui import accordion, callbacks, one, settings, tabs
 from lib_lora.ui.webui.host_page import FIELDS, HostPage
@@ -337,20 +334,6 @@ def test_presets_of_the_other_extension_are_offered(host: A1111, tmp_path: Path)
     demo, _ = build_page()
     buttons = [each.value for each in demo.blocks.values() if isinstance(each, gr.Button)]
     assert [text for text in buttons if str(theirs) in str(text)]
-
-
-def test_a_page_that_cannot_be_reached_any_more_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def send_message(event: Any, data: dict[str, Any], timeout: float = 1) -> bool:
-        return event.there
-
-    monkeypatch.setattr(compat, "IS_G4", False)
-    queue = SimpleNamespace(send_message=send_message)
-    compat.let_go_of_the_lost(SimpleNamespace(_queue=queue))
-    for there in (True, False):
-        socket = SimpleNamespace(application_state=WebSocketState.CONNECTED)
-        assert asyncio.run(queue.send_message(SimpleNamespace(there=there, websocket=socket), {})) is there
-        assert (socket.application_state is WebSocketState.DISCONNECTED) is not there
-    compat.let_go_of_the_lost(None)  # --nowebui
 
 
 # -- style and scripts ------------------------------------------------------------------------------------------------
