@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+from lib_lora.process import unset
+
+os.environ.update(unset())
 
 from lib_lora.cli.main import main
 

@@ -6,10 +6,14 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lib_lora.process import same_bits, unset
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.update(unset())  # before torch is loaded: what is promised to the bit is compared to the bit
 
 import pytest
 import torch
+from torch import Tensor
 
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile
@@ -43,6 +47,11 @@ def visitor() -> Iterator[Visitor]:
         pytest.skip(NO_CHROMIUM)
     with browser.open_browser() as visitor:
         yield visitor
+
+
+def same(one: Tensor, two: Tensor) -> bool:
+    """Whether two ways to one result agree: to the bit where the process promises it, else within rounding."""
+    return torch.equal(one, two) if same_bits() else torch.allclose(one, two, rtol=1e-4, atol=1e-6)
 
 
 def random_lora(model, *, rank: int = 4, seed: int = 0, conv: bool = False, size: float = 0.2) -> LoraFile:

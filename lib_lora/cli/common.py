@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,18 +138,21 @@ def presets_of(options: argparse.Namespace) -> PresetFile:
     return presets
 
 
-def open_studio(options: argparse.Namespace) -> StudioHost:
-    """Return the studio host that a command works on."""
+def open_studio(options: argparse.Namespace, folders: Sequence[Path] = ()) -> StudioHost:
+    """Return the studio host that a command works on, with LoRAs from its own folders or the user's."""
     from lib_lora.host.studio import StudioHost
+    from lib_lora.process import use_threads
+    from lib_lora.train.recipes import facts_of
 
-    folders = options.lora_dir or [Path.cwd()]
-    return StudioHost.open(
+    host = StudioHost.open(
         options.model,
-        lora_folders=folders,
+        lora_folders=folders or options.lora_dir or [Path.cwd()],
         presets=presets_of(options),
         device=options.device,
         tokenizer=options.tokenizer,
     )
+    use_threads(small=facts_of(host.model).small)
+    return host
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:

@@ -43,10 +43,12 @@ def run(options: argparse.Namespace) -> None:
     from lib_lora.demo.story import STEPS, Story
     from lib_lora.demo.words import words_in
     from lib_lora.host.studio import StudioHost
+    from lib_lora.process import use_threads
 
     options.out.mkdir(parents=True, exist_ok=True)
     progress = TerminalProgress(quiet=options.json)
     host = StudioHost.open(device=options.device, lora_folders=(options.out,))
+    use_threads(small=True)
     story = Story(host, options.out, QUICK if options.quick else FULL, progress)
     with stopped_by_keyboard(progress):
         for number, (name, step) in enumerate(STEPS):

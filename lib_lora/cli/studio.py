@@ -12,7 +12,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lib_lora.cli.common import add_host_options, presets_of, say
+from lib_lora.cli.common import add_host_options, open_studio, say
 from lib_lora.errors import InputError
 
 if TYPE_CHECKING:
@@ -136,19 +136,11 @@ def bind(options: argparse.Namespace) -> socket.socket:
 
 def open_atelier(options: argparse.Namespace) -> Atelier:
     """Return the atelier over the model and the folders of the command line."""
-    from lib_lora.host.studio import StudioHost
     from lib_lora.ui.context import Atelier, Folders
 
     folders = Folders.under(options.data, more=tuple(options.lora_dir), confined=options.listen)
     say(f"loading {options.model or 'the pocket model'} …")
-    host = StudioHost.open(
-        options.model,
-        lora_folders=lora_folders(options, folders),
-        presets=presets_of(options),
-        device=options.device,
-        tokenizer=options.tokenizer,
-    )
-    return Atelier(host, folders)
+    return Atelier(open_studio(options, lora_folders(options, folders)), folders)
 
 
 def lora_folders(options: argparse.Namespace, folders: Folders) -> list[Path]:

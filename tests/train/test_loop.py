@@ -15,10 +15,12 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import read_lora
 from lib_lora.host.base import Progress, Stoppable
 from lib_lora.live.attach import attach
+from lib_lora.process import same_bits
 from lib_lora.train import network
 from lib_lora.train.loop import one_step, run, start
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.run_folder import RunFolder
+from tests.conftest import same
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,9 +64,9 @@ def test_forty_steps_equal_twenty_resume_and_twenty(model, options_for, tmp_path
     for (name, one), two in zip(
         network.parameters_of(whole.lora).items(), network.parameters_of(second.lora).values(), strict=True
     ):
-        assert torch.equal(one, two), name
+        assert same(one, two), name
     logs = [RunFolder.open(tmp_path / name).read_log() for name in ("whole", "parts")]
-    assert logs[0] == logs[1]
+    assert logs[0] == (logs[1] if same_bits() else [pytest.approx(row, rel=1e-3) for row in logs[1]])
     assert [row["step"] for row in logs[0]] == list(range(1, steps + 1))
 
 

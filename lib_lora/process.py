@@ -1,0 +1,59 @@
+"""How a process of our own computes on the CPU: the same bits every time, and calm beside other work.
+
+`os.environ.update(unset())` stands before the first import of torch in the terminal, the tests and the benches. In a
+WebUI the process is the host's and nothing here runs: a resumed run equals one that went through within rounding.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+WANTED: Mapping[str, str] = {
+    # MKL chooses its way by the alignment of memory, which differs from call to call; AUTO keeps to one way.
+    "MKL_CBWR": "AUTO",
+    # OpenMP's threads wait for each other by spinning; beside other work they keep each other from their cores.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+"""Variables that the libraries under torch read once, when they are loaded, and what they are set to."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+SMALL_THREADS = 4
+"""A small model's layers are too short to share among more: its threads would mostly wait (`bench/threads.py`)."""
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def unset(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that the user did not set (an empty one is set too), with the values they get."""
+    return {name: value for name, value in WANTED.items() if name not in environ}
+
+
+def same_bits(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether one computation gives the same bits every time here, as far as MKL is concerned."""
+    return bool(environ.get("MKL_CBWR"))
+
+
+def cores(quota: Path = QUOTA) -> int:
+    """Return the processor cores that this process may really use: physical ones, allowed ones, within its quota."""
+    import psutil
+
+    counts = [psutil.cpu_count(logical=False) or os.cpu_count() or 1]
+    if hasattr(os, "sched_getaffinity"):
+        counts.append(len(os.sched_getaffinity(0)))
+    try:
+        share, period = quota.read_text(encoding="ascii").split()
+        counts.append(math.ceil(int(share) / int(period)))
+    except (OSError, ValueError):  # no control group (not Linux, not in a container), or “max”: no limit
+        counts.append(counts[0])
+    return max(1, min(counts))
+
+
+def use_threads(*, small: bool, environ: Mapping[str, str] = os.environ) -> int:
+    """Lower torch's number of threads to what suits a small model or any other, where the user set none; return it."""
+    import torch
+
+    if not any(environ.get(name) for name in THREADS):
+        wanted = min(cores(), SMALL_THREADS) if small else cores()
+        torch.set_num_threads(min(wanted, torch.get_num_threads()))
+    return torch.get_num_threads()
