@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.cli.common import TerminalProgress, add_host_options, give, open_studio, say, stopped_by_keyboard
-from lib_lora.errors import InputError
 
 EXAMPLES = """examples:
   python run.py train --images pictures --trigger krnk --kind character --name krnk_v1
@@ -85,6 +84,7 @@ def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any
 
     What is wrong with the options is said before a model is loaded; the recipe is fitted to the model after that.
     """
+    from lib_lora.host.start_check import check_pictures, check_start
     from lib_lora.train.loop import start
     from lib_lora.train.options import from_mapping
     from lib_lora.train.recipes import facts_of
@@ -95,12 +95,12 @@ def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any
         chosen, host = folder.options(), open_studio(options)
     else:
         values, runs = _given(options)
-        images = from_mapping(values, where="command line").images
-        if not Path(images).is_dir():
-            raise InputError("there is no such folder of pictures", where=images, cure="Check --images.")
+        plain = from_mapping(values, where="command line")
+        check_pictures(plain)  # before a model is loaded
         host = open_studio(options)
         chosen = from_mapping(values, where="command line", model=facts_of(host.model))
-        folder = RunFolder.create(runs / chosen.name, chosen)
+        folder = RunFolder.fresh(runs / chosen.name)
+        check_start(host, chosen, runs)
     return host, start(host.model, chosen, folder, progress)
 
 
@@ -119,9 +119,15 @@ def run(options: argparse.Namespace) -> None:
         f"{len(training.material.items)} pictures, {training.total} steps of {chosen.batch_size}, "
         f"from step {training.step}, {chosen.network}, {weighting}"
     )
-    with stopped_by_keyboard(progress):
-        result = run_training(training, progress, sampler_of(host, chosen))
-    progress.close()
+    try:
+        with stopped_by_keyboard(progress):
+            result = run_training(training, progress, sampler_of(host, chosen))
+    finally:
+        progress.close()
+        for remark in folder.remarks():
+            say(remark)
+        if not training.step:
+            folder.remove_unused()
     values = {
         "lora": result.lora,
         "run": folder.path,
@@ -131,6 +137,8 @@ def run(options: argparse.Namespace) -> None:
     }
     if result.finished:
         give(options, values, [f"{result.lora}  ({result.steps} steps, loss {result.loss:.4f})"])
+    elif not result.steps:
+        give(options, values, ["stopped before the first step; nothing was left behind"])
     else:
         give(
             options,

@@ -97,6 +97,11 @@ def scan(
     return _finish(leaves, findings)
 
 
+def check_folder(folder: Path, *, is_reg: bool) -> None:
+    """Raise InputError where a folder is missing or holds nothing that looks like a picture; none is opened."""
+    _all_leaves(folder, _Options("", CAPTION_SUFFIXES, MIN_SIDE, MAX_PIXELS), _Findings(), is_reg=is_reg)
+
+
 def _all_leaves(folders: Folders, options: _Options, findings: _Findings, *, is_reg: bool) -> list[Leaf]:
     given = [folders] if isinstance(folders, str | os.PathLike | Source) else list(folders)
     if not given:

@@ -135,7 +135,7 @@ def train(story: Story) -> None:
     result = run_training(training, story.progress)
     if result.lora is None:
         raise KeyboardInterrupt
-    story.losses = [(row["step"], row["loss"]) for row in folder.read_log()]
+    story.losses = [(row["step"], row["loss"]) for row in folder.read_log() if row["loss"] is not None]
     story.files["lora"] = result.lora
     story.host.lora_folders = (run_path, story.folder)
     story.numbers["train_steps"] = result.steps

@@ -22,7 +22,7 @@ from lib_lora.formats.header import (
     plan_layout,
     read_header,
 )
-from lib_lora.formats.saving import check_target, save_atomically
+from lib_lora.formats.saving import ENDING, check_target, save_atomically
 
 __all__ = ["Header", "TensorInfo", "read_header", "read_tensors", "rewrite_metadata", "write_tensors"]
 
@@ -132,7 +132,12 @@ def _is_plain_archive(file: object, *, size: int) -> bool:
 
 
 def write_tensors(
-    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, overwrite: bool = False
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    *,
+    overwrite: bool = False,
+    ending: str = ENDING,
 ) -> Path:
     """Write a safetensors file atomically and return its path.
 
@@ -144,7 +149,7 @@ def write_tensors(
         InputError: nothing to write, or metadata that cannot be written.
     """
     target = Path(path)
-    check_target(target, overwrite=overwrite)
+    check_target(target, overwrite=overwrite, ending=ending)
     if not tensors:
         raise InputError("There is nothing to write", where=str(target), cure="Keep at least one module.")
     named = {_TORCH_NAMES[key]: key for key in _TORCH_NAMES}
@@ -157,7 +162,7 @@ def write_tensors(
     metadata = _hashed(metadata, plan, part, data.values())
     head = encode_header(plan, metadata)
     size = len(head) + sum(info.end - info.start for info in plan.values())
-    return save_atomically(target, [head, *data.values()], size=size, overwrite=overwrite)
+    return save_atomically(target, [head, *data.values()], size=size, overwrite=overwrite, ending=ending)
 
 
 def file_size(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:

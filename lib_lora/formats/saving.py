@@ -16,11 +16,13 @@ from lib_lora.errors import AtelierError, FileError
 from lib_lora.formats.hashes import file_hash
 from lib_lora.formats.header import read_header
 
+ENDING = ".safetensors"
 
-def check_target(target: Path, *, overwrite: bool) -> None:
+
+def check_target(target: Path, *, overwrite: bool, ending: str = ENDING) -> None:
     """Refuse a target that cannot or must not be written, before any work is done for it."""
     where = str(target)
-    if target.suffix.lower() != ".safetensors":
+    if target.suffix.lower() != ending:
         raise FileError("LoRA files are saved as .safetensors", where=where, cure="Change the ending of the name.")
     try:
         siblings = os.listdir(target.parent)
@@ -37,13 +39,15 @@ def _same_name(left: str, right: str) -> bool:
     return unicodedata.normalize("NFC", left).casefold() == unicodedata.normalize("NFC", right).casefold()
 
 
-def save_atomically(target: Path, blocks: Iterable[bytes | memoryview], *, size: int, overwrite: bool = False) -> Path:
+def save_atomically(
+    target: Path, blocks: Iterable[bytes | memoryview], *, size: int, overwrite: bool = False, ending: str = ENDING
+) -> Path:
     """Write ``size`` bytes beside the target, sync, read them back, and only then rename to the target.
 
     Whatever happens before the rename, a file that was there stays as it was; what a kill leaves, the next save in the
     folder removes.
     """
-    check_target(target, overwrite=overwrite)
+    check_target(target, overwrite=overwrite, ending=ending)
     temporary = target
     try:
         if shutil.disk_usage(target.parent).free < size:
@@ -56,7 +60,7 @@ def save_atomically(target: Path, blocks: Iterable[bytes | memoryview], *, size:
                 raise FileError(
                     "What the disk returns is not what was written", where=str(target), cure="Check the disk."
                 )
-            check_target(target, overwrite=overwrite)  # again: another job may have saved meanwhile
+            check_target(target, overwrite=overwrite, ending=ending)  # again: another job may have saved meanwhile
     except OSError as error:
         what = f"The file cannot be saved: {reason_of(error)}"
         raise FileError(what, where=str(target), cure=cure_of(error)) from error

@@ -12,6 +12,18 @@ from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import RunFolder
 
 
+class StopOnly(Progress):
+    """Passes on the wish to stop, and keeps a sample's own steps to itself: they are no steps of the run."""
+
+    def __init__(self, whole: Progress) -> None:
+        self._whole = whole
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run is to stop."""
+        return self._whole.stopped
+
+
 class SampleMaker:
     """Renders the sample prompts of a run; the LoRA in training is attached already, so prompts need no tag."""
 
@@ -20,13 +32,16 @@ class SampleMaker:
         self._request = GenerateRequest("", seed=options.seed, clip_skip=options.clip_skip)
         self._prompts = options.sample_prompts
 
-    def __call__(self, folder: RunFolder, step: int) -> None:
-        """Render every prompt at ``step`` into the run's folder of samples."""
+    def __call__(self, folder: RunFolder, step: int, progress: Progress) -> tuple[str, ...]:
+        """Render every prompt at ``step`` into the run's folder of samples; return what was remarked of them."""
+        notes: dict[str, None] = {}
         for number, prompt in enumerate(self._prompts):
-            result = self._host.generate(replace(self._request, prompt=prompt), Progress())
-            if not result.images:  # interrupted in the middle of the picture
-                return
+            result = self._host.generate(replace(self._request, prompt=prompt), StopOnly(progress))
+            notes |= dict.fromkeys(result.notes)
+            if not result.images:  # stopped in the middle of the picture
+                break
             write_png(folder.samples / f"step-{step:08d}-{number + 1}.png", result.images[0], result.infotexts[0])
+        return tuple(notes)
 
 
 def sampler_of(host: Host, options: TrainOptions) -> SampleMaker | None:

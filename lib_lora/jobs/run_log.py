@@ -7,6 +7,8 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+_NUMBERS = ("step", "loss", "mean")
+
 
 @dataclass
 class _Known:
@@ -47,6 +49,8 @@ class RunLogs:
                 row = json.loads(line)
             except ValueError:
                 continue  # a line that a crash cut in two
+            if not isinstance(row, dict) or not all(isinstance(row.get(key), int | float) for key in _NUMBERS):
+                continue  # a step that was left out, or a row that a disk damaged
             while known.rows and known.rows[-1][0] >= row["step"]:
                 known.rows.pop()
-            known.rows.append((row["step"], row["loss"], row["mean"]))
+            known.rows.append(tuple(row[key] for key in _NUMBERS))

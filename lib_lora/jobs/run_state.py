@@ -14,7 +14,8 @@ from lib_lora.errors import AtelierError, FileError
 from lib_lora.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
 from lib_lora.train.option_files import options_file
 from lib_lora.train.options import TrainOptions
-from lib_lora.train.run_folder import STATE_PATTERN, RunFolder
+from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.states import states_of, step_of
 
 if TYPE_CHECKING:
     from lib_lora.train.loop import Training
@@ -94,6 +95,7 @@ class Run:
     training: Training | None = None
     job: Job | None = None
     seconds: float = 0.0
+    problems: tuple[str, ...] = ()
     _last_pace: float | None = None
     _times: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=60))
 
@@ -123,6 +125,8 @@ class Run:
     def write(self) -> None:
         """Write the state into the folder; a disk that refuses is only said in the log, the run's own saves raise."""
         row = {"state": self.state, "total": self.total, "language": self.language, "seconds": round(self.seconds, 1)}
+        if self.problems:
+            row["problems"] = list(self.problems)
         if self.lora is not None:
             row["lora"] = str(self.lora)
         if self.error is not None:
@@ -134,7 +138,6 @@ class Run:
 
     def view(self) -> RunView:
         """Return the run as a page shows it."""
-        problems = self.training.material.problems if self.training is not None else ()
         return RunView(
             self.name,
             self.state,
@@ -147,7 +150,7 @@ class Run:
             pace=self.pace,
             error=self.error,
             lora=self.lora,
-            problems=problems,
+            problems=(*self.problems, *self.folder.remarks()),
             when=time.time(),
         )
 
@@ -170,6 +173,8 @@ def view_of_folder(path: Path) -> RunView | None:
     if isinstance(parts, list) and len(parts) == 3:
         error = AtelierError(parts[0], where=parts[1], cure=parts[2])
     total = noted.get("total", 0)
+    kept = noted.get("problems")
+    problems = [text for text in kept if isinstance(text, str)] if isinstance(kept, list) else []
     return RunView(
         name,
         state,
@@ -178,6 +183,7 @@ def view_of_folder(path: Path) -> RunView | None:
         total=total if isinstance(total, int) else 0,
         error=error,
         lora=lora if lora is not None and lora.is_file() else None,
+        problems=(*problems, *RunFolder(path).remarks()),
         when=_changed(path),
     )
 
@@ -193,8 +199,8 @@ def read_status(path: Path) -> dict[str, Any]:
 
 def _newest_step(path: Path) -> int:
     """Return the step of the newest state, 0 before the first."""
-    steps = [one.stem.removeprefix("step-") for one in (path / "states").glob(STATE_PATTERN)]
-    return max((int(step) for step in steps if step.isdigit()), default=0)
+    newest = states_of(path / "states")[:1]
+    return step_of(newest[0]) if newest else 0
 
 
 def _changed(path: Path) -> float:

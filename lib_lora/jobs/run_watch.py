@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lib_lora.host.base import Lease, Progress
@@ -27,42 +28,56 @@ class Preparing(Progress):
         self._lease.show(done, total, text)
 
 
-class Watch(Progress):
+class Wished(Progress):
+    """Says whether a person wants the run to stop or pause; other work that waits does not cut a sample short."""
+
+    def __init__(self, run: Run, job: Job, lease: Lease) -> None:
+        self._run, self.job, self._lease = run, job, lease
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked to stop or pause, or the model is gone."""
+        return bool(self._run.wish) or self.job.stopped or self._lease.interrupted or self._lease.lost
+
+
+class Watch(Wished):
     """Carries a run's progress to its record, and says when the run should leave the desk."""
 
     def __init__(self, run: Run, job: Job, desk: Desk, lease: Lease) -> None:
-        self._run, self._job, self._desk, self._lease = run, job, desk, lease
+        super().__init__(run, job, lease)
+        self._desk = desk
         self._stepped = False
 
     def update(self, done: int, total: int, text: str = "") -> None:
         """Note a step."""
         self._stepped = True
         self._run.stepped(done, total)
-        self._job.update(done, total, text)
+        self.job.update(done, total, text)
         self._lease.show(done, total, text)
 
     @property
     def stopped(self) -> bool:
         """Whether somebody asked to stop or pause, other work waits for the model, or the model is gone."""
-        if self._run.wish or self._job.stopped or self._lease.interrupted or self._lease.lost:
+        if super().stopped:
             return True
         if self._stepped and self._lease.wanted:  # a step at least: two who ask in turn would starve the run
             return True
-        return any(job.state == WAITING and job is not self._job for job in self._desk.jobs())
+        return any(job.state == WAITING and job is not self.job for job in self._desk.jobs())
 
 
-def told(sampler: Sampler | None, run: Run, lease: Lease) -> Sampler | None:
+def told(sampler: Sampler | None, run: Run, job: Job, lease: Lease) -> Sampler | None:
     """Return the sampler, noting in ``run`` that it renders samples meanwhile, and showing the newest to the host."""
     if sampler is None:
         return None
 
-    def tell(folder: RunFolder, step: int) -> None:
+    def tell(folder: RunFolder, step: int, progress: Progress) -> Sequence[str]:
         run.doing = SAMPLE
         try:
-            sampler(folder, step)
+            notes = sampler(folder, step, Wished(run, job, lease))
             newest = max(folder.samples.glob("step-*.png"), default=None)
             if newest is not None:
                 lease.preview(newest)
+            return notes
         finally:
             run.doing = ""
             run.begin_slice()  # rendering is no part of a step's time

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lib_lora.atomic import new_file
+from lib_lora.atomic import cure_of, new_file, reason_of
 from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.host.base import Host, Lease
 from lib_lora.host.samples import sampler_of
+from lib_lora.host.start_check import check_start
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
 from lib_lora.jobs.run_log import RunLogs
 from lib_lora.jobs.run_state import PAUSE, PAUSED, RESUMABLE, STOP, WAIT, Run, RunView, read_status, view_of_folder
 from lib_lora.jobs.run_watch import Preparing, Watch, told
 from lib_lora.train.estimate import Paces
-from lib_lora.train.option_files import OPTIONS_FILE, options_file
+from lib_lora.train.option_files import options_file
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 
@@ -71,22 +72,32 @@ class Trainings:
             InputError: with the place of what has the name.
         """
         run, lora = self._runs / name, self._loras / f"{name}.safetensors"
-        if options_file(run):
+        if options_file(run) and not self._is_free(run):
             cure = "Resume it, or choose another name; nothing was changed."
             raise InputError("there is a run of this name already", where=str(run), cure=cure)
         if lora.exists():
             cure = "Choose another name; nothing was changed."
             raise InputError("there is a LoRA of this name already", where=str(lora), cure=cure)
 
+    def _is_free(self, run: Path) -> bool:
+        """Whether a run failed before its first step: mended, it may be started again under its name."""
+        view = view_of_folder(run)
+        active = any(one.name == run.name for one in self._queue)
+        return view is not None and not active and view.state == FAILED and not view.step
+
     def start(self, options: TrainOptions, *, language: str = "en") -> RunView:
         """Make a run and put it at the end of the queue.
 
         Raises:
-            InputError: the name is taken, or the host's model cannot be trained.
+            InputError: the name is taken, the host's model cannot be trained, or the run could not go well; nothing is
+                left behind then.
         """
         self._host.check_training(trains_text=options.text_encoder_ratio > 0)
+        self.check_name(options.name)
+        check_start(self._host, options, self._runs)
         with self._lock:
             self.check_name(options.name)
+            RunFolder(self._runs / options.name).remove_unused()  # of a run that failed before its first step
             folder = RunFolder.create(self._runs / options.name, options)
             return self._enqueue(Run(options.name, folder, options, language))
 
@@ -140,7 +151,7 @@ class Trainings:
             if run.step:
                 run.set_state(STOPPED)
             else:
-                _remove_unused(run.folder)
+                run.folder.remove_unused()
             self._next()
 
     def close(self, timeout: float = 30.0) -> None:
@@ -270,7 +281,7 @@ class Trainings:
         from lib_lora.train.loop import run as run_training
         from lib_lora.train.loop import start  # not before somebody trains: a WebUI starts without it
 
-        sampler = told(sampler_of(self._host, run.options), run, lease)
+        sampler = told(sampler_of(self._host, run.options), run, watch.job, lease)
         if run.training is not None and run.training.model is not self._host.model:
             # Loaded anew since the last slice: its saved state goes on there, or says that it is another model.
             run.training = None
@@ -279,13 +290,15 @@ class Trainings:
                 return None
             run.training = start(self._host.model, run.options, run.folder, Preparing(run, lease))
             run.step, run.total, run.doing = run.training.step, run.training.total, ""
+            run.problems = run.training.material.problems
             run.write()
-            if sampler is not None and run.step == 0:
-                sampler(run.folder, 0)  # the model before: what every later sample is compared with
         result = run_training(run.training, watch, sampler, state_seconds=self._state_seconds)
         lease.check()
         if run.pace is not None:
-            self.paces.put(self._host.model, run.options, run.pace)
+            try:
+                self.paces.put(self._host.model, run.options, run.pace)
+            except FileError as error:  # only a later estimate is the poorer for it
+                logger.warning("the pace was not kept: %s", error)
         return result
 
     def _save(self, run: Run) -> None:
@@ -306,6 +319,10 @@ class Trainings:
         """Take a run out of the queue; its folder tells the rest. The next one begins."""
         if run in self._queue:
             self._queue.remove(run)
+        if state == STOPPED and not run.step:
+            run.folder.remove_unused()  # stopped before its first step: nothing is left of it
+            self._next()
+            return
         run.training, run.job, run.wish, run.doing = None, None, "", ""
         run.set_state(state, error=error)
         self._next()
@@ -323,6 +340,8 @@ def in_words(error: Exception, name: str) -> AtelierError:
     """Return any failure as one that a person can read."""
     if isinstance(error, AtelierError):
         return error
+    if isinstance(error, OSError):
+        return FileError(reason_of(error), where=str(error.filename or name), cure=cure_of(error))
     if isinstance(error, torch.cuda.OutOfMemoryError):
         cure = "Close other programs and resume, or start a new run with a smaller batch or training size."
         return AtelierError("the memory of the GPU is full", where=name, cure=cure)
@@ -362,14 +381,3 @@ def deliver(path: Path, folder: Path) -> Path:
                 cure=f"It lies in the run's folder: {path}",
             ) from error
     raise FileError("there are a thousand files of this name", where=str(folder), cure=f"It lies here: {path}")
-
-
-def _remove_unused(folder: RunFolder) -> None:
-    """Delete the folder of a run that never began; anything but its own first files keeps it."""
-    for name in (OPTIONS_FILE, "status.json"):
-        (folder.path / name).unlink(missing_ok=True)
-    for inner in (folder.states, folder.samples, folder.path):
-        try:
-            inner.rmdir()
-        except OSError as error:
-            logger.info("%s stays: %s", inner, error)

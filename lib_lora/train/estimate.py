@@ -110,6 +110,17 @@ def memory_needed(model: LoadedModel, options: TrainOptions) -> int:
     return int(weights + trained + kept + (RUNTIME if model.device.type == "cuda" else 0))
 
 
+KEPT_STATES = 3
+"""The two newest states, and the one that is being written."""
+
+
+def room_needed(model: LoadedModel, options: TrainOptions) -> int:
+    """Return about how many bytes the run's files take on the disk: LoRA files in fp16, and states in fp32."""
+    numbers, every = _trained_numbers(model, options), options.save_every_epochs
+    files = 1 + (options.epochs // every if every else 0)
+    return int(numbers * (2 * files + 4 * KEPT_STATES * (1 + STATES[options.optimizer])))
+
+
 def memory_there(device: torch.device) -> int | None:
     """Return the bytes of a GPU's memory in all; None where it is not known."""
     return gpu_memory(device)[1] if device.type == "cuda" else None

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lib_lora.errors import AtelierError, InputError
+from lib_lora.errors import AtelierError
 from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.host.base import LoadedModel, Progress
 from lib_lora.live.attach import Attached, attach
-from lib_lora.train import network
+from lib_lora.train import network, resume
 from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.material import Item, Material, gather, rules_of
 from lib_lora.train.metadata import training_metadata
 from lib_lora.train.objective import Noised, draw_noise, errors, noised, snr_weight
 from lib_lora.train.optimizers import RatioOptimizer
 from lib_lora.train.options import TrainOptions
-from lib_lora.train.recipes import facts_of, resolved_gamma
+from lib_lora.train.recipes import resolved_gamma
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.scaling import LossScale
 from lib_lora.train.schedulers import Course, factor
 
-Sampler = Callable[[RunFolder, int], None]
-"""Called at every save with the run and its step, while the LoRA is attached: renders the sample prompts."""
+Sampler = Callable[[RunFolder, int, Progress], Sequence[str]]
+"""Called with the run, its step and who may stop it, while the LoRA is attached: renders the sample prompts.
+
+It returns what is to be said of the pictures.
+"""
+BAD_STEPS = 5
+"""After so many steps in a row without usable gradients a run ends: it has gone astray."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -45,18 +52,25 @@ class Training:
     lora: LoraFile
     optimizer: RatioOptimizer
     total: int
+    session: str = ""
     step: int = 0
     recent: list[float] = field(default_factory=list)
     bad_steps: int = 0
     attached: Attached | None = None
     epoch: int = -1
     batches: list[list[Item]] = field(default_factory=list)
+    sampled_at: int = -1
     captions: FixedCaptions = field(init=False)
     scale: LossScale = field(init=False)
 
     def __post_init__(self) -> None:
         self.scale = LossScale(self.model.loss_scale)
         self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip)
+
+    def remark(self, text: str) -> None:
+        """Keep what a person should know of the run; every view of it shows it."""
+        logger.warning("%s: %s", self.folder.path.name, text)
+        self.folder.keep_remark(self.step, text)
 
     @property
     def gamma(self) -> float:
@@ -97,14 +111,15 @@ class TrainResult:
 
 
 def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress: Progress) -> Training:
-    """Prepare a run in ``folder``: material, network, optimizer; go on from its newest state where there is one.
+    """Prepare a run: network, optimizer, material; go on from its newest whole state where there is one.
+
+    Everything is checked first; the folder of a new run is made last, so a start that is refused leaves nothing.
 
     Raises:
-        InputError: no picture can be used, or the model or the pictures changed since the run was started.
+        InputError: no picture can be used, the optimizer refuses its arguments, the disk has no room, or the model or
+            the pictures changed since the run was started.
     """
-    _check_same_model(folder, model)
-    material = gather(model, options, progress)
-    _check_same_data(folder, material, model)
+    resume.check_same_model(folder, model)
     lora = network.new_lora(model, options)
     optimizer = RatioOptimizer(
         options.optimizer,
@@ -112,57 +127,14 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
         learning_rate=options.learning_rate,
         arguments=options.optimizer_args,
     )
+    material = gather(model, options, progress)
+    resume.check_same_data(folder, material)
     training = Training(model, options, folder, material, lora, optimizer, total=0)
     training.total = options.steps or training.steps_per_epoch * options.epochs
-    state = folder.newest_state()
-    if state is not None:
-        network.load_parameters(lora, state["parameters"])
-        optimizer.load_state_dict(state["optimizer"])
-        training.step, training.recent = state["step"], list(state["recent"])
-        training.scale.value = state.get("scale", training.scale.value)
-        folder.rewind_log(training.step)
+    folder.make(options)
+    training.session = resume.begin(folder, material, model)
+    resume.go_on(training)
     return training
-
-
-def _check_same_model(folder: RunFolder, model: LoadedModel) -> None:
-    """A run goes on only with the model that it was started on; before any picture is read."""
-    known = ((folder.read_json("data.json") or {}).get("model") or {}).get("name")
-    if known is not None and known != model.name:
-        raise InputError(
-            f"the run was started on the model {known}, and {model.name} is loaded",
-            where=folder.path.name,
-            cure=f"Load {known} and resume the run.",
-        )
-
-
-def _check_same_data(folder: RunFolder, material: Material, model: LoadedModel) -> None:
-    """Keep the data's fingerprint with the run; a run never goes on with other pictures unsaid.
-
-    What the recipe knew of the model is kept too: a report tells from it what somebody chose away from the recipe.
-    """
-    known = folder.read_json("data.json")
-    if known is None:
-        rows = [
-            {"picture": i.picture.path.name, "caption": i.caption, "repeats": i.picture.repeats} for i in material.items
-        ]
-        folder.save_json(
-            "data.json",
-            {
-                "fingerprint": material.fingerprint,
-                "model": {"name": model.name, **asdict(facts_of(model))},
-                "pictures": rows,
-                "problems": list(material.problems),
-            },
-        )
-    elif known["fingerprint"] != material.fingerprint:
-        before = {row["picture"] for row in known["pictures"]}
-        now = {item.picture.path.name for item in material.items}
-        changed = ", ".join(sorted(before ^ now)[:5]) or "captions, repeats or contents"
-        raise InputError(
-            "the pictures are not those that the run was started with",
-            where=changed,
-            cure="Put them back, or start a new run under another name.",
-        )
 
 
 def run(
@@ -173,8 +145,11 @@ def run(
     May be called again on the same ``training`` after a stop: it goes on where it was.
 
     Raises:
-        AtelierError: the loss is not a number several times in a row; the last good state stays.
+        AtelierError: loss or gradients are no numbers several times in a row, or the LoRA holds numbers that are not
+            finite; the last good state stays.
     """
+    _sample(training, progress, sampler if training.step == 0 else None)  # what later samples are compared with
+    path, finished = None, False
     with ExitStack() as stack:
         training.attached = stack.enter_context(attach(training.model, training.lora, 1.0, strategy="factors"))
         began, first = time.monotonic(), training.step
@@ -187,20 +162,36 @@ def run(
             epoch, rest = divmod(training.step, training.steps_per_epoch)
             every = training.options.save_every_epochs
             if every and not rest and epoch % every == 0 and training.step < training.total:
-                _save(training, epoch)
+                save_state(training)
+                save_lora(training, training.folder.lora_path(epoch))
+                _sample(training, progress, sampler)
                 saved = time.monotonic()
-                if sampler is not None:
-                    sampler(training.folder, training.step)
             elif time.monotonic() - saved > state_seconds:
-                _save_state(training)
+                save_state(training)
                 saved = time.monotonic()
-        _save_state(training)
         finished = training.step >= training.total
-        if finished and sampler is not None and training.step > first:
-            sampler(training.folder, training.step)
-    path = _save(training, None) if finished else None
+        if training.step:
+            save_state(training)
+        if finished:
+            path = save_lora(training, training.folder.lora_path())
+            _sample(training, progress, sampler)
     recent = training.recent or [math.nan]
     return TrainResult(path, training.step, finished, sum(recent) / len(recent))
+
+
+def _sample(training: Training, progress: Progress, sampler: Sampler | None) -> None:
+    """Render the samples of this step, once; one that fails is a remark, for the LoRA is what a run is for."""
+    if sampler is None or training.sampled_at == training.step or progress.stopped:
+        return
+    training.sampled_at = training.step
+    try:
+        notes = sampler(training.folder, training.step, progress)
+    except Exception as error:  # whatever a host's own picture may raise
+        logger.warning("the samples of %s failed", training.folder.path.name, exc_info=error)
+        training.remark(f"a sample could not be made: {error}")
+        return
+    for note in notes:
+        training.remark(f"of the samples: {note}")
 
 
 def one_step(training: Training) -> dict[str, Any]:
@@ -211,29 +202,41 @@ def one_step(training: Training) -> dict[str, Any]:
     loss = batch_loss(training, batch, generator)
     training.optimizer.zero_grad()
     parameters = [p for adapter in training.lora.adapters.values() for p in adapter.parameters()]
-    if torch.isfinite(loss) and training.scale.backward(loss, parameters):
+    usable = bool(torch.isfinite(loss)) and training.scale.backward(loss, parameters)
+    if usable:
         if options.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
         training.optimizer.step(factor(options.scheduler, _course(training)))
         training.bad_steps = 0
         training.recent = [*training.recent[-99:], loss.item()]
-    elif not torch.isfinite(loss) or training.scale.value == 1.0:  # else the step is left out, and the next one fits
-        training.bad_steps += 1
-        if training.bad_steps >= 5:
-            raise AtelierError(
-                "the loss is no number five times in a row",
-                where=f"step {training.step}",
-                cure="Lower the learning rate or alpha; the last good state is kept and can be resumed.",
-            )
+    elif not torch.isfinite(loss) or training.scale.value == 1.0:  # else the next one fits a smaller scale
+        _left_out(training)
     training.step += 1
     mean = sum(training.recent) / max(1, len(training.recent))
-    return {
+    row = {
         "step": training.step,
         "epoch": training.epoch + 1,
         "loss": loss.item(),
         "mean": mean,
         "rate": training.optimizer.effective_rate,
     }
+    return row if usable else row | {"left_out": True}
+
+
+def _left_out(training: Training) -> None:
+    """Count a step that teaches nothing.
+
+    Raises:
+        AtelierError: it is one too many.
+    """
+    training.bad_steps += 1
+    if training.bad_steps >= BAD_STEPS:
+        raise AtelierError(
+            "the loss or its gradients are no finite numbers five times in a row",
+            where=f"step {training.step}",
+            cure="Start a new run with a lower learning rate or alpha; the last good state is kept.",
+        )
+    training.remark("steps were left out, because the loss or its gradients were no finite numbers (see log.jsonl)")
 
 
 def _course(training: Training) -> Course:
@@ -285,10 +288,18 @@ def _prior_target(training: Training, seen: Noised, captions: list[str], sizes: 
     return seen.target.index_copy(0, rows, before.to(seen.target.dtype))
 
 
-def _save_state(training: Training) -> None:
+def save_state(training: Training) -> None:
+    """Save everything needed to go on.
+
+    Raises:
+        FileError: the disk refuses, or a number is not finite; earlier states stay.
+    """
     state = {
         "step": training.step,
+        "session": training.session,
+        "algorithm": training.options.optimizer,
         "recent": training.recent,
+        "bad_steps": training.bad_steps,
         "scale": training.scale.value,
         "parameters": network.parameters_of(training.lora),
         "optimizer": training.optimizer.state_dict(),
@@ -296,14 +307,19 @@ def _save_state(training: Training) -> None:
     training.folder.save_state(training.step, state)
 
 
-def _save(training: Training, epoch: int | None) -> Any:
-    """Save state and LoRA file; a file of an earlier try at the same epoch is replaced."""
-    _save_state(training)
-    return save_lora(training, training.folder.lora_path(epoch))
-
-
 def save_lora(training: Training, path: Path) -> Path:
-    """Save the LoRA as it is now; a file that is there is replaced."""
+    """Save the LoRA as it is now; a file that is there is replaced.
+
+    Raises:
+        AtelierError: a number is not finite or too large for the file; FileError: the disk refuses.
+    """
+    for name, value in network.parameters_of(training.lora).items():
+        if not torch.isfinite(value.half()).all():
+            raise AtelierError(
+                "the LoRA has come to numbers that no file can hold, so it is not saved",
+                where=name,
+                cure="Start a new run with a lower learning rate or alpha; the last good state is kept.",
+            )
     metadata = training_metadata(
         training.model,
         training.options,

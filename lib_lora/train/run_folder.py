@@ -1,6 +1,6 @@
 """A run is a folder: options, data fingerprint, log, samples, states and LoRA files of one training, together.
 
-    NAME/options.json  data.json  log.jsonl  states/step-00000500.pt  samples/…
+    NAME/options.json  data.json  log.jsonl  remarks.jsonl  states/step-00000500.state  samples/…
     NAME/NAME-000005.safetensors  NAME.safetensors
 
 Every file but the log is written beside its place and renamed, so a run that is killed at any moment can be opened.
@@ -8,27 +8,27 @@ Every file but the log is written beside its place and renamed, so a run that is
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import math
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from lib_lora.atomic import replace_file
+from lib_lora.atomic import cure_of, reason_of, replace_file
 from lib_lora.errors import FileError, InputError
-from lib_lora.train.option_files import OPTIONS_FILE, options_file, read_options, to_json
+from lib_lora.train.option_files import OLD_OPTIONS_FILE, OPTIONS_FILE, options_file, read_options, to_json
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.states import state_path, states_of, write_state
 
-STATE_PATTERN = "step-*.pt"
 STATE_SECONDS = 60.0
 """A state is saved at least this often, so that a power cut costs minutes at most."""
-LEFTOVER_SECONDS = 3600.0
-"""A ``.tmp`` file older than this belongs to nobody any more."""
+LOG, REMARKS = "log.jsonl", "remarks.jsonl"
+FIRST_FILES = (OPTIONS_FILE, OLD_OPTIONS_FILE, "status.json", "data.json", LOG, REMARKS)
+"""What a run has before its first step, beside samples of the model as it was."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, options: TrainOptions) -> RunFolder:
-        """Make a new run folder with its options.
+    def fresh(cls, path: Path) -> RunFolder:
+        """Return the folder of a new run, which `make` makes.
 
         Raises:
             InputError: there is a run already.
@@ -52,13 +52,17 @@ class RunFolder:
                 where=str(path),
                 cure="Resume it, or choose another name; nothing was changed.",
             )
-        run = cls(path)
-        for folder in (path, run.states, run.samples):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise FileError(f"the run's folder cannot be made ({error.strerror})", where=str(folder)) from error
-        replace_file(path / OPTIONS_FILE, to_json(options).encode())
+        return cls(path)
+
+    @classmethod
+    def create(cls, path: Path, options: TrainOptions) -> RunFolder:
+        """Make a new run folder with its options.
+
+        Raises:
+            InputError: there is a run already; FileError: the disk refuses.
+        """
+        run = cls.fresh(path)
+        run.make(options)
         return run
 
     @classmethod
@@ -72,21 +76,32 @@ class RunFolder:
             raise InputError(
                 "this folder holds no run", where=str(path), cure="Choose the folder that has options.json."
             )
-        run = cls(path)
-        run.clean()
-        return run
+        return cls(path)
 
-    def clean(self, *, older_than: float = LEFTOVER_SECONDS) -> list[Path]:
-        """Delete unfinished files that a hard kill left; younger ones may be a save that is under way. Return them."""
-        limit, gone = time.time() - older_than, []
-        for leftover in self.path.rglob("*.tmp"):
+    def make(self, options: TrainOptions) -> None:
+        """Make the folder, unless it is there; the options are written last, so a half made one is no run.
+
+        Raises:
+            FileError: the disk refuses.
+        """
+        for folder in (self.path, self.states, self.samples):
             try:
-                if leftover.is_file() and leftover.stat().st_mtime < limit:
-                    leftover.unlink()
-                    gone.append(leftover)
-            except OSError as error:  # gone meanwhile, or held open by another program: it is only untidy
-                logger.info("%s was left where it is: %s", leftover, error)
-        return gone
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                what = f"the run's folder cannot be made ({reason_of(error)})"
+                raise FileError(what, where=str(folder), cure=cure_of(error)) from error
+        if options_file(self.path) is None:
+            replace_file(self.path / OPTIONS_FILE, to_json(options).encode())
+
+    def remove_unused(self) -> None:
+        """Delete the folder of a run that made no step; anything but its own first files keeps it."""
+        for path in (*(self.path / name for name in FIRST_FILES), *self.samples.glob(f"step-{0:08d}-*.png")):
+            path.unlink(missing_ok=True)
+        for inner in (self.states, self.samples, self.path):
+            try:
+                inner.rmdir()
+            except OSError as error:
+                logger.info("%s stays: %s", inner, error)
 
     @property
     def states(self) -> Path:
@@ -117,53 +132,91 @@ class RunFolder:
         return self.path / f"{self.options().name}-step{step:08d}.safetensors"
 
     def save_state(self, step: int, state: Mapping[str, Any], *, keep: int = 2) -> Path:
-        """Save everything needed to go on after ``step``; the ``keep`` newest states stay."""
-        path = self.states / f"step-{step:08d}.pt"
-        partial = path.with_suffix(".tmp")
-        with open(partial, "wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        for old in sorted(self.states.glob(STATE_PATTERN))[:-keep]:
-            old.unlink()
+        """Save everything needed to go on after ``step``; the ``keep`` newest states stay.
+
+        Raises:
+            FileError: the disk refuses, or a number is not finite.
+        """
+        path = write_state(state_path(self.states, step), state)
+        for old in states_of(self.states)[keep:]:
+            try:
+                old.unlink()
+            except OSError as error:  # it only takes room
+                logger.info("%s stays: %s", old, error)
         return path
 
-    def newest_state(self) -> dict[str, Any] | None:
-        """Return the newest state that can be read, or None before the first."""
-        for path in sorted(self.states.glob(STATE_PATTERN), reverse=True):
-            try:
-                return torch.load(path, map_location="cpu", weights_only=True)
-            except (RuntimeError, EOFError, OSError, ValueError):
-                continue  # a disk that lost bytes: the state before it serves
-        return None
-
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one row to the log."""
-        with open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Append one row to the log; numbers that are none become null.
+
+        Raises:
+            FileError: the disk refuses; half a row is taken back.
+        """
+        self._append(LOG, {key: value if _finite(value) else None for key, value in row.items()})
 
     def read_log(self) -> list[dict[str, Any]]:
-        """Return the log's rows; a last line cut by a crash is left out."""
-        path = self.path / "log.jsonl"
-        rows = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        """Return the log's rows; those that a crash or a disk damaged are left out."""
+        return [row for row in self._rows(LOG) if isinstance(row.get("step"), int)]
+
+    def keep_remark(self, step: int, text: str) -> None:
+        """Keep what a person should know of the run, once.
+
+        Raises:
+            FileError: the disk refuses.
+        """
+        if text not in self.remarks():
+            self._append(REMARKS, {"step": step, "text": text})
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what a person should know of the run, in the order in which it was found."""
+        return tuple(row["text"] for row in self._rows(REMARKS) if isinstance(row.get("text"), str))
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        path = self.path / name
+        data = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        try:
+            with open(path, "ab", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                try:
+                    written = file.write(data)
+                    if written != len(data):  # the rest found no room
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                except OSError:
+                    file.truncate(size)
+                    raise
+        except OSError as error:
+            what = f"the log cannot be written ({reason_of(error)})"
+            raise FileError(what, where=str(path), cure=cure_of(error)) from error
+
+    def _rows(self, name: str) -> list[dict[str, Any]]:
+        path, rows = self.path / name, []
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
         return rows
 
     def rewind_log(self, step: int) -> None:
         """Drop the rows after ``step``: they will be made again."""
-        rows = [row for row in self.read_log() if row.get("step", 0) <= step]
-        replace_file(self.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        rows = [row for row in self.read_log() if row["step"] <= step]
+        replace_file(self.path / LOG, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def save_json(self, name: str, value: Any) -> None:
         """Save ``value`` as ``name`` in the folder."""
         replace_file(self.path / name, json.dumps(value, indent=1, ensure_ascii=False).encode())
 
     def read_json(self, name: str) -> Any:
-        """Return what `save_json` saved, or None."""
-        path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        """Return what `save_json` saved; None where it is not there or cannot be read."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            logger.warning("%s cannot be read: %s", self.path / name, error)
+            return None
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

@@ -15,7 +15,7 @@ class LossScale:
     """The factor of the loss (arXiv:1710.03740, section 3.2): halved when a gradient overflows, slowly doubled again.
 
     Attributes:
-        value: the present factor; with a ``first`` of 1 nothing is scaled and nothing checked.
+        value: the present factor; with a ``first`` of 1 nothing is scaled.
     """
 
     def __init__(self, first: float) -> None:
@@ -23,14 +23,13 @@ class LossScale:
         self._good = 0
 
     def backward(self, loss: Tensor, parameters: Iterable[Tensor]) -> bool:
-        """Leave the loss's gradients, unscaled, on ``parameters``; False where one overflowed and nothing may step."""
+        """Leave the loss's gradients, unscaled, on ``parameters``; False where one is not finite: nothing may step."""
         (loss * self.value).backward()
-        if self.first == 1.0:
-            return True
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        for gradient in gradients:
-            gradient.div_(self.value)
-        if all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+        if self.value != 1.0:
+            for gradient in gradients:
+                gradient.div_(self.value)
+        if bool(torch.stack([torch.isfinite(gradient).all() for gradient in gradients]).all()):
             self._good += 1
             if self._good >= PATIENCE:
                 self.value, self._good = min(self.first, self.value * 2), 0

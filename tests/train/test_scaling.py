@@ -33,7 +33,7 @@ def test_the_scale_grows_back_to_where_it_began() -> None:
     assert scale.value == 8.0
 
 
-def test_without_scaling_nothing_is_checked() -> None:
+def test_without_scaling_an_overflow_is_noticed_too() -> None:
     scale, value = LossScale(1.0), parameter()
-    assert scale.backward((value * torch.inf).sum(), [value])
+    assert not scale.backward((value * torch.inf).sum(), [value])
     assert scale.value == 1.0

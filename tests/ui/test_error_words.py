@@ -26,6 +26,7 @@ UNREADABLE = {
     ("lib_lora/jobs/run_state.py", "parts[0]"): "an earlier error's sentence, kept on the disk",
     ("lib_lora/jobs/run_state.py", "parts[2]"): "an earlier error's cure, kept on the disk",
     ("lib_lora/jobs/run_watch.py", "text"): "hands on what it is given",
+    ("lib_lora/jobs/training.py", "reason_of(error)"): "the operating system's own words",
     ("lib_lora/ui/workshop/work.py", "text"): "hands on what it is given",
 }
 """Expressions that are no sentence of their own, and why."""

@@ -1,0 +1,68 @@
+"""What can be known of a training before it starts is checked here, so that a refused start leaves nothing behind."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.data.folder import check_folder
+from lib_lora.errors import InputError
+from lib_lora.host.base import Host
+from lib_lora.train.estimate import room_needed
+from lib_lora.train.optimizers import Group, RatioOptimizer
+from lib_lora.train.options import TrainOptions
+
+
+def check_start(host: Host, options: TrainOptions, runs: Path) -> None:
+    """Refuse a training that cannot go well; no picture is opened, so that it is quick.
+
+    Args:
+        host: what will train and render the samples.
+        options: of the run.
+        runs: the folder that will hold the run's folder.
+
+    Raises:
+        InputError: a folder is missing or holds no picture, the optimizer is missing or does not take its arguments, a
+            sample prompt names a LoRA that is not there, or the disk has no room.
+    """
+    check_pictures(options)
+    dummy = Group([torch.zeros(2, 2, requires_grad=True)], 1.0)
+    RatioOptimizer(options.optimizer, [dummy], learning_rate=options.learning_rate, arguments=options.optimizer_args)
+    for prompt in options.sample_prompts:
+        for found in find_tags(prompt):
+            host.find_lora(parse_tag(found.text).name)
+    check_room(runs, room_needed(host.model, options))
+
+
+def check_pictures(options: TrainOptions) -> None:
+    """Refuse folders that are missing or hold no picture.
+
+    Raises:
+        InputError: naming the folder, and what is in it.
+    """
+    for folder, is_reg in ((options.images, False), (options.reg_images, True)):
+        if folder:
+            check_folder(Path(folder), is_reg=is_reg)
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Refuse a training for whose files the disk has no room.
+
+    Raises:
+        InputError: with both numbers.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise InputError(
+            f"the files of the run need about {_size(needed)}, and the disk has {_size(free)} free",
+            where=str(folder),
+            cure="Free some space there, save less often, or take a smaller dim.",
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.0f} MB"

@@ -1,0 +1,140 @@
+"""A run belongs to one model and one set of pictures, and goes on from its newest state that is whole."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib_lora.errors import FileError, InputError
+from lib_lora.host.base import LoadedModel
+from lib_lora.train import network
+from lib_lora.train.material import Material
+from lib_lora.train.recipes import facts_of
+from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.states import read_state, set_aside, states_of
+
+if TYPE_CHECKING:
+    from lib_lora.train.loop import Training
+
+DATA = "data.json"
+
+
+def check_same_model(folder: RunFolder, model: LoadedModel) -> None:
+    """Refuse another model than the one that the run was started on; before any picture is read.
+
+    Raises:
+        InputError: naming both.
+    """
+    known = (_known(folder).get("model") or {}).get("name")
+    if known is not None and known != model.name:
+        raise InputError(
+            f"the run was started on the model {known}, and {model.name} is loaded",
+            where=folder.path.name,
+            cure=f"Load {known} and resume the run.",
+        )
+
+
+def check_same_data(folder: RunFolder, material: Material) -> None:
+    """Refuse other pictures than those that the run was started with.
+
+    Raises:
+        InputError: naming what changed.
+    """
+    known = _known(folder)
+    if not known or known.get("fingerprint") == material.fingerprint:
+        return
+    before = {row["picture"] for row in known.get("pictures", ())}
+    now = {item.picture.path.name for item in material.items}
+    changed = ", ".join(sorted(before ^ now)[:5]) or "captions, repeats or contents"
+    raise InputError(
+        "the pictures are not those that the run was started with",
+        where=changed,
+        cure="Put them back, or start a new run under another name.",
+    )
+
+
+def begin(folder: RunFolder, material: Material, model: LoadedModel) -> str:
+    """Keep with the run what it learns from and on; return the number of its session.
+
+    What the recipe knew of the model is kept too: a report tells from it what somebody chose away from the recipe.
+    """
+    known = _known(folder)
+    if known.get("session"):
+        return str(known["session"])
+    session = str(uuid.uuid4().int >> 64)
+    rows = [
+        {"picture": i.picture.path.name, "caption": i.caption, "repeats": i.picture.repeats} for i in material.items
+    ]
+    folder.save_json(
+        DATA,
+        {
+            "session": session,
+            "fingerprint": material.fingerprint,
+            "model": {"name": model.name, **asdict(facts_of(model))},
+            "pictures": rows,
+            "problems": list(material.problems),
+        },
+    )
+    return session
+
+
+def go_on(training: Training) -> None:
+    """Put the newest state that is whole into ``training``; those that are not are said and set aside."""
+    folder = training.folder
+    passed = []
+    for path in states_of(folder.states):
+        try:
+            state = read_state(path)
+            _check_fits(state, training, path)
+        except FileError as error:
+            passed.append((path, error.what))
+            continue
+        _take(state, training)
+        break
+    for path, why in passed:
+        set_aside(path)
+        training.remark(f"a state could not be used and was passed over: {path.name}: {why}")
+    if passed and not training.step:
+        training.remark("no state of the run could be used, so it begins again")
+    if passed or training.step:
+        folder.rewind_log(training.step)
+
+
+def _known(folder: RunFolder) -> dict[str, Any]:
+    known = folder.read_json(DATA)
+    return known if isinstance(known, dict) else {}
+
+
+def _check_fits(state: Mapping[str, Any], training: Training, path: Path) -> None:
+    """Refuse a state of something else, before anything of it is used."""
+    try:
+        fits = _is_of(training, state)
+    except (TypeError, KeyError, AttributeError):  # built otherwise than any state of ours
+        fits = False
+    if not fits:
+        raise FileError("the file is the state of something else", where=path.name)
+
+
+def _is_of(training: Training, state: Mapping[str, Any]) -> bool:
+    """Whether a state is one of this run; states of earlier versions do not tell session and algorithm."""
+    own, kept = training.optimizer.state_dict(), state["optimizer"]
+    wanted = {name: value.shape for name, value in network.parameters_of(training.lora).items()}
+    return (
+        state.get("session", training.session) == training.session
+        and state.get("algorithm", training.options.optimizer) == training.options.optimizer
+        and 0 <= state["step"] <= training.total
+        and {name: value.shape for name, value in state["parameters"].items()} == wanted
+        and [len(group["params"]) for group in kept["param_groups"]] == [len(g["params"]) for g in own["param_groups"]]
+        and set(kept["state"]) <= set(kept["param_groups"][0]["params"])
+    )
+
+
+def _take(state: Mapping[str, Any], training: Training) -> None:
+    network.load_parameters(training.lora, state["parameters"])
+    training.optimizer.load_state_dict(state["optimizer"])
+    training.step, training.recent = state["step"], list(state.get("recent", ()))
+    training.bad_steps = state.get("bad_steps", 0)
+    training.scale.value = state.get("scale", training.scale.value)
