@@ -117,13 +117,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What an analysis found; after a stop it has fewer seeds, and ``finished`` is False."""
+    """What an analysis found; after a stop it has fewer seeds, and ``finished`` is False.
+
+    ``notes`` are what the pictures' results had to say: of the tags, and of modules that fit no layer.
+    """
 
     plan: Plan
     sources: tuple[Image.Image, ...]
     noise_floor: float
     rows: tuple[Row, ...]
     finished: bool
+    notes: tuple[str, ...] = ()
 
     def ranking(self) -> list[Row]:
         """Return the rows with modules, the largest change first."""
@@ -184,9 +188,10 @@ def analyse(
         for orders in sheet.orders(part):
             units = len(orders) * request.steps
             share = Part(progress, sheet.rendered * request.steps, units, total)
-            images = host.generate(replace(seeded, sweep=tuple(weights for _, weights in orders)), share).images
-            sheet.add([entry for entry, _ in orders], images)
-            if len(images) < len(orders):
+            made = host.generate(replace(seeded, sweep=tuple(weights for _, weights in orders)), share)
+            sheet.add([entry for entry, _ in orders], made.images)
+            sheet.notes.update(dict.fromkeys(made.notes))
+            if len(made.images) < len(orders):
                 return sheet.analysis()
             if show is not None:
                 show(sheet.analysis())
@@ -215,6 +220,7 @@ class _Sheet:
         self._source: Image.Image | None = None
         self._cells: dict[tuple[str, ...], Cell] = {}
         self.rendered = 0
+        self.notes: dict[str, None] = {}
 
     def orders(self, part: int | None) -> list[list[_Order]]:
         """Return one seed's orders in parts; the source is first, and alone once more for the noise floor."""
@@ -258,4 +264,5 @@ class _Sheet:
                 rows.append(Row(entry, False, (nothing,) * len(seeds)))
             elif all(entry in cells for cells in seeds):
                 rows.append(Row(entry, True, tuple(cells[entry] for cells in seeds)))
-        return Analysis(self._plan, tuple(sources), max(self._floors, default=0.0), tuple(rows), finished)
+        floor = max(self._floors, default=0.0)
+        return Analysis(self._plan, tuple(sources), floor, tuple(rows), finished, notes=tuple(self.notes))

@@ -79,6 +79,7 @@ def analysis_row(atelier: Atelier, found: Found) -> dict[str, Any]:
             "range": range_text(analysis.plan),
             "noise_floor": analysis.noise_floor,
             "finished": analysis.finished,
+            "notes": list(analysis.notes),
             "blocks": {
                 row.name: {"percent": row.mean, "spread": row.spread, "modules": row.has_modules}
                 for row in analysis.rows

@@ -124,6 +124,8 @@ def run_analyze(options: argparse.Namespace) -> None:
     with stopped_by_keyboard(progress):
         found = analyse(host, request_of(options), plan, filled=host.swept_blocks(options.prompt), progress=progress)
     progress.close()
+    for note in found.notes:
+        say(note)
     options.out.mkdir(parents=True, exist_ok=True)
     grids = []
     for number in range(len(found.sources)):
@@ -137,6 +139,7 @@ def run_analyze(options: argparse.Namespace) -> None:
         "noise_floor": found.noise_floor,
         "grids": grids,
         "csv": options.out / "blocks.csv",
+        "notes": found.notes,
         "finished": found.finished,
     }
     lines = [f"{row.name:>8} {row.mean:8.3f} %" for row in found.ranking()]

@@ -27,7 +27,7 @@ from lib_lora.host.prompt import multipliers_of, read_prompt, window_of
 from lib_lora.host.sampling import SAMPLERS, sample, sampler_name
 from lib_lora.live.attach import Attached, attach
 from lib_lora.live.rank import cut_rank
-from lib_lora.live.targets import find_targets
+from lib_lora.live.targets import find_targets, left_out
 
 POCKET = Path(__file__).with_name("pocket") / "pocket.safetensors"
 
@@ -146,7 +146,8 @@ class StudioHost:
                 break
             images += to_pictures(self.model.decode(latents))
             texts += [infotext(request, read, row, model=self.model.name, size=self._size(request)) for row in rows]
-        return GenerateResult(tuple(images), tuple(texts), read.notes)
+        notes = (*read.notes, *(note for _, lora in loras for note in left_out(self.model, lora)))
+        return GenerateResult(tuple(images), tuple(texts), notes=tuple(dict.fromkeys(notes)))
 
     def check_training(self, *, trains_text: bool) -> None:
         """Refuse nothing: whatever the studio opens can be trained."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from lib_lora.blocks.layouts import BASE, OTHER, full_layout
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters.base import Adapter
+from lib_lora.formats.dialects import settled_key
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile
+
+_BUNDLED = "bundle_emb."
+_TEXT = "lora_te"
 
 Strength = float | Tensor
 """A multiplier: one number, or one number per sample of the batch ``(n,)``."""
@@ -52,6 +56,8 @@ def find_targets(model: HasLayers, lora: LoraFile) -> tuple[tuple[Target, ...], 
     found, unmatched = [], []
     for key, adapter in lora.adapters.items():
         layer = model.layers.get(key)
+        if layer is None:  # a file that says too little of its family, such as a text encoder's alone
+            layer = model.layers.get(settled_key(key, model.family))
         if layer is None:
             unmatched.append(key)
         else:
@@ -65,6 +71,32 @@ def find_targets(model: HasLayers, lora: LoraFile) -> tuple[tuple[Target, ...], 
     for target in found:
         target.adapter.fitting_shape(target.layer)
     return tuple(found), tuple(unmatched)
+
+
+def left_out(model: HasLayers, lora: LoraFile) -> tuple[str, ...]:
+    """Return what of a file does not act on ``model``, and what was assumed on reading it: sentences for people.
+
+    Raises:
+        InputError: nothing of it acts; as `find_targets`.
+    """
+    _, unmatched = find_targets(model, lora)
+    notes = [f"{lora.name}: {note}" for note in lora.notes]
+    if unmatched:
+        notes.append(misfit(lora.name, unmatched, of=len(lora.adapters)))
+    bundled = {name.split(".")[1] for name in lora.extras if name.startswith(_BUNDLED)}
+    others = [name for name in lora.extras if not name.startswith(_BUNDLED)]
+    if bundled:
+        notes.append(f"The embeddings bundled in {lora.name} are not used here ({', '.join(sorted(bundled))}).")
+    if others:
+        notes.append(f"{len(others)} tensors of {lora.name} are none of a LoRA's and are not used (e.g. {others[0]}).")
+    return tuple(notes)
+
+
+def misfit(name: str, keys: Sequence[str], *, of: int) -> str:
+    """Return the sentence that names modules of a file which fit no layer: how many ``of`` all, and examples."""
+    found = (next((key for key in keys if key.startswith(_TEXT) is text), "") for text in (False, True))
+    examples = ", ".join(filter(None, found))
+    return f"{len(keys)} of {of} modules of {name} fit no layer of this model (e.g. {examples})."
 
 
 def added_work(adapter: Adapter, layer: nn.Module) -> float:

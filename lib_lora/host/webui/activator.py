@@ -12,7 +12,7 @@ from typing import Any
 
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import Host
-from lib_lora.host.webui import comments, hashes, pasted
+from lib_lora.host.webui import comments, hashes, pasted, placed
 from lib_lora.host.webui.attachments import Attachments
 from lib_lora.host.webui.comments import Voice
 from lib_lora.host.webui.conditioning import ATTRIBUTES, Encoded, pass_of, reached_by
@@ -63,6 +63,8 @@ class Activator:
             data = getattr(p, which)
             setattr(p, which, Encoded(data, reached_by(data, plan.for_host)))
         self.inner.activate(p, plan.for_host)
+        for text in placed.misfits(plan.named) if plan.for_host and detect() is HostKind.A1111 else ():
+            comments.tell_note(p, "", text, self.voice)
         hashes.add_hashes(p, plan.named)
         self.attachments.expect(p, plan.ours, lambda error: comments.tell_error(p, error, self.voice))
 

@@ -35,7 +35,7 @@ from lib_lora.host.webui.tags import (
 )
 from lib_lora.host.webui.wishes import Wishes
 from lib_lora.live.rank import cut_rank
-from lib_lora.live.targets import Strength, find_targets
+from lib_lora.live.targets import Strength, find_targets, misfit
 
 _BUNDLED = "bundle_emb"
 
@@ -192,8 +192,9 @@ class _Planner:
         lora = cut_rank(order.loras.read_lora(tag.name), tag.dyn)
         multipliers = multipliers_of(tag, model.family, order.wishes.sweep)
         unet = replace(lora, adapters={key: one for key, one in lora.adapters.items() if not _is_text(key)})
+        unmatched: tuple[str, ...] = ()
         if unet.adapters:
-            find_targets(model, unet)
+            _, unmatched = find_targets(model, unet)
         swept = tag.sweep is not None and order.wishes.sweep is not None
         text = [format_tag(one) for one in _each_picture(tag, model.family, order.wishes)]
         reading = self._text_part(tag, lora, multipliers, notes)
@@ -206,6 +207,9 @@ class _Planner:
             self._texts.append(text)
         self.plan.named.append(tag.name)
         notes += parsed.notes if swept else tag.notes  # in a sweep the analyzer brings the vector: no news
+        notes += lora.notes
+        if unmatched:
+            notes.append(misfit(tag.name, unmatched, of=len(lora.adapters)))
         _note_empty_blocks(notes, tag, unet, model.family)
 
     def _text_part(

@@ -23,6 +23,7 @@ from lib_lora.ui.block_weight.facts import FileFacts
 from lib_lora.ui.block_weight.row import WATCH, watch_html
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
+from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.messages import duration, error_html, follow, note_html, progress_html
 from lib_lora.ui.picture_inputs import PictureInputs
 from lib_lora.ui.routes import file_url
@@ -288,7 +289,9 @@ class _Analyzer:
         floor = max(analysis.noise_floor for analysis in found.analyses)
         kind = "block_weight.stopped" if job.state == STOPPED else "block_weight.finished"
         folder = found.files[0].parent if found.files else ""
-        return note_html(words(kind, floor=f"{floor:.3f}", folder=folder), kind="good")
+        told = dict.fromkeys(note for analysis in found.analyses for note in analysis.notes)
+        notes = "".join(note_html(sentence_in_words(note, words.language), kind="warning") for note in told)
+        return note_html(words(kind, floor=f"{floor:.3f}", folder=folder), kind="good") + notes
 
 
 def table_of(analyses: tuple[Analysis, ...], words: Words) -> dict[str, Any]:
