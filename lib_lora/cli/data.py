@@ -29,17 +29,17 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the captions and say what was written and what was kept."""
-    from lib_lora.data import TagLists, write_captions
+    from lib_lora.data import TagLists, split_tags, write_captions
     from lib_lora.data.tags import EXPRESSIONS
 
-    lists = TagLists() if options.backgrounds is None else TagLists(backgrounds=_split(options.backgrounds))
-    expressions = EXPRESSIONS if options.expressions is None else _split(options.expressions)
+    lists = TagLists() if options.backgrounds is None else TagLists(backgrounds=tuple(split_tags(options.backgrounds)))
+    expressions = EXPRESSIONS if options.expressions is None else split_tags(options.expressions)
     results, lines = [], []
     for folder in options.folders:
         report = write_captions(
             folder,
             keyword=options.trigger,
-            folder_tags=_split(options.tags),
+            folder_tags=split_tags(options.tags),
             expressions=expressions,
             lists=lists,
             overwrite=options.overwrite,
@@ -60,7 +60,3 @@ def run(options: argparse.Namespace) -> None:
         )
         lines += [f"  {problem}" for problem in report.problems]
     give(options, {"folders": results}, lines)
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())

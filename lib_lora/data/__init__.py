@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from lib_lora.data.buckets import Batch, BucketPlan, apply_plan, bucket_sizes, epoch_batches, plan_bucket, plan_fixed
-from lib_lora.data.captions import CaptionRules, CaptionText, decode_caption, read_caption, truncated_tags
+from lib_lora.data.captions import CaptionRules, read_caption
 from lib_lora.data.dataset import FolderScan, FolderUse, Picture, balance_regularisation
+from lib_lora.data.decoding import CaptionText, decode_caption
 from lib_lora.data.files import Problem
 from lib_lora.data.folder import scan
 from lib_lora.data.images import PictureFacts, inspect_picture, load_picture
 from lib_lora.data.leaves import Source
+from lib_lora.data.tag_lines import split_tags
 from lib_lora.data.tags import (
     CaptionPlan,
     CaptionReport,
@@ -48,7 +50,7 @@ __all__ = [
     "plan_fixed",
     "read_caption",
     "scan",
+    "split_tags",
     "tags_for",
-    "truncated_tags",
     "write_captions",
 ]

@@ -1,38 +1,24 @@
-"""Captions: reading them in whatever encoding they were saved, and the processing done at every draw."""
+"""Captions: finding and reading their files, and the processing done at every draw."""
 
 from __future__ import annotations
 
 import random
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib_lora.data.decoding import CaptionText, decode_caption
 from lib_lora.data.files import CAPTION_SUFFIXES, shown
+from lib_lora.data.tag_lines import lines_of, plain_commas, split_tags, strip_network_tags
 from lib_lora.errors import FileError, InputError
 
 MAX_BYTES = 1 << 20  # no caption is longer; a log file named like one is
-DAMAGED = "utf-8 with damage"
 
-_NETWORK_TAG = re.compile(r"<\w+:[^<>]*>")
 _WILDCARD = re.compile(r"\{([^{}]*)\}")
-_WEIGHT = re.compile(r"(?<!\\)\(([^()]*):\s*[\d.]+\s*\)")
 _ESCAPED = re.compile(r"\{\{([^{}]*)\}\}")
 _HELD_OPEN, _HELD_CLOSE = "\ue000", "\ue001"  # private characters that stand for plain braces meanwhile
-
-
-@dataclass(frozen=True)
-class CaptionText:
-    """A caption's whole text (lines kept, ends trimmed) and the encoding it turned out to be in."""
-
-    text: str
-    encoding: str
-
-    @property
-    def is_utf8(self) -> bool:
-        """Whether the file can be read by every tool as it is."""
-        return self.encoding in ("utf-8", "utf-8-sig")
 
 
 def read_caption(path: Path) -> CaptionText:
@@ -47,37 +33,6 @@ def read_caption(path: Path) -> CaptionText:
         what = "the file is too long to be a caption (over 1 MB)"
         raise FileError(what, where=shown(path), cure="Give it another ending, or shorten it.")
     return decode_caption(data)
-
-
-def decode_caption(data: bytes) -> CaptionText:
-    """Decode a caption: UTF-8 with BOM, UTF-8, UTF-16, cp932 (Shift-JIS), cp1252 in that order.
-
-    UTF-16 without a BOM is told by its zero bytes, because it would pass as UTF-8. What fits nowhere is read as UTF-8
-    with replacement characters and says so.
-    """
-    for encoding in _candidates(data):
-        try:
-            return CaptionText(_tidy(data.decode(encoding)), encoding)
-        except UnicodeDecodeError:
-            continue
-    return CaptionText(_tidy(data.decode("utf-8", "replace")), DAMAGED)
-
-
-def _candidates(data: bytes) -> tuple[str, ...]:
-    others = ("utf-8", "cp932", "cp1252")
-    if data.startswith(b"\xef\xbb\xbf"):
-        return ("utf-8-sig", *others)
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return ("utf-16", *others)
-    low, high = data[0::2].count(0), data[1::2].count(0)
-    if len(data) % 2 == 0 and max(low, high) * 8 >= len(data) > 0:  # commas and spaces suffice in Japanese text
-        return ("utf-16-le" if high >= low else "utf-16-be", *others)
-    return others
-
-
-def _tidy(text: str) -> str:
-    lines = text.replace("\ufeff", "").replace("\0", "").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return "\n".join(line.strip() for line in lines).strip()
 
 
 class CaptionIndex:
@@ -101,48 +56,6 @@ class CaptionIndex:
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def split_tags(text: str, separator: str = ",") -> list[str]:
-    """Split a caption into its tags, trimmed, without empty ones."""
-    return [tag for tag in (part.strip() for part in text.split(separator)) if tag]
-
-
-def strip_network_tags(text: str) -> tuple[str, tuple[str, ...]]:
-    """Remove `<lora:…>` and its kin; return the rest (no stray commas) and what was removed."""
-    found = tuple(_NETWORK_TAG.findall(text))
-    if not found:
-        return text, ()
-    lines = (", ".join(split_tags(_NETWORK_TAG.sub(" ", line))) for line in text.split("\n"))
-    return "\n".join(lines).strip(), found
-
-
-def caption_warnings(text: str, *, embeddings: Collection[str] = ()) -> tuple[str, ...]:
-    """Say what in a caption acts differently from what it looks like: networks, embeddings, weights over commas."""
-    said = []
-    if _NETWORK_TAG.search(text):
-        said.append("contains a network tag such as <lora:…>")
-    words = {word.casefold() for word in re.findall(r"[\w\-.]+", text)} | {t.casefold() for t in split_tags(text)}
-    named = sorted(name for name in embeddings if name.casefold() in words)
-    if named:
-        said.append(f"contains the name of an embedding ({', '.join(named)})")
-    if any("," in match.group(1) for match in _WEIGHT.finditer(text)):
-        said.append("has a weight that spans a comma, which shuffling would tear apart")
-    return tuple(said)
-
-
-def truncated_tags(text: str, *, count_tokens: Callable[[str], int], limit: int = 75) -> tuple[str, ...]:
-    """Return the tags of the first line that no longer fit into `limit` tokens, counted by the model's tokenizer."""
-    tags = split_tags(first_line(text))
-    for index in range(len(tags)):
-        if count_tokens(", ".join(tags[: index + 1])) > limit:
-            return tuple(tags[index:])
-    return ()
-
-
-def first_line(text: str) -> str:
-    """Return the first line that says something, or an empty string."""
-    return next((line.strip() for line in text.split("\n") if line.strip()), "")
 
 
 @dataclass(frozen=True)
@@ -189,8 +102,9 @@ class CaptionRules:
     def apply(self, caption: str, rng: random.Random, step: int = 0, *, epoch: int = 1, total_steps: int = 0) -> str:
         """Return the caption for one draw; the same rng state, step and epoch (from 1) give the same text."""
         text = strip_network_tags(caption)[0] if self.strip_networks else caption
-        lines = [line for line in text.split("\n") if line.strip()] or [""]
-        lines = [" ".join(part for part in (self.prefix, line.strip(), self.suffix) if part) for line in lines]
+        lines = [line for line in lines_of(text) if split_tags(line)] or [""]
+        lines = [plain_commas(line) for line in lines] if self.separator == "," else lines
+        lines = [" ".join(part for part in (self.prefix, line, self.suffix) if part) for line in lines]
         if self._drops_all(rng, epoch=epoch):
             return ""
         line = _fill_wildcards(rng.choice(lines), rng) if self.wildcards else lines[0]

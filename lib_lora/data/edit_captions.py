@@ -5,15 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib_lora.atomic import replace_file
-from lib_lora.data.captions import CaptionIndex, read_caption, split_tags
-from lib_lora.data.files import CAPTION_SUFFIXES, shown
+from lib_lora.data.captions import CaptionIndex, read_caption
+from lib_lora.data.files import CAPTION_SUFFIXES, Problem, shown
+from lib_lora.data.tag_lines import lines_of, split_tags, with_tag, with_tag_replaced, without_tag
 from lib_lora.data.tags import BACKGROUNDS, EXPRESSIONS, TagLists, plan_captions, write_text
 from lib_lora.errors import FileError, InputError
+from lib_lora.walk import list_folder
+
+__all__ = [
+    "CaptionChange",
+    "CaptionHistory",
+    "captions_of",
+    "plan_changes",
+    "plan_rule_changes",
+    "tag_counts",
+    "with_tag",
+    "with_tag_replaced",
+    "without_tag",
+]
 
 KEPT = 50
 """Changes that can be taken back, the newest."""
@@ -28,59 +42,59 @@ class CaptionChange:
     after: str | None
 
 
-def caption_file(picture: Path) -> Path:
-    """Return the file that holds a picture's caption, or will."""
-    found = CaptionIndex(sorted(picture.parent.iterdir())).find(picture)
-    return found[0] if found else picture.with_name(picture.stem + CAPTION_SUFFIXES[0])
-
-
 def captions_of(pictures: Iterable[Path]) -> dict[Path, str]:
-    """Return each picture's caption as its file has it; "" where there is none."""
+    """Return each picture's caption as its file has it; "" where there is none, or none that can be read."""
     found = {}
-    for picture in pictures:
-        path = caption_file(picture)
-        found[picture] = read_caption(path).text if path.exists() else ""
+    for picture, path in _files_of(pictures):
+        try:
+            found[picture] = read_caption(path).text if path.is_file() else ""
+        except FileError:
+            found[picture] = ""  # `scan` says why
     return found
 
 
 def tag_counts(captions: Iterable[str]) -> list[tuple[str, int]]:
-    """Return every tag with the number of captions that have it, the commonest first."""
-    counts = Counter(tag for text in captions for tag in dict.fromkeys(split_tags(text)))
+    """Return every tag with the number of captions that have it, in whichever line; the commonest first."""
+    counts = Counter(tag for text in captions for tag in {t: None for one in lines_of(text) for t in split_tags(one)})
     return sorted(counts.items(), key=lambda row: (-row[1], row[0]))
 
 
-def with_tag(text: str, tag: str, *, first: bool = False) -> str:
-    """Return a caption with a tag more, unless it has it."""
-    tags = split_tags(text)
-    if tag in tags:
-        return text
-    return ", ".join([tag, *tags] if first else [*tags, tag])
+def plan_changes(
+    pictures: Sequence[Path], change: Callable[[str], str], problems: list[Problem] | None = None
+) -> list[CaptionChange]:
+    """Return what ``change`` does to the captions of ``pictures``; files that stay as they are are left out.
 
-
-def without_tag(text: str, tag: str) -> str:
-    """Return a caption without a tag."""
-    tags = split_tags(text)
-    return ", ".join(one for one in tags if one != tag) if tag in tags else text
-
-
-def with_tag_replaced(text: str, tag: str, by: str) -> str:
-    """Return a caption with one tag in the place of another; a tag that is there already is not doubled."""
-    tags = split_tags(text)
-    if tag not in tags:
-        return text
-    return ", ".join(dict.fromkeys(by if one == tag else one for one in tags))
-
-
-def plan_changes(pictures: Sequence[Path], change: Callable[[str], str]) -> list[CaptionChange]:
-    """Return what ``change`` does to the captions of ``pictures``; files that stay as they are are left out."""
+    A caption that cannot be read, or of which characters would be lost, is added to ``problems`` and stays.
+    """
     found: dict[Path, CaptionChange] = {}
-    for picture in pictures:
-        path = caption_file(picture)
-        before = read_caption(path).text if path.exists() else None
-        after = change(before or "")
-        if after != (before or ""):
+    for _, path in _files_of(pictures):
+        try:
+            known = read_caption(path) if path.is_file() else None
+            before = known.text if known else None
+            after = change(before or "")
+            if after == (before or ""):
+                continue
+            if known is not None and known.is_damaged:
+                cure = "Open it in an editor, correct it, and save it as UTF-8."
+                raise FileError("the caption has broken characters, so it is not changed", where=shown(path), cure=cure)
+        except FileError as error:
+            if problems is None:
+                raise
+            problems.append(Problem(path, error.what, error.cure))
+        else:
             found[path] = CaptionChange(path, before, after)
     return list(found.values())
+
+
+def _files_of(pictures: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield each picture with the file that holds its caption, or will; a folder is listed once."""
+    known: dict[Path, CaptionIndex] = {}
+    for picture in pictures:
+        folder = picture.parent
+        if folder not in known:
+            known[folder] = CaptionIndex(list_folder(folder).files)
+        found = known[folder].find(picture)
+        yield picture, found[0] if found else picture.with_name(picture.stem + CAPTION_SUFFIXES[0])
 
 
 def plan_rule_changes(folder: Path, trigger: str, also: Collection[str] = EXPRESSIONS) -> list[CaptionChange]:
@@ -109,14 +123,25 @@ class CaptionHistory:
     def __init__(self, store: Path, folder: Path) -> None:
         self._path = store / f"{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.json"
 
-    def apply(self, changes: Sequence[CaptionChange]) -> int:
-        """Write the captions and remember how they were; return how many files changed."""
-        if changes:
-            rows = [[str(one.path), one.before, one.after] for one in changes]
-            self._write([*self._read(), rows][-KEPT:])  # first: a change that stops half-way can be taken back too
-            for one in changes:
+    def apply(self, changes: Sequence[CaptionChange], problems: list[Problem] | None = None) -> int:
+        """Write the captions and remember how they were; return how many files changed.
+
+        One that cannot be written is added to ``problems``, and the others are written all the same.
+        """
+        if not changes:
+            return 0
+        rows = [[str(one.path), one.before, one.after] for one in changes]
+        self._write([*self._read(), rows][-KEPT:])  # first: a change that stops half-way can be taken back too
+        done = 0
+        for one in changes:
+            try:
                 _put(one.path, one.after)
-        return len(changes)
+                done += 1
+            except FileError as error:
+                if problems is None:
+                    raise
+                problems.append(Problem(one.path, error.what, error.cure))
+        return done
 
     @property
     def depth(self) -> int:
@@ -135,7 +160,7 @@ class CaptionHistory:
         done, kept = 0, []
         for name, before, after in known[-1]:
             path = Path(name)
-            now = read_caption(path).text if path.exists() else None
+            now = read_caption(path).text if path.is_file() else None
             if now == before:
                 continue
             if now != after:
@@ -154,7 +179,8 @@ class CaptionHistory:
 
     def _write(self, rows: list) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self._path, json.dumps(rows, ensure_ascii=False).encode(), what="the history of captions")
+        # In ASCII: names may hold bytes that are no text.
+        replace_file(self._path, json.dumps(rows).encode(), what="the history of captions")
 
 
 def _put(path: Path, text: str | None) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib_lora.data.captions import CaptionIndex, CaptionText, caption_warnings, read_caption
+from lib_lora.data.captions import CaptionIndex, read_caption
 from lib_lora.data.dataset import FolderScan, FolderUse, Picture, balance_regularisation
+from lib_lora.data.decoding import CaptionText
 from lib_lora.data.files import CAPTION_SUFFIXES, Problem, file_digest, shown
 from lib_lora.data.images import MAX_PIXELS, inspect_picture
 from lib_lora.data.leaves import Leaf, Search, Source, find_leaves, to_source
 from lib_lora.data.remarks import about_ignored, about_left_out, about_unread, grouped
+from lib_lora.data.tag_lines import caption_warnings, trained_line
 from lib_lora.errors import FileError, InputError
 
 EXTREME_RATIO = 4.0
@@ -177,23 +179,25 @@ def _caption_of(
 ) -> tuple[str, str]:
     """Return the caption of a picture and where it came from; never fails."""
     found = captions.find(path)
-    if found is not None:
-        text = _read(found[0], findings).text
-        if text:
-            for warning in caption_warnings(text):
-                findings.remark(f"with a caption that {warning}", path)
-            return text, found[1]
+    caption = None if found is None else _read(found[0], findings)
+    if caption is not None and trained_line(caption.text):
+        for warning in caption_warnings(caption.text):
+            findings.remark(f"with a caption that {warning}", path)
+        return caption.text, found[1]
     fallback = leaf.class_tokens or options.class_tokens
-    findings.remark("without a caption: class tokens are used" if fallback else "without any caption", path)
+    if caption is None:
+        findings.remark("without a caption: class tokens are used" if fallback else "without any caption", path)
+    else:
+        findings.remark("with an empty caption: class tokens are used" if fallback else "with an empty caption", path)
     return (fallback, FROM_CLASS_TOKENS) if fallback else ("", NO_CAPTION)
 
 
-def _read(path: Path, findings: _Findings) -> CaptionText:
+def _read(path: Path, findings: _Findings) -> CaptionText | None:
     try:
         caption = read_caption(path)
     except FileError as error:
         findings.problems.append(Problem(path=path, what=error.what, cure=error.cure))
-        return CaptionText("", "utf-8")
+        return None
     if not caption.is_utf8:
         findings.remark(f"with a caption read as {caption.encoding}, not UTF-8", path)
     return caption

@@ -13,6 +13,7 @@ from lib_lora.atomic import replace_file
 from lib_lora.data.captions import CaptionIndex, read_caption
 from lib_lora.data.files import CAPTION_SUFFIXES, Problem, shown
 from lib_lora.data.kinds import kind_of
+from lib_lora.data.tag_lines import split_tags
 from lib_lora.errors import FileError, InputError
 from lib_lora.walk import walk
 
@@ -108,7 +109,7 @@ def parse_folder_name(name: str | PurePath) -> FolderName:
     elif len(parts) > 1:
         number = _LEADING_NUMBER.match(parts[-2])
     text, _, note = child.partition("_")
-    items = [item for item in (part.strip() for part in text.split(",")) if item]
+    items = split_tags(text)
     class_tokens = items[0] if items else ""
     marks = [mark.strip() for mark in note.lower().split("_")]
     kind = next((found for mark in marks if (found := _KIND_AND_SIZE.match(mark))), None)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.data import BucketPlan, CaptionRules, Picture, apply_plan, epoch_batches, load_picture, plan_bucket, scan
+from lib_lora.data.tag_lines import plain_commas, split_tags, trained_line
 from lib_lora.errors import InputError
 from lib_lora.host.base import LoadedModel, Progress
 from lib_lora.train.options import TrainOptions
@@ -61,16 +62,14 @@ def repeats_for(options: TrainOptions, pictures: int) -> int:
 
 
 def full_caption(picture: Picture, options: TrainOptions) -> str:
-    """Return the caption with the trigger word in front; without a caption the trigger and its class word."""
-    text = picture.caption.strip()
+    """Return the caption's trained line, trigger word in front; without a caption the trigger and its class word."""
+    text = plain_commas(trained_line(picture.caption))
     if picture.is_reg:
         return text
     if not text or text == options.class_word:
         return ", ".join(part for part in (options.trigger, options.class_word) if part)
-    tags = [tag.strip() for tag in text.split(",")]
-    if not options.trigger or options.trigger in tags:
-        return text
-    return f"{options.trigger}, {text}"
+    tags = split_tags(text)
+    return ", ".join([*(one for one in split_tags(options.trigger) if one not in tags), text])
 
 
 def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Material:
@@ -155,5 +154,4 @@ def _item(model: LoadedModel, options: TrainOptions, picture: Picture) -> Item:
 
 def caption_words(material: Material) -> dict[str, int]:
     """Return how many pictures carry each tag, for the file's metadata."""
-    tags = (tag.strip() for item in material.items for tag in item.caption.split(","))
-    return dict(Counter(tag for tag in tags if tag))
+    return dict(Counter(tag for item in material.items for tag in split_tags(item.caption)))

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib_lora.data.captions import (
-    DAMAGED,
-    CaptionIndex,
-    CaptionRules,
+from lib_lora.data.captions import CaptionIndex, CaptionRules, read_caption
+from lib_lora.data.decoding import DAMAGED, decode_caption
+from lib_lora.data.tag_lines import (
     caption_warnings,
-    decode_caption,
-    read_caption,
     split_tags,
     strip_network_tags,
-    truncated_tags,
+    trained_line,
+    with_tag,
+    with_tag_replaced,
+    without_tag,
 )
 from lib_lora.errors import FileError, InputError
 
@@ -163,21 +163,27 @@ def test_network_tags_are_removed_unless_kept_and_always_reported() -> None:
     assert CaptionRules().apply(text, random.Random(0)) == "a, b"
     assert CaptionRules(strip_networks=False).apply(text, random.Random(0)) == text
     assert len(caption_warnings(text)) == 1
-    assert caption_warnings("a > b, x<3, (c:1.2)") == ()
+    assert caption_warnings("a > b, x<3, (c) :3, saber (fate), {{a|b}}, AND1") == ()
 
 
 def test_embedding_names_and_weights_over_commas_are_reported() -> None:
     assert "EasyNegative" in caption_warnings("a, easynegative", embeddings=["EasyNegative", "other"])[0]
     assert "comma" in caption_warnings("(a, b:1.2)")[0]
-    assert caption_warnings("(a:1.2), (b:0.5)") == ()
 
 
-def test_tags_beyond_the_token_limit_are_named() -> None:
-    def count(text: str) -> int:
-        return len(text.split())
-
-    assert truncated_tags("one, two words, three\nmore", count_tokens=count, limit=2) == ("two words", "three")
-    assert truncated_tags("one, two", count_tokens=count, limit=2) == ()
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("krnk, (smile:1.2)", "weights"),
+        ("krnk, {red|blue} hair", "choices"),
+        ("krnk BREAK red hair", "BREAK"),
+        (r"saber \(fate\)", "backslashes"),
+        ("krnk\nred hair", "several lines"),
+    ],
+)
+def test_what_training_reads_as_letters_is_said(text, said) -> None:
+    (warning,) = caption_warnings(text)
+    assert said in warning
 
 
 @pytest.mark.parametrize(
@@ -187,3 +193,79 @@ def test_tags_beyond_the_token_limit_are_named() -> None:
 def test_rules_out_of_range_are_refused_when_made(wrong) -> None:
     with pytest.raises(InputError):
         CaptionRules(**wrong)
+
+
+# -- encodings ------------------------------------------------------------------------------------------------------
+
+TEXTS = (
+    "黒髪, 猫耳, 少女",
+    "女の子",
+    "笑顔、青い目",
+    "krnk, 眼鏡",
+    "セーラー服",
+    "薔薇の花",
+    "1girl, 黒髪ロング",
+    "空",
+    "魔法少女 まどか",
+)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp932", "euc_jp", "iso2022_jp"])
+@pytest.mark.parametrize("text", TEXTS)
+def test_japanese_is_read_in_every_encoding_that_editors_wrote(text, encoding) -> None:
+    assert decode_caption(text.encode(encoding)).text == text
+
+
+@pytest.mark.parametrize(
+    "text", ["café, blue", "naïve girl", "fiancée, red", "Schöne Frau, grün", "l’été, forêt", "façade"]
+)
+def test_western_words_are_not_taken_for_japanese(text) -> None:
+    assert decode_caption(text.encode("cp1252")).text == text
+
+
+def test_two_kanji_of_euc_jp_are_no_letters_of_utf_8() -> None:
+    assert decode_caption("髪, 猫".encode("euc_jp")).text == "髪, 猫"
+    assert decode_caption("ζ, é".encode()).text == "ζ, é"
+
+
+@pytest.mark.parametrize(
+    "data", ["黒髪, 少女".encode()[:-1], "黒髪, 少女, 猫".encode().replace("猫".encode(), b"\xff")]
+)
+def test_utf_8_that_was_cut_is_damaged_and_not_another_encoding(data) -> None:
+    caption = decode_caption(data)
+    assert caption.is_damaged
+    assert caption.text.startswith("黒髪, 少")
+
+
+# -- lines and commas -----------------------------------------------------------------------------------------------
+
+TWO = "krnk, red hair\nblue sky, standing"
+
+
+def test_tags_are_changed_line_by_line_and_added_to_the_line_that_is_trained() -> None:
+    assert without_tag(TWO, "red hair") == "krnk\nblue sky, standing"
+    assert without_tag(TWO, "standing") == "krnk, red hair\nblue sky"
+    assert without_tag("a\nb", "b") == "a"
+    assert with_tag(TWO, "smile") == "krnk, red hair, smile\nblue sky, standing"
+    assert with_tag(TWO, "standing") == "krnk, red hair, standing\nblue sky, standing"  # line 2 is not trained
+    assert with_tag(TWO, "krnk") == TWO
+    assert with_tag_replaced(TWO, "blue sky", "krnk") == "krnk, red hair\nkrnk, standing"
+    assert with_tag("\n<lora:x:1>\na", "b") == "<lora:x:1>\na, b"  # training strips network tags
+    assert trained_line("\n<lora:x:1>\na, b\nc") == "a, b"
+
+
+def test_several_tags_at_once() -> None:
+    assert with_tag("a", "b, a、c") == "a, b, c"
+    assert with_tag(with_tag("a", "b, c"), "b, c") == "a, b, c"
+    assert without_tag("a, b, c", "a，c") == "b"
+    assert with_tag_replaced("a, b", "a", "x, b") == "x, b"
+
+
+@pytest.mark.parametrize("text", ["黒髪,青い目", "黒髪，青い目", "黒髪、青い目", "黒髪､青い目", "　黒髪　，　青い目　"])
+def test_commas_of_every_keyboard_separate(text) -> None:
+    assert split_tags(text) == ["黒髪", "青い目"]
+    assert with_tag(text, "黒髪") == text
+    assert without_tag(text, "黒髪") == "青い目"
+    assert CaptionRules(keep_tokens=1, tag_dropout=1.0).apply(text, random.Random(0)) == "黒髪"
+    assert CaptionRules().apply(text.strip(), random.Random(0)).replace(" ", "") == "黒髪,青い目"
+    assert split_tags("red　hair") == ["red hair"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 from PIL import Image
 
@@ -15,7 +17,8 @@ from lib_lora.data.edit_captions import (
     without_tag,
 )
 from lib_lora.data.preview import FRAME, crop_preview
-from lib_lora.errors import InputError
+from lib_lora.errors import FileError, InputError
+from tests.cases import case
 
 
 @pytest.fixture
@@ -71,6 +74,44 @@ def test_undo_leaves_alone_what_was_changed_since(folder, tmp_path):
     done, kept = history.undo()
     assert (done, [path.name for path in kept]) == (2, ["f01.txt"])
     assert texts(folder)["f01"] == "by hand"
+
+
+def test_a_caption_that_cannot_be_changed_stays_and_the_others_change(folder, tmp_path):
+    (folder / "f01.txt").write_bytes("黒髪, 少".encode()[:-1])  # cut inside a character: writing it would lose bytes
+    (folder / "b14.txt").mkdir()
+    before, problems = (folder / "f01.txt").read_bytes(), []
+    changes = plan_changes(pictures(folder), lambda text: with_tag(text, "new"), problems)
+    history = CaptionHistory(tmp_path / "undo", folder)
+    assert history.apply(changes, problems) == 1
+    assert texts(folder)["f00"] == "smile, red, new"
+    assert (folder / "f01.txt").read_bytes() == before
+    assert [problem.path.name for problem in problems] == ["f01.txt", "b14.txt"]
+    assert all(problem.what and problem.cure for problem in problems)
+    with pytest.raises(FileError):
+        plan_changes(pictures(folder), lambda text: with_tag(text, "new"))
+
+
+def test_a_folder_is_listed_once_for_all_its_captions(folder, monkeypatch):
+    calls = []
+    plain = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: calls.append(path) or plain(path))
+    captions_of(sorted(folder.glob("*.png")))
+    assert len([path for path in calls if str(path) == str(folder)]) <= 2  # glob's own, and one
+
+
+def test_every_line_counts_its_own_tags():
+    assert tag_counts(["krnk, red hair\nblue sky, krnk", "red hair，smile"]) == [
+        ("red hair", 2), ("blue sky", 1), ("krnk", 1), ("smile", 1)
+    ]  # fmt: skip
+
+
+def test_case_of_several_lines():
+    folder = case("multi-line-captions")
+    (before,) = {text for text in captions_of(sorted(folder.glob("*.png"))).values() if "\n" in text}
+    assert "red hair" in before.split("\n")[0]
+    assert "red hair" not in without_tag(before, "red hair")
+    assert "smile" in with_tag(before, "smile").split("\n")[0]
+    assert not [tag for tag, _ in tag_counts([before]) if "\n" in tag]
 
 
 def test_rule_writes_only_where_there_is_no_caption(folder):

@@ -90,7 +90,8 @@ def test_captions_txt_before_caption_then_class_tokens(make_picture, tmp_path: P
         ("from txt", ".txt"), ("黒髪", ".caption"), ("x", "class tokens"), ("x", "class tokens")
     ]  # fmt: skip
     assert said(result, "read as cp932")
-    assert said(result, "2 files without a caption")
+    assert said(result, "1 file with an empty caption: class tokens are used (c.png)")
+    assert said(result, "1 file without a caption: class tokens are used (d.png)")
     swapped = scan(folder, extensions=(".caption", ".txt"))
     assert swapped.pictures[0].caption == "from caption"
 

@@ -16,12 +16,14 @@ from lib_lora.data.edit_captions import (
     with_tag_replaced,
     without_tag,
 )
+from lib_lora.data.files import Problem
+from lib_lora.data.tag_lines import split_tags
 from lib_lora.data.tags import BACKGROUNDS, EXPRESSIONS
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.train.look import Found
+from lib_lora.ui.train.look import Found, problems_html
 from lib_lora.ui.words import Words
 
 
@@ -103,10 +105,10 @@ class CaptionTools:
     def save(self, found: Found | None, chosen: int, text: str) -> str:
         """Write the chosen picture's caption."""
 
-        def plan(known: Found) -> list[CaptionChange]:
+        def plan(known: Found, problems: list[Problem]) -> list[CaptionChange]:
             if not 0 <= chosen < len(known.pictures):
                 raise InputError("no picture is chosen", cure="Click a picture in the gallery first.")
-            return plan_changes([known.pictures[chosen]], lambda _: (text or "").strip())
+            return plan_changes([known.pictures[chosen]], lambda _: (text or "").strip(), problems)
 
         return self._do(found, plan)
 
@@ -120,14 +122,14 @@ class CaptionTools:
 
     def replace(self, found: Found | None, tag: str, by: str) -> str:
         """Put one tag in the place of another in every caption."""
-        if not (by or "").strip():
+        if not split_tags(by or ""):
             missing = InputError("the new tag is empty", cure="Type it, or use Remove.")
             return error_html(missing, self._words)
-        return self._tag(found, tag, lambda text, one: with_tag_replaced(text, one, by.strip()))
+        return self._tag(found, tag, lambda text, one: with_tag_replaced(text, one, by))
 
     def rule(self, found: Found | None, trigger: str, also: list[str] | None) -> str:
         """Write the captions that the pictures' names call for, and what was ticked of what no name says."""
-        return self._do(found, lambda known: plan_rule_changes(known.folder, trigger.strip(), also or ()))
+        return self._do(found, lambda known, _: plan_rule_changes(known.folder, trigger.strip(), also or ()))
 
     def undo(self, found: Found | None) -> str:
         """Take the newest change back."""
@@ -140,21 +142,23 @@ class CaptionTools:
         return note + (note_html(self._words("train.undo_kept", names=names), kind="warning") if kept else "")
 
     def _tag(self, found: Found | None, tag: str, change: Callable[[str, str], str]) -> str:
-        def plan(known: Found) -> list[CaptionChange]:
-            one = (tag or "").strip().strip(",").strip()
-            if not one:
+        def plan(known: Found, problems: list[Problem]) -> list[CaptionChange]:
+            if not split_tags(tag or ""):
                 raise InputError("no tag was given", cure="Type a tag, or click one in the list.")
-            return plan_changes(known.pictures, lambda text: change(text, one))
+            return plan_changes(known.pictures, lambda text: change(text, tag), problems)
 
         return self._do(found, plan)
 
-    def _do(self, found: Found | None, plan: Callable[[Found], list[CaptionChange]]) -> str:
+    def _do(self, found: Found | None, plan: Callable[[Found, list[Problem]], list[CaptionChange]]) -> str:
+        """Carry out a plan; what could not be changed is named below the number of what was."""
+        problems: list[Problem] = []
         try:
             known = _given(found)
-            done = self._history(known.folder).apply(plan(known))
+            done = self._history(known.folder).apply(plan(known, problems), problems)
         except AtelierError as error:
             return error_html(error, self._words)
-        return note_html(self._words("train.captions_changed", n=done), kind="good" if done else "note")
+        note = note_html(self._words("train.captions_changed", n=done), kind="good" if done else "note")
+        return note + problems_html(problems, (), self._words)
 
     def _history(self, folder: Path) -> CaptionHistory:
         return CaptionHistory(self._atelier.folders.data / "undo", folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 
 from lib_lora.data import FolderScan, scan
 from lib_lora.data.edit_captions import captions_of, tag_counts
-from lib_lora.data.files import shown
+from lib_lora.data.files import Problem, shown
 from lib_lora.data.preview import crop_preview
 from lib_lora.host.base import LoadedModel, Progress
 from lib_lora.train.material import plan_for
@@ -96,19 +97,25 @@ def summary_html(found: Found, buckets: int, words: Words) -> str:
         words("train.n_problems", n=len(scan.problems) + len(scan.warnings)),
     ]
     parts = [f'<div class="atelier-counts"><b>{escape(" · ".join(counts))}</b></div>']
-    if scan.problems or scan.warnings:
-        said = [(shown(one.path.name), f"{one.what}. {one.cure}") for one in scan.problems]
-        rows = "".join(
-            f"<li>{f'<b>{escape(name)}</b>: ' if name else ''}{escape(sentence_in_words(text, words.language))}</li>"
-            for name, text in (*said, *(("", text) for text in scan.warnings))
-        )
-        head = escape(words("train.problems_head"))
-        parts.append(f'<div class="atelier-message atelier-warning" role="status"><b>{head}</b><ul>{rows}</ul></div>')
+    parts.append(problems_html(scan.problems, scan.warnings, words))
     if scan.notices:
         rows = "".join(f"<li>{escape(sentence_in_words(text, words.language))}</li>" for text in scan.notices)
         head = escape(words("train.n_remarks", n=len(scan.notices)))
         parts.append(f'<details class="atelier-remarks"><summary>{head}</summary><ul>{rows}</ul></details>')
     return "".join(parts)
+
+
+def problems_html(problems: Sequence[Problem], warnings: Sequence[str], words: Words) -> str:
+    """Return files and folders that are not used, each with its reason, as a warning; nothing where there are none."""
+    if not problems and not warnings:
+        return ""
+    said = [(shown(one.path.name), f"{one.what}. {one.cure}") for one in problems]
+    rows = "".join(
+        f"<li>{f'<b>{escape(name)}</b>: ' if name else ''}{escape(sentence_in_words(text, words.language))}</li>"
+        for name, text in (*said, *(("", text) for text in warnings))
+    )
+    head = escape(words("train.problems_head"))
+    return f'<div class="atelier-message atelier-warning" role="status"><b>{head}</b><ul>{rows}</ul></div>'
 
 
 def tags_html(found: Found, words: Words) -> str:
