@@ -106,14 +106,19 @@ def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any
 
 def run(options: argparse.Namespace) -> None:
     """Train, or go on with a run, and say where the file is."""
+    from lib_lora.host.noise_schedule import VELOCITY
     from lib_lora.host.samples import sampler_of
     from lib_lora.train.loop import run as run_training
+    from lib_lora.train.recipes import facts_of
 
     progress = TerminalProgress(quiet=options.json)
     host, training = _begin(options, progress)
     chosen, folder = training.options, training.folder
     for problem in training.material.problems:
         say(problem)
+    facts = facts_of(host.model)
+    kind = "the velocity (v-prediction)" if facts.prediction_type == VELOCITY else "noise (epsilon)"
+    say(f"{host.model.name} predicts {kind}{', zero terminal SNR' if facts.zero_terminal_snr else ''}")
     weighting = f"min-SNR gamma {training.gamma:g}" if training.gamma else "no min-SNR weighting"
     say(
         f"{len(training.material.items)} pictures, {training.total} steps of {chosen.batch_size}, "

@@ -17,6 +17,7 @@ from lib_lora.blocks.weights import BlockWeights
 if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
     from lib_lora.formats.lora import LoraFile
+    from lib_lora.host.noise_schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class LoadedModel(Protocol):
     family: str
     layers: Mapping[str, nn.Module]
     prediction_type: str
+    schedule: Schedule
     alphas_cumprod: Tensor
+    """The schedule's ᾱ."""
     device: torch.device
     dtype: torch.dtype
     pixels_per_latent: int

@@ -18,6 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from lib_lora.errors import FileError
 from lib_lora.formats.files import read_tensors
 from lib_lora.host import architecture as arch
+from lib_lora.host.noise_schedule import NOISE, VELOCITY, Marks, marks_of
 from lib_lora.host.tokenizer import find_tokenizer
 
 
@@ -34,6 +35,7 @@ class Checkpoint:
     prediction_type: str
     latent_scale: float
     betas: tuple[float, float]
+    marks: Marks
 
 
 BETAS = (0.00085, 0.012)
@@ -71,17 +73,12 @@ def load_checkpoint(path: Path, *, tokenizer: Path | None = None) -> Checkpoint:
         raise FileError(
             f"a part of the checkpoint is missing ({error})", where=str(path), cure="Download the file again."
         ) from error
-    prediction = config.prediction_type or _prediction_type(floats, metadata)
+    marks = marks_of(tensors, metadata)
+    prediction = config.prediction_type or (VELOCITY if marks.velocity else NOISE)
     for module in (unet, vae, *text_encoders):
         module.requires_grad_(False).eval()
     words = find_tokenizer(tokenizer or config.text_folder, family=family)
-    return Checkpoint(path, family, unet, vae, text_encoders, words, prediction, scale, config.betas or BETAS)
-
-
-def _prediction_type(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Return what the UNet predicts, from the marks that v-prediction models carry; epsilon without one."""
-    said = metadata.get("modelspec.prediction_type", "")
-    return "v_prediction" if "v_pred" in tensors or said.startswith("v") else "epsilon"
+    return Checkpoint(path, family, unet, vae, text_encoders, words, prediction, scale, config.betas or BETAS, marks)
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], *, part: str, where: Path) -> None:

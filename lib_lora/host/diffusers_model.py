@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lib_lora.formats.keys import to_ldm
 from lib_lora.host.base import Conditioning
 from lib_lora.host.checkpoint import Checkpoint
+from lib_lora.host.noise_schedule import Schedule
 from lib_lora.host.text import encode
 
 
@@ -31,13 +32,17 @@ class DiffusersModel:
         self.vae = checkpoint.vae.to(device)  # fp32: SDXL's autoencoder overflows in fp16
         self.text_encoders = tuple(encoder.to(device, dtype) for encoder in checkpoint.text_encoders)
         start, end = checkpoint.betas
-        self.noise = {
+        plain = {
             "num_train_timesteps": 1000,
             "beta_start": start,
             "beta_end": end,
             "beta_schedule": "scaled_linear",
         }
-        self.alphas_cumprod = DDPMScheduler(**self.noise).alphas_cumprod
+        self.schedule = Schedule.of(
+            DDPMScheduler(**plain).alphas_cumprod, self.prediction_type, marked=checkpoint.marks.zero_terminal
+        )
+        self.noise = self.schedule.for_sampling(plain)
+        self.alphas_cumprod = self.schedule.alphas_cumprod
         self.pixels_per_latent = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.native_side = _native_side(checkpoint)
         self.layers: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family)

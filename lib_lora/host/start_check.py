@@ -12,6 +12,8 @@ from lib_lora.data.folder import check_folder
 from lib_lora.errors import InputError
 from lib_lora.host.base import Host
 from lib_lora.train.estimate import room_needed
+from lib_lora.train.material import bucket_step
+from lib_lora.train.objective import schedule_for
 from lib_lora.train.optimizers import Group, RatioOptimizer
 from lib_lora.train.options import TrainOptions
 
@@ -26,9 +28,12 @@ def check_start(host: Host, options: TrainOptions, runs: Path) -> None:
 
     Raises:
         InputError: a folder is missing or holds no picture, the optimizer is missing or does not take its arguments, a
-            sample prompt names a LoRA that is not there, or the disk has no room.
+            sample prompt names a LoRA that is not there, an option does not fit the model, or the disk has no room.
     """
     check_pictures(options)
+    if host.model.layers:  # a WebUI may not have loaded its checkpoint yet; the run itself checks it then
+        schedule_for(host.model, options.zero_terminal_snr)
+        bucket_step(host.model, options)
     dummy = Group([torch.zeros(2, 2, requires_grad=True)], 1.0)
     RatioOptimizer(options.optimizer, [dummy], learning_rate=options.learning_rate, arguments=options.optimizer_args)
     for prompt in options.sample_prompts:

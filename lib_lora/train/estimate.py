@@ -21,7 +21,7 @@ from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.live.attach import attach
 from lib_lora.train import network
 from lib_lora.train.material import plan_for, repeats_for
-from lib_lora.train.objective import draw_noise, errors, noised
+from lib_lora.train.objective import draw_noise, errors, noised, schedule_for
 from lib_lora.train.optimizers import RatioOptimizer
 from lib_lora.train.options import TrainOptions
 
@@ -59,6 +59,7 @@ class Plan:
 
 def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> Plan:
     """Return the plan of a run on ``found``: the same numbers that the loop will come to."""
+    schedule_for(model, options.zero_terminal_snr)  # what cannot be trained is said with the plan
     repeats = repeats_for(options, sum(picture.repeats for picture in found.train))
     sizes = [plan_for(picture.size, model, options).bucket for picture in found.pictures]
     shown = [picture.repeats * repeats for picture in found.pictures]
@@ -128,14 +129,9 @@ def memory_there(device: torch.device) -> int | None:
 
 def _trained_numbers(model: LoadedModel, options: TrainOptions) -> int:
     """Return how many numbers the LoRA has."""
-    total = 0
-    for key in network.target_keys(model, conv=options.network == "locon"):
-        if options.text_encoder_ratio if key.startswith("lora_te") else options.unet_ratio:
-            weight = model.layers[key].weight
-            large = weight.dim() == 4 and weight.shape[-1] > 1
-            sides = weight.shape[0], weight[0].numel()
-            total += min(options.conv_dim if large else options.dim, *sides) * sum(sides)
-    return total
+    return sum(
+        one.rank * (one.layer.weight.shape[0] + one.layer.weight[0].numel()) for one in network.places(model, options)
+    )
 
 
 _KEPT = 2.1

@@ -23,10 +23,11 @@ from lib_lora.train import network, resume
 from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.material import Item, Material, gather, rules_of
 from lib_lora.train.metadata import training_metadata
-from lib_lora.train.objective import Noised, draw_noise, errors, noised, snr_weight
+from lib_lora.train.objective import Noised, draw_noise, errors, noised, schedule_for, snr_weight
 from lib_lora.train.optimizers import RatioOptimizer
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.recipes import resolved_gamma
+from lib_lora.train.remarks import remarks_on
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.scaling import LossScale
 from lib_lora.train.schedulers import Course, factor
@@ -61,11 +62,13 @@ class Training:
     batches: list[list[Item]] = field(default_factory=list)
     sampled_at: int = -1
     captions: FixedCaptions = field(init=False)
+    alphas_cumprod: Tensor = field(init=False)
     scale: LossScale = field(init=False)
 
     def __post_init__(self) -> None:
         self.scale = LossScale(self.model.loss_scale)
         self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip)
+        self.alphas_cumprod = schedule_for(self.model, self.options.zero_terminal_snr).alphas_cumprod
 
     def remark(self, text: str) -> None:
         """Keep what a person should know of the run; every view of it shows it."""
@@ -119,7 +122,8 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
         InputError: no picture can be used, the optimizer refuses its arguments, the disk has no room, or the model or
             the pictures changed since the run was started.
     """
-    resume.check_same_model(folder, model)
+    said = remarks_on(model, options)
+    resume.check_same_model(folder, model, options)
     lora = network.new_lora(model, options)
     optimizer = RatioOptimizer(
         options.optimizer,
@@ -128,6 +132,7 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
         arguments=options.optimizer_args,
     )
     material = gather(model, options, progress)
+    material = replace(material, problems=(*said, *material.problems))
     resume.check_same_data(folder, material)
     training = Training(model, options, folder, material, lora, optimizer, total=0)
     training.total = options.steps or training.steps_per_epoch * options.epochs
@@ -252,14 +257,14 @@ def batch_loss(training: Training, batch: list[Item], generator: torch.Generator
     clean = torch.stack([item.latents[face] for item, face in zip(batch, faces, strict=True)])
     sizes = torch.tensor([item.sizes[face] for item, face in zip(batch, faces, strict=True)])
     noise = draw_noise(clean.shape, generator, options.noise_offset)
-    timesteps = torch.randint(0, len(model.alphas_cumprod), (len(batch),), generator=generator)
+    timesteps = torch.randint(0, len(training.alphas_cumprod), (len(batch),), generator=generator)
     rules, rng = rules_of(options), random.Random(int(torch.randint(2**62, (1,), generator=generator)))
     captions = [rules.apply(item.caption, rng) for item in batch]
     seen = noised(
         clean.to(model.device),
         noise.to(model.device),
         timesteps.to(model.device),
-        alphas_cumprod=model.alphas_cumprod,
+        alphas_cumprod=training.alphas_cumprod,
         prediction_type=model.prediction_type,
     )
     weights = torch.tensor([item.weight for item in batch], device=model.device)

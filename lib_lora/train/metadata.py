@@ -8,7 +8,9 @@ from collections import Counter
 
 from lib_lora import __version__
 from lib_lora.host.base import LoadedModel
+from lib_lora.host.noise_schedule import VELOCITY
 from lib_lora.train.material import Material, caption_words
+from lib_lora.train.objective import schedule_for
 from lib_lora.train.option_files import to_json
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.recipes import resolved_gamma
@@ -22,7 +24,7 @@ def training_metadata(
     What follows from the tensors themselves (network, family, hashes) is added where the file is written.
     """
     arguments = "".join(f"{key}={value}," for key, value in options.optimizer_args.items()).rstrip(",")
-    side = options.resolution or model.native_side
+    side, velocity = options.resolution or model.native_side, model.prediction_type == VELOCITY
     shown = sum(item.picture.repeats for item in material.items if not item.picture.is_reg)
     values = {
         "ss_output_name": options.name,
@@ -44,6 +46,8 @@ def training_metadata(
         "ss_lr_warmup_steps": round(options.warmup * total) if options.warmup < 1 else round(options.warmup),
         "ss_max_grad_norm": options.max_grad_norm,
         "ss_min_snr_gamma": resolved_gamma(options.min_snr_gamma, model.prediction_type) or "None",  # as others say off
+        "ss_v_parameterization": velocity,
+        "ss_zero_terminal_snr": schedule_for(model, options.zero_terminal_snr).zero_terminal,
         "ss_noise_offset": options.noise_offset or None,
         "ss_prior_loss_weight": options.prior_loss_weight,
         "ss_clip_skip": options.clip_skip if options.clip_skip > 1 else None,
@@ -62,7 +66,7 @@ def training_metadata(
         "modelspec.title": options.name,
         "modelspec.resolution": f"{side}x{side}",
         "modelspec.trigger_phrase": options.trigger,
-        "modelspec.prediction_type": "v" if model.prediction_type == "v_prediction" else "epsilon",
+        "modelspec.prediction_type": "v" if velocity else "epsilon",
         "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "atelier_version": __version__,
         "atelier_options": to_json(options),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,40 @@ def target_keys(model: LoadedModel, *, conv: bool) -> list[str]:
     return list(keys.values())
 
 
+@dataclass(frozen=True)
+class Place:
+    """One layer that gets an adapter.
+
+    Attributes:
+        key: its name in the file.
+        layer: the live layer.
+        wanted, rank: the rank that the options say, and the most of it that the layer's matrix can have.
+        alpha: what gives the layer the strength that the options say: it shrinks with the rank.
+    """
+
+    key: str
+    layer: nn.Module
+    wanted: int
+    rank: int
+    alpha: float
+
+
+def places(model: LoadedModel, options: TrainOptions) -> list[Place]:
+    """Return the layers that a run trains, in a fixed order."""
+    found = []
+    for key in target_keys(model, conv=options.network == "locon"):
+        if not (options.text_encoder_ratio if key.startswith("lora_te") else options.unet_ratio):
+            continue
+        layer = model.layers[key]
+        large = isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
+        wanted, alpha = (options.conv_dim, options.conv_alpha) if large else (options.dim, options.alpha)
+        weight = layer.weight
+        rank = min(wanted, weight.shape[0], weight[0].numel())
+        # The strength is alpha / rank, and that a layer is small is no reason to train it harder.
+        found.append(Place(key, layer, wanted, rank, (alpha or wanted) * rank / wanted))
+    return found
+
+
 def new_lora(model: LoadedModel, options: TrainOptions) -> LoraFile:
     """Return a fresh LoRA on ``model``: up is zero, so at first it changes nothing.
 
@@ -46,28 +81,16 @@ def new_lora(model: LoadedModel, options: TrainOptions) -> LoraFile:
         InputError: no layer is left to train.
     """
     generator = torch.Generator().manual_seed(options.seed)
-    adapters: dict[str, LoraAdapter] = {}
-    for key in target_keys(model, conv=options.network == "locon"):
-        is_text = key.startswith("lora_te")
-        if not (options.text_encoder_ratio if is_text else options.unet_ratio):
-            continue
-        layer = model.layers[key]
-        large = isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
-        rank, alpha = (options.conv_dim, options.conv_alpha) if large else (options.dim, options.alpha)
-        rank = min(rank, *_sides(layer))
-        # A host may keep a part of its model in main memory until it runs: the LoRA goes where the work is done.
-        adapters[key] = LoraAdapter.new(
-            key, layer, rank=rank, alpha=alpha or rank, generator=generator, device=model.device
+    # A host may keep a part of its model in main memory until it runs: the LoRA goes where the work is done.
+    adapters = {
+        one.key: LoraAdapter.new(
+            one.key, one.layer, rank=one.rank, alpha=one.alpha, generator=generator, device=model.device
         )
+        for one in places(model, options)
+    }
     if not adapters:
         raise InputError("no layer of the model is left to train", where="unet_ratio, text_encoder_ratio")
     return LoraFile(adapters=adapters, metadata={}, extras={}, path=None)
-
-
-def _sides(layer: nn.Module) -> tuple[int, int]:
-    """Return rows and columns of the layer's weight as a matrix."""
-    weight = layer.weight
-    return weight.shape[0], weight[0].numel()
 
 
 def groups(lora: LoraFile, options: TrainOptions) -> list[Group]:

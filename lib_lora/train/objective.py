@@ -7,7 +7,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lib_lora.errors import InputError
 from lib_lora.host.base import Conditioning, LoadedModel
+from lib_lora.host.noise_schedule import VELOCITY, Schedule
+from lib_lora.train.recipes import AUTO
+
+
+def schedule_for(model: LoadedModel, wish: str) -> Schedule:
+    """Return the noise schedule to train ``model`` on; ``wish`` is the option ``zero_terminal_snr``.
+
+    Raises:
+        InputError: zero terminal SNR is asked for and the model predicts noise.
+    """
+    if wish == AUTO:
+        return model.schedule
+    if wish == "on" and model.prediction_type != VELOCITY:
+        raise InputError(
+            "zero terminal SNR needs a model that predicts the velocity, and this one predicts noise",
+            where="zero_terminal_snr",
+            cure="Leave it at auto, or choose a v-prediction checkpoint.",
+        )
+    return model.schedule.switched(wish == "on")
 
 
 @dataclass(frozen=True)
@@ -40,7 +60,9 @@ def snr_weight(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
     """Return the min-SNR-γ weight (arXiv:2303.09556): ``min(s, γ)/s`` for ε, ``min(s, γ)/(s+1)`` for v; 1 for γ = 0."""
     if gamma <= 0:
         return torch.ones_like(snr)
-    return snr.clamp(max=gamma) / (snr if prediction_type == "epsilon" else snr + 1)
+    if prediction_type == "epsilon":
+        return (gamma / snr).clamp(max=1)  # 1 where nothing of the picture is left, too
+    return snr.clamp(max=gamma) / (snr + 1)
 
 
 def errors(model: LoadedModel, batch: Noised, cond: Conditioning) -> Tensor:

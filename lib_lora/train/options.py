@@ -77,6 +77,11 @@ class TrainOptions:
     min_snr_gamma: AutoFloat = option(
         AUTO, help="min-SNR weighting; auto: 5, but off (0) for a model that predicts velocity", low=0, high=1000
     )
+    zero_terminal_snr: str = option(
+        AUTO,
+        help="schedule that ends in pure noise; auto: as the checkpoint or the WebUI says",
+        choices=(AUTO, "on", "off"),
+    )
     noise_offset: float = option(0.0, help="noise offset (0.05 to 0.1 for dark and bright pictures)", low=0, high=1)
     prior_loss_weight: float = option(1.0, help="weight of regularisation pictures in the loss", low=0, high=10_000)
     prior_from_model: bool = option(

@@ -22,6 +22,7 @@ class ModelFacts:
 
     native_side: int
     prediction_type: str
+    zero_terminal_snr: bool = False
 
     @property
     def small(self) -> bool:
@@ -31,7 +32,7 @@ class ModelFacts:
 
 def facts_of(model: LoadedModel) -> ModelFacts:
     """Return what a recipe must know of ``model``."""
-    return ModelFacts(model.native_side, model.prediction_type)
+    return ModelFacts(model.native_side, model.prediction_type, model.schedule.zero_terminal)
 
 
 _ARTICLE: Mapping[str, Any] = {

@@ -12,7 +12,8 @@ from lib_lora.errors import FileError, InputError
 from lib_lora.host.base import LoadedModel
 from lib_lora.train import network
 from lib_lora.train.material import Material
-from lib_lora.train.recipes import facts_of
+from lib_lora.train.options import TrainOptions
+from lib_lora.train.recipes import AUTO, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import read_state, set_aside, states_of
 
@@ -22,19 +23,30 @@ if TYPE_CHECKING:
 DATA = "data.json"
 
 
-def check_same_model(folder: RunFolder, model: LoadedModel) -> None:
-    """Refuse another model than the one that the run was started on; before any picture is read.
+def check_same_model(folder: RunFolder, model: LoadedModel, options: TrainOptions) -> None:
+    """Refuse another model than the one that the run was started on, or the same used otherwise; before any picture.
 
     Raises:
-        InputError: naming both.
+        InputError: naming both models, or what differs.
     """
-    known = (_known(folder).get("model") or {}).get("name")
-    if known is not None and known != model.name:
+    known = _known(folder).get("model") or {}
+    name = known.get("name", model.name)
+    if name != model.name:
         raise InputError(
-            f"the run was started on the model {known}, and {model.name} is loaded",
+            f"the run was started on the model {name}, and {model.name} is loaded",
             where=folder.path.name,
-            cure=f"Load {known} and resume the run.",
+            cure=f"Load {name} and resume the run.",
         )
+    now = asdict(facts_of(model))
+    if options.zero_terminal_snr != AUTO:
+        now.pop("zero_terminal_snr")
+    for fact in ("prediction_type", "zero_terminal_snr"):
+        if fact in now and known.get(fact, now[fact]) != now[fact]:
+            raise InputError(
+                "the model is used in another way than when the run was started",
+                where=fact,
+                cure="Set the noise schedule or the model's config back, or start a new run under another name.",
+            )
 
 
 def check_same_data(folder: RunFolder, material: Material) -> None:

@@ -53,7 +53,7 @@ REACHED: tuple[Use, ...] = (
     *each(
         "forge.py", "backend.diffusion_engine.base", "ForgeDiffusionEngine", "forge_objects forge_objects_original", F
     ),
-    *each("forge.py", "backend.diffusion_engine.base", "ForgeDiffusionEngine", "current_lora_hash", F),
+    *each("forge.py", "backend.diffusion_engine.base", "ForgeDiffusionEngine", "current_lora_hash model_config", F),
     *each("forge.py", "backend.diffusion_engine.base", "ForgeDiffusionEngine", "forge_objects_after_applying_lora", F),
     *each("forge.py", "backend.patcher.base", "ModelPatcher", "model clone lora_patches lora_loader refresh_loras", F),
     *each("forge.py", "backend.patcher.lora", "LoraLoader", "loaded_hash refresh", F),
@@ -66,6 +66,8 @@ REACHED: tuple[Use, ...] = (
     *each("forge.py", "backend.text_processing.classic_engine", "ClassicTextProcessingEngine", "return_pooled", F),
     *each("forge.py", "backend.text_processing.classic_engine", "ClassicTextProcessingEngine", "text_projection", F),
     *each("forge.py", "backend.text_processing.classic_engine", "ClassicTextProcessingEngine", "embedding_key", F),
+    # the noise schedule that pictures are sampled on
+    *each("parts.py", "modules.shared", "opts", "sd_noise_schedule"),
     # A1111's text encoder
     *each("a1111.py", "modules.sd_hijack_clip", "TextConditionalModel", "tokenize id_start id_end id_pad", A),
 )

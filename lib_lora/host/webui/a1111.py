@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lib_lora.host.noise_schedule import NOISE, VELOCITY
 from lib_lora.host.webui import a1111_lend
 from lib_lora.host.webui.layers import clip_layers, context_width, open_clip_layers
 from lib_lora.host.webui.parts import OURS, REFINER_WIDTH, Parts
@@ -27,14 +28,18 @@ class A1111Parts(Parts):
         self.name, self.path = info.name_for_extra, info.filename
         self.device = devices.device
         self.family = family_of(live)
-        self.prediction_type = "v_prediction" if getattr(live, "parameterization", "eps") == "v" else "epsilon"
+        self.prediction_type = self._predicts(VELOCITY if getattr(live, "parameterization", "eps") == "v" else NOISE)
         schedule = getattr(live, "alphas_cumprod_original", None)
-        self.alphas_cumprod = (live.alphas_cumprod if schedule is None else schedule).detach().float()
+        self.plain_alphas_cumprod = (live.alphas_cumprod if schedule is None else schedule).detach().float()
         if self.family not in OURS:
             return
         self.unet, self.vae = live.model.diffusion_model, live.first_stage_model
         self.latent_scale = float(live.scale_factor)
         self.texts = text_encoders(live, self.family) if with_text else ()
+
+    def host_rescales(self) -> bool:
+        """Whether the host knows the checkpoint's mark; AUTOMATIC1111 1.10 has only its setting."""
+        return bool(getattr(self.live, "ztsnr", False))
 
     def lost(self) -> bool:
         """Whether the host switched, unloaded or moved the model."""

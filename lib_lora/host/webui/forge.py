@@ -40,8 +40,8 @@ class ForgeParts(Parts):
         objects = live.forge_objects_original
         model = objects.unet.model
         self.family = family_of(live, model.diffusion_model)
-        self.prediction_type = getattr(model.predictor, "prediction_type", "unknown")
-        self.alphas_cumprod = getattr(model.predictor, "alphas_cumprod", torch.ones(1)).detach().clone().float()
+        self.prediction_type = self._predicts(getattr(model.predictor, "prediction_type", "unknown"))
+        self.plain_alphas_cumprod = getattr(model.predictor, "alphas_cumprod", torch.ones(1)).detach().clone().float()
         if self.family not in OURS:
             return
         self.unet, self.vae = model.diffusion_model, getattr(objects.vae, "first_stage_model", None)
@@ -49,6 +49,10 @@ class ForgeParts(Parts):
         engines = [(getattr(live, name, None), prefix) for name, prefix in _ENGINES[self.family]]
         if all(engine is not None for engine, _ in engines):
             self.texts = tuple(_encoder(engine, prefix) for engine, prefix in engines)
+
+    def host_rescales(self) -> bool:
+        """Whether the host found the checkpoint's mark: it then rescales the sigmas for each picture."""
+        return bool(getattr(getattr(self.live, "model_config", None), "ztsnr", False))
 
     def lost(self) -> bool:
         """Whether the host switched the model; Forge moves its parts by itself, which `bring` takes care of."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import Conditioning, LoadedModel
+from lib_lora.host.noise_schedule import Schedule
 from lib_lora.host.webui import a1111
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.layers import size_embedding, unet_layers
@@ -32,7 +33,6 @@ class WebuiModel:
         self.parts = parts
         self.name, self.family, self.device = parts.name, parts.family, parts.device
         self.prediction_type = parts.prediction_type
-        self.alphas_cumprod = parts.alphas_cumprod
         self.dtype = torch.float32
         self.before_use: Callable[[], None] | None = None
         """Called before each use while the model is lent; a training puts its checks here."""
@@ -44,6 +44,16 @@ class WebuiModel:
                 self.layers.update(text.layers)
             self.pixels_per_latent = 8 if parts.vae is None else 2 ** (_levels(parts.vae) - 1)
             self.native_side = _native_side(parts, self.layers)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The noise schedule, as the host is set now."""
+        return self.parts.schedule
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """The schedule's ᾱ ``(1000,)``."""
+        return self.schedule.alphas_cumprod
 
     def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """Return the UNet's output ``(B, 4, h, w)`` for noisy latents at integer timesteps ``(B,)``.
@@ -120,6 +130,7 @@ class NoModel:
     pixels_per_latent, native_side = 8, 512
     dtype = torch.float32
     loss_scale = 1.0
+    schedule = Schedule(torch.ones(1))
 
     @property
     def device(self) -> torch.device:

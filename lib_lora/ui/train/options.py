@@ -28,7 +28,7 @@ GROUPS = {
     ),
     "pictures": ("resolution", "bucket_step", "bucket_upscale", "flip"),
     "captions": ("class_word", "shuffle_caption", "keep_tokens", "caption_dropout", "tag_dropout", "clip_skip"),
-    "loss": ("min_snr_gamma", "noise_offset"),
+    "loss": ("min_snr_gamma", "zero_terminal_snr", "noise_offset"),
     "reg": ("reg_images", "prior_loss_weight", "prior_from_model"),
     "samples": ("sample_prompts", "seed", "comment"),
 }

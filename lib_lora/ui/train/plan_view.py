@@ -8,7 +8,9 @@ from lib_lora.errors import AtelierError
 from lib_lora.train.estimate import Plan, memory_needed, memory_there, seconds_needed
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import facts_of
+from lib_lora.train.remarks import remarks_on
 from lib_lora.ui.context import Atelier
+from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.messages import duration, error_html, note_html
 from lib_lora.ui.train.acts import act_button
 from lib_lora.ui.train.draft import Draft, changed_names, plan_of
@@ -43,9 +45,26 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
     reg = words("train.how_reg", n=plan.reg) if plan.reg else ""
     return (
         f'<div class="atelier-plan"><b>{" · ".join(line)}</b>'
-        f'<span class="atelier-soft">{escape(how)} {escape(reg)}</span>{_fitted(atelier, draft, words)}</div>'
-        f"{_too_much(atelier, options, words)}"
+        f'<span class="atelier-soft">{escape(how)} {escape(reg)}</span>{_model(atelier, words)}'
+        f"{_fitted(atelier, draft, words)}</div>"
+        f"{_remarks(atelier, options, words)}{_too_much(atelier, options, words)}"
     )
+
+
+def _model(atelier: Atelier, words: Words) -> str:
+    """Say what the model predicts, and on which schedule it was made."""
+    facts = facts_of(atelier.host.model)
+    kind = words(f"train.predicts.{facts.prediction_type}") + (
+        words("train.zero_terminal") if facts.zero_terminal_snr else ""
+    )
+    text = words("train.this_model", name=atelier.host.model.name, kind=kind)
+    return f'<span class="atelier-soft">{escape(text)}</span>'
+
+
+def _remarks(atelier: Atelier, options: TrainOptions, words: Words) -> str:
+    """Say what a person should know of the run before it starts."""
+    said = remarks_on(atelier.host.model, options)
+    return "".join(note_html(sentence_in_words(text, words.language)) for text in said)
 
 
 def _fitted(atelier: Atelier, draft: Draft, words: Words) -> str:

@@ -1,0 +1,29 @@
+"""What a person should know of a run besides its pictures: how the model is used, and what of the options is cut."""
+
+from __future__ import annotations
+
+from lib_lora.host.base import LoadedModel
+from lib_lora.train.network import places
+from lib_lora.train.objective import schedule_for
+from lib_lora.train.options import TrainOptions
+
+
+def remarks_on(model: LoadedModel, options: TrainOptions) -> tuple[str, ...]:
+    """Return the remarks, each one sentence.
+
+    Raises:
+        InputError: the model cannot be trained on the schedule that the options say.
+    """
+    said = list(model.schedule.notes)
+    schedule = schedule_for(model, options.zero_terminal_snr)
+    if schedule.zero_terminal:
+        said.append("zero terminal SNR: the model is trained on a schedule that ends in pure noise")
+    if schedule.zero_terminal != model.schedule.zero_terminal:
+        said.append("zero_terminal_snr differs from what the model says: sample pictures follow the model")
+    cut = [one.rank for one in places(model, options) if one.rank < one.wanted]
+    if cut:
+        said.append(
+            f"{len(cut)} layers are smaller than the rank that was asked for (the smallest can have {min(cut)}): "
+            "their rank and alpha are cut alike, so their strength stays"
+        )
+    return tuple(said)
