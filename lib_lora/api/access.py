@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import HTTPException, Request
+
+from lib_lora.ui.guesses import Guesses, credentials, is_one_of
 
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="LoRA Atelier", charset="UTF-8"'}
 
@@ -24,41 +23,38 @@ class Access:
 
     api: Collection[str] = ()
     page: Collection[str] = ()
+    guesses: Guesses = field(default_factory=Guesses, compare=False)
 
-    def may_call(self, request: Request) -> bool:
-        """Whether a request may use the API: with a name of the API; without such names, with one of the page."""
+    async def may_call(self, request: Request) -> int:
+        """Return the status for a request to the API: with one of its names, or, where it has none, with the page's.
+
+        It is 200, 401, or 429 where too many wrong passwords are tried at once.
+        """
         if self.api:
-            return self._knows(request, self.api)
-        return not self.page or self._knows(request, self.page) or logged_in(request)
+            return await self._judge(request, self.api)
+        if not self.page or logged_in(request):
+            return 200
+        return await self._judge(request, self.page)
 
-    def may_look(self, request: Request) -> bool:
-        """Whether a request may have what the page shows: pieces, files, reports."""
-        if not self.page:
-            return True
-        return logged_in(request) or self._knows(request, [*self.page, *self.api])
+    async def may_look(self, request: Request) -> int:
+        """Return the status for a request to what the page shows: pieces, files, reports."""
+        if not self.page or logged_in(request):
+            return 200
+        return await self._judge(request, [*self.page, *self.api])
 
-    def look(self, request: Request) -> None:
-        """Let a request to the page's routes through, or answer 401; a dependency for FastAPI."""
-        if not self.may_look(request):
-            raise HTTPException(401, "Log in at the page first.", headers=CHALLENGE)
+    async def look(self, request: Request) -> None:
+        """Let a request to the page's routes through, or answer 401 or 429; a dependency for FastAPI."""
+        status = await self.may_look(request)
+        if status != 200:
+            said = {401: "Log in at the page first.", 429: "Too many wrong passwords at once."}
+            raise HTTPException(status, said[status], headers=CHALLENGE if status == 401 else None)
 
-    @staticmethod
-    def _knows(request: Request, allowed: Collection[str]) -> bool:
+    async def _judge(self, request: Request, allowed: Collection[str]) -> int:
         given = credentials(request.headers.get("authorization", ""))
-        # Every one is compared, so that the time tells nothing of where a match was.
-        matches = [hmac.compare_digest(given, each.encode()) for each in allowed]
-        return given != b"" and any(matches)
-
-
-def credentials(header: str) -> bytes:
-    """Return ``name:password`` of an ``Authorization`` header, empty where it is not of the Basic kind."""
-    kind, _, code = header.partition(" ")
-    if kind.lower() != "basic":
-        return b""
-    try:
-        return base64.b64decode(code.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
+        if not given:
+            return 401
+        address = request.client.host if request.client else ""
+        return await self.guesses.judge(address, lambda: is_one_of(given, [each.encode() for each in allowed]))
 
 
 def logged_in(request: Request) -> bool:

@@ -44,9 +44,9 @@ def serve(app: FastAPI, route: Route, access: Access | None) -> None:
     async def endpoint(request: Request) -> JSONResponse:
         """Answer with what the route's function returns, or with its error."""
         language = best_language(request.headers.get("accept-language", ""))
-        if access is not None and not access.may_call(request):
-            error = InputError("name and password, please", where=route.path, cure="Send them as HTTP Basic.")
-            return said(error, language, status=401, headers=CHALLENGE)
+        status = 200 if access is None else await access.may_call(request)
+        if status != 200:
+            return refused(route, status, language)
         try:
             address = dict(
                 request.path_params if route.method == "POST" else {**request.query_params, **request.path_params}
@@ -70,6 +70,15 @@ def serve(app: FastAPI, route: Route, access: Access | None) -> None:
         tags=["LoRA Atelier"],
         openapi_extra=documented(route),
     )
+
+
+def refused(route: Route, status: int, language: str) -> JSONResponse:
+    """Return the answer to whoever may not call, 401 or 429."""
+    if status == 429:
+        error = InputError("too many wrong passwords at once", where=route.path, cure="Wait a minute, then try again.")
+        return said(error, language, status=status)
+    error = InputError("name and password, please", where=route.path, cure="Send them as HTTP Basic.")
+    return said(error, language, status=status, headers=CHALLENGE)
 
 
 async def body_of(request: Request, route: Route) -> dict[str, Any]:

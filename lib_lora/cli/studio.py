@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from lib_lora.cli.common import add_host_options, open_studio, say
-from lib_lora.errors import InputError
+from lib_lora.errors import FileError, InputError
 
 if TYPE_CHECKING:
     from lib_lora.ui.context import Atelier, Folders
 
 PORT, TRIES = 7870, 20
 LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"
+AUTH_VARIABLE = "LORA_ATELIER_AUTH"
 PATIENCE = 120
 """Seconds that the running job gets at the end to save what it has; Ctrl-C again ends at once."""
 
@@ -42,9 +43,19 @@ def register(commands: argparse._SubParsersAction) -> None:
         "--port", type=int, metavar="N", help=f"default: {PORT}, or the next free one; 0 takes any free one"
     )
     command.add_argument(
-        "--listen", action="store_true", help="answer other machines too; needs --auth, and confines paths to --data"
+        "--listen",
+        action="store_true",
+        help="answer other machines too; needs a name and password, and confines paths to --data",
     )
-    command.add_argument("--auth", default="", metavar="USER:PASSWORD", help="ask for this name and password")
+    auth = command.add_mutually_exclusive_group()
+    auth.add_argument("--auth", default="", metavar="USER:PASSWORD", help="ask for this name and password")
+    auth.add_argument(
+        "--auth-file",
+        type=Path,
+        metavar="FILE",
+        help="read USER:PASSWORD from a file's first line: a command line is seen by everybody on the machine; "
+        f"or put it into the variable {AUTH_VARIABLE}",
+    )
     command.add_argument("--no-browser", action="store_true", help="do not open a browser")
     command.add_argument(
         "--language", choices=("auto", "en", "ja"), default="auto", help="of the first page (default: the browser's)"
@@ -89,16 +100,18 @@ def checked_access(options: argparse.Namespace) -> tuple[str, str]:
     """Return user and password, both empty where none is asked for.
 
     Raises:
-        InputError: ``--auth`` is no ``user:password``, or ``--listen`` is without it.
+        InputError: what is given is no ``user:password``, or ``--listen`` is without it.
+        FileError: the file of ``--auth-file`` cannot be read.
     """
-    user, sign, password = options.auth.partition(":")
-    if options.auth and not (sign and user and password):
-        raise InputError("this is not USER:PASSWORD", where="--auth", cure="For example: --auth mika:a-long-password")
-    if options.listen and not options.auth:
+    text, where = given_auth(options)
+    user, sign, password = text.partition(":")
+    if where and not (sign and user and password):
+        raise InputError("this is not USER:PASSWORD", where=where, cure="For example: mika:a-long-password")
+    if options.listen and not where:
         raise InputError(
             "whoever reaches this machine could use the studio",
             where="--listen",
-            cure="Add --auth USER:PASSWORD, or leave --listen out.",
+            cure="Add --auth USER:PASSWORD or --auth-file FILE, or leave --listen out.",
         )
     if options.listen:
         say(
@@ -106,6 +119,29 @@ def checked_access(options: argparse.Namespace) -> tuple[str, str]:
             "that you trust, or behind a proxy with HTTPS."
         )
     return user, password
+
+
+def given_auth(options: argparse.Namespace) -> tuple[str, str]:
+    """Return name and password as they were given, and where; both empty where none were.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
+    variable = os.environ.pop(AUTH_VARIABLE, "")  # no program that is started from here needs it
+    if options.auth:
+        return options.auth, "--auth"
+    if options.auth_file is None:
+        return variable, AUTH_VARIABLE if variable else ""
+    path = options.auth_file
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        if os.name != "nt" and path.stat().st_mode & 0o077:
+            say(f"warning: others on this machine can read {path}; chmod 600 keeps it to you.")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        cure = "Write USER:PASSWORD into its first line."
+        raise FileError(f"the file cannot be read ({reason})", where=f"--auth-file {path}", cure=cure) from error
+    return lines[0] if lines else "", f"--auth-file {path}"
 
 
 def bind(options: argparse.Namespace) -> socket.socket:

@@ -11,6 +11,7 @@ from lib_lora.blocks.tag_edit import put_tag
 from lib_lora.ui import compat, generate, report, train, workshop
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
+from lib_lora.ui.guard import GradioDoor
 from lib_lora.ui.routes import BASE, SCRIPTS, STYLE, add_routes, add_studio_routes
 from lib_lora.ui.words import LANGUAGES, Words
 
@@ -24,10 +25,10 @@ def build_app(atelier: Atelier, *, language: str = "") -> FastAPI:
     add_routes(app, atelier)
     add_studio_routes(app, language=language)
     compat.keep_local()
-    served = [str(folder) for folder in (atelier.folders.pictures, atelier.folders.runs, atelier.folders.outputs)]
     for each in LANGUAGES:
         page = build_page(atelier, Words(each))
-        compat.mount(app, page, f"/{each}", upload_limit=atelier.upload_limit, served=served)
+        compat.mount(app, page, f"/{each}", upload_limit=atelier.upload_limit)
+    app.add_middleware(GradioDoor, pages=[f"/{each}" for each in LANGUAGES], uploads=compat.uploads_folder())
     return app
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,16 +73,20 @@ def keep_local() -> None:
         pages.loader = FunctionLoader(lambda name: FOREIGN.sub("", plain.get_source(pages, name)[0]))
 
 
-def mount(app: FastAPI, blocks: gr.Blocks, path: str, *, upload_limit: int, served: list[str]) -> None:
-    """Put a page under ``path``, with its queue on; ``served``: folders whose files pictures and links may name."""
+def uploads_folder() -> Path:
+    """Return where gradio keeps what was dropped into a page, and copies of what a page shows."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
+
+
+def mount(app: FastAPI, blocks: gr.Blocks, path: str, *, upload_limit: int) -> None:
+    """Put a page under ``path``, with its queue on."""
     if IS_G4:
         blocks.queue(api_open=False)
         streams.keep_streams(blocks._queue)
-        gr.mount_gradio_app(app, blocks, path, max_file_size=upload_limit, allowed_paths=served)
+        gr.mount_gradio_app(app, blocks, path, max_file_size=upload_limit)
     else:
         blocks.queue(concurrency_count=16, api_open=False)
         let_go_of_the_lost(blocks)
-        blocks.allowed_paths = served
         gr.mount_gradio_app(app, blocks, path)
 
 

@@ -17,6 +17,7 @@ from lib_lora.report import render_page
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.run_report import run_report
+from lib_lora.ui.served import SAFE, served_file
 from lib_lora.ui.words import LANGUAGES, Words
 
 BASE = "/lora-atelier/v1"
@@ -28,26 +29,6 @@ ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#c2410c"/>'
     '<path d="M3 12V9m3 3V5m4 7V7m3 5V3" stroke="#fff" stroke-width="2" stroke-linecap="round"/></svg>'
 )
-
-SHOWN = {
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webp": "image/webp",
-    ".html": "text/html; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-    ".toml": "text/plain; charset=utf-8",
-    ".csv": "text/csv; charset=utf-8",
-    ".json": "application/json",
-    ".jsonl": "text/plain; charset=utf-8",
-    ".safetensors": "application/octet-stream",
-}
-"""The kinds of files that are served; anything else in the folders is nobody's business."""
-
-# A report shows its own pictures and styles and runs nothing, whoever wrote it.
-STILL = "sandbox; default-src 'none'; img-src data: 'self'; style-src 'unsafe-inline'"
-
-SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache", "Content-Security-Policy": STILL}
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +73,9 @@ def add_routes(app: FastAPI, atelier: Atelier, *, guard: Callable[..., None] | N
             return JSONResponse({"boot": boot}, status_code=404)
         return JSONResponse({"version": version, "html": None if version == seen else html, "boot": boot})
 
-    def file(place: str, path: str) -> Response:
+    def file(place: str, path: str, request: Request) -> Response:
         """Answer with a file of a served folder."""
-        return served_file(places(atelier.folders).get(place), path)
+        return served_file(places(atelier.folders).get(place), path, request.headers.get("range", ""))
 
     def report(run: str, language: str) -> Response:
         """Answer with a run's report in a language, drawn from its folder; as it was written where that fails."""
@@ -157,17 +138,6 @@ def _get(app: FastAPI, path: str, answer: Callable[..., Response], asked: Sequen
     app.add_api_route(
         path, answer, methods=["GET"], response_model=None, include_in_schema=False, dependencies=list(asked)
     )
-
-
-def served_file(folder: Path | None, inner: str) -> Response:
-    """Return a file under ``folder`` as a response; 404 for what is missing, hidden, outside, or of another kind."""
-    if folder is None or "\0" in inner or any(part.startswith(".") for part in Path(inner).parts):
-        return Response(status_code=404)
-    path = (folder / inner).resolve()
-    kind = SHOWN.get(path.suffix.lower())
-    if kind is None or not path.is_relative_to(folder) or not path.is_file():
-        return Response(status_code=404)
-    return FileResponse(path, media_type=kind, headers=SAFE)
 
 
 def best_language(header: str) -> str:

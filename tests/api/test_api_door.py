@@ -9,6 +9,7 @@ import pytest
 from lib_lora.api.access import Access
 from lib_lora.api.serving import BODY_LIMIT
 from lib_lora.ui.context import Atelier
+from lib_lora.ui.guesses import Guesses
 from lib_lora.ui.routes import BASE
 
 from .conftest import Web, refused
@@ -41,12 +42,17 @@ def header(user: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(user.encode()).decode()}
 
 
+async def no_sleep(seconds: float) -> None:
+    """Wait for nothing."""
+
+
+AT_ONCE = Guesses(sleep=no_sleep)
 EVERY = [("get", "/about"), ("get", "/presets"), ("post", "/resolve"), ("post", "/train"), ("get", "/jobs")]
 
 
 @pytest.mark.parametrize(("method", "path"), EVERY)
 def test_names_of_the_api_are_asked_for_everywhere(atelier: Atelier, method: str, path: str) -> None:
-    web = Web(atelier, Access(api=["mika:secret", "ren:other"], page=["page:word"]))
+    web = Web(atelier, Access(api=["mika:secret", "ren:other"], page=["page:word"], guesses=AT_ONCE))
     ask = getattr(web, method)
     answer = ask(path)
     refused(answer, 401)

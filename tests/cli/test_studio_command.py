@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def options(*arguments: str):
 
 def test_listening_without_a_password_is_refused_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["studio", "--listen"]) == 2
-    assert "Add --auth USER:PASSWORD" in capsys.readouterr().err
+    assert "Add --auth USER:PASSWORD or --auth-file FILE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["mika", "mika:", ":word"])
@@ -32,6 +33,35 @@ def test_half_a_password_is_refused(text: str) -> None:
 
 def test_password_may_hold_a_colon() -> None:
     assert studio.checked_access(options("--auth", "mika:a:b")) == ("mika", "a:b")
+
+
+def test_password_comes_from_a_file_or_a_variable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("\ufeff三日:a word: with more\nsecond line\n", encoding="utf-8")
+    secret.chmod(0o600)
+    listening = options("--listen", "--auth-file", str(secret))
+    assert studio.checked_access(listening) == ("三日", "a word: with more")
+    assert "chmod" not in capsys.readouterr().err
+    secret.chmod(0o644)
+    studio.checked_access(listening)
+    assert os.name == "nt" or "chmod 600" in capsys.readouterr().err
+    monkeypatch.setenv(studio.AUTH_VARIABLE, "mika:word")
+    assert studio.checked_access(options("--listen")) == ("mika", "word")
+    assert studio.AUTH_VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"mika\n", b":word", b"\xff\xfe\0"])
+def test_a_file_without_a_password_opens_no_studio(tmp_path: Path, content: bytes | None, capsys) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    assert main.main(["studio", "--listen", "--auth-file", str(tmp_path / "secret")]) in (1, 2)
+    assert "--auth-file" in capsys.readouterr().err
+
+
+def test_one_password_at_a_time(capsys) -> None:
+    with pytest.raises(SystemExit):
+        options("--auth", "a:b", "--auth-file", "x")
+    assert "not allowed with" in capsys.readouterr().err
 
 
 def test_listening_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
