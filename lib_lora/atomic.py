@@ -32,19 +32,20 @@ _searched: dict[Path, float] = {}
 logger = logging.getLogger(__name__)
 
 
-def replace_file(path: Path, data: bytes, *, what: str = "the file") -> Path:
+def replace_file(path: Path, data: bytes, *, what: str = "the file", private: bool = False) -> Path:
     """Write ``data`` beside ``path``, flush it to the disk, and give it the name; links are followed, modes kept.
 
     Args:
         path: the target; its folder must exist.
         data: the whole new content.
         what: what the file is, for the error.
+        private: it holds prompts or folders of its owner: nobody else on the machine may read it.
 
     Raises:
         FileError: the folder or the disk refuses; an old file is then still whole.
     """
     try:
-        with replacing(path) as file:
+        with replacing(path, private=private) as file:
             file.write(data)
     except OSError as error:
         raise FileError(
@@ -54,7 +55,7 @@ def replace_file(path: Path, data: bytes, *, what: str = "the file") -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     """Yield a new file that takes the place of ``path`` when the block ends well, and leaves nothing when it does not.
 
     Raises:
@@ -64,12 +65,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     remove_unfinished(target.parent)
     part = target.with_name(f".atelier-{secrets.token_hex(8)}.tmp")
     try:
-        with part.open("xb") as file:
+        with open(part, "xb", opener=_for_its_owner if private else None) as file:
             _claim(file)
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if target.exists():
+            if target.exists() and not private:
                 part.chmod(target.stat().st_mode)
             if os.name == "posix":  # still claimed: nobody takes it for a leftover
                 os.replace(part, target)
@@ -95,6 +96,22 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             file.close()
             path.unlink(missing_ok=True)
             raise
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner may enter, and those above it; one that is there stays as it is.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    if not path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def reason_of(error: OSError) -> str:

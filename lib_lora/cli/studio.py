@@ -12,6 +12,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from lib_lora.atomic import private_folder
 from lib_lora.cli.common import add_host_options, open_studio, say
 from lib_lora.errors import FileError, InputError
 
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
 
     user, password = checked_access(options)
     with bind(options) as door, hold(options.data.resolve(), address=address(options, door)):
-        os.environ.setdefault("GRADIO_TEMP_DIR", str(options.data.resolve() / "temp"))
+        os.environ.setdefault("GRADIO_TEMP_DIR", str(private_folder(options.data.resolve() / "temp")))
         atelier = open_atelier(options)
         # Heavy imports come after everything that can be wrong with the command line.
         import uvicorn

@@ -180,7 +180,7 @@ class CaptionHistory:
     def _write(self, rows: list) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # In ASCII: names may hold bytes that are no text.
-        replace_file(self._path, json.dumps(rows).encode(), what="the history of captions")
+        replace_file(self._path, json.dumps(rows).encode(), what="the history of captions", private=True)
 
 
 def _put(path: Path, text: str | None) -> None:

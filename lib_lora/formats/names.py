@@ -11,7 +11,23 @@ from lib_lora.errors import InputError
 ENDING = ".safetensors"
 _FORBIDDEN = '/\\:*?"<>|='
 _BYTES = 200
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
+
+
+def is_usable(name: str) -> bool:
+    """Whether every system and a LoRA tag take a name as it stands, and folders show it."""
+    return (
+        name == name.strip() != ""
+        and not _forbidden(name)
+        and name[0] != "."
+        and name[-1] != "."
+        and not _RESERVED.fullmatch(name)
+        and len(name.encode("utf-8", "surrogatepass")) <= _BYTES
+    )
+
+
+def _forbidden(name: str) -> list[str]:
+    return [char for char in name if char in _FORBIDDEN or unicodedata.category(char).startswith("C")]
 
 
 def file_stem(text: str) -> str:
@@ -24,14 +40,14 @@ def file_stem(text: str) -> str:
     name = name[: -len(ENDING)] if name.lower().endswith(ENDING) else name
     if not name:
         raise InputError("The file has no name yet", where="name", cure="Type one.")
-    bad = [char for char in name if char in _FORBIDDEN or unicodedata.category(char).startswith("C")]
+    bad = _forbidden(name)
     if bad:
         shown = " ".join(dict.fromkeys(char if char.isprintable() else repr(char) for char in bad))
         raise InputError(f"A file name cannot contain {shown}", where=name, cure="Use letters, digits, _ - and dots.")
-    if name.startswith(".") or name.endswith((".", " ")) or _RESERVED.fullmatch(name):
-        raise InputError("Not every system takes this file name", where=name, cure="Choose another name.")
     if len(name.encode("utf-8")) > _BYTES:
         raise InputError("The file name is too long", where=name[:40] + "…", cure="Shorten it.")
+    if not is_usable(name):
+        raise InputError("Not every system takes this file name", where=name, cure="Choose another name.")
     return name
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from lib_lora.atomic import private_folder
 from lib_lora.errors import FileError, InputError
 
 NAME = "studio.lock"
@@ -31,7 +32,7 @@ def hold(folder: Path, *, address: str) -> Iterator[None]:
     """
     path = folder / NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         file = open(path, "a+b")  # noqa: SIM115 (it stays open as long as the lock is held)
     except OSError as error:
         raise FileError(f"the data folder cannot be written ({error.strerror})", where=str(folder)) from error

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from lib_lora.errors import InputError
+from lib_lora.formats.names import is_usable
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.recipes import AUTO, KINDS, ModelFacts, recipe_for
 from lib_lora.train.schedulers import SCHEDULERS
@@ -180,19 +180,12 @@ def auto_or_number(text: str, name: str) -> float | str:
 
 
 def check_name(name: str) -> None:
-    """Refuse a file name that some system cannot hold, or that leaves its folder."""
-    reserved = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name)
-    if (
-        not name.strip()
-        or reserved
-        or re.search(r'[<>:"/\\|?*\x00-\x1f]', name)
-        or name[-1] in ". "
-        or len(name.encode()) > 200
-    ):
+    """Refuse a file name that some system or a LoRA tag cannot hold, that leaves its folder, or that is hidden."""
+    if not is_usable(name):
         raise InputError(
             f"“{name}” cannot be a file's name",
             where="name",
-            cure='Leave out < > : " / \\ | ? *, a dot or space at the end, and keep it under 200 bytes.',
+            cure='Leave out < > : " / \\ | ? * =, a dot or space at either end, and keep it under 200 bytes.',
         )
 
 

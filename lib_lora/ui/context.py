@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib_lora.atomic import private_folder
 from lib_lora.errors import FileError, InputError
 from lib_lora.host.base import Host
 from lib_lora.jobs.desk import Desk
@@ -45,6 +46,7 @@ class Folders:
         made = cls(
             data, data / "loras", data / "pictures", data / "runs", data / "outputs", more=more, confined=confined
         )
+        private_folder(made.data)
         for folder in (made.loras, made.pictures, made.runs, made.outputs):
             folder.mkdir(parents=True, exist_ok=True)
         return made
@@ -64,7 +66,7 @@ class Folders:
         data = data.resolve()
         made = cls(data, loras, data / "pictures", data / "runs", outputs, more, confined, address)
         for folder in (made.data, made.loras, made.pictures, made.runs, made.outputs):
-            _make(folder)
+            _make(folder, private=folder == made.data)
         return made
 
     def allowed(self, path: str | Path, *, where: str = "") -> Path:
@@ -85,9 +87,9 @@ class Folders:
         return full
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, *, private: bool) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder) if private else folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"the folder cannot be made ({error.strerror})", where=str(folder)) from error
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from lib_lora.ui import settings as module
+from lib_lora.ui.context import Folders
 from lib_lora.ui.settings import Settings
 
 
@@ -49,3 +51,18 @@ def test_disk_that_refuses_stops_no_work(tmp_path: Path) -> None:
     settings.put("generate.steps", 12)
     settings.close()
     assert settings.get("generate.steps") == 12
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a Unix has these modes")
+def test_what_is_remembered_is_nobody_elses_business(tmp_path: Path) -> None:
+    folders = Folders.under(tmp_path / "new" / "data")
+    settings = Settings(folders.data / "settings.json")
+    settings.path.write_text("{}", encoding="utf-8")
+    settings.path.chmod(0o644)
+    settings.put("generate.prompt", "a secret")
+    settings.close()
+    assert settings.path.stat().st_mode & 0o777 == 0o600
+    assert folders.data.stat().st_mode & 0o777 == 0o700
+    open_to_all = tmp_path / "shared"
+    open_to_all.mkdir(mode=0o755)
+    assert Folders.under(open_to_all).data.stat().st_mode & 0o777 == 0o755  # whoever shares a folder keeps it so

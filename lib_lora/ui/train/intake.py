@@ -11,6 +11,7 @@ from lib_lora.data.captions import MAX_BYTES, read_caption
 from lib_lora.data.files import CAPTION_SUFFIXES
 from lib_lora.data.tags import write_text
 from lib_lora.errors import AtelierError, FileError, InputError
+from lib_lora.formats.names import proposed_stem
 from lib_lora.host.base import LoadedModel
 from lib_lora.jobs.job import FAILED, STOPPED, Job
 from lib_lora.train.estimate import measure_pace, plan_run
@@ -179,12 +180,12 @@ def measure(atelier: Atelier, options: TrainOptions, words: Words) -> Job:
 
 
 def _take_caption(path: Path, place: Path) -> None:
-    """Take a dropped caption; one that is there is not replaced.
+    """Take a dropped caption under the name that its picture gets; one that is there is not replaced.
 
     Raises:
         FileError: it is no caption, or there is one of this name.
     """
-    target = place / path.name
+    target = place / f"{proposed_stem([path.stem])}{path.suffix.lower()}"
     if path.stat().st_size > MAX_BYTES:
         raise FileError("the file is too long to be a caption (over 1 MB)", where=path.name, cure="Shorten it.")
     if target.exists():
