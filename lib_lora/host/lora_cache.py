@@ -8,9 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib_lora.errors import FileError
+from lib_lora.formats.contents import Contents, contents_of
 from lib_lora.formats.lora import LoraFile, read_lora
 
 _Key = tuple[str, int, int]
+_DESCRIBED = 64
+"""Descriptions that are remembered; some 100 kB for a file of a thousand modules."""
 
 
 class LoraCache:
@@ -24,6 +27,7 @@ class LoraCache:
     def __init__(self, *, files: int = 8, limit: int = 2**30) -> None:
         self._files, self._limit = files, limit
         self._kept: OrderedDict[_Key, LoraFile] = OrderedDict()
+        self._described: OrderedDict[_Key, Contents] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> LoraFile:
@@ -42,10 +46,29 @@ class LoraCache:
             self._keep(key, lora)
         return replace(lora, adapters=dict(lora.adapters), metadata=dict(lora.metadata), extras=dict(lora.extras))
 
+    def describe(self, path: Path) -> Contents:
+        """Return what the file at ``path`` holds, of whatever kinds.
+
+        Raises:
+            FileError: as `contents_of`.
+        """
+        key = _key(path)
+        with self._lock:
+            known = self._described.get(key)
+        if known is None:
+            known = contents_of(path)
+        with self._lock:
+            self._described[key] = known
+            self._described.move_to_end(key)
+            if len(self._described) > _DESCRIBED:
+                self._described.popitem(last=False)
+        return known
+
     def clear(self) -> None:
         """Forget every file."""
         with self._lock:
             self._kept.clear()
+            self._described.clear()
 
     def _keep(self, key: _Key, lora: LoraFile) -> None:
         if key[1] > self._limit:

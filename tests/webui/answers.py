@@ -48,6 +48,10 @@ class Refused(Exception):
         return json.loads(self.said)
 
 
+class Hung(TimeoutError):
+    """The host lives and does not answer, or not in time; with what each of its threads was doing."""
+
+
 def as_base64(image: Image.Image) -> str:
     """Return a picture as the host's REST takes it."""
     held = io.BytesIO()

@@ -18,6 +18,7 @@ import pytest
 
 from tests.webui.installed import Installed
 from tests.webui.live import LiveHost
+from tests.webui.surroundings import surroundings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -39,23 +40,40 @@ def webui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHost]:
 
 def prepared_host(data: Path, *arguments: str) -> LiveHost:
     """Return the WebUI of WEBUI_DIR with a data folder of its own and our extension, not started yet."""
-    folder = os.environ.get("WEBUI_DIR", "")
-    if not folder:
+    if not os.environ.get("WEBUI_DIR"):
         pytest.skip(NOT_STARTED)
     from tests.webui.material import prepare_pocket
 
-    host = LiveHost(Installed.at(folder, os.environ.get("WEBUI_PYTHON", "")), data, list(arguments))
+    host = LiveHost(installed(), data, list(arguments))
     prepare_pocket(host)
     return host
 
 
+def installed() -> Installed:
+    """Return the WebUI of WEBUI_DIR and WEBUI_PYTHON."""
+    return Installed.at(os.environ["WEBUI_DIR"], os.environ.get("WEBUI_PYTHON", ""))
+
+
 @pytest.fixture(autouse=True)
-def _alive(request: pytest.FixtureRequest) -> None:
-    """Start the host again where the test before killed it."""
-    if "webui" in request.fixturenames:
-        host = request.getfixturevalue("webui")
-        if not host.alive:
-            host.start()
+def _alive(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start the host again where the test before killed it; afterwards see that it still answers."""
+    if "webui" not in request.fixturenames:
+        yield
+        return
+    host = request.getfixturevalue("webui")
+    if not host.alive:
+        host.start()
+        host.load_model()
+    yield
+    host.look()
+
+
+@pytest.hookimpl
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in which environment the host ran."""
+    if "WEBUI_DIR" in os.environ:
+        terminalreporter.section("the WebUI's environment")
+        terminalreporter.line(str(surroundings(installed())))
 
 
 @pytest.fixture(scope="session")

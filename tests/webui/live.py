@@ -30,7 +30,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.webui.answers import Made, Refused, as_base64, from_base64
+from tests.webui.answers import Hung, Made, Refused, as_base64, from_base64
 from tests.webui.installed import A1111, FLAGS, Installed, environment, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,11 @@ STARTED = "Startup time:"
 """What the host says when its start, or a reload of its page, is over."""
 RELOAD_BUTTON = "settings_restart_gradio"
 START_SECONDS = 420.0
-REQUEST_SECONDS = 1800.0
+REQUEST_SECONDS = 900.0
+PATIENCE = 90.0
+"""Seconds in which a host answers something small, whatever it works on and whatever else the machine does."""
+STACKS = "SIGUSR1 tells the stacks of process"
+"""What the probe in the host says when it can be asked for them (tests/webui/probe)."""
 SETTINGS = {
     "show_progress_type": "Approx cheap",  # the finer previews need a model that the host would download
     "auto_launch_browser": "Disable",
@@ -106,6 +110,39 @@ class LiveHost:
     def alive(self) -> bool:
         """Whether its process runs."""
         return self.process is not None and self.process.poll() is None
+
+    def answers(self, timeout: float = PATIENCE) -> bool:
+        """Tell whether it answers something small in time; a refusal is an answer too."""
+        try:
+            self.get("/internal/ping", timeout=timeout)
+        except Refused:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def stacks(self, wait: float = 3.0) -> str:
+        """Return what each of its threads is doing; "" where it cannot be asked, or has not come so far yet."""
+        if not self.alive or f"{STACKS} {self.process.pid}" not in self.said:
+            return ""
+        before = len(self.said)
+        os.kill(self.process.pid, signal.SIGUSR1)
+        time.sleep(wait)
+        return self.said[before:]
+
+    def look(self) -> None:
+        """See that it answers. One that lives and does not is ended, so that the next test gets a new one.
+
+        Raises:
+            Hung: it was so; with what each of its threads was doing.
+        """
+        if self.alive and not self.answers():
+            raise self._end_hung(f"the WebUI lived and gave no answer within {PATIENCE:.0f} s")
+
+    def _end_hung(self, what: str) -> Hung:
+        stacks = self.stacks()
+        self.kill()
+        return Hung(f"{what}; it was ended.\n{self.tail()}\n{stacks or 'It could not be asked for its stacks.'}")
 
     # -- its life -----------------------------------------------------------------------------------------------
 
@@ -207,14 +244,22 @@ class LiveHost:
             self.process.wait(patience)
 
     def wait(self, ready: Callable[[], Any], *, timeout: float = 120.0, what: str = "it", pause: float = 0.2) -> Any:
-        """Call ``ready`` until it returns something true, and return that; RuntimeError with the log's end if never."""
+        """Call ``ready`` until it returns something true, and return that.
+
+        Raises:
+            Hung: it never did, and the host does not answer either; it was ended.
+            RuntimeError: it never did; with the log's end.
+        """
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             found = ready()
             if found:
                 return found
             time.sleep(pause)
-        raise RuntimeError(f"waited {timeout:.0f} s in vain for {what}:\n{self.tail()}")
+        what = f"waited {timeout:.0f} s in vain for {what}"
+        if self.alive and not self.answers(timeout=5):
+            raise self._end_hung(what)
+        raise RuntimeError(f"{what}:\n{self.tail()}")
 
     def tail(self, lines: int = 60) -> str:
         """Return the end of the log."""
@@ -241,6 +286,10 @@ class LiveHost:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             raise Refused(error.code, error.read().decode("utf-8", "replace")) from error
+        except TimeoutError as error:
+            if timeout < PATIENCE:
+                raise
+            raise self._end_hung(f"the WebUI gave no answer to {request.selector} within {timeout:.0f} s") from error
 
     def txt2img(self, **order: Any) -> Made:
         """Order pictures; unless said otherwise one small one in a few steps, of a fixed seed."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.formats.contents import Contents
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, Progress
 from lib_lora.host.lora_cache import LoraCache
@@ -71,6 +72,10 @@ class WebuiHost:
     def loras_changed(self) -> None:
         """Let the host list its LoRAs anew: a file was made, renamed or written over."""
         lora_list.refresh()
+
+    def describe_lora(self, name: str) -> Contents:
+        """Return what the LoRA file of a name in a tag holds, whatever its kinds."""
+        return self.lora_cache.describe(self.find_lora(name))
 
     def read_lora(self, name: str) -> LoraFile:
         """Return the LoRA file of a name in a tag, on the model's device."""

@@ -16,6 +16,7 @@ from lib_lora.blocks.tag import format_tag, parse_tag, resolve
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import AtelierError
+from lib_lora.formats.contents import Contents
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import LoadedModel
@@ -33,6 +34,7 @@ from lib_lora.host.webui.tags import (
     text_of,
     without_twins,
 )
+from lib_lora.host.webui.whole import only_by_host, whole_note, whole_reading
 from lib_lora.host.webui.wishes import Wishes
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import Strength, find_targets, misfit
@@ -47,6 +49,10 @@ class LoraSource(Protocol):
 
     def find_lora(self, name: str) -> Any:
         """Raise an InputError where there is no LoRA of this name."""
+        ...
+
+    def describe_lora(self, name: str) -> Contents:
+        """Return what the LoRA file of a name in a tag holds, whatever its kinds."""
         ...
 
     def read_lora(self, name: str) -> LoraFile:
@@ -189,6 +195,10 @@ class _Planner:
     def _add_ours(self, parsed: ParsedTag, notes: list[str]) -> None:
         order, model = self.order, self.order.model
         tag = resolve(parsed, order.loras.presets, model.family, order.seed, elements=ElementFile.shipped())
+        contents = order.loras.describe_lora(tag.name)
+        if only_by_host(contents):
+            self._add_whole(tag, contents, notes)
+            return
         lora = cut_rank(order.loras.read_lora(tag.name), tag.dyn)
         multipliers = multipliers_of(tag, model.family, order.wishes.sweep)
         unet = replace(lora, adapters={key: one for key, one in lora.adapters.items() if not _is_text(key)})
@@ -211,6 +221,16 @@ class _Planner:
         if unmatched:
             notes.append(misfit(tag.name, unmatched, of=len(lora.adapters)))
         _note_empty_blocks(notes, tag, unet, model.family)
+
+    def _add_whole(self, tag: ResolvedTag, contents: Contents, notes: list[str]) -> None:
+        """Give the host a LoRA of kinds that only its own loader applies."""
+        reading = whole_reading(tag, contents, self.order.model.family)
+        if reading.te or reading.unet or tag.name == self.order.implied:
+            self._readings.append((reading, host_params(reading)))
+        if tag.weights is not None:
+            self._texts.append([format_tag(tag)])
+        self.plan.named.append(tag.name)
+        notes += (*tag.notes, whole_note(reading, contents))
 
     def _text_part(
         self, tag: ResolvedTag, lora: LoraFile, multipliers: Mapping[str, Strength], notes: list[str]
