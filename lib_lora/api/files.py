@@ -9,14 +9,15 @@ from lib_lora.api.call import REQUIRED, Call, Field, Route
 from lib_lora.api.shared import job_row, lora_file, new_file
 from lib_lora.errors import InputError
 from lib_lora.formats.editing import Change, Edit, plan, write_copy, write_in_place
-from lib_lora.formats.hashes import file_hash, tensor_hash
 from lib_lora.formats.header import read_header
-from lib_lora.formats.lora import LoraFile, read_lora, write_lora
+from lib_lora.formats.inspection import inspection
+from lib_lora.formats.lora import write_lora
 from lib_lora.formats.metadata import describe
 from lib_lora.merge.order import Ingredient, Made, Order, make, proposed_name
 from lib_lora.merge.precision import Precision
 from lib_lora.merge.rank import RankRule, RuleKind
 from lib_lora.ui.context import Atelier
+from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.workshop.work import check_own, submit
 
 PRECISIONS = get_args(Precision)
@@ -54,7 +55,9 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
 
     def inspect(call: Call) -> Any:
         path = lora_file(atelier, call["lora"])
-        return {"lora": call["lora"], **inspected(read_lora(path), path)}
+        found = inspection(path)
+        told = [sentence_in_words(note, call.language) for note in found["notes"]]
+        return {"lora": call["lora"], **found, "notes": told}
 
     def label(call: Call) -> Any:
         path, edit = lora_file(atelier, call["lora"]), edit_of(call)
@@ -153,32 +156,3 @@ def made_row(made: Made, name: str, size: int) -> dict[str, Any]:
         "blocks": made.report.by_block(),
         "used": [{"lora": source, "multipliers": table} for source, table in made.used],
     }
-
-
-def inspected(lora: LoraFile, path: Any) -> dict[str, Any]:
-    """Return what a file holds as JSON."""
-    computed, stored = tensor_hash(path), lora.metadata.get("sshs_model_hash", "")
-    described = describe(lora.metadata)
-    blocks = {block: _block_row(lora, keys) for block, keys in lora.blocks().items()}
-    return {
-        "family": lora.family,
-        "kinds": sorted({adapter.kind for adapter in lora.adapters.values()}),
-        "modules": len(lora.adapters),
-        "bytes": path.stat().st_size,
-        "blocks": blocks,
-        "hash": {
-            "computed": computed,
-            "stored": stored,
-            "agrees": computed == stored,
-            "whole_file": file_hash(path),
-        },
-        "fields": described.fields,
-        "facts": described.facts,
-        "metadata": lora.metadata,
-        "unknown_tensors": sorted(lora.extras),
-    }
-
-
-def _block_row(lora: LoraFile, keys: list[str]) -> dict[str, Any]:
-    ranks = sorted({lora.adapters[key].rank for key in keys})
-    return {"modules": len(keys), "lowest_rank": ranks[0], "highest_rank": ranks[-1]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import signal
 import sys
 import time
@@ -22,6 +23,12 @@ from lib_lora.host.base import Stoppable
 if TYPE_CHECKING:
     from lib_lora.host.base import GenerateRequest
     from lib_lora.host.studio import StudioHost
+
+
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""C0 and C1 control characters but tab and line feed, bidirectional marks, line separators, tags, lone surrogates."""
 
 
 class TerminalProgress(Stoppable):
@@ -43,7 +50,7 @@ class TerminalProgress(Stoppable):
         if self._bar is None or self._bar.total != total or done < self._bar.n:
             self.close()
             self._bar = tqdm(total=total, file=sys.stderr, leave=True, dynamic_ncols=True)
-        self._bar.set_description_str(text, refresh=False)
+        self._bar.set_description_str(harmless(text), refresh=False)
         self._bar.update(done - self._bar.n)
         if done >= total:
             self.close()
@@ -58,7 +65,7 @@ class TerminalProgress(Stoppable):
         now = time.monotonic()
         if done >= total or now - self._last > 10:
             self._last = now
-            print(f"  {text} {done}/{total}", file=sys.stderr, flush=True)
+            say(f"  {text} {done}/{total}")
 
 
 @contextmanager
@@ -80,15 +87,30 @@ def stopped_by_keyboard(progress: Stoppable) -> Iterator[None]:
 
 def say(text: str) -> None:
     """Print a remark for a person on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(harmless(text), file=sys.stderr, flush=True)
+
+
+def harmless(text: str) -> str:
+    """Return a text that may come from anybody's file as a terminal can show it.
+
+    Control characters, which could move the cursor, rewrite what stands there or start a command, and marks that turn
+    the direction of writing are shown as ``\\x1b`` and the like; line ends stay.
+    """
+    return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
 
 
 def give(options: argparse.Namespace, result: Mapping[str, Any], lines: list[str]) -> None:
     """Print a command's result on standard output: JSON for machines, else lines for a person."""
     if getattr(options, "json", False):
-        print(json.dumps(_plain(result), ensure_ascii=False, allow_nan=False))
+        print(as_json(result))
     else:
-        print("\n".join(lines))
+        print(harmless("\n".join(lines)))
+
+
+def as_json(result: Mapping[str, Any]) -> str:
+    """Return a result as one line of JSON, with everything escaped that is not harmless."""
+    text = json.dumps(_plain(result), ensure_ascii=False, allow_nan=False)
+    return _UNSAFE.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
 def _plain(value: Any) -> Any:

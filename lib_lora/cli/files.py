@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import random
 from pathlib import Path
 from typing import Any
 
@@ -118,37 +117,29 @@ def _add_precision(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _dtype(name: str | None) -> Any:
-    import torch
-
-    return {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, None: None}[name]
-
-
 def run_bake(options: argparse.Namespace) -> None:
     """Bake, save, and print the numbers used and the rounding error per block."""
     from lib_lora.blocks.tag_model import ResolvedTag
-    from lib_lora.blocks.weights import BlockWeights, fit
     from lib_lora.formats.lora import read_lora, write_lora
     from lib_lora.merge.bake import bake
+    from lib_lora.merge.order import resolve_blocks, rounded, widened
 
     refuse_existing(options.out, overwrite=options.overwrite)
-    lora = read_lora(options.file)
-    presets, family = presets_of(options), lora.family
-    if "," in options.weights and not presets.has(options.weights):
-        # A random mark would bake numbers that nobody chose: without a generator R and U are refused.
-        weights = fit(BlockWeights.parse(options.weights, x=options.x), family, fill=options.fill)
-    else:
-        weights = presets.resolve(options.weights, family, x=options.x, rng=random.Random(0), fill=options.fill)
+    lora = widened(read_lora(options.file), options.precision)
+    text, family = options.weights.strip() or "ALL", lora.family
+    weights = resolve_blocks(text, presets_of(options), family, x=options.x, fill=options.fill)
     tag = ResolvedTag(lora.name, te=options.te, unet=options.unet, weights=weights, other=options.other)
-    baked, report = bake(lora, tag.multipliers(family))
-    saved = write_lora(baked, options.out, dtype=_dtype(options.precision), overwrite=options.overwrite)
-    _give_merge(options, saved, report, {"weights": weights.as_dict()}, [f"weights {weights.format()}"])
+    baked, report = rounded(*bake(lora, tag.multipliers(family)), options.precision)
+    saved = write_lora(baked, options.out, overwrite=options.overwrite)
+    used = {"weights": weights.as_dict(), "notes": lora.notes}
+    _give_merge(options, saved, report, used, [*lora.notes, f"weights {weights.format()}"])
 
 
 def run_compress(options: argparse.Namespace) -> None:
     """Compress, save, and print ranks, sizes and the error per block."""
     from lib_lora.formats.lora import read_lora, write_lora
     from lib_lora.merge.compress import compress
+    from lib_lora.merge.order import rounded, widened
     from lib_lora.merge.rank import RankRule
 
     refuse_existing(options.out, overwrite=options.overwrite)
@@ -159,9 +150,10 @@ def run_compress(options: argparse.Namespace) -> None:
         "cumulative": options.cumulative,
     }
     kind, value = next((kind, value) for kind, value in given.items() if value is not None)
-    small, report = compress(read_lora(options.file), RankRule(kind, value, cap=options.max_rank))
-    saved = write_lora(small, options.out, dtype=_dtype(options.precision), overwrite=options.overwrite)
-    _give_merge(options, saved, report, {}, [])
+    lora = widened(read_lora(options.file), options.precision)
+    small, report = rounded(*compress(lora, RankRule(kind, value, cap=options.max_rank)), options.precision)
+    saved = write_lora(small, options.out, overwrite=options.overwrite)
+    _give_merge(options, saved, report, {"notes": lora.notes}, list(lora.notes))
 
 
 def _give_merge(options: argparse.Namespace, saved: Path, report: Any, more: dict[str, Any], lines: list[str]) -> None:
@@ -187,49 +179,22 @@ def _give_merge(options: argparse.Namespace, saved: Path, report: Any, more: dic
 
 
 def run_inspect(options: argparse.Namespace) -> None:
-    """Read the file and say what is in it."""
-    from lib_lora.formats.hashes import file_hash, tensor_hash
-    from lib_lora.formats.lora import read_lora
-    from lib_lora.formats.metadata import describe
+    """Read the file and say what is in it; any kind of LoRA can be described."""
+    from lib_lora.formats.inspection import inspection
 
-    lora = read_lora(options.file)
-    blocks = {block: _block_facts(lora, keys) for block, keys in lora.blocks().items()}
-    computed, stored = tensor_hash(options.file), lora.metadata.get("sshs_model_hash", "")
-    described = describe(lora.metadata)
-    result = {
-        "file": options.file,
-        "family": lora.family,
-        "kinds": sorted({adapter.kind for adapter in lora.adapters.values()}),
-        "modules": len(lora.adapters),
-        "bytes": options.file.stat().st_size,
-        "blocks": blocks,
-        "hash": {
-            "computed": computed,
-            "stored": stored,
-            "agrees": computed == stored,
-            "whole_file": file_hash(options.file),
-        },
-        "fields": described.fields,
-        "facts": described.facts,
-        "tags": dict(described.tags),
-        "metadata": lora.metadata,
-        "unknown_tensors": sorted(lora.extras),
-    }
+    result = {"file": options.file, **inspection(options.file)}
     lines = [
-        f"{options.file.name}: {lora.family}, {', '.join(result['kinds'])}, {result['modules']} modules, "
+        f"{options.file.name}: {result['family']}, {', '.join(result['kinds'])}, {result['modules']} modules, "
         f"{result['bytes'] / 1e6:.2f} MB"
     ]
-    lines += [f"{block:>6}  {facts['modules']:>3} modules  rank {facts['ranks']}" for block, facts in blocks.items()]
-    lines += [f"{name}: {text}" for name, text in (*described.fields.items(), *described.facts.items()) if text]
-    lines.append(
-        f"hash {computed[:12]} " + ("(as stored)" if computed == stored else f"(stored: {stored[:12] or 'none'})")
-    )
-    give(options, result, lines)
-
-
-def _block_facts(lora: Any, keys: list[str]) -> dict[str, Any]:
-    ranks = sorted({lora.adapters[key].rank for key in keys})
-    return {"modules": len(keys), "ranks": f"{ranks[0]}" if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"}
+    for block, facts in result["blocks"].items():
+        low, high = facts["lowest_rank"], facts["highest_rank"]
+        ranks = "" if low is None else f"  rank {low}" if low == high else f"  rank {low} to {high}"
+        lines.append(f"{block:>6}  {facts['modules']:>3} modules{ranks}")
+    lines += [f"{name}: {text}" for name, text in (*result["fields"].items(), *result["facts"].items()) if text]
+    computed, stored = result["hash"]["computed"], result["hash"]["stored"]
+    same = "as stored" if computed == stored else f"stored: {stored[:12] or 'none'}"
+    give(options, result, [*lines, f"hash {computed[:12]} ({same})", *(f"note: {note}" for note in result["notes"])])
 
 
 def run_label(options: argparse.Namespace) -> None:

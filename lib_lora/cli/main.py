@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
+import re
 import sys
 from collections.abc import Sequence
 
 from lib_lora import __version__
 from lib_lora.atomic import FULL, cure_of, reason_of
 from lib_lora.cli import data, demo, files, pictures, studio, train
-from lib_lora.cli.common import say
+from lib_lora.cli.common import as_json, say
 from lib_lora.errors import AtelierError
 
+_NEGATIVE = re.compile(r"-\.?\d")
 EXIT_CODES = "exit codes: 0 done · 1 the work failed · 2 what was asked for cannot be right"
 
 
@@ -36,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = parser().parse_args(arguments)
+    options = parser().parse_args(with_negative_values(sys.argv[1:] if arguments is None else arguments))
     try:
         options.run(options)
     except AtelierError as error:
@@ -55,8 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def with_negative_values(arguments: Sequence[str]) -> list[str]:
+    """Return arguments in which a value such as ``-0.5,1`` belongs to the option before: argparse takes it for one."""
+    found: list[str] = []
+    for text in arguments:
+        option = found[-1] if found else ""
+        if _NEGATIVE.match(text) and option.startswith("--") and "=" not in option and len(option) > 2:
+            found[-1] = f"{option}={text}"
+        else:
+            found.append(text)
+    return found
+
+
 def _fail(options: argparse.Namespace, what: str, *, where: str, cure: str, text: str) -> None:
     """Say an error: as JSON for machines, and always as a sentence on standard error."""
     if options.json:
-        print(json.dumps({"error": {"what": what, "where": where, "cure": cure}}, ensure_ascii=False))
-    print(f"error: {text}", file=sys.stderr)
+        print(as_json({"error": {"what": what, "where": where, "cure": cure}}))
+    say(f"error: {text}")

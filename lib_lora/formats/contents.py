@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lib_lora.formats.adapters import APPLIED, kind_of
 from lib_lora.formats.files import PICKLES, read_header, read_tensors, torch_type
-from lib_lora.formats.keys import block_of_key, family_of
+from lib_lora.formats.keys import FAMILIES, block_of_key, family_of, find_module
 from lib_lora.formats.lora import in_order_of_blocks, natural, refuse_strangers
 from lib_lora.formats.naming import named
 
@@ -74,6 +74,31 @@ class Contents:
         """The kinds that this program describes but does not apply; empty where `read_lora` takes the whole file."""
         kinds = {module.kind for module in self.modules if not module.applies}
         return tuple(sorted(kinds | ({"unknown"} if self.unknown else set())))
+
+    @property
+    def strangers(self) -> tuple[str, ...]:
+        """The modules that no layer of the family's models has; of a family without a table none."""
+        if self.family not in FAMILIES:
+            return ()
+        named = (module.key for module in self.modules if module.kind != "norm")
+        return tuple(key for key in named if find_module(key, self.family) is None)
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what does not act, and what was assumed: sentences for people."""
+        name, lost, notes = self.path.stem, self.strangers, list(self.notes)
+        if self.not_applied:
+            kinds = ", ".join(self.not_applied)
+            notes.append(f"Changes of these kinds are described, but not applied or merged here: {kinds}.")
+        if lost:
+            of = f"{len(lost)} of {len(self.modules)} modules of {name}"
+            notes.append(f"{of} fit no layer of {self.family.upper()} models (e.g. {lost[0]}).")
+        if self.unknown:
+            notes.append(
+                f"{len(self.unknown)} tensors are of a kind or spelling that is not known (e.g. {self.unknown[0]})."
+            )
+        if self.extras:
+            notes.append(f"{len(self.extras)} tensors are none of a LoRA's (e.g. {self.extras[0]}).")
+        return tuple(notes)
 
     def blocks(self) -> dict[str, tuple[Module, ...]]:
         """Return the modules of every block that has some, in the order of the family's layout, ``other`` last."""

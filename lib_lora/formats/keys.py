@@ -92,6 +92,9 @@ _UNETS: Mapping[str, _Unet] = MappingProxyType(
     }
 )
 
+FAMILIES = tuple(_UNETS)
+"""The families whose module names are known in every spelling."""
+
 _OUTSIDE = (
     _Container("time_embedding.linear_1", "time_embed.0", "outside"),
     _Container("time_embedding.linear_2", "time_embed.2", "outside"),

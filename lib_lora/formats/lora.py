@@ -91,7 +91,8 @@ def read_lora(path: str | Path) -> LoraFile:
         FileError: the file is broken, no LoRA, of a kind that is not applied, or holds NaN or infinite numbers.
     """
     where = str(path)
-    found = named(*read_tensors(path), Path(path))
+    tensors, metadata = read_tensors(path)
+    found = named({name: _computable(tensor) for name, tensor in tensors.items()}, metadata, Path(path))
     refuse_strangers(found, where=where)
     try:
         adapters = {key: read_adapter(key, found.modules[key]) for key in sorted(found.modules, key=natural)}
@@ -100,6 +101,13 @@ def read_lora(path: str | Path) -> LoraFile:
         raise
     _refuse_broken_numbers(adapters, where=where)
     return LoraFile(adapters, found.metadata, found.extras, Path(path), (*found.notes, *_alpha_notes(found)))
+
+
+def _computable(tensor: Tensor) -> Tensor:
+    """Return a tensor of a type that can be computed with: fp8 as fp16, which holds every number of it exactly."""
+    if not tensor.is_floating_point() or tensor.element_size() > 1:
+        return tensor
+    return tensor.to(torch.float32 if tensor.dtype is getattr(torch, "float8_e8m0fnu", None) else torch.float16)
 
 
 def refuse_strangers(found: Named, *, where: str, known: bool = True) -> None:

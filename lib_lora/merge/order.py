@@ -17,7 +17,7 @@ from lib_lora.formats.lora import LoraFile, predicted_size, read_lora
 from lib_lora.formats.names import proposed_stem
 from lib_lora.merge.bake import bake
 from lib_lora.merge.compress import compress
-from lib_lora.merge.precision import Precision, convert
+from lib_lora.merge.precision import TYPES, Precision, convert
 from lib_lora.merge.rank import RankRule
 from lib_lora.merge.report import BlockRow, MergeReport
 from lib_lora.merge.sum import Part, add
@@ -66,7 +66,9 @@ class Made:
     used: tuple[tuple[str, dict[str, float]], ...]
 
 
-def resolve_blocks(text: str, presets: PresetFile, family: str, *, x: float = 1.0) -> BlockWeights | None:
+def resolve_blocks(
+    text: str, presets: PresetFile, family: str, *, x: float = 1.0, fill: float = 0.0
+) -> BlockWeights | None:
     """Return the weights that a preset's name or a vector means for a family; None for an empty text.
 
     Raises:
@@ -82,7 +84,7 @@ def resolve_blocks(text: str, presets: PresetFile, family: str, *, x: float = 1.
         layout, tokens = preset.layout, preset.tokens
     if any(token.kind in ("R", "U") for token in tokens):
         raise InputError("Random weights cannot be written into a file", where=text, cure="Write numbers.")
-    return fit(BlockWeights.from_tokens(layout, tokens, x=x), family)
+    return fit(BlockWeights.from_tokens(layout, tokens, x=x), family, fill=fill)
 
 
 def shown_weights(weights: BlockWeights, blocks: Sequence[str], family: str) -> BlockWeights:
@@ -101,19 +103,35 @@ def make(order: Order, presets: PresetFile, tell: Tell = lambda done, total, tex
     parts = []
     for number, row in enumerate(order.ingredients):
         tell(number, len(order.ingredients), "reading")
-        parts.append(_part(row, presets))
+        part = _part(row, presets)
+        parts.append(replace(part, lora=widened(part.lora, order.precision)))
     made, report = _joined(parts, tell)
     if order.rule is not None:
         made, second = compress(made, order.rule, lambda done, total: tell(done, total, "compressing"))
         report = _then(report, second)
     if order.precision is not None:
         tell(0, 1, "converting")
-        made, second = convert(made, order.precision)
-        report = _then(report, second)
+        made, report = rounded(made, report, order.precision)
     used = tuple((part.lora.name, {b: part.multipliers[b] for b in part.lora.blocks()}) for part in parts)
     sources = {row.path for row in order.ingredients}
     report = replace(report, bytes_before=sum(p.stat().st_size for p in sources), bytes_after=predicted_size(made))
     return Made(made, report, used)
+
+
+def widened(lora: LoraFile, precision: Precision | None) -> LoraFile:
+    """Return a LoRA in fp32 where its type is going to change, so that nothing is rounded twice."""
+    if precision is None:
+        return lora
+    adapters = {key: adapter.to(dtype=TYPES["fp32"]) for key, adapter in lora.adapters.items()}
+    return replace(lora, adapters=adapters)
+
+
+def rounded(lora: LoraFile, report: MergeReport, precision: Precision | None) -> tuple[LoraFile, MergeReport]:
+    """Return a merged LoRA in its new type, and its report with the error of that rounding in it."""
+    if precision is None:
+        return lora, report
+    saved, second = convert(lora, precision)
+    return saved, _then(report, second)
 
 
 def _part(row: Ingredient, presets: PresetFile) -> Part:

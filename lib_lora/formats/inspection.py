@@ -1,0 +1,48 @@
+"""Everything that can be said of a LoRA file without applying it, as the terminal and REST give it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lib_lora.formats.contents import Module, contents_of
+from lib_lora.formats.hashes import file_hash, tensor_hash
+from lib_lora.formats.metadata import describe
+
+
+def inspection(path: str | Path) -> dict[str, Any]:
+    """Describe a LoRA file of any kind: blocks, ranks, kinds, metadata, hashes, and what does not act or was assumed.
+
+    Raises:
+        FileError: the file is broken or holds no LoRA.
+    """
+    path = Path(path)
+    found = contents_of(path)
+    computed, stored = tensor_hash(path), found.metadata.get("sshs_model_hash", "")
+    described = describe(found.metadata)
+    return {
+        "family": found.family,
+        "kinds": [kind.lower() for kind in found.kinds],
+        "not_applied": [kind.lower() for kind in found.not_applied],
+        "modules": len(found.modules),
+        "bytes": path.stat().st_size,
+        "blocks": {block: _block(modules) for block, modules in found.blocks().items()},
+        "hash": {
+            "computed": computed,
+            "stored": stored,
+            "agrees": computed == stored,
+            "whole_file": file_hash(path),
+        },
+        "fields": described.fields,
+        "facts": described.facts,
+        "tags": dict(described.tags),
+        "metadata": found.metadata,
+        "unknown_tensors": sorted((*found.extras, *found.unknown)),
+        "notes": list(found.remarks()),
+    }
+
+
+def _block(modules: Sequence[Module]) -> dict[str, Any]:
+    ranks = [module.rank for module in modules if module.rank is not None]
+    return {"modules": len(modules), "lowest_rank": min(ranks, default=None), "highest_rank": max(ranks, default=None)}
