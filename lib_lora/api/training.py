@@ -117,6 +117,7 @@ def run_row(atelier: Atelier, view: RunView, language: str) -> dict[str, Any]:
         "lora": view.lora.stem if view.lora else None,
         "folder": str(view.folder),
         "report": file_url(atelier.folders, view.report) if view.report else None,
+        "plan": dict(view.plan),
         "problems": list(view.problems),
         "error": error,
     }

@@ -119,9 +119,13 @@ def run(options: argparse.Namespace) -> None:
     facts = facts_of(host.model)
     kind = "the velocity (v-prediction)" if facts.prediction_type == VELOCITY else "noise (epsilon)"
     say(f"{host.model.name} predicts {kind}{', zero terminal SNR' if facts.zero_terminal_snr else ''}")
+    plan = training.plan()
+    kept = f"{plan['regularisation']} regularisation pictures, " if plan["regularisation"] else ""
     weighting = f"min-SNR gamma {training.gamma:g}" if training.gamma else "no min-SNR weighting"
     say(
-        f"{len(training.material.items)} pictures, {training.total} steps of {chosen.batch_size}, "
+        f"{plan['pictures']} pictures, each {plan['each_picture']} an epoch, {kept}"
+        f"{plan['steps_an_epoch']} steps an epoch, "
+        f"{training.total} steps of {chosen.batch_size} in all, "
         f"from step {training.step}, {chosen.network}, {weighting}"
     )
     try:
@@ -136,6 +140,8 @@ def run(options: argparse.Namespace) -> None:
     values = {
         "lora": result.lora,
         "run": folder.path,
+        "plan": plan,
+        "remarks": [*training.material.problems, *folder.remarks()],
         "steps": result.steps,
         "finished": result.finished,
         "loss": result.loss,

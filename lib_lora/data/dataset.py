@@ -54,7 +54,7 @@ class FolderScan:
     `problems` are files that cannot be used; `warnings` say what else is not trained though somebody may think so, and
     `notices` the rest. `unread` counts pictures of kinds that cannot be read here, `ignored` files that are neither
     pictures nor captions, both by ending and both said in warnings and notices too. `duplicates` groups pictures of the
-    same bytes; they are used all the same. `reg_unused` counts regularisation pictures that the balance does not need.
+    same bytes; they are used all the same. `numbered` says that names of folders give the repeats of training pictures.
     """
 
     pictures: tuple[Picture, ...]
@@ -63,7 +63,7 @@ class FolderScan:
     folders: tuple[FolderUse, ...]
     duplicates: tuple[tuple[Path, ...], ...]
     ignored: tuple[tuple[str, int], ...]
-    reg_unused: int = 0
+    numbered: bool = False
     unread: tuple[tuple[str, int], ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -79,13 +79,17 @@ class FolderScan:
 
     @property
     def reg(self) -> tuple[Picture, ...]:
-        """The regularisation pictures, with repeats that match the training pictures."""
+        """The regularisation pictures, as often as their folders say; `shown` balances them."""
         return tuple(picture for picture in self.pictures if picture.is_reg)
 
-    @property
-    def draws(self) -> int:
-        """Pictures drawn in one epoch, repeats and regularisation included."""
-        return sum(picture.repeats for picture in self.pictures)
+    def shown(self, times: int = 1) -> tuple[Picture, ...]:
+        """Return the pictures of a run, `repeats` being how often an epoch shows each.
+
+        A run shows training pictures `times` as often as their folders say. Regularisation pictures are balanced
+        against all of these draws, as sd-scripts does.
+        """
+        train = tuple(replace(picture, repeats=picture.repeats * times) for picture in self.train)
+        return (*train, *balance_regularisation(self.reg, draws=sum(picture.repeats for picture in train)))
 
     def fingerprint(self) -> str:
         """Return 64 hex digits that change when any picture, caption, repeat or flip does; names do not matter."""
@@ -95,8 +99,8 @@ class FolderScan:
         return hashlib.sha256("\n".join(rows).encode("utf-8")).hexdigest()
 
 
-def balance_regularisation(pictures: Sequence[Picture], *, draws: int) -> tuple[tuple[Picture, ...], int]:
-    """Return regularisation pictures whose repeats reach `draws`, and how many pictures are left unused.
+def balance_regularisation(pictures: Sequence[Picture], *, draws: int) -> tuple[Picture, ...]:
+    """Return the regularisation pictures that are needed, with repeats that reach `draws`.
 
     Pictures are taken in order with their own repeats; if they do not suffice, each in turn gets one more.
     """
@@ -110,4 +114,4 @@ def balance_regularisation(pictures: Sequence[Picture], *, draws: int) -> tuple[
     missing = max(0, draws - total)
     more, rest = divmod(missing, len(taken)) if taken else (0, 0)
     balanced = (replace(p, repeats=p.repeats + more + (index < rest)) for index, p in enumerate(taken))
-    return tuple(balanced), len(pictures) - len(taken)
+    return tuple(balanced)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib_lora.data.captions import CaptionIndex, read_caption
-from lib_lora.data.dataset import FolderScan, FolderUse, Picture, balance_regularisation
+from lib_lora.data.dataset import FolderScan, FolderUse, Picture
 from lib_lora.data.decoding import CaptionText
 from lib_lora.data.files import CAPTION_SUFFIXES, Problem, file_digest, shown
 from lib_lora.data.images import MAX_PIXELS, inspect_picture
@@ -74,7 +74,7 @@ def scan(
 ) -> FolderScan:
     """Read folders of pictures: a leaf, a parent of `N_name class` folders, or several of either.
 
-    `reg` are folders of regularisation pictures, repeated or cut to the number of training draws. `class_tokens` is the
+    `reg` are folders of regularisation pictures; `FolderScan.shown` balances them. `class_tokens` is the
     caption where neither a caption file nor the folder's name gives one; caption endings are tried in the order of
     `extensions`. Pictures with a side below `min_side` or more than `max_pixels` are skipped with a problem. `progress`
     is called with (done, all). Raises InputError if a folder is missing, holds no usable picture, or is both kinds.
@@ -223,22 +223,14 @@ def _finish(leaves: Sequence[Leaf], findings: _Findings) -> FolderScan:
         notices.append("only one picture: the LoRA will copy it rather than learn from it")
     duplicates = _duplicates(findings.pictures)
     notices += [grouped("with the same bytes", group) for group in duplicates]
-    draws = sum(picture.repeats for picture in train)
-    balanced, unused = balance_regularisation(reg, draws=draws)
-    if reg:
-        count = sum(picture.repeats for picture in balanced)
-        notices.append(
-            f"regularisation: {len(balanced)} of {len(reg)} pictures, drawn {count} times for {draws} training draws; "
-            "this doubles the steps of an epoch"
-        )
     return FolderScan(
-        pictures=(*train, *balanced),
+        pictures=(*train, *reg),
         problems=tuple(findings.problems),
         notices=tuple(notices),
         folders=tuple(findings.folders),
         duplicates=duplicates,
         ignored=tuple(sorted(findings.ignored.items())),
-        reg_unused=unused,
+        numbered=any(leaf.numbered for leaf in leaves if not leaf.is_reg),
         unread=tuple(sorted(findings.unread.items())),
         warnings=tuple(warnings),
     )

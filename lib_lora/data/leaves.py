@@ -35,7 +35,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A folder that holds pictures itself: candidates for pictures, and its other files."""
+    """A folder that holds pictures itself: candidates for pictures, and its other files.
+
+    `numbered` says that a name, or a person, gave the repeats.
+    """
 
     path: Path
     repeats: int
@@ -44,6 +47,7 @@ class Leaf:
     is_reg: bool
     pictures: tuple[Path, ...]
     others: tuple[Path, ...]
+    numbered: bool = False
 
 
 @dataclass
@@ -179,6 +183,7 @@ def _leaf(
         is_reg=search.is_reg,
         pictures=tuple(pictures),
         others=tuple(others),
+        numbered=bool(source.repeats or said.repeats),
     )
 
 

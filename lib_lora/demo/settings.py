@@ -14,6 +14,8 @@ TRIGGER = "krnk"
 NAME = "krnk_demo"
 REPEATS = {"f00": 12, "f10": 4, "f20": 4}
 OTHER_REPEATS = 2
+RUN_REPEATS = 13
+"""On top of the folders' own: so many draws that every regularisation picture is drawn, too."""
 """The view that people ask for is repeated most; from the others the LoRA learns that it is not a mask."""
 
 CFG = 3.0

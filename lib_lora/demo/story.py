@@ -121,6 +121,7 @@ def train(story: Story) -> None:
             "kind": "character",
             "steps": size.train_steps,
             "epochs": size.epochs,
+            "repeats": use.RUN_REPEATS,
             "batch_size": size.batch_size,
             "comment": "LoRA Atelier demo",
         },

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,8 @@ class RunView:
         pace: seconds of a step, None while unknown.
         error: why it failed.
         lora: its file in the folder of LoRAs, once there is one.
-        problems: what a person should know of its pictures.
+        problems: what a person should know of its pictures and of its course.
+        plan: how it goes, once that is known: see `Training.plan`.
         when: seconds since the epoch of its newest change.
     """
 
@@ -62,6 +64,7 @@ class RunView:
     error: AtelierError | None = None
     lora: Path | None = None
     problems: tuple[str, ...] = ()
+    plan: Mapping[str, Any] = field(default_factory=dict)
     when: float = 0.0
 
     @property
@@ -96,6 +99,7 @@ class Run:
     job: Job | None = None
     seconds: float = 0.0
     problems: tuple[str, ...] = ()
+    plan: Mapping[str, Any] = field(default_factory=dict)
     _last_pace: float | None = None
     _times: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=60))
 
@@ -125,6 +129,8 @@ class Run:
     def write(self) -> None:
         """Write the state into the folder; a disk that refuses is only said in the log, the run's own saves raise."""
         row = {"state": self.state, "total": self.total, "language": self.language, "seconds": round(self.seconds, 1)}
+        if self.plan:
+            row["plan"] = dict(self.plan)
         if self.problems:
             row["problems"] = list(self.problems)
         if self.lora is not None:
@@ -151,6 +157,7 @@ class Run:
             error=self.error,
             lora=self.lora,
             problems=(*self.problems, *self.folder.remarks()),
+            plan=self.plan,
             when=time.time(),
         )
 
@@ -184,6 +191,7 @@ def view_of_folder(path: Path) -> RunView | None:
         error=error,
         lora=lora if lora is not None and lora.is_file() else None,
         problems=(*problems, *RunFolder(path).remarks()),
+        plan=noted["plan"] if isinstance(noted.get("plan"), dict) else {},
         when=_changed(path),
     )
 

@@ -290,7 +290,7 @@ class Trainings:
                 return None
             run.training = start(self._host.model, run.options, run.folder, Preparing(run, lease))
             run.step, run.total, run.doing = run.training.step, run.training.total, ""
-            run.problems = run.training.material.problems
+            run.problems, run.plan = run.training.material.problems, run.training.plan()
             run.write()
         result = run_training(run.training, watch, sampler, state_seconds=self._state_seconds)
         lease.check()

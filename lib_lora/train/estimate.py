@@ -36,8 +36,8 @@ class Plan:
     """How a run will go.
 
     Attributes:
-        pictures, reg: training and regularisation pictures.
-        repeats: how often an epoch shows each picture (on top of what its folder's name says).
+        pictures, reg: training and regularisation pictures that are used.
+        times: how often an epoch shows a training picture, at least and at most.
         per_epoch, epochs, steps: optimizer steps in an epoch, epochs begun, steps in all.
         side: the training size in pixels.
         buckets: size (width, height) to the number of pictures, largest group first.
@@ -47,7 +47,7 @@ class Plan:
 
     pictures: int
     reg: int
-    repeats: int
+    times: tuple[int, int]
     per_epoch: int
     epochs: int
     steps: int
@@ -60,17 +60,19 @@ class Plan:
 def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> Plan:
     """Return the plan of a run on ``found``: the same numbers that the loop will come to."""
     schedule_for(model, options.zero_terminal_snr)  # what cannot be trained is said with the plan
-    repeats = repeats_for(options, sum(picture.repeats for picture in found.train))
-    sizes = [plan_for(picture.size, model, options).bucket for picture in found.pictures]
-    shown = [picture.repeats * repeats for picture in found.pictures]
-    batches = epoch_batches(sizes, shown, batch_size=options.batch_size, seed=options.seed, epoch=0)
+    shown = found.shown(repeats_for(options, found))
+    sizes = [plan_for(picture.size, model, options).bucket for picture in shown]
+    times = [picture.repeats for picture in shown if not picture.is_reg]
+    batches = epoch_batches(
+        sizes, [picture.repeats for picture in shown], batch_size=options.batch_size, seed=options.seed, epoch=0
+    )
     steps = options.steps or len(batches) * options.epochs
     every = options.save_every_epochs * len(batches)
     between = (steps - 1) // every if every else 0
     return Plan(
-        pictures=len(found.train),
-        reg=len(found.reg),
-        repeats=repeats,
+        pictures=len(times),
+        reg=len(shown) - len(times),
+        times=(min(times), max(times)),
         per_epoch=len(batches),
         epochs=-(-steps // len(batches)),
         steps=steps,

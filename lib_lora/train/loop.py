@@ -21,7 +21,7 @@ from lib_lora.host.base import LoadedModel, Progress
 from lib_lora.live.attach import Attached, attach
 from lib_lora.train import network, resume
 from lib_lora.train.conditioning import FixedCaptions
-from lib_lora.train.material import Item, Material, gather, rules_of
+from lib_lora.train.material import Item, Material, gather, rules_of, times_text
 from lib_lora.train.metadata import training_metadata
 from lib_lora.train.objective import Noised, draw_noise, errors, noised, schedule_for, snr_weight
 from lib_lora.train.optimizers import RatioOptimizer
@@ -79,6 +79,17 @@ class Training:
     def gamma(self) -> float:
         """The min-SNR gamma that acts on this model; 0 is off."""
         return resolved_gamma(self.options.min_snr_gamma, self.model.prediction_type)
+
+    def plan(self) -> dict[str, Any]:
+        """Return how the run goes, as plain values: pictures, how often an epoch shows each, steps, epochs."""
+        times = [item.picture.repeats for item in self.material.items if not item.picture.is_reg]
+        return {
+            "pictures": len(times),
+            "regularisation": len(self.material.items) - len(times),
+            "each_picture": times_text((min(times), max(times))),
+            "steps_an_epoch": self.steps_per_epoch,
+            "epochs": -(-self.total // self.steps_per_epoch),
+        }
 
     @property
     def trains_text(self) -> bool:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib_lora.data import BucketPlan, CaptionRules, Picture, apply_plan, epoch_batches, load_picture, plan_bucket, scan
+from lib_lora.data import (
+    BucketPlan,
+    CaptionRules,
+    FolderScan,
+    Picture,
+    apply_plan,
+    epoch_batches,
+    load_picture,
+    plan_bucket,
+    scan,
+)
 from lib_lora.data.tag_lines import plain_commas, split_tags, trained_line
 from lib_lora.errors import InputError
 from lib_lora.host.base import LoadedModel, Progress
-from lib_lora.train.options import TrainOptions
-from lib_lora.train.recipes import SMALL_SIDE
+from lib_lora.train.options import TrainOptions, usual_values
+from lib_lora.train.recipes import SMALL_SIDE, facts_of
 
 
 @dataclass(frozen=True)
@@ -53,12 +64,24 @@ class Material:
         return [[self.items[index] for index in batch.indices] for batch in drawn]
 
 
-def repeats_for(options: TrainOptions, pictures: int) -> int:
-    """Return how often an epoch shows a picture: as said, else so that all epochs reach the recipe's steps."""
+def repeats_for(options: TrainOptions, found: FolderScan) -> int:
+    """Return how often an epoch shows each training picture, on top of what its folder's name says.
+
+    As the options say; else once where a folder's name says it (``10_krnk girl``), as users of sd-scripts mean it; else
+    so that all epochs reach the recipe's steps, with regularisation pictures, which are as many again, counted in.
+    """
     if options.repeats:
         return options.repeats
-    goal = options.steps or options.target_steps
-    return max(1, round(goal * options.batch_size / (options.epochs * pictures)))
+    if found.numbered:
+        return 1
+    goal, draws = options.steps or options.target_steps, sum(picture.repeats for picture in found.train)
+    return max(1, round(goal * options.batch_size / (options.epochs * draws * (2 if found.reg else 1))))
+
+
+def times_text(times: tuple[int, int]) -> str:
+    """Return how often an epoch shows each picture: ``12×``, or ``2× to 12×``."""
+    least, most = times
+    return f"{most}×" if least == most else f"{least}× to {most}×"
 
 
 def full_caption(picture: Picture, options: TrainOptions) -> str:
@@ -80,14 +103,28 @@ def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Mat
     """
     reg = Path(options.reg_images) if options.reg_images else None
     found = scan(Path(options.images), reg=reg, class_tokens=options.class_word, min_side=model.pixels_per_latent * 8)
-    # Regularisation pictures are balanced to the others already; both are shown `repeats` times as often.
-    repeats = repeats_for(options, sum(picture.repeats for picture in found.train))
+    shown = found.shown(repeats_for(options, found))
     items = []
-    for done, picture in enumerate(found.pictures):
-        shown = replace(picture, repeats=picture.repeats * repeats)
-        items.append(_item(model, options, shown))
-        progress.update(done + 1, len(found.pictures), "encoding pictures")
-    return Material(tuple(items), found.remarks, found.fingerprint())
+    for done, picture in enumerate(shown):
+        items.append(_item(model, options, picture))
+        progress.update(done + 1, len(shown), "encoding pictures")
+    return Material(tuple(items), (*found.remarks, *_remarks(model, options, found, shown)), found.fingerprint())
+
+
+def _remarks(model: LoadedModel, options: TrainOptions, found: FolderScan, shown: Sequence[Picture]) -> tuple[str, ...]:
+    """Return what a person should know of how often pictures are shown."""
+    notices = []
+    used = [picture.repeats for picture in shown if picture.is_reg]
+    draws = sum(picture.repeats for picture in shown if not picture.is_reg)
+    if used:
+        notices.append(
+            f"regularisation: {len(used)} of {len(found.reg)} pictures, drawn {sum(used)} times for {draws} training "
+            "draws; this doubles the steps of an epoch"
+        )
+    usual = usual_values(options.kind, model=facts_of(model))["target_steps"]
+    if found.numbered and not (options.repeats or options.steps) and options.target_steps != usual:
+        notices.append("target_steps is not used, because the folder's name says how often its pictures are shown")
+    return tuple(notices)
 
 
 def rules_of(options: TrainOptions) -> CaptionRules:

@@ -81,6 +81,11 @@ OPTIMIZERS: dict[str, Known] = {
 }
 
 
+def own_rate(name: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether the optimizer makes its own rate and takes none: AdaFactor with relative steps."""
+    return name == "AdaFactor" and bool({**OPTIMIZERS[name].defaults, **arguments}.get("relative_step"))
+
+
 @dataclass(frozen=True)
 class Group:
     """Parameters that share a ratio on what is applied to them."""
@@ -100,7 +105,7 @@ class RatioOptimizer:
         self._parameters = [p for group in self.groups for p in group.parameters]
         self._base_rate = learning_rate
         settings = {**known.defaults, **arguments}
-        self._own_rate = name == "AdaFactor" and bool(settings.get("relative_step"))
+        self._own_rate = own_rate(name, arguments)
         settings["lr"] = None if self._own_rate else learning_rate
         try:
             self.inner = known.build()(self._parameters, **settings)

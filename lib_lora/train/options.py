@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from lib_lora.errors import InputError
 from lib_lora.formats.names import is_usable
-from lib_lora.train.optimizers import OPTIMIZERS
+from lib_lora.train.optimizers import OPTIMIZERS, own_rate
 from lib_lora.train.recipes import AUTO, KINDS, ModelFacts, recipe_for
 from lib_lora.train.schedulers import SCHEDULERS
 
@@ -57,9 +57,15 @@ class TrainOptions:
     epochs: int = option(20, help="epochs; ignored where steps are given", low=1, high=100_000)
     steps: int = option(0, help="steps in all; 0 counts from epochs and repeats", low=0, high=1_000_000)
     repeats: int = option(
-        0, help="how often an epoch shows each picture; 0 reaches the recipe's steps", low=0, high=100_000
+        0,
+        help="how often an epoch shows each picture, times what its folder's name says; 0: as the name says (10_krnk), "
+        "1 where epochs are given, else so that the steps reach target_steps",
+        low=0,
+        high=100_000,
     )
-    target_steps: int = option(3000, help="about how many steps repeats=0 aims at", low=1, high=1_000_000)
+    target_steps: int = option(
+        3000, help="about how many steps repeats=0 aims at, regularisation pictures counted in", low=1, high=1_000_000
+    )
     batch_size: int = option(1, help="pictures a step", low=1, high=1024)
     save_every_epochs: int = option(
         5, help="save a file and a state every so many epochs; 0 only at the end", low=0, high=100_000
@@ -103,6 +109,10 @@ class TrainOptions:
             )
         check_name(self.name)
         known = OPTIMIZERS[self.optimizer]
+        if not self.learning_rate and not own_rate(self.optimizer, self.optimizer_args):
+            raise InputError(
+                "a learning rate of 0 trains nothing", where="learning_rate", cure=f"Use about {known.usual_rate:g}."
+            )
         if known.automatic and 0 < self.learning_rate <= 0.1:
             raise InputError(
                 f"a learning rate of {self.learning_rate:g} is far too small for {self.optimizer}",
@@ -209,12 +219,25 @@ def from_mapping(values: Mapping[str, Any], *, where: str, model: ModelFacts | N
             raise InputError(f"the option “{needed}” is missing", where=where, cure="Give it a value.")
     kind = values.get("kind", "character")
     kind = kind.lower() if isinstance(kind, str) else ""
-    recipe = recipe_of(kind, optimizer=str(values.get("optimizer", "")), model=model)
+    arguments = values.get("optimizer_args")
+    recipe = recipe_of(kind, optimizer=str(values.get("optimizer", "")), arguments=arguments, model=model)
+    if epochs_are_meant(values):
+        recipe["repeats"] = 1
     return TrainOptions(**{**recipe, **values})
 
 
-def recipe_of(kind: str, *, optimizer: str = "", model: ModelFacts | None = None) -> dict[str, Any]:
-    """Return what a kind's recipe sets, for its own optimizer or another one, adjusted to the model if it is known."""
+def epochs_are_meant(given: Collection[str]) -> bool:
+    """Whether epochs are given and nothing else of a run's length: they count as said, with each picture once."""
+    return "epochs" in given and not {"repeats", "steps", "target_steps"} & set(given)
+
+
+def recipe_of(
+    kind: str, *, optimizer: str = "", arguments: Any = None, model: ModelFacts | None = None
+) -> dict[str, Any]:
+    """Return what a kind's recipe sets, for its own optimizer or another one, adjusted to the model if it is known.
+
+    Where ``arguments`` take an optimizer's own rate away, it gets its usual one.
+    """
     recipe = recipe_for(kind, model)
     own = str(recipe.get("optimizer", "")).lower()
     chosen = optimizer.lower() or own
@@ -224,13 +247,22 @@ def recipe_of(kind: str, *, optimizer: str = "", model: ModelFacts | None = None
         recipe.pop("optimizer_args", None)
         if chosen in known_as:
             recipe["learning_rate"] = known_as[chosen].usual_rate
+    if not recipe.get("learning_rate", 1.0) and isinstance(arguments, Mapping) and not own_rate("AdaFactor", arguments):
+        recipe["learning_rate"] = OPTIMIZERS["AdaFactor"].usual_rate
     return recipe
 
 
-def usual_values(kind: str, *, optimizer: str = "", model: ModelFacts | None = None) -> dict[str, Any]:
+def usual_values(
+    kind: str, *, optimizer: str = "", arguments: Any = None, model: ModelFacts | None = None
+) -> dict[str, Any]:
     """Return every option that has a usual value: its default, or what the kind's recipe says (for this model)."""
     plain = {one.name: one.default for one in fields(TrainOptions) if one.default is not MISSING}
-    found = {**plain, "optimizer_args": {}, **recipe_of(kind, optimizer=optimizer, model=model), "kind": kind}
+    found = {
+        **plain,
+        "optimizer_args": {},
+        **recipe_of(kind, optimizer=optimizer, arguments=arguments, model=model),
+        "kind": kind,
+    }
     return found | {"optimizer_args": dict(found["optimizer_args"])}
 
 

@@ -26,7 +26,7 @@ def test_a_leaf_and_its_parent_give_the_same_pictures(make_picture, tmp_path: Pa
     assert names(parent) == ["a.png", "b.png"]
     assert [each.pictures for each in (parent, leaf)] == [parent.pictures] * 2
     assert parent.folders[0].repeats == 10
-    assert parent.draws == 20
+    assert sum(each.repeats for each in parent.pictures) == 20
     assert parent.pictures[0].caption == "krnk girl"
     assert parent.pictures[0].caption_source == "class tokens"
     assert parent.fingerprint() == leaf.fingerprint()
@@ -37,7 +37,7 @@ def test_several_folders_each_with_its_repeats_and_japanese_names(make_picture, 
     make_picture("データ/2_犬/a.png", seed=1)
     result = scan(str(tmp_path / "データ"))
     assert {picture.path.name: picture.repeats for picture in result.pictures} == {"正面😀.png": 3, "a.png": 2}
-    assert result.draws == 5
+    assert sum(each.repeats for each in result.pictures) == 5
     assert result.problems == ()
 
 
@@ -55,7 +55,7 @@ def test_names_without_a_number_repeat_once_and_say_so(make_picture, tmp_path: P
     make_picture("set/-1_off/d.png", seed=3)
     result = scan(tmp_path / "set")
     assert sorted(names(result)) == ["a.png", "b.png"]
-    assert result.draws == 2
+    assert sum(each.repeats for each in result.pictures) == 2
     assert said(result, "not named like 10_name")
     assert said(result, "number but no name")
     assert said(result, "0 repeats")
@@ -208,18 +208,17 @@ def test_regularisation_pictures_are_matched_to_the_training_draws(make_picture,
     for index in range(2):
         make_picture(f"reg/1_girl/{index}.png", seed=10 + index)
     result = scan(tmp_path / "5_krnk girl", reg=tmp_path / "reg")
-    assert [(picture.repeats, picture.is_reg) for picture in result.pictures] == [(5, False), (3, True), (2, True)]
+    assert result.numbered
+    assert [(picture.repeats, picture.is_reg) for picture in result.shown()] == [(5, False), (3, True), (2, True)]
+    assert [picture.repeats for picture in result.shown(4)] == [20, 10, 10]
     assert [picture.caption for picture in result.reg] == ["girl", "girl"]
-    assert result.draws == 10
-    assert said(result, "2 of 2 pictures, drawn 5 times for 5 training draws")
 
 
 def test_surplus_regularisation_pictures_are_left_out() -> None:
     pictures = [Picture(Path(str(i)), "", "none", 2, (64, 64), True, str(i)) for i in range(5)]
-    balanced, unused = balance_regularisation(pictures, draws=3)
+    balanced = balance_regularisation(pictures, draws=3)
     assert [picture.repeats for picture in balanced] == [2, 2]
-    assert unused == 3
-    assert balance_regularisation([], draws=3) == ((), 0)
+    assert balance_regularisation([], draws=3) == ()
 
 
 def test_one_folder_for_training_and_regularisation_is_refused(make_picture, tmp_path: Path) -> None:

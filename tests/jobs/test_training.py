@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import read_lora
+from lib_lora.host import start_check
 from lib_lora.jobs.run_log import RunLogs
 from lib_lora.jobs.training import deliver
 from lib_lora.train.run_folder import RunFolder
@@ -103,6 +105,7 @@ def test_runs_wait_in_line_and_can_be_removed(make_trainings, options_for, until
     until(lambda: state(trainings, "one") == "running")
     with pytest.raises(InputError, match="only a run that waits"):
         trainings.remove("one")
+    until(lambda: trainings.find("one").step >= 1)  # stopped earlier, nothing would be left of it
     trainings.stop("one")
     until(lambda: state(trainings, "three") == "done")
     assert state(trainings, "one") == "stopped"
@@ -127,14 +130,84 @@ def test_after_a_killed_server_one_resume_goes_on_from_the_newest_state(make_tra
     assert [row["step"] for row in RunFolder.open(view.folder).read_log()] == list(range(1, 61))
 
 
-def test_a_failure_is_told_and_the_next_run_begins(make_trainings, options_for, until, pictures):
+def test_a_failure_is_told_the_next_run_begins_and_the_name_is_free_again(make_trainings, options_for, until, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "a.png").write_bytes(b"no picture")
     trainings = make_trainings()
-    trainings.start(options_for("gone", images=str(pictures.parent / "nowhere")))
+    trainings.start(options_for("gone", images=str(broken)))
     trainings.start(options_for("fine", steps=2))
     until(lambda: state(trainings, "fine") == "done")
     view = make_trainings().find("gone")
     assert view.state == "failed"
-    assert "no such folder" in view.error.what
+    assert "can be used" in view.error.what
+    trainings.start(options_for("gone", steps=1))  # mended, it may be tried again
+    until(lambda: state(trainings, "gone") == "done")
+
+
+REFUSED = {
+    "a missing folder": ({"images": "nowhere"}, "no such folder"),
+    "an empty folder": ({"images": "empty"}, "no pictures were found"),
+    "an empty folder for regularisation": ({"reg_images": "empty"}, "no pictures were found"),
+    "an unknown argument": ({"optimizer_args": {"beta_99": 1}}, "does not take these arguments"),
+    "an unknown LoRA in a sample": ({"sample_prompts": ["a <lora:nobody:1>"]}, "no LoRA called"),
+}
+
+
+@pytest.mark.parametrize("kind", list(REFUSED))
+def test_a_start_that_is_refused_leaves_nothing(make_trainings, options_for, tmp_path, kind):
+    changes, said = REFUSED[kind]
+    (tmp_path / "empty").mkdir()
+    changes = {key: str(tmp_path / value) if "images" in key else value for key, value in changes.items()}
+    trainings = make_trainings()
+    with pytest.raises(InputError, match=said):
+        trainings.start(options_for(**changes))
+    assert not (tmp_path / "runs").exists()
+    assert trainings.queue() == []
+
+
+def test_a_disk_without_room_is_refused_before_the_start(make_trainings, options_for, tmp_path, monkeypatch):
+    monkeypatch.setattr(start_check.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(InputError, match="the disk has 0 MB free") as caught:
+        make_trainings().start(options_for())
+    assert "Free some space" in caught.value.cure
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_stop_before_the_first_step_leaves_nothing(make_trainings, options_for, until, tmp_path, studio, monkeypatch):
+    trainings, real, seen = make_trainings(), studio.generate, []
+
+    def slow(request, progress):
+        """The first sample; whoever stops while it is drawn waits for no further step of it."""
+        trainings.stop("test")
+        seen.append(progress.stopped)
+        return real(request, progress)
+
+    monkeypatch.setattr(studio, "generate", slow)
+    trainings.start(options_for(sample_prompts=("krnk", "again")))
+    until(lambda: trainings.queue() == [])
+    assert seen == [True]
+    assert trainings.past() == []
+    assert not (tmp_path / "runs" / "test").exists()
+
+
+def test_a_sample_that_fails_is_a_remark_and_the_lora_is_there_first(
+    make_trainings, options_for, until, tmp_path, studio, monkeypatch
+):
+    there = []
+
+    def failing(request, progress):
+        there.append((tmp_path / "runs" / "test" / "test.safetensors").exists())
+        raise ValueError("the sampler has no noise")
+
+    monkeypatch.setattr(studio, "generate", failing)
+    trainings = make_trainings()
+    trainings.start(options_for(sample_prompts=("krnk",)))
+    until(lambda: state(trainings) == "done")
+    assert there == [False, True]
+    for view in (trainings.find("test"), make_trainings().find("test")):
+        assert "a sample could not be made: the sampler has no noise" in view.problems
+        assert view.plan["pictures"] == 3
 
 
 def test_closing_the_server_keeps_every_step(make_trainings, options_for, until):

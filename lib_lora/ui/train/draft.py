@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from lib_lora.data import FolderScan, scan
 from lib_lora.errors import AtelierError, InputError
+from lib_lora.host.base import LoadedModel
 from lib_lora.host.samples import default_prompts
 from lib_lora.train.estimate import Plan, plan_run
-from lib_lora.train.options import TrainOptions, from_mapping, usual_values
+from lib_lora.train.options import TrainOptions, epochs_are_meant, from_mapping, usual_values
 from lib_lora.train.recipes import facts_of
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.train.look import Found
@@ -38,6 +42,8 @@ class Draft:
         if self.found is None:
             raise InputError("no folder was given", cure="Give the folder that holds the pictures.")
         values = {name: self.values[name] for name in NAMES}
+        if epochs_are_meant([name for name in (*FREE, *NAMES) if not same(self.values.get(name), usual.get(name))]):
+            values["repeats"] = 1
         values |= {"images": str(self.found.folder), "name": self.values["name"], "trigger": self.trigger.strip()}
         if values["reg_images"]:
             values["reg_images"] = str(folders.allowed(values["reg_images"], where="reg_images"))
@@ -50,7 +56,9 @@ class Draft:
 def usual_form(atelier: Atelier, draft: Draft) -> dict[str, Any]:
     """Return what every widget would say if nobody had changed it, given what stands in the open."""
     facts = facts_of(atelier.host.model)
-    usual = usual_values(draft.kind, optimizer=str(draft.values.get("optimizer") or ""), model=facts)
+    arguments = draft.values.get("optimizer_args")
+    optimizer = str(draft.values.get("optimizer") or "")
+    usual = usual_values(draft.kind, optimizer=optimizer, arguments=arguments, model=facts)
     # An optimizer of one's own choice is a change; what follows from it is not.
     usual["optimizer"] = usual_values(draft.kind, model=facts)["optimizer"]
     captions = list(draft.found.captions.values()) if draft.found else []
@@ -65,20 +73,32 @@ def _usual_steps(atelier: Atelier, draft: Draft, usual: Mapping[str, Any]) -> in
     """Return the steps that epochs and repeats make; the recipe's goal while there are no pictures."""
     if draft.found is None:
         return int(usual["target_steps"])
+    values = {name: draft.values[name] for name in NAMES if name in draft.values}
+    if epochs_are_meant([name for name in values if not same(values[name], usual.get(name))]):
+        values["repeats"] = 1
     try:
-        options = from_mapping(
-            {name: draft.values[name] for name in NAMES if name in draft.values}
-            | {"images": str(draft.found.folder), "name": "x", "kind": draft.kind},
-            where="",
-        )
+        options = from_mapping(values | {"images": str(draft.found.folder), "name": "x", "kind": draft.kind}, where="")
     except AtelierError:
         return int(usual["target_steps"])  # the plan says what is wrong
-    return plan_run(atelier.host.model, options, draft.found.scan).steps
+    return plan_of(atelier, draft.found, options).steps
 
 
 def plan_of(atelier: Atelier, found: Found, options: TrainOptions) -> Plan:
     """Return the plan of a run on what was found."""
-    return plan_run(atelier.host.model, options, found.scan)
+    return plan_run(atelier.host.model, options, _with_regularisation(found, options, atelier.host.model))
+
+
+def _with_regularisation(found: Found, options: TrainOptions, model: LoadedModel) -> FolderScan:
+    """Return what was found with the regularisation pictures, which the folder's own scan does not know."""
+    if not options.reg_images:
+        return found.scan
+    return _scanned(found.folder, Path(options.reg_images), found.scan.fingerprint(), model.pixels_per_latent * 8)
+
+
+@lru_cache(maxsize=4)
+def _scanned(folder: Path, reg: Path, version: str, min_side: int) -> FolderScan:
+    """Scan both folders; once, for a form asks again with every letter."""
+    return scan(folder, reg=reg, min_side=min_side)
 
 
 def free_name(atelier: Atelier, trigger: str) -> str:

@@ -35,7 +35,9 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
     how = words(
         "train.how",
         pictures=plan.pictures,
-        repeats=plan.repeats,
+        times=words("train.times", least=plan.times[0], most=plan.times[1])
+        if plan.times[0] != plan.times[1]
+        else f"{plan.times[0]}×",
         epochs=plan.epochs,
         batch=options.batch_size,
         side=plan.side,
