@@ -156,6 +156,14 @@ def test_what_cannot_be_right_is_said_and_the_prompt_stays(logic, change, value,
     assert said in message
 
 
+def test_a_wrong_preset_pales_the_row_and_says_that_the_lora_is_off(logic):
+    wrong = logic.refresh_anew("a <lora:plain:1:FCAE>", "", True)[5]
+    right = logic.refresh_anew("a <lora:plain:1:FACE>", "", True)[5]
+    assert 'class="atelier-blocks-off"' in wrong
+    assert EN("block_weight.row_off") in wrong
+    assert "atelier-blocks-off" not in right
+
+
 def test_saving_a_preset_uses_it_and_never_replaces_unasked(logic, atelier):
     vector = ",".join(["0.5"] * 17)
     prompt, said, _ = logic.save("mine", vector, False, "<lora:plain:1>", "plain")

@@ -31,8 +31,8 @@ from lib_lora.ui.settings import remember
 from lib_lora.ui.words import Words
 
 KIND = "analyze"
-ALSO = ("0,1", "1,0", "2,0", "0,2", "0.5,1")
-"""Ranges that are offered beside the main one: take one block away, leave one block alone, and doubled."""
+ALSO = {"0,1": "off", "1,0": "alone", "2,0": "alone_doubled", "0,2": "off_doubled", "0.5,1": "half"}
+"""Ranges (examined block, all others) that are offered beside the main one, and what each of them asks."""
 THRESHOLD = 20
 """Of 255; the JPEG-like noise of a sampler stays below it."""
 
@@ -144,7 +144,12 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
             scale=2,
             **ident("blocks"),
         )
-    also = gr.CheckboxGroup(list(ALSO), label=words("block_weight.also"), **ident("also"))
+    also = gr.CheckboxGroup(
+        [(f"{words(f'block_weight.also_{key}')} ({text.replace(',', ', ')})", text) for text, key in ALSO.items()],
+        label=words("block_weight.also"),
+        info=words("block_weight.also_hint"),
+        **ident("also"),
+    )
     with gr.Accordion(words("block_weight.how_shown"), open=False), gr.Row():
         colours = [words("block_weight.black"), words("block_weight.white")]
         colour = gr.Radio(colours, value=colours[0], label=words("block_weight.colour"), **ident("colour"))

@@ -60,7 +60,7 @@ class Handlers:
             compat.update(choices=[plain, *([own] if chosen == own else []), *names], value=chosen if tag else None),
             strength_text(tag.te) if tag else "1",
             strength_text(tag.unet) if tag else "1",
-            row_html(view.facts, words, place=self._place) or self._empty(view),
+            row_html(view.facts, words, place=self._place, off=view.problem is not None) or self._empty(view),
             view.weights.format() if view.weights else "",
             tag.start.format() if tag and tag.start else "",
             tag.stop.format() if tag and tag.stop else "",

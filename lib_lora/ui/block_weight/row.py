@@ -21,13 +21,20 @@ def row_id(place: str, thing: str) -> str:
     return f"atelier_{place}_bw_{thing}"
 
 
-def row_html(facts: Facts | None, words: Words, *, place: str) -> str:
-    """Return the row of one file; the same text for the same file, so that a redraw never disturbs a moving slider."""
+def row_html(facts: Facts | None, words: Words, *, place: str, off: bool = False) -> str:
+    """Return the row of one file; the same text for the same file, so that a redraw never disturbs a moving slider.
+
+    ``off``: its tag is wrong, so that the LoRA does not act; the row pales and says so.
+    """
     if facts is None:
         return ""
     largest = max(facts.shares.values(), default=0.0) or 1.0
     cells = [_cell(name, words, share, share / largest) for name, share in facts.shares.items()]
-    return _frame(cells, facts.layout, words, place)
+    row = _frame(cells, facts.layout, words, place)
+    if not off:
+        return row
+    said = escape(words("block_weight.row_off"))
+    return f'<div class="atelier-blocks-off"><p class="atelier-hint">{said}</p>{row}</div>'
 
 
 def layout_html(layout: Layout, words: Words, *, place: str) -> str:

@@ -12,7 +12,8 @@ from lib_lora.ui.compat import gr
 from lib_lora.ui.words import Words
 
 GROUPS = {
-    "length": ("epochs", "repeats", "target_steps", "batch_size", "save_every_epochs"),
+    "length": ("batch_size", "save_every_epochs"),
+    "length_more": ("epochs", "repeats", "target_steps"),
     "network": ("network", "dim", "alpha", "conv_dim", "conv_alpha"),
     "learning": (
         "optimizer",
@@ -32,6 +33,8 @@ GROUPS = {
     "reg": ("reg_images", "prior_loss_weight", "prior_from_model"),
     "samples": ("sample_prompts", "seed", "comment"),
 }
+FOLDED = ("length_more",)
+"""Other words for a value that stands in the open already: one control for a run's length is enough for most."""
 ELSEWHERE = ("images", "name", "trigger", "kind", "steps")
 """Options that stand in the open, not behind "more"."""
 NAMES = tuple(name for group in GROUPS.values() for name in group)
@@ -50,11 +53,19 @@ class OptionForm:
         self.components: dict[str, Any] = {}
         known = declared()
         for group, names in GROUPS.items():
-            gr.HTML(f'<h4 class="atelier-group">{words(f"train.group.{group}")}</h4>')
-            for start in range(0, len(names), 3):
-                with gr.Row():
-                    for name in names[start : start + 3]:
-                        self.components[name] = _widget(known[name], usual[name], words)
+            title = words(f"train.group.{group}")
+            if group in FOLDED:
+                with gr.Accordion(title, open=False, elem_id=f"atelier_train_{group}"):
+                    self._draw(names, known, usual)
+                continue
+            gr.HTML(f'<h4 class="atelier-group">{title}</h4>')
+            self._draw(names, known, usual)
+
+    def _draw(self, names: Sequence[str], known: dict[str, Field], usual: dict[str, Any]) -> None:
+        for start in range(0, len(names), 3):
+            with gr.Row():
+                for name in names[start : start + 3]:
+                    self.components[name] = _widget(known[name], usual[name], self.words)
 
     @property
     def inputs(self) -> list[Any]:

@@ -40,8 +40,11 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
             merge_panel = merge.build(atelier, words, prompt=prompt)
         with gr.Tab(words("workshop.tab_metadata"), id="metadata", elem_id="atelier_workshop_tab_metadata") as third:
             metadata_panel = metadata.build(atelier, words)
+    chosen = gr.State("")  # the file that was chosen last, in whichever tab: the next one opened begins with it
     for tab, panel in ((first, block_panel), (second, merge_panel), (third, metadata_panel)):
-        tab.select(panel.refresh, [*panel.lists], [*panel.lists], **event_kw())
+        panel.file.input(lambda name: name or "", [panel.file], [chosen], queue=False, **event_kw())
+        opened = tab.select(panel.refresh, [*panel.lists], [*panel.lists], **event_kw())
+        opened.then(panel.take, [chosen, panel.file], [*panel.takes], **event_kw())
     blocks.wire_bake(block_panel, merge_panel, tabs)
     panels = (block_panel, merge_panel, metadata_panel)
     lists = tuple(widget for panel in panels for widget in panel.lists)

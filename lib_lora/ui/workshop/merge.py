@@ -43,6 +43,13 @@ class MergePanel:
     receives: list[Any]
     only_row: Any
     unchanged: tuple[Any, ...]
+    file: gr.Dropdown
+    take: Any
+
+    @property
+    def takes(self) -> list[Any]:
+        """What ``take`` changes: the rows and the proposed name."""
+        return self.receives
 
 
 class Handlers:
@@ -225,7 +232,12 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
         return [*do.only_row(name, vector), fresh, fresh]
 
     unchanged = tuple(update() for _ in receives)
-    return MergePanel(text, (used, below.tag), lists, do.refresh, receives, only_row, unchanged)
+    first = rows.values[0][0]
+
+    def take(chosen: str, own: str | None) -> Any:
+        return only_row(chosen, "ALL") if chosen and not own else unchanged
+
+    return MergePanel(text, (used, below.tag), lists, do.refresh, receives, only_row, unchanged, first, take)
 
 
 def _remover(do: Handlers, index: int) -> Any:

@@ -55,8 +55,11 @@ SAME, DROPPED = "", "dropped"
 class MetadataPanel:
     """The widgets that list LoRAs."""
 
+    file: gr.Dropdown
     lists: tuple[Any, ...]
     refresh: Any
+    take: Any
+    takes: tuple[Any, ...]
 
 
 class Handlers:
@@ -283,7 +286,7 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
         do.save, [file, where, copy, *form.inputs], [result, changes, stop], **event_kw(side_by_side=True)
     )
     saved.then(do.refresh, [*lists], [*lists], **event_kw())
-    return MetadataPanel(lists, do.refresh)
+    return MetadataPanel(file, lists, do.refresh, work.take_file, (file,))
 
 
 def _build_form(do: Handlers, words: Words, message: gr.HTML) -> _Form:

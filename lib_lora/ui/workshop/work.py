@@ -9,6 +9,7 @@ from typing import Any
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.jobs.job import STOPPED, Job
 from lib_lora.ui import compat
+from lib_lora.ui.compat import update
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.words import Words
@@ -30,6 +31,11 @@ def names(atelier: Atelier) -> list[str]:
 def presets(atelier: Atelier) -> list[str]:
     """Return the names of presets; ALL is always one."""
     return list(dict.fromkeys(("ALL", *atelier.host.presets.names())))
+
+
+def take_file(chosen: str, own: str | None) -> Any:
+    """Return the update of a tab's list when it is opened: a file chosen in another tab, where none is chosen here."""
+    return update(value=chosen) if chosen and not own else update()
 
 
 def file_of(atelier: Atelier, name: str | None) -> Path:

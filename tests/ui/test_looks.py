@@ -1,0 +1,57 @@
+"""What a page looks like where it is narrow, and what follows a person from tab to tab; in Chromium."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("playwright", reason="NOBODY CLICKED: Playwright is missing (python run.py setup)")
+
+from playwright.sync_api import expect
+
+from lib_lora.formats.lora import write_lora
+from tests.conftest import random_lora
+from tests.ui.browser import open_tab
+from tests.ui.walking import visit
+
+WIDTHS = (1280, 820, 480)
+
+CROWDED = """() => [...document.querySelectorAll('.atelier-block-name')].filter(name => {
+    const range = document.createRange();
+    range.selectNodeContents(name);
+    const text = range.getBoundingClientRect(), cell = name.parentElement.getBoundingClientRect();
+    return text.left < cell.left - 0.5 || text.right > cell.right + 0.5;
+}).map(name => name.textContent)"""
+"""Names of blocks that stand out of their cell, into that of the neighbor."""
+
+
+@pytest.fixture(scope="module")
+def wide_lora(studio_server, model):
+    """A LoRA with as many blocks as there are, in the studio's list."""
+    return write_lora(random_lora(model, rank=2, conv=True), studio_server.data / "loras" / "wide.safetensors")
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_names_of_blocks_stay_in_their_cells(studio_server, visitor, wide_lora, language):
+    walker = visit(visitor, studio_server.url, language)
+    walker.type("generate_prompt", "a <lora:wide:1>")
+    walker.at("generate_bw_accordion").locator("button").first.click()
+    expect(walker.page.locator(".atelier-block-name").first).to_be_visible()
+    for width in WIDTHS:
+        walker.page.set_viewport_size({"width": width, "height": 1400})
+        walker.page.wait_for_timeout(100)
+        assert walker.page.evaluate(CROWDED) == []
+
+
+def test_a_file_chosen_in_blocks_is_chosen_in_merge_and_metadata(studio_server, visitor, wide_lora):
+    walker = visit(visitor, studio_server.url, "en")
+    open_tab(walker.page, "workshop")
+    walker.bench("blocks")
+    walker.at("workshop_file").locator("input").click()
+    walker.page.get_by_role("option", name="wide").click()
+    expect(walker.at("workshop_blocks_table")).to_contain_text("IN04")
+    walker.bench("merge")
+    expect(walker.at("workshop_row1").locator("input")).to_have_value("wide")
+    walker.bench("metadata")
+    expect(walker.at("workshop_meta_file").locator("input")).to_have_value("wide")
+    walker.bench("merge")
+    expect(walker.at("workshop_row1").locator("input")).to_have_value("wide")
