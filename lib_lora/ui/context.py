@@ -82,7 +82,7 @@ class Folders:
             raise InputError(
                 "this server may only use its own folders",
                 where=where or str(path),
-                cure=f"Put it under {self.data}, or start the studio without --listen.",
+                cure=f"Put it under {self.data}, or let the server answer this machine only.",
             )
         return full
 

@@ -319,6 +319,40 @@ def test_folders_are_the_hosts_and_confined_where_others_can_reach_it(host: A111
     assert host_facts.places().confined
 
 
+@pytest.mark.parametrize(
+    ("given", "variable", "wanted"),
+    [
+        ({}, "", False),
+        ({"nowebui": True}, "", True),
+        ({"nowebui": True, "server_name": "127.0.0.1"}, "", False),
+        ({"nowebui": True, "enable_insecure_extension_access": True}, "", False),
+        ({"listen": True}, "", True),
+        ({"share": True}, "", True),
+        ({"ngrok": "token"}, "", True),
+        ({"server_name": "192.168.1.5"}, "", True),
+        ({"server_name": "studio.lan"}, "", True),
+        ({"server_name": "::1"}, "", False),
+        ({"hide_ui_dir_config": True, "enable_insecure_extension_access": True}, "", True),
+        ({}, "0.0.0.0", True),
+        ({}, "localhost", False),
+    ],
+)
+def test_confinement_follows_what_the_server_listens_on(
+    host: A1111, monkeypatch: pytest.MonkeyPatch, given: dict[str, object], variable: str, wanted: bool
+) -> None:
+    """Live: start a host with ``--nowebui`` alone, POST ``{"images": FOLDER, "name": "x"}`` to /train with a folder
+    outside its own: HTTP 400, "this server may only use its own folders"; with ``--server-name 127.0.0.1`` the host
+    itself takes any name for a public one and sets ``disable_extension_access``, so it is confined too.
+    """
+    settings.add_settings()
+    monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
+    if variable:
+        monkeypatch.setenv("GRADIO_SERVER_NAME", variable)
+    for name, value in given.items():
+        setattr(host.cmd_opts, name, value)
+    assert host_facts.places().confined is wanted
+
+
 @pytest.mark.parametrize(("given", "address"), [(None, ""), ("sd", "/sd"), ("/team/sd/", "/team/sd")])
 def test_addresses_begin_where_the_host_stands_behind_a_proxy(host: A1111, given: str | None, address: str) -> None:
     settings.add_settings()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lib_lora.host.webui.access import confined
+
 SECTION = ("lora_atelier", "LoRA Atelier")
 PREFIX = "lora_atelier_"
 OTHERS_PRESETS = "lbwpresets.txt"
@@ -98,7 +100,7 @@ def places() -> Places:
         loras=Path(loras.strip() or host_loras).expanduser(),
         outputs=(outputs if outputs.is_absolute() else data_path / outputs) / "lora-atelier",
         more=(models, host_loras, outputs),
-        confined=bool(getattr(given, "disable_extension_access", False)) or hidden,
+        confined=confined(),
         address=f"/{below}" if below else "",
     )
 
