@@ -19,6 +19,7 @@ from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.data import TagLists, load_picture, read_caption, tags_for, write_captions
 from lib_lora.demo import settings as use
+from lib_lora.demo.regularisation import draw_each
 from lib_lora.demo.settings import Size
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from lib_lora.formats.metadata import relabel_file
@@ -89,11 +90,14 @@ def keep_in_mind(story: Story) -> None:
     target = story.folder / "regularisation"
     target.mkdir(exist_ok=True)
     captions = use.KEPT.read_text(encoding="utf-8").splitlines()[: story.size.regularisation]
-    for number, caption in enumerate(captions):
-        story.progress.update(number + 1, len(captions), "drawing regularisation pictures")
-        request = GenerateRequest(caption, seed=number, steps=use.REGULARISATION_STEPS, cfg_scale=use.CFG)
-        story.host.generate(request, Progress()).images[0].save(target / f"{number:03d}.png")
-        (target / f"{number:03d}.txt").write_text(caption + "\n", encoding="utf-8")
+
+    def on_drawn(done: int) -> bool:
+        story.progress.update(done, len(captions), "drawing regularisation pictures")
+        return not story.progress.stopped
+
+    for number, picture in draw_each(story.host, captions, on_drawn):
+        picture.save(target / f"{number:03d}.png")
+        (target / f"{number:03d}.txt").write_text(captions[number] + "\n", encoding="utf-8")
     story.files["regularisation"] = target
 
 
