@@ -11,11 +11,13 @@ from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.data.folder import check_folder
 from lib_lora.errors import InputError
 from lib_lora.host.base import Host
+from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import room_needed
 from lib_lora.train.material import bucket_step
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.optimizers import Group, RatioOptimizer
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.recipes import facts_of
 
 
 def check_start(host: Host, options: TrainOptions, runs: Path) -> None:
@@ -31,6 +33,7 @@ def check_start(host: Host, options: TrainOptions, runs: Path) -> None:
             sample prompt names a LoRA that is not there, an option does not fit the model, or the disk has no room.
     """
     check_pictures(options)
+    check_optimizer(options.optimizer, facts_of(host.model) if host.model.layers else None)
     if host.model.layers:  # a WebUI may not have loaded its checkpoint yet; the run itself checks it then
         schedule_for(host.model, options.zero_terminal_snr)
         bucket_step(host.model, options)

@@ -19,10 +19,11 @@ from lib_lora.errors import InputError
 
 @dataclass(frozen=True)
 class Known:
-    """One optimizer: how to build it, whether it finds the step size itself, its usual rate."""
+    """One optimizer: how to build it, its package and module, whether it finds the step size itself, its usual rate."""
 
     build: Callable[[], Callable[..., torch.optim.Optimizer]]
     package: str
+    module: str
     automatic: bool
     usual_rate: float
     defaults: Mapping[str, Any]
@@ -63,12 +64,13 @@ def _adafactor() -> Callable[..., torch.optim.Optimizer]:
 
 
 OPTIMIZERS: dict[str, Known] = {
-    "AdamW": Known(_adamw, "torch", False, 1e-4, {"weight_decay": 0.01}),
-    "Lion": Known(_lion, "lion-pytorch", False, 3e-5, {}),
-    "DAdaptAdanIP": Known(_dadapt_adan_ip, "dadaptation", True, 1.0, {}),
-    "DAdaptAdam": Known(_dadapt_adam, "dadaptation", True, 1.0, {}),
+    "AdamW": Known(_adamw, "torch", "torch", False, 1e-4, {"weight_decay": 0.01}),
+    "Lion": Known(_lion, "lion-pytorch", "lion_pytorch", False, 3e-5, {}),
+    "DAdaptAdanIP": Known(_dadapt_adan_ip, "dadaptation", "dadaptation", True, 1.0, {}),
+    "DAdaptAdam": Known(_dadapt_adam, "dadaptation", "dadaptation", True, 1.0, {}),
     "Prodigy": Known(
         _prodigy,
+        "prodigyopt",
         "prodigyopt",
         True,
         1.0,
@@ -76,7 +78,12 @@ OPTIMIZERS: dict[str, Known] = {
     ),
     # With relative steps AdaFactor makes its own rate and takes none; learning_rate 0 says so.
     "AdaFactor": Known(
-        _adafactor, "transformers", False, 1e-4, {"relative_step": True, "scale_parameter": True, "warmup_init": False}
+        _adafactor,
+        "transformers",
+        "transformers",
+        False,
+        1e-4,
+        {"relative_step": True, "scale_parameter": True, "warmup_init": False},
     ),
 }
 
@@ -113,7 +120,7 @@ class RatioOptimizer:
             raise InputError(
                 f"{name} needs the package {known.package}, which is not installed",
                 where="optimizer",
-                cure="Install it, or choose AdamW.",
+                cure="Choose AdamW, or install it.",
             ) from error
         except (TypeError, ValueError) as error:
             raise InputError(f"{name} does not take these arguments: {error}", where="optimizer_args") from error

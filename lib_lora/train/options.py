@@ -9,6 +9,7 @@ from typing import Any
 
 from lib_lora.errors import InputError
 from lib_lora.formats.names import is_usable
+from lib_lora.train.available import usual_rate
 from lib_lora.train.optimizers import OPTIMIZERS, own_rate
 from lib_lora.train.recipes import AUTO, KINDS, ModelFacts, recipe_for
 from lib_lora.train.schedulers import SCHEDULERS
@@ -243,10 +244,10 @@ def recipe_of(
     chosen = optimizer.lower() or own
     if chosen != own:
         # Arguments and rate belong to the recipe's own optimizer; another one starts from its usual rate.
-        known_as = {name.lower(): known for name, known in OPTIMIZERS.items()}
+        known_as = {name.lower(): name for name in OPTIMIZERS}
         recipe.pop("optimizer_args", None)
         if chosen in known_as:
-            recipe["learning_rate"] = known_as[chosen].usual_rate
+            recipe["learning_rate"] = usual_rate(known_as[chosen], model)
     if not recipe.get("learning_rate", 1.0) and isinstance(arguments, Mapping) and not own_rate("AdaFactor", arguments):
         recipe["learning_rate"] = OPTIMIZERS["AdaFactor"].usual_rate
     return recipe

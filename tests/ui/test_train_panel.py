@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,8 +12,9 @@ from PIL import Image
 from lib_lora.data.tags import BACKGROUNDS
 from lib_lora.jobs.job import RUNNING
 from lib_lora.jobs.run_state import PREPARE, WAIT, RunView
+from lib_lora.train.estimate import Paces
 from lib_lora.train.options import TrainOptions, usual_values
-from lib_lora.train.recipes import SMALL, ModelFacts, facts_of
+from lib_lora.train.recipes import SMALL, SMALL_RATES, ModelFacts, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui import compat
 from lib_lora.ui.context import Atelier, Folders
@@ -195,10 +197,30 @@ def test_another_optimizer_brings_its_own_rate(panel, folder):
     usual = panel.form.refresh(found, "", "character", STEPS, "lora_v1", {}, [], *raw())[4]
     row = panel.form.refresh(found, "", "character", STEPS, "lora_v1", usual, [], *raw(optimizer="AdamW"))
     options = dict(zip(NAMES, row[6:], strict=True))
-    assert options["learning_rate"]["value"] == 1e-4
+    assert options["learning_rate"]["value"] == SMALL_RATES["AdamW"]
     assert options["optimizer_args"]["value"] == ""
     assert row[5] == ["optimizer"]
     assert "atelier-error" not in row[0]
+
+
+def test_a_missing_optimizer_is_told_by_the_plan_which_offers_the_recipe_with_adamw(
+    panel, atelier, folder, words, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "dadaptation", None)
+    first = panel.form.refresh(None, "", "character", STEPS, "lora_v1", {}, [], *raw())[0]
+    assert "dadaptation" in first
+    atelier.trainings.paces = Paces(folder.parent / "no paces.json")  # so that looking measures a few steps
+    answers = list(panel.intake.look(str(folder), "character", 0))
+    assert not any("dadaptation" in str(answer[0]) for answer in answers)
+    found = next(answer[1] for answer in reversed(answers) if hasattr(answer[1], "scan"))
+    plan, usual = (panel.form.refresh(found, "", "character", STEPS, "x", {}, [], *raw())[n] for n in (0, 4))
+    assert words("train.about_steps", n=STEPS).split(" ")[0] in plan
+    assert "dadaptation" in plan
+    assert act_button("instead", words("train.use_adamw"), title=words("train.use_adamw_title")) in plan
+    values = panel.orders.do("instead", usual).values
+    after = panel.form.refresh(found, "", "character", STEPS, "x", usual, [], *raw(**values))[0]
+    assert "dadaptation" not in after
+    assert "atelier-error" not in after
 
 
 def test_a_wrong_value_is_told_where_the_plan_stands(panel, folder):

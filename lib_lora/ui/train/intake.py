@@ -14,6 +14,7 @@ from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.formats.names import proposed_stem
 from lib_lora.host.base import LoadedModel
 from lib_lora.jobs.job import FAILED, STOPPED, Job
+from lib_lora.train.available import instead, is_available
 from lib_lora.train.estimate import measure_pace, plan_run
 from lib_lora.train.options import TrainOptions, from_mapping, usual_values
 from lib_lora.train.recipes import KINDS, facts_of
@@ -163,6 +164,8 @@ def sized(model: LoadedModel, place: Path, kind: str, resolution: Any) -> TrainO
     """Return usual options of a kind at a training size; an impossible size counts as the model's own."""
     side = int(compat.number(resolution, 0))
     usual = usual_values(kind, model=facts_of(model))
+    if not is_available(str(usual["optimizer"])):
+        usual |= instead(facts_of(model))  # the plan says so, and its time is that of the one it offers
     usual |= {"images": str(place), "name": "look", "resolution": side if 64 <= side <= 4096 else 0}
     return from_mapping(usual, where="")
 

@@ -9,6 +9,8 @@ from html import escape
 from typing import Any
 
 from lib_lora.errors import AtelierError
+from lib_lora.train.available import instead
+from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
@@ -47,6 +49,7 @@ class Orders:
             "use": self._use,
             "again": self._again,
             "reset": lambda name, usual: Answer(values=self._form.returned(name, usual)),
+            "instead": lambda *_: Answer(values=self._instead()),
             "tag": lambda tag, _: Answer(tag=tag),
             "measure": self._measure,
         }
@@ -101,6 +104,10 @@ class Orders:
         if options.steps:
             values["steps"] = options.steps
         return Answer(message=note_html(self._words("train.filled", name=name), kind="good"), values=values)
+
+    def _instead(self) -> dict[str, Any]:
+        """Return the widget values that train the recipe with the optimizer that every machine has."""
+        return {name: to_widget(name, value) for name, value in instead(facts_of(self._atelier.host.model)).items()}
 
     def _measure(self, thing: str, usual: Mapping[str, Any]) -> Answer:
         kind, place = str(usual.get("kind") or "character"), self._atelier.folders.pictures

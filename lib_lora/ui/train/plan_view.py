@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
-from lib_lora.errors import AtelierError
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import Plan, memory_needed, memory_there, seconds_needed
+from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.remarks import remarks_on
@@ -23,8 +25,9 @@ LETTERS = 24
 
 def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
     """Return steps, time, memory and how they come about; or what is wrong; or what to do first."""
+    missing = _missing(atelier, draft, words)
     if draft.found is None:
-        return note_html(words("train.plan_first"))
+        return note_html(words("train.plan_first")) + missing
     try:
         options = draft.options(usual, atelier.folders)
         plan = plan_of(atelier, draft.found, options)
@@ -49,7 +52,7 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
         f'<div class="atelier-plan"><b>{" · ".join(line)}</b>'
         f'<span class="atelier-soft">{escape(how)} {escape(reg)}</span>{_model(atelier, words)}'
         f"{_fitted(atelier, draft, words)}</div>"
-        f"{_remarks(atelier, options, words)}{_too_much(atelier, options, words)}"
+        f"{_remarks(atelier, options, words)}{_too_much(atelier, options, words)}{missing}"
     )
 
 
@@ -67,6 +70,18 @@ def _remarks(atelier: Atelier, options: TrainOptions, words: Words) -> str:
     """Say what a person should know of the run before it starts."""
     said = remarks_on(atelier.host.model, options)
     return "".join(note_html(sentence_in_words(text, words.language)) for text in said)
+
+
+def _missing(atelier: Atelier, draft: Draft, words: Words) -> str:
+    """Say that the chosen optimizer is not installed here, and offer the one that always is."""
+    optimizer = str(draft.values.get("optimizer") or "")
+    try:
+        if optimizer in OPTIMIZERS:  # else the plan says what is wrong
+            check_optimizer(optimizer, facts_of(atelier.host.model))
+    except InputError as error:
+        offer = act_button("instead", words("train.use_adamw"), title=words("train.use_adamw_title"))
+        return error_html(error, words) + offer
+    return ""
 
 
 def _fitted(atelier: Atelier, draft: Draft, words: Words) -> str:
