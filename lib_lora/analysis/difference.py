@@ -9,6 +9,9 @@ from PIL import Image
 
 from lib_lora.errors import InputError
 
+LARGEST_GAIN = 16.0
+"""More would show rounding as if it were a change."""
+
 
 def difference_picture(
     changed: Image.Image, source: Image.Image, *, colour: Literal["black", "white"] = "black", gain: float = 1.0
@@ -20,6 +23,18 @@ def difference_picture(
     """
     levels = np.clip(_absolute(changed, source).astype(np.float32) * gain, 0, 255).astype(np.uint8)
     return Image.fromarray(255 - levels if colour == "white" else levels)
+
+
+def typical_peak(changed: Image.Image, source: Image.Image) -> int:
+    """Return the level (0 to 255) that 99 % of the color values that differ at all stay at or below; 0 without any."""
+    levels = _absolute(changed, source)
+    differing = levels[levels > 0]
+    return round(float(np.percentile(differing, 99))) if differing.size else 0
+
+
+def gain_for(peak: int) -> float:
+    """Return the contrast that makes a difference of ``peak`` levels bright; at most `LARGEST_GAIN`, at least 1."""
+    return round(min(LARGEST_GAIN, max(1.0, 255 / peak)), 1) if peak else 1.0
 
 
 def changed_percentage(changed: Image.Image, source: Image.Image, *, threshold: int = 20) -> float:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from lib_lora.analysis.difference import changed_percentage, difference_picture
+from lib_lora.analysis.difference import changed_percentage, gain_for, typical_peak
 from lib_lora.blocks.layouts import Layout
 from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.blocks.weights import BlockWeights
@@ -39,7 +39,8 @@ class Plan:
         seeds: how many seeds, counted up from the request's.
         threshold: level difference that counts as a change, 0 to 255.
         colour: background of the difference pictures.
-        gain: contrast of the difference pictures; the percentage does not know it.
+        gain: contrast of the difference pictures, the same for all, which the percentage does not know; 0 chooses it so
+            that the largest change is visible.
     """
 
     examined: float
@@ -49,13 +50,13 @@ class Plan:
     seeds: int = 1
     threshold: int = 20
     colour: str = "black"
-    gain: float = 1.0
+    gain: float = 0.0
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for value in (self.examined, self.others)):
             raise InputError("Range takes two finite numbers", where="range", cure="For example 0,1.")
-        if self.seeds < 1 or not 0 <= self.threshold <= 255 or self.gain <= 0:
-            raise InputError("seeds from 1, threshold from 0 to 255, gain above 0", where="analyze")
+        if self.seeds < 1 or not 0 <= self.threshold <= 255 or self.gain < 0:
+            raise InputError("seeds from 1, threshold from 0 to 255, gain from 0", where="analyze")
         if not self.entries:
             raise InputError("no block is named", where="blocks", cure="For example 26ALL or IN04,M00,OUT03-OUT05.")
 
@@ -83,11 +84,14 @@ def parse_range(text: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Cell:
-    """One examined entry under one seed; ``image`` is None where nothing had to be rendered."""
+    """One examined entry under one seed; ``image`` is None where nothing had to be rendered.
+
+    ``peak`` is the level that nearly all of its difference from the source stays at or below.
+    """
 
     image: Image.Image | None
-    difference: Image.Image | None
     percentage: float
+    peak: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,11 @@ class Analysis:
     rows: tuple[Row, ...]
     finished: bool
     notes: tuple[str, ...] = ()
+
+    @property
+    def gain(self) -> float:
+        """The contrast of all difference pictures: the plan's, or what makes the largest change visible."""
+        return self.plan.gain or gain_for(max((cell.peak for row in self.rows for cell in row.cells), default=0))
 
     def ranking(self) -> list[Row]:
         """Return the rows with modules, the largest change first."""
@@ -240,9 +249,8 @@ class _Sheet:
             elif entry is None:
                 self._floors.append(changed_percentage(image, self._source, threshold=plan.threshold))
             else:
-                shown = difference_picture(image, self._source, colour=plan.colour, gain=plan.gain)
                 changed = changed_percentage(image, self._source, threshold=plan.threshold)
-                self._cells[entry] = Cell(image, shown, changed)
+                self._cells[entry] = Cell(image, changed, typical_peak(image, self._source))
 
     def close_seed(self) -> None:
         """Put the seed that is rendered into the table."""
@@ -257,7 +265,7 @@ class _Sheet:
         sources, seeds = list(self._sources), list(self._seeds)
         if not sources and self._source is not None:
             sources, seeds = [self._source], [self._cells]
-        nothing = Cell(None, None, 0.0)
+        nothing = Cell(None, 0.0)
         rows = []
         for entry in self._plan.entries if sources else ():
             if entry not in self._examined:

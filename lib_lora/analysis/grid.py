@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from lib_lora.analysis.difference import difference_picture
 from lib_lora.analysis.effective_block import Analysis, Row
 from lib_lora.errors import InputError
 
-INK, PAPER, FAINT, HOT = (28, 30, 36), (252, 252, 253), (150, 154, 164), (214, 84, 40)
+INK, PAPER, SOFT, HOT = (28, 30, 36), (252, 252, 253), (92, 96, 106), (190, 62, 20)
+NARROWEST = 620
+Letters = ImageFont.FreeTypeFont | ImageFont.ImageFont
+FIRST_OF_ASIA = 0x2E80
+SYSTEM_FONTS = (
+    *("YuGothM.ttc", "meiryo.ttc", "msgothic.ttc"),
+    *("ヒラギノ角ゴシック W3.ttc", "Hiragino Sans GB.ttc"),
+    *("NotoSansCJK-Regular.ttc", "NotoSansCJKjp-Regular.otf", "ipag.ttf", "wqy-microhei.ttc"),
+)
+"""Files of fonts with Japanese letters as Windows, macOS and Linux name them; Pillow knows where they lie."""
 
 
 @dataclass(frozen=True)
 class GridStyle:
-    """Sizes in pixels; ``transpose`` makes one column a block instead of one row."""
+    """Sizes in pixels; ``transpose`` makes one column a block instead of one row.
+
+    Attributes:
+        label: height of the headings; 0 follows the cells, which a page shows smaller than they are.
+    """
 
     cell: int = 128
     gap: int = 6
-    label: int = 15
+    label: int = 0
     transpose: bool = True
     columns: int = 9
+
+    @property
+    def letters(self) -> int:
+        """Height of the headings in pixels."""
+        return self.label or max(15, self.cell // 9)
 
 
 def draw_grid(analysis: Analysis, *, title: str, seed_index: int = 0, style: GridStyle | None = None) -> Image.Image:
@@ -34,65 +54,141 @@ def draw_grid(analysis: Analysis, *, title: str, seed_index: int = 0, style: Gri
     if not analysis.sources:
         raise InputError("the analysis was stopped before its first picture", where="analyze", cure="Start it again.")
     style = style or GridStyle()
-    strips = [_strip(analysis, row, seed_index, style) for row in analysis.rows]
+    gain = analysis.gain
+    names = _Names(("source", f"block at {analysis.plan.examined:g}", f"difference x{gain:g}"), style)
+    strips = [_strip(analysis, row, seed_index, style, names) for row in analysis.rows]
     per_line = style.columns if style.transpose else max(1, style.columns // 3)
     lines = [strips[start : start + per_line] for start in range(0, len(strips), per_line)]
-    width = style.gap + max(sum(strip.width + style.gap for strip in line) for line in lines)
-    head = 3 * style.gap + style.label * 3
-    height = head + sum(max(strip.height for strip in line) + 2 * style.gap for line in lines)
-    picture = Image.new("RGB", (max(width, 620), height), PAPER)
-    _heading(ImageDraw.Draw(picture), analysis, title, style)
-    top = head
+    width = max(NARROWEST, max(names.left + sum(strip.width + style.gap for strip in line) for line in lines))
+    heading = _heading(analysis, title, width, style, gain)
+    height = heading.height + sum(line[0].height + 2 * style.gap for line in lines)
+    picture = Image.new("RGB", (width, height), PAPER)
+    picture.paste(heading, (0, 0))
+    pen, top = ImageDraw.Draw(picture), heading.height
     for line in lines:
-        left = style.gap
+        left = names.left
+        names.beside(pen, top)
         for strip in line:
             picture.paste(strip, (left, top))
             left += strip.width + style.gap
-        top += max(strip.height for strip in line) + 2 * style.gap
+        top += line[0].height + 2 * style.gap
     return picture
 
 
-def _heading(pen: ImageDraw.ImageDraw, analysis: Analysis, title: str, style: GridStyle) -> None:
-    plan = analysis.plan
-    pen.text((style.gap, style.gap), title, fill=INK, font=font(style.label + 3))
+class _Names:
+    """What the three pictures of a block are: beside a line of columns, or above each block's row."""
+
+    def __init__(self, names: tuple[str, ...], style: GridStyle) -> None:
+        self._names, self._style = names, style
+        self._font = font(style.letters - 3)
+        longest = max(_length(name, self._font) for name in names)
+        self.left = style.gap + (longest + style.gap if style.transpose else 0)
+
+    def beside(self, pen: ImageDraw.ImageDraw, top: int) -> None:
+        """Write the names beside a line of columns."""
+        style = self._style
+        for number, name in enumerate(self._names if style.transpose else ()):
+            middle = _head(style) + number * (style.cell + 2) + style.cell // 2
+            pen.text((style.gap, top + middle - style.letters // 2), name, fill=SOFT, font=self._font)
+
+    def above(self, pen: ImageDraw.ImageDraw) -> None:
+        """Write the names above the pictures of one row."""
+        for number, name in enumerate(() if self._style.transpose else self._names):
+            place = (number * (self._style.cell + 2), self._style.letters + 4)
+            pen.text(place, _fitted(name, self._font, self._style.cell), fill=SOFT, font=self._font)
+
+
+def _heading(analysis: Analysis, title: str, width: int, style: GridStyle, gain: float) -> Image.Image:
+    """Return title and settings, wrapped to the width of the grid."""
+    plan, gap = analysis.plan, style.gap
+    how = " (chosen so that the largest change is visible)" if not plan.gain else ""
     text = (
-        f"examined block {plan.examined:g}, all others {plan.others:g} · difference over {plan.threshold} of 255"
-        f" · noise floor {analysis.noise_floor:.3f} %" + ("" if analysis.finished else " · stopped early")
-    )
-    pen.text((style.gap, 2 * style.gap + style.label + 6), text, fill=FAINT, font=font(style.label - 3))
+        f"block at {plan.examined:g}, all others at {plan.others:g} · % is the share of color values that change by"
+        f" more than {plan.threshold} of 255 · noise floor {analysis.noise_floor:.3f} % · differences x{gain:g}{how}"
+    ) + ("" if analysis.finished else " · stopped early")
+    big, small = font(style.letters + 3, title), font(style.letters - 1)
+    rows = [(line, INK, big, style.letters + 3) for line in _wrapped(title, big, width - 2 * gap)]
+    rows += [(line, SOFT, small, style.letters - 1) for line in _wrapped(text, small, width - 2 * gap)]
+    picture = Image.new("RGB", (width, 3 * gap + sum(size + gap for *_, size in rows)), PAPER)
+    pen, top = ImageDraw.Draw(picture), gap
+    for line, ink, letters, size in rows:
+        pen.text((gap, top), line, fill=ink, font=letters)
+        top += size + gap
+    return picture
 
 
-def _strip(analysis: Analysis, row: Row, seed_index: int, style: GridStyle) -> Image.Image:
-    """Return one block: label, then source, changed, difference, below one another or side by side."""
-    cell = row.cells[min(seed_index, len(row.cells) - 1)]
-    shown = [analysis.sources[min(seed_index, len(analysis.sources) - 1)], cell.image, cell.difference]
-    names = ["source", f"{analysis.plan.examined:g}", "difference"]
-    side, label = style.cell, style.label
-    down = style.transpose
-    size = (side, label * 2 + 3 * (side + 2)) if down else (3 * (side + 2), label * 2 + side)
+def _head(style: GridStyle) -> int:
+    """Return the height of a block's own heading: its name, and its number below."""
+    return 2 * style.letters + style.gap
+
+
+def _strip(analysis: Analysis, row: Row, seed_index: int, style: GridStyle, names: _Names) -> Image.Image:
+    """Return one block: heading, then source, changed, difference, below one another or side by side."""
+    source = analysis.sources[min(seed_index, len(analysis.sources) - 1)]
+    changed = row.cells[min(seed_index, len(row.cells) - 1)].image
+    shown = [source, changed, None]
+    if changed is not None:
+        shown[2] = difference_picture(changed, source, colour=analysis.plan.colour, gain=analysis.gain)
+    side, step, head = style.cell, style.cell + 2, _head(style)
+    size = (side, head + 3 * step) if style.transpose else (3 * step, head + side)
     strip = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(strip)
-    colour = FAINT if not row.has_modules else HOT if row.mean > max(10.0, analysis.noise_floor) else INK
-    pen.text((0, 0), row.name, fill=INK if row.has_modules else FAINT, font=font(label))
-    text = f"{row.mean:.3f} %" if row.has_modules else "no modules"
-    right = pen.textlength(text, font=font(label - 2))
-    pen.text((side - right if down else size[0] - right, 1), text, fill=colour, font=font(label - 2))
+    ink = SOFT if not row.has_modules else HOT if row.mean > max(10.0, analysis.noise_floor) else INK
+    name, text = row.name, f"{row.mean:.3f} %" if row.has_modules else "no modules"
+    width = _length(text, font(style.letters - 2)) + 2 * style.gap
+    name = _fitted(name, font(style.letters), size[0] - (0 if style.transpose else width))
+    place = (0, style.letters + 2) if style.transpose else (_length(name, font(style.letters)) + 2 * style.gap, 1)
+    pen.text((0, 0), name, fill=INK, font=font(style.letters))
+    pen.text(place, text, fill=ink, font=font(style.letters - 2))
+    names.above(pen)
     for number, image in enumerate(shown):
-        place = (0, label * 2 + number * (side + 2) - 8) if down else (number * (side + 2), label * 2 - 8)
+        place = (0, head + number * step) if style.transpose else (number * step, head)
         if image is not None:
             strip.paste(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), place)
         else:
             box = [place[0], place[1], place[0] + side - 1, place[1] + side - 1]
             pen.rectangle(box, outline=(226, 228, 233), fill=(244, 245, 247))
-            pen.text((place[0] + 8, place[1] + 8), names[number], fill=FAINT, font=font(label - 4))
     return strip
 
 
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _length(text: str, letters: Letters) -> int:
+    """Return the width of a text in pixels."""
+    return ceil(letters.getlength(text))
+
+
+def _fitted(text: str, letters: Letters, width: int) -> str:
+    """Return a text, cut with an ellipsis where it is wider than ``width``."""
+    if _length(text, letters) <= width:
+        return text
+    while text and _length(text + "…", letters) > width:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def _wrapped(text: str, letters: Letters, width: int) -> list[str]:
+    """Return a text in lines of at most ``width``; a word that is wider is cut."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if _length(longer, letters) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(_fitted(word, letters, width))
+    return [line for line in lines if line]
+
+
+def font(size: int, text: str = "") -> Letters:
     """Return a font at ``size`` pixels: the one that Pillow ships, before Pillow 10.1 the one that matplotlib does.
 
     A WebUI brings Pillow 9.5, whose own font has one small size; gradio brings matplotlib, which is not imported here.
+    None of them has Japanese letters: for a ``text`` with such, the system's own font is taken where there is one.
     """
+    if any(ord(letter) >= FIRST_OF_ASIA for letter in text):
+        for name in SYSTEM_FONTS:
+            try:
+                return ImageFont.truetype(name, size)
+            except OSError:
+                continue
     try:
         return ImageFont.load_default(size=size)
     except TypeError:

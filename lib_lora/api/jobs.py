@@ -78,6 +78,7 @@ def analysis_row(atelier: Atelier, found: Found) -> dict[str, Any]:
         {
             "range": range_text(analysis.plan),
             "noise_floor": analysis.noise_floor,
+            "gain": analysis.gain,
             "finished": analysis.finished,
             "notes": list(analysis.notes),
             "blocks": {

@@ -91,6 +91,6 @@ ANALYSIS = (
     Field("seeds", int, "how many seeds, counted up", 1, low=1, high=100),
     Field("threshold", int, "level difference that counts", 20, low=0, high=255),
     Field("color", str, "background of the difference pictures", "black", choices=("black", "white")),
-    Field("gain", float, "contrast of the difference pictures", 1.0, low=0.01, high=100),
+    Field("gain", float, "contrast of the difference pictures; 0: the largest change is visible", 0.0, low=0, high=100),
     Field("rows", bool, "one row a block instead of one column", False),
 )

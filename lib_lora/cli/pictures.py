@@ -66,7 +66,10 @@ def register(commands: argparse._SubParsersAction) -> None:
         help="background of difference pictures (default: %(default)s)",
     )
     analyze.add_argument(
-        "--gain", type=float, default=1.0, help="contrast of difference pictures (default: %(default)s)"
+        "--gain",
+        type=float,
+        default=0.0,
+        help="contrast of difference pictures; 0 makes the largest change visible (default: %(default)s)",
     )
     analyze.add_argument("--rows", action="store_true", help="one row a block instead of one column")
     analyze.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for grid and table")
@@ -137,6 +140,7 @@ def run_analyze(options: argparse.Namespace) -> None:
     result = {
         "blocks": rows,
         "noise_floor": found.noise_floor,
+        "gain": found.gain,
         "grids": grids,
         "csv": options.out / "blocks.csv",
         "notes": found.notes,

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from lib_lora.analysis.difference import changed_percentage, difference_picture
-from lib_lora.analysis.effective_block import Plan, analyse, parse_range, pictures_of
+from lib_lora.analysis.difference import changed_percentage, difference_picture, gain_for, typical_peak
+from lib_lora.analysis.effective_block import Analysis, Cell, Plan, Row, analyse, parse_range, pictures_of
 from lib_lora.analysis.grid import GridStyle, draw_grid
 from lib_lora.analysis.norms import block_norms, delta_shares
 from lib_lora.blocks.layouts import full_layout
@@ -44,6 +45,50 @@ def test_the_difference_picture_is_absolute_and_white_is_inverted():
     one, two = Image.new("RGB", (2, 2), (10, 50, 0)), Image.new("RGB", (2, 2), (30, 20, 0))
     assert difference_picture(one, two).getpixel((0, 0)) == (20, 30, 0)
     assert difference_picture(one, two, colour="white", gain=2).getpixel((0, 0)) == (215, 195, 255)
+
+
+def test_the_gain_makes_the_largest_change_bright_and_is_the_same_for_all_blocks():
+    source = Image.new("RGB", (100, 100))
+    slight, strong = (Image.fromarray(np.full((100, 100, 3), level, np.uint8)) for level in (4, 40))
+    cells = [Cell(image, 0.0, typical_peak(image, source)) for image in (slight, strong, source)]
+    rows = tuple(Row((name,), True, (cell,)) for name, cell in zip(("IN04", "M00", "OUT05"), cells, strict=True))
+    found = Analysis(plan_of("IN04", "M00", "OUT05"), (source,), 0.0, rows, True)
+    assert found.gain == 6.4
+    assert replace(found, plan=plan_of("M00", gain=2.0)).gain == 2.0
+    grid = np.asarray(draw_grid(found, title="x", style=GridStyle(cell=32)))
+    shown = {tuple(color) for color in grid.reshape(-1, 3)}
+    assert {(25, 25, 25), (255, 255, 255)} <= shown  # 4 and 40 levels, times 6.4
+
+
+@pytest.mark.parametrize(("peak", "gain"), [(0, 1.0), (1, 16.0), (40, 6.4), (255, 1.0)])
+def test_gains_stay_between_nothing_and_rounding_noise(peak, gain):
+    assert gain_for(peak) == gain
+
+
+def test_a_few_wild_values_do_not_darken_the_rest():
+    changed = np.full((100, 100, 3), 10, np.uint8)
+    changed[0, 0] = 255
+    assert typical_peak(Image.fromarray(changed), Image.new("RGB", (100, 100))) == 10
+
+
+@pytest.mark.parametrize("transpose", [True, False])
+def test_headings_stay_in_the_picture_and_name_what_is_shown(transpose, monkeypatch):
+    written = []
+    original = ImageDraw.ImageDraw.text
+
+    def text(pen, place, words, **more):
+        written.append((words, place[0] + more["font"].getlength(words) <= pen.im.size[0], place[1] >= 0))
+        return original(pen, place, words, **more)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    source = Image.new("RGB", (64, 64))
+    entry = ("IN04", "M00", "OUT03", "OUT04", "OUT05", "OUT06", "OUT07")
+    found = Analysis(plan_of(entry), (source,), 0.0, (Row(entry, True, (Cell(source, 12.5, 51),)),), True)
+    draw_grid(found, title="many words, " * 40, style=GridStyle(cell=96, transpose=transpose))
+    assert all(inside for _, *places in written for inside in places), written
+    said = " ".join(words for words, *_ in written)
+    for part in ("source", "block at 0", "difference x5", "12.500 %", "share of color values", "IN04"):
+        assert part in said
 
 
 def test_pictures_of_different_sizes_are_refused():

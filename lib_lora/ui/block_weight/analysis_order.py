@@ -50,7 +50,7 @@ class Found:
     """What an order has found so far: an analysis for each range that was begun, grids, and files once it ended."""
 
     analyses: tuple[Analysis, ...]
-    grids: tuple[tuple[Image.Image | Path, str, int], ...]
+    grids: tuple[tuple[Image.Image | Path, str, int, float], ...]
     files: tuple[Path, ...] = ()
 
 
@@ -65,7 +65,7 @@ class Fields:
     seeds: int = 1
     threshold: int = 20
     colour: str = "black"
-    gain: float = 1.0
+    gain: float = 0.0
     rows: bool = False
 
 
@@ -147,7 +147,7 @@ def _found(order: Order, analyses: Sequence[Analysis]) -> Found:
         )
         for number in range(len(analysis.sources) if analysis.rows else 0):
             picture = draw_grid(analysis, title=order.request.prompt, seed_index=number, style=style)
-            grids.append((picture, range_text(analysis.plan), order.request.seed + number))
+            grids.append((picture, range_text(analysis.plan), order.request.seed + number, analysis.gain))
     return Found(tuple(analyses), tuple(grids))
 
 
@@ -157,9 +157,9 @@ def _save(found: Found, outputs: Path) -> Found:
         return found
     folder = new_folder(outputs / "analysis")
     grids, files = [], []
-    for picture, text, seed in found.grids:
+    for picture, text, seed, gain in found.grids:
         path = folder / f"grid_{text.replace('/', '_')}_{seed}.png"
-        grids.append((write_png(path, picture), text, seed))
+        grids.append((write_png(path, picture), text, seed, gain))
     for analysis in found.analyses:
         path = folder / f"blocks_{range_text(analysis.plan).replace('/', '_')}.csv"
         # The mark in front lets spreadsheet programs read the file as UTF-8.

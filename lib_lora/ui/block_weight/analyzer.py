@@ -162,7 +162,7 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
             info=words("block_weight.threshold_hint"),
             **ident("threshold"),
         )
-        gain = gr.Slider(1, 16, 1, step=0.5, label=words("block_weight.gain"), info=words("block_weight.gain_hint"))
+        gain = gr.Slider(0, 16, 0, step=0.5, label=words("block_weight.gain"), info=words("block_weight.gain_hint"))
         rows = gr.Checkbox(False, label=words("block_weight.rows"), **ident("rows"))
     estimate = gr.HTML("", elem_classes="atelier-estimate", **ident("estimate"))
     with gr.Row(elem_classes="atelier-bw-line"):
@@ -278,10 +278,10 @@ class _Analyzer:
             compat.update(value=files or None, visible=bool(files)),
         ]
 
-    def _figure(self, picture: Image.Image | Path, text: str, seed: int) -> str:
+    def _figure(self, picture: Image.Image | Path, text: str, seed: int, gain: float) -> str:
         """Return a grid as HTML: a finished one from its file, one that still grows inside the page."""
         source = file_url(self._atelier.folders, picture) if isinstance(picture, Path) else data_url(picture)
-        caption = escape(self._words("block_weight.caption", range=text, seed=seed))
+        caption = escape(self._words("block_weight.caption", range=text, seed=seed, gain=f"{gain:g}"))
         return (
             f'<figure class="atelier-grid"><a href="{source}" target="_blank"><img src="{source}" alt="{caption}"></a>'
             f"<figcaption>{caption}</figcaption></figure>"
