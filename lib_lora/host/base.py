@@ -52,6 +52,8 @@ class LoadedModel(Protocol):
     """
 
     name: str
+    path: Path
+    """The checkpoint's file."""
     family: str
     layers: Mapping[str, nn.Module]
     prediction_type: str

@@ -26,6 +26,7 @@ from lib_lora.train.metadata import training_metadata
 from lib_lora.train.objective import Noised, draw_noise, errors, noised, schedule_for, snr_weight
 from lib_lora.train.optimizers import RatioOptimizer
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.origin import Origin
 from lib_lora.train.recipes import resolved_gamma
 from lib_lora.train.remarks import remarks_on
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
@@ -53,7 +54,7 @@ class Training:
     lora: LoraFile
     optimizer: RatioOptimizer
     total: int
-    session: str = ""
+    origin: Origin = field(default_factory=Origin)
     step: int = 0
     recent: list[float] = field(default_factory=list)
     bad_steps: int = 0
@@ -147,8 +148,10 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
     resume.check_same_data(folder, material)
     training = Training(model, options, folder, material, lora, optimizer, total=0)
     training.total = options.steps or training.steps_per_epoch * options.epochs
+    origin = resume.origin_of(folder) or Origin.of(model, progress)
     folder.make(options)
-    training.session = resume.begin(folder, material, model)
+    training.origin = origin
+    resume.begin(training)
     resume.go_on(training)
     return training
 
@@ -312,7 +315,7 @@ def save_state(training: Training) -> None:
     """
     state = {
         "step": training.step,
-        "session": training.session,
+        "session": training.origin.session,
         "algorithm": training.options.optimizer,
         "recent": training.recent,
         "bad_steps": training.bad_steps,
@@ -340,6 +343,7 @@ def save_lora(training: Training, path: Path) -> Path:
         training.model,
         training.options,
         training.material,
+        training.origin,
         step=training.step,
         total=training.total,
         per_epoch=training.steps_per_epoch,

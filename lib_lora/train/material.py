@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,8 +186,3 @@ def _item(model: LoadedModel, options: TrainOptions, picture: Picture) -> Item:
     sizes = tuple(plan.sdxl_sizes(mirrored=bool(face)) for face in range(len(faces)))
     weight = options.prior_loss_weight if picture.is_reg else 1.0
     return Item(picture, full_caption(picture, options), latents, sizes, weight)
-
-
-def caption_words(material: Material) -> dict[str, int]:
-    """Return how many pictures carry each tag, for the file's metadata."""
-    return dict(Counter(tag for item in material.items for tag in split_tags(item.caption)))

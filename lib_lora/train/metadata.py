@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import torch
 
 from lib_lora import __version__
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.noise_schedule import VELOCITY
-from lib_lora.train.material import Material, caption_words
+from lib_lora.train.data_metadata import data_metadata
+from lib_lora.train.material import Material
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.option_files import to_json
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.origin import Origin
 from lib_lora.train.recipes import resolved_gamma
 
 
 def training_metadata(
-    model: LoadedModel, options: TrainOptions, material: Material, *, step: int, total: int, per_epoch: int
+    model: LoadedModel,
+    options: TrainOptions,
+    material: Material,
+    origin: Origin,
+    *,
+    step: int,
+    total: int,
+    per_epoch: int,
 ) -> dict[str, str]:
     """Return the metadata of a file saved after ``step`` of ``total`` steps; every value is a string.
 
@@ -25,10 +36,13 @@ def training_metadata(
     """
     arguments = "".join(f"{key}={value}," for key, value in options.optimizer_args.items()).rstrip(",")
     side, velocity = options.resolution or model.native_side, model.prediction_type == VELOCITY
-    shown = sum(item.picture.repeats for item in material.items if not item.picture.is_reg)
     values = {
         "ss_output_name": options.name,
         "ss_sd_model_name": model.name,
+        "ss_sd_model_hash": origin.old_hash,
+        "ss_new_sd_model_hash": origin.sha256,
+        "ss_session_id": origin.session,
+        "ss_training_started_at": f"{origin.started:.3f}",
         "ss_training_finished_at": f"{time.time():.3f}",
         "ss_training_comment": options.comment or None,
         "ss_steps": step,
@@ -36,8 +50,6 @@ def training_metadata(
         "ss_epoch": -(-step // per_epoch),
         "ss_num_epochs": -(-total // per_epoch),
         "ss_num_batches_per_epoch": per_epoch,
-        "ss_num_train_images": shown,
-        "ss_num_reg_images": sum(item.picture.repeats for item in material.items if item.picture.is_reg),
         "ss_learning_rate": options.learning_rate,
         "ss_unet_lr": options.learning_rate * options.unet_ratio,
         "ss_text_encoder_lr": options.learning_rate * options.text_encoder_ratio,
@@ -48,7 +60,7 @@ def training_metadata(
         "ss_min_snr_gamma": resolved_gamma(options.min_snr_gamma, model.prediction_type) or "None",  # as others say off
         "ss_v_parameterization": velocity,
         "ss_zero_terminal_snr": schedule_for(model, options.zero_terminal_snr).zero_terminal,
-        "ss_noise_offset": options.noise_offset or None,
+        "ss_noise_offset": options.noise_offset or "None",
         "ss_prior_loss_weight": options.prior_loss_weight,
         "ss_clip_skip": options.clip_skip if options.clip_skip > 1 else None,
         "ss_caption_dropout_rate": options.caption_dropout,
@@ -56,29 +68,36 @@ def training_metadata(
         "ss_shuffle_caption": options.shuffle_caption,
         "ss_keep_tokens": options.keep_tokens,
         "ss_flip_aug": options.flip,
+        "ss_color_aug": False,
+        "ss_random_crop": False,
+        "ss_batch_size_per_device": options.batch_size,
         "ss_total_batch_size": options.batch_size,
-        "ss_resolution": f"({side}, {side})",
-        "ss_bucket_info": json.dumps(_buckets(material, model.pixels_per_latent)),
+        "ss_gradient_accumulation_steps": 1,
+        "ss_gradient_checkpointing": False,
         "ss_seed": options.seed,
         "ss_cache_latents": True,
-        "ss_mixed_precision": "no",
-        "ss_tag_frequency": json.dumps({options.name: caption_words(material)}, ensure_ascii=False),
+        "ss_mixed_precision": _precision(model),
+        "ss_full_fp16": False,
+        "ss_loss_type": "l2",
+        "ss_lowram": False,
+        **data_metadata(model, options, material),
         "modelspec.title": options.name,
         "modelspec.resolution": f"{side}x{side}",
         "modelspec.trigger_phrase": options.trigger,
         "modelspec.prediction_type": "v" if velocity else "epsilon",
         "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "atelier_version": __version__,
-        "atelier_options": to_json(options),
+        "atelier_options": to_json(_without_paths(options)),
     }
     return {key: str(value) for key, value in values.items() if value is not None and value != ""}
 
 
-def _buckets(material: Material, scale: int) -> dict[str, object]:
-    """Return the pictures per bucket in pixels, as ``ss_bucket_info`` has them."""
-    counts = Counter(item.latents[0].shape[-2:] for item in material.items for _ in range(item.picture.repeats))
-    rows = {
-        str(n): {"resolution": [w * scale, h * scale], "count": count}
-        for n, ((h, w), count) in enumerate(sorted(counts.items()))
-    }
-    return {"buckets": rows, "mean_img_ar_error": 0.0}
+def _precision(model: LoadedModel) -> str:
+    """Return the precision of the weights that the run stood on, in sd-scripts' words; the LoRA itself is fp32."""
+    layer = next(iter(model.layers.values()))
+    return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(layer.weight.dtype, "no")
+
+
+def _without_paths(options: TrainOptions) -> TrainOptions:
+    """Return the options with folders' names in place of their paths: a file is handed on."""
+    return replace(options, **{key: Path(getattr(options, key)).name for key in ("images", "reg_images")})

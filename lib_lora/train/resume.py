@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from lib_lora.host.base import LoadedModel
 from lib_lora.train import network
 from lib_lora.train.material import Material
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.origin import Origin
 from lib_lora.train.recipes import AUTO, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import read_state, set_aside, states_of
@@ -68,29 +68,32 @@ def check_same_data(folder: RunFolder, material: Material) -> None:
     )
 
 
-def begin(folder: RunFolder, material: Material, model: LoadedModel) -> str:
-    """Keep with the run what it learns from and on; return the number of its session.
+def origin_of(folder: RunFolder) -> Origin | None:
+    """Return where a run came from; None where it begins now."""
+    return Origin.from_json(_known(folder).get("origin"))
+
+
+def begin(training: Training) -> None:
+    """Keep with the run what it learns from and on.
 
     What the recipe knew of the model is kept too: a report tells from it what somebody chose away from the recipe.
     """
-    known = _known(folder)
-    if known.get("session"):
-        return str(known["session"])
-    session = str(uuid.uuid4().int >> 64)
+    if origin_of(training.folder) is not None:
+        return
+    material, model = training.material, training.model
     rows = [
         {"picture": i.picture.path.name, "caption": i.caption, "repeats": i.picture.repeats} for i in material.items
     ]
-    folder.save_json(
+    training.folder.save_json(
         DATA,
         {
-            "session": session,
+            "origin": training.origin.to_json(),
             "fingerprint": material.fingerprint,
             "model": {"name": model.name, **asdict(facts_of(model))},
             "pictures": rows,
             "problems": list(material.problems),
         },
     )
-    return session
 
 
 def go_on(training: Training) -> None:
@@ -135,7 +138,7 @@ def _is_of(training: Training, state: Mapping[str, Any]) -> bool:
     own, kept = training.optimizer.state_dict(), state["optimizer"]
     wanted = {name: value.shape for name, value in network.parameters_of(training.lora).items()}
     return (
-        state.get("session", training.session) == training.session
+        state.get("session", training.origin.session) == training.origin.session
         and state.get("algorithm", training.options.optimizer) == training.options.optimizer
         and 0 <= state["step"] <= training.total
         and {name: value.shape for name, value in state["parameters"].items()} == wanted

@@ -99,7 +99,7 @@ def test_what_is_trained_is_what_is_saved(model, options_for, tmp_path):
         torch.testing.assert_close(saved.adapters[key].delta(), adapter.delta().detach(), atol=1e-4, rtol=2e-3)
     assert saved.metadata["ss_output_name"] == "test"
     assert saved.metadata["modelspec.trigger_phrase"] == "krnk"
-    assert json.loads(saved.metadata["ss_tag_frequency"])["test"]["krnk"] == 4
+    assert json.loads(saved.metadata["ss_tag_frequency"])["絵 pictures"]["krnk"] == 4
     assert saved.metadata["ss_steps"] == "4"
 
 

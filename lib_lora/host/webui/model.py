@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ class WebuiModel:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.name, self.family, self.device = parts.name, parts.family, parts.device
+        self.path = Path(parts.path)
         self.prediction_type = parts.prediction_type
         self.dtype = torch.float32
         self.before_use: Callable[[], None] | None = None

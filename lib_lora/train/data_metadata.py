@@ -1,0 +1,107 @@
+"""What a trained file says of its pictures, in the fields of sd-scripts; of folders only their names."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from lib_lora.data.tag_lines import split_tags
+from lib_lora.host.base import LoadedModel
+from lib_lora.train.material import Item, Material, bucket_limits
+from lib_lora.train.options import TrainOptions
+
+
+def data_metadata(model: LoadedModel, options: TrainOptions, material: Material) -> dict[str, Any]:
+    """Return the ``ss_*`` fields of pictures, folders, buckets and captions, as plain values or JSON texts."""
+    side = options.resolution or model.native_side
+    smallest, largest = bucket_limits(model, options)
+    folders = _folders(material.items)
+    shared = {
+        "num_train_images": _draws(material.items, is_reg=False),
+        "num_reg_images": _draws(material.items, is_reg=True),
+        "resolution": [side, side],
+        "enable_bucket": True,
+        "min_bucket_reso": smallest,
+        "max_bucket_reso": largest,
+        "bucket_info": _buckets(material.items, model.pixels_per_latent),
+        "tag_frequency": {name: _tags(items) for (name, _), items in folders.items()},
+    }
+    dataset = shared | {
+        "is_dreambooth": True,
+        "batch_size_per_device": options.batch_size,
+        "subsets": [_subset(name, items, options, is_reg=reg) for (name, reg), items in folders.items()],
+    }
+    return {
+        "ss_num_train_images": shared["num_train_images"],
+        "ss_num_reg_images": shared["num_reg_images"],
+        "ss_resolution": f"({side}, {side})",
+        "ss_enable_bucket": True,
+        "ss_bucket_no_upscale": not options.bucket_upscale,
+        "ss_min_bucket_reso": smallest,
+        "ss_max_bucket_reso": largest,
+        "ss_bucket_info": _json(shared["bucket_info"]),
+        "ss_tag_frequency": _json(shared["tag_frequency"]),
+        "ss_dataset_dirs": _json(_counts(folders, is_reg=False)),
+        "ss_reg_dataset_dirs": _json(_counts(folders, is_reg=True)),
+        "ss_datasets": _json([dataset]),
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _draws(items: Iterable[Item], *, is_reg: bool) -> int:
+    return sum(item.picture.repeats for item in items if item.picture.is_reg == is_reg)
+
+
+def _folders(items: Iterable[Item]) -> dict[tuple[str, bool], list[Item]]:
+    """Return the pictures by their folder's name and whether they are for regularisation."""
+    found: dict[tuple[str, bool], list[Item]] = defaultdict(list)
+    for item in items:
+        found[item.picture.path.parent.name, item.picture.is_reg].append(item)
+    return found
+
+
+def _counts(folders: dict[tuple[str, bool], list[Item]], *, is_reg: bool) -> dict[str, dict[str, int]]:
+    return {
+        name: {"n_repeats": max(item.picture.repeats for item in items), "img_count": len(items)}
+        for (name, reg), items in folders.items()
+        if reg == is_reg
+    }
+
+
+def _subset(name: str, items: list[Item], options: TrainOptions, *, is_reg: bool) -> dict[str, Any]:
+    return {
+        "image_dir": name,
+        "img_count": len(items),
+        "num_repeats": max(item.picture.repeats for item in items),
+        "is_reg": is_reg,
+        "class_tokens": options.class_word or None,
+        "color_aug": False,
+        "flip_aug": any(len(item.latents) > 1 for item in items),
+        "random_crop": False,
+        "shuffle_caption": options.shuffle_caption,
+        "keep_tokens": options.keep_tokens,
+    }
+
+
+def _tags(items: Iterable[Item]) -> dict[str, int]:
+    """Return how many pictures carry each tag."""
+    return dict(Counter(tag for item in items for tag in split_tags(item.caption)))
+
+
+def _buckets(items: Iterable[Item], scale: int) -> dict[str, Any]:
+    """Return the draws of each bucket in pixels, and the mean error of the sides' ratio over all pictures."""
+    counts: Counter[tuple[int, int]] = Counter()
+    errors = []
+    for item in items:
+        height, width = (side * scale for side in item.latents[0].shape[-2:])
+        counts[width, height] += item.picture.repeats
+        errors.append(abs(width / height - item.picture.size[0] / item.picture.size[1]))
+    rows = {
+        str(n): {"resolution": list(size), "count": count} for n, (size, count) in enumerate(sorted(counts.items()))
+    }
+    return {"buckets": rows, "mean_img_ar_error": sum(errors) / len(errors)}

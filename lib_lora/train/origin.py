@@ -1,0 +1,87 @@
+"""Where a run comes from: its session, when it began, and the checkpoint that it was started on, by its hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lib_lora.host.base import LoadedModel, Progress
+
+_CHUNK = 2**22
+_OLD_WINDOW = (0x100000, 0x110000)
+"""The bytes that the WebUI's first hash of a checkpoint looked at."""
+_known: dict[tuple[str, int, int], tuple[str, str]] = {}
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What of a run stays the same from its first step to its last, over every pause.
+
+    Attributes:
+        session: a number of its own; a state tells by it which run it is of.
+        started: seconds since 1970.
+        sha256, old_hash: of the checkpoint's file (64 hex digits, and the WebUI's first 8); "" where it has none.
+    """
+
+    session: str = field(default_factory=lambda: str(uuid.uuid4().int >> 65))
+    started: float = field(default_factory=time.time)
+    sha256: str = ""
+    old_hash: str = ""
+
+    @classmethod
+    def of(cls, model: LoadedModel, progress: Progress) -> Origin:
+        """Return the origin of a run that begins now."""
+        return cls(**dict(zip(("sha256", "old_hash"), checkpoint_hashes(model, progress), strict=True)))
+
+    @classmethod
+    def from_json(cls, known: Any) -> Origin | None:
+        """Return what `to_json` wrote; None where it is not there or is something else."""
+        if not isinstance(known, Mapping) or not isinstance(known.get("session"), str):
+            return None
+        return cls(**{name: value for name, value in known.items() if name in asdict(cls())})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def checkpoint_hashes(model: LoadedModel, progress: Progress) -> tuple[str, str]:
+    """Return SHA-256 of the model's file and the WebUI's old hash; both empty where it cannot be read or is stopped.
+
+    A file of some gigabytes takes seconds, once for a program.
+    """
+    path = getattr(model, "path", None)
+    if not path or not Path(path).is_file():
+        return "", ""
+    try:
+        facts = Path(path).stat()
+        key = (str(path), facts.st_size, facts.st_mtime_ns)
+        if key not in _known:
+            found = _read(Path(path), facts.st_size, progress)
+            if not found[0]:
+                return found
+            _known[key] = found
+        return _known[key]
+    except OSError as error:
+        logger.warning("%s has no hash: %s", path, error)
+        return "", ""
+
+
+def _read(path: Path, size: int, progress: Progress) -> tuple[str, str]:
+    whole, megabyte = hashlib.sha256(), 2**20
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            whole.update(block)
+            progress.update(min(file.tell(), size) // megabyte, -(-size // megabyte), "reading the checkpoint")
+            if progress.stopped:
+                return "", ""
+        file.seek(_OLD_WINDOW[0])
+        old = hashlib.sha256(file.read(_OLD_WINDOW[1] - _OLD_WINDOW[0])).hexdigest()[:8]
+    return whole.hexdigest(), old
