@@ -164,7 +164,7 @@ def _save(found: Found, outputs: Path) -> Found:
         path = folder / f"blocks_{range_text(analysis.plan).replace('/', '_')}.csv"
         # The mark in front lets spreadsheet programs read the file as UTF-8.
         files.append(replace_file(path, analysis.to_csv().encode("utf-8-sig"), what="the table"))
-    return Found(found.analyses, tuple(grids), (*files, *(path for path, _, _ in grids)))
+    return Found(found.analyses, tuple(grids), (*files, *(path for path, *_ in grids)))
 
 
 def range_text(plan: Plan) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from lib_lora.errors import AtelierError, InputError
+from lib_lora.host.noise_schedule import NOISE, VELOCITY
 from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import Plan, memory_needed, memory_there, seconds_needed
 from lib_lora.train.optimizers import OPTIMIZERS
@@ -59,9 +60,9 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
 def _model(atelier: Atelier, words: Words) -> str:
     """Say what the model predicts, and on which schedule it was made."""
     facts = facts_of(atelier.host.model)
-    kind = words(f"train.predicts.{facts.prediction_type}") + (
-        words("train.zero_terminal") if facts.zero_terminal_snr else ""
-    )
+    known = facts.prediction_type in (NOISE, VELOCITY)  # a WebUI also opens models that no run can train
+    kind = words(f"train.predicts.{facts.prediction_type}") if known else facts.prediction_type
+    kind += words("train.zero_terminal") if facts.zero_terminal_snr else ""
     text = words("train.this_model", name=atelier.host.model.name, kind=kind)
     return f'<span class="atelier-soft">{escape(text)}</span>'
 
