@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from lib_lora.blocks.errors import PositionError
 from lib_lora.errors import AtelierError
 from lib_lora.ui.phrases import PhraseBook
 from lib_lora.ui.words import table
@@ -31,6 +32,16 @@ def in_words(error: AtelierError, language: str) -> tuple[str, str, str]:
         return error.what, error.where, error.cure
     where = book(language, "places").say(error.where)
     return sentence_in_words(error.what, language), where, sentence_in_words(error.cure, language)
+
+
+def sentence_of(error: AtelierError, language: str) -> str:
+    """Return an error as running text: what and where in a sentence, the cure in another."""
+    what, where, cure = in_words(error, language)
+    if isinstance(error, PositionError):
+        where = f"{error.text}, {where}" if where else error.text
+    place, stop, gap = (f"（{where}）", "。", "") if language == "ja" else (f" — {where}", ".", " ")
+    said = (what[:1].upper() + what[1:] + (place if where else "")).rstrip(".。") + stop
+    return f"{said}{gap}{cure}" if cure else said
 
 
 def sentence_in_words(text: str, language: str) -> str:

@@ -18,6 +18,7 @@ from lib_lora.host.webui.axis_changes import Weights, changed
 from lib_lora.host.webui.axis_text import split_blocks, split_numbers, split_ranges, split_weights
 from lib_lora.host.webui.runs import files_of_runs
 from lib_lora.host.webui.wishes import Wishes, wishes_of
+from lib_lora.ui.error_words import sentence_of
 
 LAYOUT = full_layout("sd1")
 VECTOR = ",".join(["1"] * 26)
@@ -329,3 +330,16 @@ def test_change_of_other_blocks_reaches_the_tags_own_item(axes):
     girl, _ = cell(order(), (axes["One block"], "girl: other=0.5"))
     assert girl.other == 0.5
     assert weights_of(girl) == weights_of(replace(girl, weights=parse_tag("<lora:girl:1:FACE>").weights))
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "The prompt has no LoRA “plan” — X/Y/Z plot. It has: girl, hat."),
+        ("ja", "プロンプトに LoRA「plan」がありません（X/Y/Z プロット）。プロンプトにある LoRA：girl, hat"),
+    ],
+)
+def test_errors_are_sentences(axes, language, said):
+    with pytest.raises(RuntimeError) as error:
+        axes["Block weights"].confirm(order(), ["plan: NONE"])
+    assert said in sentence_of(error.value.__cause__, language)

@@ -288,6 +288,8 @@ def test_settings_have_our_prefix_and_values_of_another_type_are_not_used(host: 
     ours = {key: info for key, info in host.opts.data_labels.items() if key.startswith(host_facts.PREFIX)}
     assert len(ours) == len(settings.SETTINGS)
     assert {info.section for info in ours.values()} == {host_facts.SECTION}
+    headings = host.modules.options.categories.mapping
+    assert {headings[info.category_id] for info in ours.values()} == {host_facts.SECTION[1]}
     assert [key for key, info in ours.items() if key.endswith("_dir") and not info.restrict_api] == []
     assert settings.stops_on_error() is False
     host.opts.lora_atelier_on_error = settings.STOP

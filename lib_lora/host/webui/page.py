@@ -153,6 +153,7 @@ def add_settings(settings: Sequence[Setting], *, radio: type, slider: type) -> N
             widget,
             more or None,
             section=SECTION,
+            **_heading(),
             **({"restrict_api": True} if one.folder else {}),
         )
         if one.info:
@@ -160,3 +161,14 @@ def add_settings(settings: Sequence[Setting], *, radio: type, slider: type) -> N
         if one.after:
             {"reload": info.needs_reload_ui, "restart": info.needs_restart}[one.after]()
         shared.opts.add_option(PREFIX + one.key, info)
+
+
+def _heading() -> dict[str, str]:
+    """Return what puts our section under a heading of our name; hosts before A1111 1.8 have no headings."""
+    from modules import options
+
+    headings = getattr(options, "categories", None)
+    if headings is None:
+        return {}
+    headings.register_category(*SECTION)
+    return {"category_id": SECTION[0]}

@@ -48,14 +48,14 @@ def add_settings() -> None:
 def before_page() -> None:
     """Begin with a new page; the X/Y/Z plot reads its list of axes when its part of it is built."""
     from lib_lora.host.webui.axes import register_axes
-    from lib_lora.ui.error_words import in_words
+    from lib_lora.ui.error_words import sentence_of
     from lib_lora.ui.webui import one, settings
 
     one.new_page()
     language = settings.words().language
 
     def say(error: AtelierError) -> str:
-        return " ".join(part for part in in_words(error, language) if part)
+        return sentence_of(error, language)
 
     register_axes(one.atelier().host, say)
 

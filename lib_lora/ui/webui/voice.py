@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from lib_lora.blocks.errors import PositionError
 from lib_lora.errors import AtelierError
 from lib_lora.host.webui import page as host_facts
 from lib_lora.host.webui.comments import Voice
 from lib_lora.ui import compat
-from lib_lora.ui.error_words import in_words, sentence_in_words
+from lib_lora.ui.error_words import sentence_in_words, sentence_of
 from lib_lora.ui.webui import settings
 
 
@@ -17,10 +16,7 @@ def page_voice() -> Voice:
 
 
 def _error(error: AtelierError) -> str:
-    what, where, cure = in_words(error, settings.words().language)
-    where = f"{error.text}, {where}" if isinstance(error, PositionError) else where
-    said = (f"{what} — {where}" if where else what).rstrip(".")
-    return f"{said}. {cure}" if cure else said
+    return sentence_of(error, settings.words().language)
 
 
 def _note(text: str) -> str:

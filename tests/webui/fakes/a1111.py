@@ -119,6 +119,7 @@ class A1111:
         made = {
             "modules": module("modules"),
             "modules.shared": shared,
+            "modules.options": module("modules.options", categories=core.Categories()),
             "modules.devices": module("modules.devices", **core.content_of(core.Devices)),
             "modules.call_queue": module(
                 "modules.call_queue", queue_lock=self.queue_lock, wrap_queued_call=self.queued

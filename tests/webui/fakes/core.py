@@ -76,6 +76,19 @@ class OptionInfo:
         return self
 
 
+class Categories:
+    """Headings over the sections of the settings page; the first registration of one returns nothing."""
+
+    def __init__(self) -> None:
+        self.mapping: dict[str, str] = {}
+
+    def register_category(self, category_id: str, label: str) -> str | None:
+        if category_id in self.mapping:
+            return category_id
+        self.mapping[category_id] = label
+        return None
+
+
 class Options:
     """`shared.opts`: an unknown key raises AttributeError."""
 
