@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from lib_lora.formats.header import read_header
 from lib_lora.jobs.run_log import RunLogs
@@ -16,6 +17,7 @@ from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Serie
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import ModelFacts
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.messages import duration
 from lib_lora.ui.words import Words
 
@@ -37,6 +39,8 @@ def run_report(folder: RunFolder, language: str) -> Report:
     key = "train.report_done" if step >= total else "train.report_stopped"
     verdict = words(key, name=options.name, step=step, total=total, loss=f"{rows[-1][2]:.4f}" if rows else "–")
     sections = [_curve(rows, words), _numbers(folder, options, step, total, words), _files(folder, words)]
+    if _problems(folder):
+        sections.append(_remarks(folder, words))
     pictures = _samples(folder, options, words)
     if pictures is not None:
         sections.insert(0, pictures)
@@ -86,11 +90,10 @@ def _curve(rows: list[tuple[int, float, float]], words: Words) -> Curve:
 
 
 def _numbers(folder: RunFolder, options: TrainOptions, step: int, total: int, words: Words) -> Table:
-    data = folder.read_json("data.json") or {"pictures": [], "problems": []}
     rows = [
         (words("train.report_steps"), f"{step} / {total}"),
-        (words("train.report_pictures"), str(len(data["pictures"]))),
-        (words("train.report_problems"), str(len(data["problems"]))),
+        (words("train.report_pictures"), str(len(_data(folder).get("pictures", ())))),
+        (words("train.report_problems"), str(len(_problems(folder)))),
     ]
     seconds = read_status(folder.path).get("seconds")
     if seconds:
@@ -99,6 +102,21 @@ def _numbers(folder: RunFolder, options: TrainOptions, step: int, total: int, wo
         rows.append((words("train.trigger"), options.trigger))
     headers = (words("train.report_what"), words("train.report_value"))
     return Table(words("train.report_numbers"), "", headers, tuple(rows))
+
+
+def _data(folder: RunFolder) -> dict[str, Any]:
+    data = folder.read_json("data.json")
+    return data if isinstance(data, dict) else {}
+
+
+def _problems(folder: RunFolder) -> tuple[str, ...]:
+    """Return what to know of a run's pictures and course."""
+    return (*map(str, _data(folder).get("problems", ())), *folder.remarks())
+
+
+def _remarks(folder: RunFolder, words: Words) -> Table:
+    rows = tuple((sentence_in_words(text, words.language),) for text in _problems(folder))
+    return Table(words("train.report_problems"), "", (words("train.report_what"),), rows)
 
 
 def _files(folder: RunFolder, words: Words) -> Table:
@@ -112,7 +130,7 @@ def _files(folder: RunFolder, words: Words) -> Table:
 
 def _options(folder: RunFolder, options: TrainOptions, words: Words) -> Table:
     """Return every option with its value; those that a person chose away from the recipe are marked."""
-    known = (folder.read_json("data.json") or {}).get("model")
+    known = _data(folder).get("model")
     facts = ModelFacts(known["native_side"], known["prediction_type"]) if known else None
     usual = usual_values(options.kind, model=facts)
     plain = options.to_dict()

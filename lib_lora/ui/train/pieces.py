@@ -10,6 +10,7 @@ from lib_lora.jobs.job import DONE, FAILED, RUNNING, WAITING
 from lib_lora.jobs.run_state import PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
 from lib_lora.report.plot import curve_svg
 from lib_lora.ui.context import Atelier
+from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.messages import duration, error_html
 from lib_lora.ui.routes import file_url, report_url
 from lib_lora.ui.run_report import sample_table, spread
@@ -66,7 +67,7 @@ class Pieces:
         return (
             f'<div class="atelier-run"><div class="atelier-run-head"><b>{escape(view.name)}</b>{_badge(view, words)}'
             f'<span class="atelier-acts">{self.buttons(view, words)}</span></div>'
-            f"{_progress(view, words)}{error}{self.plot(view, words)}</div>"
+            f"{_progress(view, words)}{error}{_remarks(view, words)}{self.plot(view, words)}</div>"
         )
 
     def buttons(self, view: RunView, words: Words) -> str:
@@ -150,6 +151,15 @@ class Pieces:
     def _held(self, view: RunView) -> bool:
         """Whether the run lies in this server's memory: only then it can be saved without going on."""
         return any(one.name == view.name for one in self._atelier.trainings.queue())
+
+
+def _remarks(view: RunView, words: Words) -> str:
+    """Return what to know of a run's pictures and course, folded away."""
+    if not view.problems:
+        return ""
+    rows = "".join(f"<li>{escape(sentence_in_words(text, words.language))}</li>" for text in view.problems)
+    head = escape(words("train.n_remarks", n=len(view.problems)))
+    return f'<details class="atelier-remarks"><summary>{head}</summary><ul>{rows}</ul></details>'
 
 
 def _badge(view: RunView, words: Words) -> str:
