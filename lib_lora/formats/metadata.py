@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import MappingProxyType
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
 from lib_lora.formats.files import read_header, rewrite_metadata
+from lib_lora.formats.privacy import private_in, without_private
 
 RECIPE = "atelier_recipe"
 """Our own key: how a file was made from others, as JSON."""
@@ -31,6 +31,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The user's fields and the keys under which other programs look for them; the first one is read."""
+
+_OWN = frozenset(key for keys in FIELDS.values() for key in keys)
 
 FIELD_LIMIT = 100_000
 """Characters of one field; longer text slows every program that lists the file."""
@@ -53,29 +55,6 @@ _FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "date": ("modelspec.date",),
     }
 )
-
-_PRIVATE = (
-    "ss_tag_frequency",
-    "ss_dataset_dirs",
-    "ss_reg_dataset_dirs",
-    "ss_datasets",
-    "ss_bucket_info",
-    "ss_training_comment",
-    "ss_sd_model_name",
-    "ss_vae_name",
-    "ss_session_id",
-    "ss_training_started_at",
-    "ss_training_finished_at",
-    "sshs_cp",
-    "training_info",
-    "atelier_options",
-)
-
-_PATH = re.compile(
-    r"(?:^|[\s\"'(=])"
-    r"(?:[A-Za-z]:[\\/]|\\\\|/(?:home|Users|mnt|media|root|workspace|content|data|kaggle)/)"
-)
-"""What begins like a place on somebody's disk: a drive letter, a share, or a usual root folder."""
 
 _BASES: Mapping[str, tuple[str, str, str, str]] = MappingProxyType(
     {
@@ -147,22 +126,16 @@ def label(metadata: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, 
 
 
 def remove_private(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata without folder names, caption tags, file names, comments and times of the training.
+    """Return metadata without what tells of the training's machine, folders, captions and prompts.
 
     The user's own fields stay, as does what describes the network.
     """
-    private = set(private_keys(metadata))
-    return {key: value for key, value in metadata.items() if key not in private}
+    return without_private(metadata, own=_OWN)
 
 
 def private_keys(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the keys that `remove_private` takes away: those known to be private, and others that hold a path."""
-    own = {key for keys in FIELDS.values() for key in keys}
-    return tuple(
-        key
-        for key, value in metadata.items()
-        if key.startswith(_PRIVATE) or (key not in own and len(value) < FIELD_LIMIT and _PATH.search(value))
-    )
+    """Return the keys that `remove_private` takes away or cleans: known ones, and others that hold a path."""
+    return private_in(metadata, own=_OWN)
 
 
 def relabel_file(

@@ -8,6 +8,7 @@ from typing import Any
 
 from lib_lora.blocks.errors import PositionError
 from lib_lora.errors import AtelierError
+from lib_lora.formats.privacy import without_folders
 
 PROBLEMS = "LoRA problems"
 """Infotext key: REST answers have no comments, and a picture without one of its LoRAs should say so later too."""
@@ -41,7 +42,7 @@ def tell_error(p: Any, error: AtelierError, voice: Voice) -> None:
     _tell(p, text)
     params = getattr(p, "extra_generation_params", None)
     if isinstance(params, dict):
-        line = text.split("\n", 1)[0]
+        line = without_folders(text.split("\n", 1)[0])  # a picture is handed on; the page may tell folders
         known = str(params.get(PROBLEMS, ""))
         params[PROBLEMS] = line if not known else known if line in known else f"{known} {line}"
     if new:
