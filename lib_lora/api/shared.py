@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 from lib_lora.api.call import NotFound
+from lib_lora.blocks.near import near_names
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.formats.saving import check_target
 from lib_lora.jobs.job import WAITING, Job
@@ -23,7 +23,7 @@ def lora_file(atelier: Atelier, name: str) -> Path:
     listed = atelier.host.list_loras()
     if name in listed:
         return listed[name]
-    near = difflib.get_close_matches(name, listed, n=3, cutoff=0.5)
+    near = near_names(name, listed)
     cure = f"Did you mean: {', '.join(near)}?" if near else "GET /lora-atelier/v1/loras lists them."
     raise NotFound("there is no LoRA of this name", where=name[:200], cure=cure)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lib_lora.blocks.near import near_names
 from lib_lora.errors import InputError
 
 _SHOWN = 60  # characters of a wrong name that a message repeats
@@ -64,11 +64,8 @@ def shorten(name: str) -> str:
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return 'Did you mean A, B?' for known names near `name` (case does not count), or '' when none is near."""
-    by_fold: dict[str, str] = {}
-    for word in known:
-        by_fold.setdefault(word.casefold(), word)
-    near = difflib.get_close_matches(name[:_SHOWN].casefold(), list(by_fold), n=3, cutoff=0.6)
-    return f"Did you mean {', '.join(by_fold[word] for word in near)}?" if near else ""
+    near = near_names(name, known, cutoff=0.6)
+    return f"Did you mean {', '.join(near)}?" if near else ""
 
 
 def _cells(char: str) -> int:

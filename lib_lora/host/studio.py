@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lib_lora.blocks.near import near_names
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.blocks.tag_model import ResolvedTag
@@ -23,6 +23,7 @@ from lib_lora.host.diffusers_model import DiffusersModel
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.host.infotext import infotext
 from lib_lora.host.lora_cache import LoraCache
+from lib_lora.host.lora_index import LoraIndex
 from lib_lora.host.prompt import multipliers_of, read_prompt, window_of
 from lib_lora.host.sampling import SAMPLERS, sample, sampler_name
 from lib_lora.live.attach import Attached, attach
@@ -50,6 +51,7 @@ class StudioHost:
         lora_folders: where names of tags are looked up, the first that has the name wins.
         presets: the block-weight presets that tags may name.
         lora_cache: the files that were read lately.
+        lora_index: where each name's file lies.
         samplers: names of the samplers.
     """
 
@@ -57,6 +59,7 @@ class StudioHost:
     lora_folders: tuple[Path, ...]
     presets: PresetFile
     lora_cache: LoraCache = field(default_factory=LoraCache, repr=False)
+    lora_index: LoraIndex = field(default_factory=LoraIndex, repr=False)
     samplers: tuple[str, ...] = tuple(SAMPLERS)
 
     @classmethod
@@ -86,13 +89,16 @@ class StudioHost:
         known = self.list_loras()
         if name in known:
             return known[name]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)[:5]
+        near = near_names(name, known) or sorted(known)[:5]
         looked = ", ".join(str(folder) for folder in self.lora_folders) or "no folder given"
         cure = f"Did you mean: {', '.join(near)}?" if near else "Give the folder with --lora-dir."
         raise InputError(f"there is no LoRA called “{name}”", where=looked, cure=cure)
 
-    def list_loras(self) -> dict[str, Path]:
+    def list_loras(self) -> Mapping[str, Path]:
         """Return every LoRA file by the name that a tag calls it; of two with one name the first folder's counts."""
+        return self.lora_index.files(self.lora_folders, self._files)
+
+    def _files(self) -> dict[str, Path]:
         known: dict[str, Path] = {}
         for folder in self.lora_folders:
             for path in sorted(folder.rglob("*.safetensors")) if folder.is_dir() else ():
@@ -157,7 +163,8 @@ class StudioHost:
         return nullcontext(Lease())
 
     def loras_changed(self) -> None:
-        """Nothing to do: the folders are read whenever they are asked for."""
+        """Read the folders again when they are asked for."""
+        self.lora_index.clear()
 
     def _check_size(self, request: GenerateRequest) -> None:
         step = self.model.pixels_per_latent * 8  # the UNet halves three times

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from weakref import WeakKeyDictionary
 
 from lib_lora.blocks.errors import suggest
 from lib_lora.errors import InputError
 from lib_lora.formats.names import ENDING
+from lib_lora.host.lora_index import LoraIndex
+
+_INDEX = LoraIndex()
+_ASKED: WeakKeyDictionary[ModuleType, Mapping[str, Path]] = WeakKeyDictionary()
+"""The state of the folders at which a host was last asked to read them for a name that nobody knows."""
 
 
 def host_networks() -> ModuleType | None:
@@ -30,7 +36,7 @@ def lora_folders() -> tuple[Path, ...]:
 
 def listed() -> dict[str, Path]:
     """Return every readable LoRA file by the name of its tag; files that the host has not seen are made known to it."""
-    found = _in_folders()
+    found = _files()
     networks = host_networks()
     if networks is None:
         return found
@@ -49,10 +55,10 @@ def find(name: str) -> Path:
     """
     networks = host_networks()
     if networks is None:
-        path = _in_folders().get(name)
+        path = _files().get(name)
     else:
         path = _path_of(networks, name)
-        if path is None:
+        if path is None and _may_have_come(networks, name):
             _make_known(networks, [name])
             path = _path_of(networks, name)
     if path is not None:
@@ -64,6 +70,7 @@ def find(name: str) -> Path:
 
 def refresh() -> None:
     """Let the host read its folders again: a file came, went, or has another content."""
+    _INDEX.clear()
     networks = host_networks()
     if networks is not None:
         networks.list_available_networks()
@@ -74,6 +81,21 @@ def metadata_of(name: str) -> dict[str, str]:
     networks = host_networks()
     entry = None if networks is None else networks.available_networks.get(name)
     return dict(getattr(entry, "metadata", None) or {})
+
+
+def _may_have_come(networks: ModuleType, name: str) -> bool:
+    """Whether a name that the host does not know may be that of a file that came since it last read its folders.
+
+    The file's own name tells at once. An alias is inside the file, so the host is asked once for each state of the
+    folders; else hundreds of wrong names in a prompt would have it read thousands of files for each.
+    """
+    files = _files()
+    if name in files:
+        return True
+    if _ASKED.get(networks) is files:
+        return False
+    _ASKED[networks] = files
+    return True
 
 
 def _make_known(networks: ModuleType, names: Sequence[str]) -> None:
@@ -94,6 +116,11 @@ def _path_of(networks: ModuleType, name: str) -> Path | None:
         entry = networks.available_network_aliases.get(name)
     path = None if entry is None else Path(entry.filename)
     return path if path is not None and path.is_file() else None
+
+
+def _files() -> Mapping[str, Path]:
+    """Return the files by stem, read anew only where a folder may have changed."""
+    return _INDEX.files(lora_folders(), _in_folders)
 
 
 def _in_folders() -> dict[str, Path]:
