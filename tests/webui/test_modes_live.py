@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 import pytest
 
 from tests.webui.answers import Refused
 from tests.webui.conftest import prepared_host
+from tests.webui.live import LiveHost
 from tests.webui.pictures import difference
 
 if TYPE_CHECKING:
@@ -17,6 +22,33 @@ if TYPE_CHECKING:
 
 ONLY_IN04 = "a red apple <lora:plain:1:0,0,0,1,0,0,0,0,0,0,0,0,0,0,0,0,0>"
 PLAIN, NONE = "a red apple <lora:plain:1>", "a red apple"
+
+
+def elsewhere_reached(host: LiveHost) -> bool:
+    """Tell whether a host answers at another address of this machine than 127.0.0.1: it listens on all of them."""
+    try:
+        socket.create_connection(("127.0.0.2", urlsplit(host.url).port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="127.0.0.2 is no address of this machine")
+def test_paths_are_confined_where_the_host_listens_on_every_address(webui, tmp_path: Path) -> None:
+    path = shutil.copy(webui.loras / "plain.safetensors", tmp_path / "elsewhere.safetensors")
+    asked = f"/lora-atelier/v1/inspect?lora={quote(str(path))}"
+    assert not elsewhere_reached(webui)
+    assert webui.get(asked)["family"] == "sd1"
+    host = prepared_host(tmp_path / "data", "--nowebui")
+    try:
+        host.start()
+        assert elsewhere_reached(host)
+        with pytest.raises(Refused) as refused:
+            host.get(asked)
+        assert refused.value.status in (400, 403)
+        assert host.get("/lora-atelier/v1/inspect?lora=plain")["family"] == "sd1"
+    finally:
+        host.stop()
 
 
 def test_without_a_page_the_api_has_block_weights_and_our_routes(webui, tmp_path: Path) -> None:
