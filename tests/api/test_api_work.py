@@ -116,10 +116,16 @@ def wait_for(web: Web, ready: Any) -> dict[str, Any]:
         ({"dim": 4.5}, 400),
         ({"kind": "monster"}, 400),
         ({"reg_images": "/"}, 400),
+        ({"images": "pictures/empty"}, 400),
+        ({"reg_images": "pictures/empty"}, 400),
+        ({"learning_rate": 0}, 400),
+        ({"optimizer_args": {"no_such_argument": 1}}, 400),
+        ({"sample_prompts": ["<lora:nobody:1>"]}, 400),
     ],
 )
 def test_impossible_run_is_refused_and_leaves_no_folder(web: Web, atelier: Atelier, change: dict, status: int) -> None:
     pictures(atelier.folders.pictures / "krnk")
+    (atelier.folders.pictures / "empty").mkdir()
     refused(web.post("/train", {"images": "pictures/krnk", "name": "a", "kind": "character", **change}), status)
     assert list(atelier.folders.runs.iterdir()) == []
 
