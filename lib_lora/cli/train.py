@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.cli.common import TerminalProgress, add_host_options, give, open_studio, say, stopped_by_keyboard
+from lib_lora.errors import InputError
 
 EXAMPLES = """examples:
   python run.py train --images pictures --trigger krnk --kind character --name krnk_v1
@@ -69,6 +70,10 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
         given["optimizer_args"] = dict(
             parse_argument(text, where="--optimizer-args") for text in given["optimizer_args"]
         )
+    twice = ["--name"] if options.name is not None else []
+    twice += ["--runs"] if options.runs is not None and Path(options.out or "").parent != Path() else []
+    if options.out and twice:
+        raise InputError(f"--out and {twice[0]} say the same", where="command line", cure="Give one of them.")
     if options.out:
         given["name"] = Path(options.out).name.removesuffix(".safetensors")
         if Path(options.out).parent != Path():
@@ -77,6 +82,25 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
         if given.get(folder):
             given[folder] = str(Path(given[folder]).resolve())
     return {**values, **given}, runs
+
+
+def _refuse_beside_resume(options: argparse.Namespace) -> None:
+    """Refuse what a run that goes on would not heed: it keeps its own options.
+
+    Raises:
+        InputError: naming every such option.
+    """
+    from lib_lora.train.options import TrainOptions
+
+    names = [d.name for d in fields(TrainOptions) if getattr(options, d.name) is not None]
+    names += [name for name in ("out", "runs") if getattr(options, name) is not None]
+    given = ["--" + name.replace("_", "-") for name in names] + [str(options.file)] * (options.file is not None)
+    if given:
+        raise InputError(
+            f"a run that goes on keeps its own options, so this would do nothing: {', '.join(given)}",
+            where="--resume",
+            cure="Leave it out, or start a new run from the old one's options.json under another --name.",
+        )
 
 
 def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any, Any]:
@@ -91,6 +115,7 @@ def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any
     from lib_lora.train.run_folder import RunFolder
 
     if options.resume:
+        _refuse_beside_resume(options)
         folder = RunFolder.open(options.resume)
         chosen, host = folder.options(), open_studio(options)
     else:

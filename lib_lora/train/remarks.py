@@ -6,6 +6,8 @@ from lib_lora.host.base import LoadedModel
 from lib_lora.train.network import places
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.recipes import facts_of
+from lib_lora.train.unused import unused
 
 
 def remarks_on(model: LoadedModel, options: TrainOptions) -> tuple[str, ...]:
@@ -26,4 +28,4 @@ def remarks_on(model: LoadedModel, options: TrainOptions) -> tuple[str, ...]:
             f"{len(cut)} layers are smaller than the rank that was asked for (the smallest can have {min(cut)}): "
             "their rank and alpha are cut alike, so their strength stays"
         )
-    return tuple(said)
+    return (*said, *unused(options, facts_of(model)))

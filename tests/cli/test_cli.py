@@ -154,6 +154,21 @@ def test_tag_and_train_from_pictures_to_file(folder, capsys):
     assert (code, result["steps"]) == (0, 2)
 
 
+@pytest.mark.parametrize(
+    "more", [("--steps", "9"), ("--no-flip",), ("--runs", "r"), ("--out", "a/b"), ("o.toml",), ("--dim", "4")]
+)
+def test_what_a_resumed_run_would_not_heed_is_refused(folder, capsys, more):
+    code, result = call(capsys, "train", *more, "--resume", "runs/krnk")
+    assert code == 2
+    assert more[0].replace("--no-", "--") in result["error"]["what"]
+
+
+@pytest.mark.parametrize("more", [("--name", "b"), ("--runs", "r")])
+def test_a_name_or_folder_that_is_said_twice_is_refused(folder, capsys, more):
+    code, result = call(capsys, "train", "--images", "pics", "--out", "loras/a", *more)
+    assert (code, more[0] in result["error"]["what"]) == (2, True)
+
+
 def test_train_reads_toml_and_the_command_line_wins(folder, capsys):
     (folder / "pics").mkdir()
     Image.new("RGB", (128, 128), "red").save(folder / "pics" / "a.png")

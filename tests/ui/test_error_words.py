@@ -39,6 +39,12 @@ ELSEWHERE = {
     "remarks.oft_or_boft": "a kind in the table of formats/adapters/__init__.py",
     "remarks.full_difference": "a kind in the table of formats/adapters/__init__.py",
     "remarks.bias": "a kind in the table of formats/adapters/__init__.py",
+    "remarks.adafactor_makes_its_own_rate": "a reason in the table of train/unused.py",
+    "remarks.only_cosine_with_restarts_has_cycles": "a reason in the table of train/unused.py",
+    "remarks.only_polynomial_has_a_power": "a reason in the table of train/unused.py",
+    "remarks.only_a_locon_has_convolutions": "a reason in the table of train/unused.py",
+    "remarks.no_tag_is_moved_or_left_out": "a reason in the table of train/unused.py",
+    "remarks.there_are_no_regularisation_pictures": "a reason in the table of train/unused.py",
     "cures.use_a_vector_of_or_values": "joined from the layouts of a family in blocks/weights.py",
 }
 """Phrases that the sources build in a way the reader of sources does not follow, and why."""

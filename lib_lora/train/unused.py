@@ -1,0 +1,43 @@
+"""Options that somebody chose and that do nothing beside the others: said in the plan, the terminal and REST."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from lib_lora.train.optimizers import own_rate
+from lib_lora.train.options import TrainOptions, usual_values
+from lib_lora.train.recipes import ModelFacts
+
+
+def _own_rate(options: TrainOptions) -> bool:
+    return own_rate(options.optimizer, options.optimizer_args)
+
+
+IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
+    "AdaFactor makes its own rate": (("learning_rate", "scheduler", "warmup"), _own_rate),
+    "only cosine_with_restarts has cycles": (
+        ("scheduler_cycles",),
+        lambda o: _own_rate(o) or o.scheduler != "cosine_with_restarts",
+    ),
+    "only polynomial has a power": (("scheduler_power",), lambda o: _own_rate(o) or o.scheduler != "polynomial"),
+    "only a locon has convolutions": (("conv_dim", "conv_alpha"), lambda o: o.network != "locon"),
+    "no tag is moved or left out": (("keep_tokens",), lambda o: not (o.shuffle_caption or o.tag_dropout)),
+    "there are no regularisation pictures": (
+        ("prior_loss_weight", "prior_from_model"),
+        lambda o: not o.reg_images,
+    ),
+}
+"""Why options do nothing -> their names, and whether it is so."""
+
+
+def unused(options: TrainOptions, model: ModelFacts | None = None) -> tuple[str, ...]:
+    """Return a sentence for each reason why something that differs from the recipe does nothing."""
+    usual = usual_values(options.kind, optimizer=options.optimizer, arguments=options.optimizer_args, model=model)
+    said = []
+    for reason, (names, idle) in IDLE.items():
+        chosen = [name for name in names if getattr(options, name) != usual[name]]
+        if not options.learning_rate and "learning_rate" in chosen:
+            chosen.remove("learning_rate")  # 0 is how a person says that the optimizer makes its own
+        if chosen and idle(options):
+            said.append(f"not used: {', '.join(chosen)} ({reason})")
+    return tuple(said)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from lib_lora.train.options import from_mapping
+from lib_lora.train.recipes import KINDS, ModelFacts
+from lib_lora.train.unused import IDLE, unused
+
+MODELS = [ModelFacts(512, "epsilon"), ModelFacts(128, "v_prediction")]
+GOOD = {"images": "p", "name": "n", "network": "lora"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_recipe_that_nobody_changed_has_nothing_to_say(kind, model):
+    assert unused(from_mapping({"images": "p", "name": "n", "kind": kind}, where="t", model=model), model) == ()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said", "instead"),
+    [
+        ({"optimizer": "AdaFactor", "learning_rate": 0, "warmup": 100}, "warmup", {"optimizer": "AdamW"}),
+        ({"optimizer": "AdaFactor", "learning_rate": 1e-3}, "learning_rate", {"optimizer": "AdamW"}),
+        (
+            {"optimizer": "AdaFactor", "learning_rate": 0, "scheduler": "rex"},
+            "scheduler",
+            {"optimizer_args": {"relative_step": False}, "learning_rate": 1e-4},
+        ),
+        ({"scheduler": "cosine", "scheduler_cycles": 3}, "scheduler_cycles", {"scheduler": "cosine_with_restarts"}),
+        ({"scheduler": "rex", "scheduler_power": 2}, "scheduler_power", {"scheduler": "polynomial"}),
+        ({"conv_dim": 32, "conv_alpha": 2}, "conv_dim, conv_alpha", {"network": "locon"}),
+        ({"keep_tokens": 3}, "keep_tokens", {"tag_dropout": 0.1}),
+        ({"prior_loss_weight": 7}, "prior_loss_weight", {"reg_images": "r"}),
+        ({"prior_from_model": False}, "prior_from_model", {"reg_images": "r"}),
+    ],
+)
+def test_what_does_nothing_beside_the_others_is_said_and_only_there(chosen, said, instead):
+    (sentence,) = unused(from_mapping({**GOOD, **chosen}, where="t"))
+    assert sentence.startswith(f"not used: {said} (")
+    both = {**GOOD, **chosen, **instead}
+    both["learning_rate"] = both.get("learning_rate") or (1e-4 if both.get("optimizer") == "AdamW" else 1.0)
+    if both.get("optimizer_args"):
+        both["learning_rate"] = 1e-4
+    assert unused(from_mapping(both, where="t")) == ()
+
+
+def test_every_reason_is_tried_above():
+    assert sum(len(names) for names, _ in IDLE.values()) == 10
