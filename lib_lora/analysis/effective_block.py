@@ -13,9 +13,9 @@ from PIL import Image
 
 from lib_lora.analysis.difference import changed_percentage, gain_for, typical_peak
 from lib_lora.blocks.layouts import Layout
-from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.blocks.tag import readable_tags
 from lib_lora.blocks.weights import BlockWeights
-from lib_lora.errors import InputError
+from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import GenerateRequest, GenerateResult, Part, Progress
 
 
@@ -123,7 +123,8 @@ class Row:
 class Analysis:
     """What an analysis found; after a stop it has fewer seeds, and ``finished`` is False.
 
-    ``notes`` are what the pictures' results had to say: of the tags, and of modules that fit no layer.
+    ``notes`` are what the pictures' results had to say: of the tags, and of modules that fit no layer;
+    ``problems`` are the tags that were left out.
     """
 
     plan: Plan
@@ -132,6 +133,7 @@ class Analysis:
     rows: tuple[Row, ...]
     finished: bool
     notes: tuple[str, ...] = ()
+    problems: tuple[AtelierError, ...] = ()
 
     @property
     def gain(self) -> float:
@@ -183,8 +185,7 @@ def analyse(
     Raises:
         InputError: no tag of the prompt carries XYZ or ZYX.
     """
-    tags = [parse_tag(found.text) for found in find_tags(request.prompt)]
-    if not any(tag.sweep for tag in tags):
+    if not any(tag.sweep for tag in readable_tags(request.prompt)):
         raise InputError(
             "no LoRA of the prompt carries XYZ, so nothing would change",
             where="prompt",
@@ -200,6 +201,7 @@ def analyse(
             made = host.generate(replace(seeded, sweep=tuple(weights for _, weights in orders)), share)
             sheet.add([entry for entry, _ in orders], made.images)
             sheet.notes.update(dict.fromkeys(made.notes))
+            sheet.problems = made.problems
             if len(made.images) < len(orders):
                 return sheet.analysis()
             if show is not None:
@@ -230,6 +232,7 @@ class _Sheet:
         self._cells: dict[tuple[str, ...], Cell] = {}
         self.rendered = 0
         self.notes: dict[str, None] = {}
+        self.problems: tuple[AtelierError, ...] = ()
 
     def orders(self, part: int | None) -> list[list[_Order]]:
         """Return one seed's orders in parts; the source is first, and alone once more for the noise floor."""
@@ -273,4 +276,6 @@ class _Sheet:
             elif all(entry in cells for cells in seeds):
                 rows.append(Row(entry, True, tuple(cells[entry] for cells in seeds)))
         floor = max(self._floors, default=0.0)
-        return Analysis(self._plan, tuple(sources), floor, tuple(rows), finished, notes=tuple(self.notes))
+        return Analysis(
+            self._plan, tuple(sources), floor, tuple(rows), finished, notes=tuple(self.notes), problems=self.problems
+        )

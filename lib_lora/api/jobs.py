@@ -81,6 +81,7 @@ def analysis_row(atelier: Atelier, found: Found) -> dict[str, Any]:
             "gain": analysis.gain,
             "finished": analysis.finished,
             "notes": list(analysis.notes),
+            "problems": [{"what": each.what, "where": each.where, "cure": each.cure} for each in analysis.problems],
             "blocks": {
                 row.name: {"percent": row.mean, "spread": row.spread, "modules": row.has_modules}
                 for row in analysis.rows

@@ -7,7 +7,7 @@ from typing import Any
 from lib_lora.analysis.effective_block import parse_range
 from lib_lora.api.call import REQUIRED, Call, Field, Route
 from lib_lora.api.shared import job_row
-from lib_lora.host.base import GenerateRequest
+from lib_lora.host.base import GenerateRequest, check_clip_skip
 from lib_lora.host.speed import Speed
 from lib_lora.ui.block_weight.analysis_order import Fields, order_of, run
 from lib_lora.ui.block_weight.analyzer import KIND
@@ -34,6 +34,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
             gain=call["gain"],
             rows=call["rows"],
         )
+        check_clip_skip(call["clip_skip"], atelier.host.model)
         order = order_of(request_of(call), call["lora"], fields, atelier.host, facts)
         job = atelier.desk.submit(
             KIND,
@@ -65,6 +66,7 @@ def request_of(call: Call) -> GenerateRequest:
         width=call["width"],
         height=call["height"],
         clip_skip=call["clip_skip"],
+        strict=call["strict"],
         scheduler=call["scheduler"],
         **({"sampler": call["sampler"]} if call["sampler"] else {}),
     )
@@ -80,7 +82,8 @@ PICTURE = (
     Field("height", int, "px; without it what the model was trained at", low=8, high=SIDE),
     Field("sampler", str, "name of the sampler; without it the usual one", ""),
     Field("scheduler", str, "how the noise levels are spaced, by the host's name; without it the sampler's own", ""),
-    Field("clip_skip", int, "layer of the text encoder from the end", 1, low=1, high=12),
+    Field("clip_skip", int, "layer of the text encoder from the end; at most as many as it has", 1),
+    Field("strict", bool, "make nothing where a LoRA tag cannot be used; else without that LoRA", False),
 )
 
 ANALYSIS = (

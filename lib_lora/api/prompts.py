@@ -7,8 +7,20 @@ from typing import Any
 from lib_lora.api.call import REQUIRED, Call, Field, Route
 from lib_lora.api.shared import lora_file
 from lib_lora.blocks.elements import ElementFile
-from lib_lora.blocks.tag import Moment, ParsedTag, ResolvedTag, find_tags, format_tag, parse_tag, resolve, strip_tags
+from lib_lora.blocks.errors import PositionError
+from lib_lora.blocks.tag import (
+    Moment,
+    ParsedTag,
+    ResolvedTag,
+    broken_tags,
+    find_tags,
+    format_tag,
+    parse_tag,
+    resolve,
+    strip_tags,
+)
 from lib_lora.errors import AtelierError, InputError
+from lib_lora.host.remarks import tag_remarks, text_remarks
 from lib_lora.ui.block_weight.presets_file import presets_path, save_preset, save_presets
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.error_words import in_words, sentence_in_words
@@ -40,7 +52,10 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
 
     def resolved(call: Call) -> Any:
         family = call["family"] or atelier.host.model.family
-        return resolved_row(atelier, call["prompt"], family, seed=call["seed"], language=call.language)
+        negative = call["negative"]
+        return resolved_row(
+            atelier, call["prompt"], family, seed=call["seed"], language=call.language, negative=negative
+        )
 
     return (
         Route("GET", "/loras", loras, "List the LoRAs that tags can name."),
@@ -64,6 +79,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
             "Return what the LoRA tags of a prompt mean: every block's number, and each tag's problem.",
             (
                 Field("prompt", str, "text with LoRA tags", REQUIRED),
+                Field("negative", str, "negative prompt", ""),
                 Field("family", str, "family of the model; without it the loaded one's", choices=FAMILIES),
                 Field("seed", int, "draws the values of R and U", 0, low=0, high=2**32 - 1),
             ),
@@ -97,9 +113,12 @@ def presets_row(atelier: Atelier, language: str) -> dict[str, Any]:
     return {"presets": rows, "text": file.text, "problems": problems, "file": presets_path(atelier).name}
 
 
-def resolved_row(atelier: Atelier, prompt: str, family: str, *, seed: int, language: str) -> dict[str, Any]:
+def resolved_row(
+    atelier: Atelier, prompt: str, family: str, *, seed: int, language: str, negative: str = ""
+) -> dict[str, Any]:
     """Return a prompt's tags in numbers; a tag that cannot be right has a problem and harms no other."""
-    tags, problems = [], []
+    tags: list[dict[str, Any]] = []
+    problems = [problem_row(error.text, error, language) for error in broken_tags(prompt)]
     for found in find_tags(prompt):
         try:
             parsed = parse_tag(found.text)
@@ -107,9 +126,24 @@ def resolved_row(atelier: Atelier, prompt: str, family: str, *, seed: int, langu
             tags.append({"tag": found.text, **tag_row(parsed, tag, family, language)})
             lora_file(atelier, parsed.name)
         except AtelierError as error:
-            what, where, cure = in_words(error, language)
-            problems.append({"tag": found.text, "what": what, "where": where, "cure": cure})
-    return {"prompt": strip_tags(prompt), "family": family, "tags": tags, "problems": problems}
+            problems.append(problem_row(found.text, error, language))
+    return {
+        "prompt": strip_tags(prompt),
+        "family": family,
+        "tags": tags,
+        "problems": problems,
+        "notes": [
+            sentence_in_words(note, language)
+            for note in [*tag_remarks(prompt, negative), *text_remarks(prompt, negative)]
+        ],
+    }
+
+
+def problem_row(tag: str, error: AtelierError, language: str) -> dict[str, Any]:
+    """Return what is wrong with a tag; ``caret`` shows the place in it, null where it is no matter of one character."""
+    what, where, cure = in_words(error, language)
+    caret = error.caret() if isinstance(error, PositionError) else None
+    return {"tag": tag, "what": what, "where": where, "cure": cure, "caret": caret}
 
 
 def tag_row(parsed: ParsedTag, tag: ResolvedTag, family: str, language: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lib_lora.api.call import REQUIRED, Call, Field, NotFound, Route
 from lib_lora.errors import InputError
+from lib_lora.host.base import check_clip_skip
 from lib_lora.jobs.run_state import RunView
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
@@ -74,7 +75,9 @@ def options_of(atelier: Atelier, call: Call) -> TrainOptions:
             if not folder.is_dir():
                 raise InputError("there is no such folder of pictures", where=key, cure="Check the path.")
             values[key] = str(folder)
-    return from_mapping(values, where="train", model=facts_of(atelier.host.model))
+    options = from_mapping(values, where="train", model=facts_of(atelier.host.model))
+    check_clip_skip(options.clip_skip, atelier.host.model)
+    return options
 
 
 def _path(text: Any, where: str) -> Path:

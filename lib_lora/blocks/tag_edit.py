@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -57,11 +58,13 @@ def with_weights(text: str) -> Change:
 def without_block_weights(prompt: str) -> str:
     """Return ``prompt`` with every LoRA at its plain strength: no weights, no elements; steps stay.
 
-    Raises:
-        TagError: a tag cannot be read.
+    A tag that cannot be read stays as it is: what is wrong with it is said where pictures are made.
     """
     for index in range(len(find_tags(prompt))):
-        prompt = change_tag(prompt, index, lambda tag: replace(tag, weights=None, elements=None, x=None, other=None))
+        with contextlib.suppress(TagError):
+            prompt = change_tag(
+                prompt, index, lambda tag: replace(tag, weights=None, elements=None, x=None, other=None)
+            )
     return prompt
 
 

@@ -1,14 +1,15 @@
 """The grammar of a LoRA tag, with every spelling that came before ours.
 
     tag   := "<" ("lora" | "lyco") ":" name { ":" item } ">"
-    item  := number                     in order: TE strength, UNet strength, dyn
+    item  := number                     in order: TE strength, UNet strength, dyn; an empty one keeps its place
            | weights                    legacy, after the strengths; then X value and element preset may follow
            | "te=" n | "unet=" n | "dyn=" int
            | "lbw=" weights | "w=" weights | "lbwe=" name | "x=" n | "other=" n
            | "start=" m | "stop=" m | "step=" [m] "-" [m]
     m     := steps | share with a decimal point
 
-Names are case-insensitive and items may stand in any order, with spaces around them.
+Names are case-insensitive and items may stand in any order, with spaces around them. Full-width signs and digits are
+read in an item's value and invisible characters passed over; the signs around the items are the WebUI's, `<`, `:`, `>`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from dataclasses import dataclass, field
 from lib_lora.blocks.errors import TagError, shorten, suggest
 from lib_lora.blocks.tag_model import Moment, ParsedTag, Span
 from lib_lora.blocks.tokens import read_number
+from lib_lora.blocks.typed import half_width, without_invisible
 
 _HEAD = re.compile(r"<(?:lora|lyco):", re.IGNORECASE)
 _SCHEDULE = re.compile(r"[0-9.eE+\-]+@[0-9.eE+\-]+(?:\s*,\s*[0-9.eE+\-]+@[0-9.eE+\-]+)*")
 _WHOLE = re.compile(r"\+?[0-9]{1,9}")  # nine digits: more is a slip of the hand, for ranks as for steps
 _SHARE = re.compile(r"[0-9]*\.[0-9]*")
+_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _KEYS = ("te", "unet", "dyn", "lbw", "w", "lbwe", "x", "other", "start", "stop", "step")
+_NAMES = ("lbw", "w", "lbwe")  # their values may be names, which keep their own signs
 FOREIGN = ("hr", "hrte", "hrunet")  # sd-webui-loractl's
 _MOMENT_FORM = "Write whole steps like 5, or a share of all steps like 0.3."
 
@@ -36,7 +40,7 @@ class _Items:
 
     tag: str
     named: dict[str, Span] = field(default_factory=dict)
-    strengths: list[tuple[float, Span]] = field(default_factory=list)
+    strengths: list[tuple[float | None, Span]] = field(default_factory=list)
     weights: Span | None = None
     x: Span | None = None
     elements: Span | None = None
@@ -53,13 +57,17 @@ def parse_tag(text: str) -> ParsedTag:
     Raises:
         TagError: pointing at the character that is wrong.
     """
+    text = without_invisible(text)
     name, pieces = _split(text)
     items = _Items(text)
-    for piece in pieces:
-        if "=" in piece.text:
+    placed = max((place for place, piece in enumerate(pieces) if piece.text and "=" not in piece.text), default=-1)
+    for place, piece in enumerate(pieces):
+        if "=" in half_width(piece.text):
             _read_named(items, piece)
-        else:
+        elif piece.text or place > placed:
             _read_positional(items, piece)
+        else:
+            items.strengths.append((None, piece))  # <lyco:name:1:1::OUTALL> leaves dyn out
     _join_weights(items)
     te, unet, dyn = _strengths(items)
     start, stop = _moments(items)
@@ -85,7 +93,7 @@ def _split(text: str) -> tuple[str, list[Span]]:
     if head is None:
         raise TagError("this is no LoRA tag", text=text, position=0, cure="It begins with <lora: or <lyco:.")
     if not text.endswith(">"):
-        raise TagError("the tag is not closed", text=text, position=len(text), cure="Write > at its end.")
+        raise TagError("The tag is not closed", text=text, position=len(text), cure="Write > at its end.")
     for position in range(head.end(), len(text) - 1):
         if text[position] in "<>":
             cure = "Close the tag with > before the next one." if text[position] == "<" else "Write > only at the end."
@@ -100,6 +108,11 @@ def _split(text: str) -> tuple[str, list[Span]]:
         raise TagError(
             "the name of the LoRA is missing", text=text, position=name.position, cure="Write <lora:name:1>."
         )
+    wide = name.text.rfind("：")
+    if wide >= 0 and (read_number(half_width(name.text[wide + 1 :])) is not None or "=" in half_width(name.text)):
+        raise TagError(
+            "The tag has a full-width colon", text=text, position=name.position + wide, cure="Write : in its place."
+        )
     if "=" in name.text:
         raise TagError(
             "the name of a LoRA cannot contain =",
@@ -111,9 +124,11 @@ def _split(text: str) -> tuple[str, list[Span]]:
 
 
 def _read_named(items: _Items, piece: Span) -> None:
-    before, _, after = piece.text.partition("=")
-    key = before.strip().lower()
+    sign = half_width(piece.text).index("=")
+    key, after = half_width(piece.text[:sign]).strip().lower(), piece.text[sign + 1 :]
     value = Span(after.strip(), piece.position + len(piece.text) - len(after.lstrip()))
+    if key not in _NAMES:
+        value = Span(half_width(value.text), value.position)
     if "=" in after:
         raise items.error("an item has two =", value.position + value.text.index("="), "Write name=value once.")
     if key in FOREIGN:
@@ -132,7 +147,7 @@ def _read_named(items: _Items, piece: Span) -> None:
 def _read_positional(items: _Items, piece: Span) -> None:
     if not piece.text:
         raise items.error("an item is empty", piece, "Remove one colon, or write a value between them.")
-    number = read_number(piece.text)
+    number = read_number(half_width(piece.text))
     if number is not None:
         if items.weights is None:
             items.strengths.append((_finite(items, number, piece), piece))
@@ -141,6 +156,7 @@ def _read_positional(items: _Items, piece: Span) -> None:
         else:
             raise items.error("one number too many", piece, "After the block weights only the X value follows.")
         return
+    _refuse_comma(items, piece)
     if _SCHEDULE.fullmatch(piece.text) and items.weights is None:
         items.strengths.append((1.0, piece))
         items.notes.append(f"The schedule {shorten(piece.text)} is not followed: the strength is 1. Use start=, stop=.")
@@ -150,6 +166,15 @@ def _read_positional(items: _Items, piece: Span) -> None:
         items.elements = piece
     else:
         raise items.error(f"“{shorten(piece.text)}” is one name too many", piece, "A name with : goes by its alias.")
+
+
+def _refuse_comma(items: _Items, piece: Span) -> None:
+    """Refuse ``0,8``: two values are no layout's, and many languages write a decimal comma."""
+    typed = half_width(piece.text)
+    if _COMMA.fullmatch(typed):
+        comma = piece.position + typed.index(",")
+        cure = f"Write a point: {typed.replace(',', '.')}."
+        raise items.error(f"The number {typed} has a decimal comma", comma, cure)
 
 
 def _join_weights(items: _Items) -> None:
@@ -175,27 +200,30 @@ def _strengths(items: _Items) -> tuple[float, float, int | None]:
     if len(placed) > 3:
         raise items.error("one number too many", placed[3][1], "The numbers are TE, UNet and dyn.")
     te = _number(items, "te", None)
-    te = te if te is not None else placed[0][0] if placed else 1.0
+    first, second = [number for number, _ in (*placed, (None, None), (None, None))][:2]
+    te = te if te is not None else 1.0 if first is None else first
     unet = _number(items, "unet", None)
-    unet = unet if unet is not None else placed[1][0] if len(placed) > 1 else te
-    third = placed[2][1] if len(placed) > 2 else None
-    if third and items.weights and items.x is None and not _WHOLE.fullmatch(third.text):
+    unet = unet if unet is not None else te if second is None else second
+    third = placed[2][1] if len(placed) > 2 and placed[2][0] is not None else None
+    if third and items.weights and items.x is None and not _WHOLE.fullmatch(half_width(third.text)):
         items.x, third = third, None  # a rank is whole, so this can only be the value of X
     rank = items.named.get("dyn", third)
     if rank is None:
         return te, unet, None
-    if not _WHOLE.fullmatch(rank.text) or int(rank.text) < 1:
+    typed = half_width(rank.text)
+    if not _WHOLE.fullmatch(typed) or int(typed) < 1:
         raise items.error(f"dyn “{shorten(rank.text)}” is no rank", rank, "Write a whole number from 1.")
-    return te, unet, int(rank.text)
+    return te, unet, int(typed)
 
 
 def _number(items: _Items, key: str, default: Span | None) -> float | None:
     span = items.named.get(key, default)
     if span is None:
         return None
-    number = read_number(span.text)
+    number = read_number(half_width(span.text))
     if number is not None:
         return _finite(items, number, span)
+    _refuse_comma(items, span)
     if key in ("te", "unet") and _SCHEDULE.fullmatch(span.text):
         items.notes.append(f"The schedule {shorten(span.text)} is not followed: {key} is 1. Use start=, stop=.")
         return 1.0

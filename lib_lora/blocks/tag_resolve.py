@@ -11,6 +11,7 @@ from lib_lora.blocks.errors import PositionError, TagError
 from lib_lora.blocks.presets import Preset, PresetFile
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag, Span, spell
 from lib_lora.blocks.tokens import format_number, parse_tokens, read_number
+from lib_lora.blocks.typed import half_width
 from lib_lora.blocks.weights import BlockWeights, fit, unnamed_blocks
 from lib_lora.errors import InputError
 
@@ -112,10 +113,11 @@ def _vector(parsed: ParsedTag, presets: PresetFile, family: str, *, seed: int, f
 
 def _source(text: str, presets: PresetFile, family: str) -> Preset:
     """Return the vector that a text names or writes; a preset's name has no comma."""
-    if "," in text or (read_number(text) is not None and not presets.has(text)):
-        layout, tokens = parse_tokens(text)
+    typed = half_width(text)
+    if "," in typed or (read_number(typed) is not None and not presets.has(text)):
+        layout, tokens = parse_tokens(typed)
         return Preset("", layout, tokens, line=0)
-    return presets.lookup(text, family)
+    return presets.lookup(text if presets.has(text) else typed, family)
 
 
 def _elements(parsed: ParsedTag, elements: ElementFile | None) -> ElementRules | None:

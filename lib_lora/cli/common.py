@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.errors import FileError
+from lib_lora.errors import AtelierError, FileError
 from lib_lora.host.base import Stoppable
 
 if TYPE_CHECKING:
@@ -97,6 +97,20 @@ def harmless(text: str) -> str:
     the direction of writing are shown as ``\\x1b`` and the like; line ends stay.
     """
     return _UNSAFE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+
+
+def tell(notes: Sequence[str], problems: Sequence[AtelierError]) -> None:
+    """Print what pictures were made without, each LoRA tag with a caret at what is wrong, and the other notes."""
+    for problem in problems:
+        say(f"note: this LoRA tag was left out: {problem}")
+    for note in notes:
+        say(f"note: {note}")
+
+
+def told(notes: Sequence[str], problems: Sequence[AtelierError]) -> dict[str, Any]:
+    """Return the same for a result in JSON."""
+    rows = [{"what": each.what, "where": each.where, "cure": each.cure} for each in problems]
+    return {"notes": list(notes), "problems": rows}
 
 
 def give(options: argparse.Namespace, result: Mapping[str, Any], lines: list[str]) -> None:
@@ -199,6 +213,9 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="layer of the text encoder from the end (default: %(default)s)",
     )
+    group.add_argument(
+        "--strict", action="store_true", help="render nothing where a LoRA tag cannot be used (else without that LoRA)"
+    )
 
 
 def request_of(options: argparse.Namespace, **more: Any) -> GenerateRequest:
@@ -215,6 +232,7 @@ def request_of(options: argparse.Namespace, **more: Any) -> GenerateRequest:
         width=options.width,
         height=options.height,
         clip_skip=options.clip_skip,
+        strict=options.strict,
         **more,
     )
 

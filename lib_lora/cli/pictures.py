@@ -14,8 +14,9 @@ from lib_lora.cli.common import (
     open_studio,
     refuse_existing,
     request_of,
-    say,
     stopped_by_keyboard,
+    tell,
+    told,
 )
 
 
@@ -92,12 +93,15 @@ def run_generate(options: argparse.Namespace) -> None:
     with stopped_by_keyboard(progress):
         result = host.generate(request_of(options, batch=count), progress)
     progress.close()
-    for note in result.notes:
-        say(note)
+    tell(result.notes, result.problems)
     for name, image, text in zip(names, result.images, result.infotexts, strict=False):
         write_png(name, image, text)
     saved = names[: len(result.images)]
-    give(options, {"files": saved, "infotexts": result.infotexts, "notes": result.notes}, [str(name) for name in saved])
+    give(
+        options,
+        {"files": saved, "infotexts": result.infotexts, **told(result.notes, result.problems)},
+        [str(name) for name in saved],
+    )
 
 
 def run_analyze(options: argparse.Namespace) -> None:
@@ -127,8 +131,7 @@ def run_analyze(options: argparse.Namespace) -> None:
     with stopped_by_keyboard(progress):
         found = analyse(host, request_of(options), plan, filled=host.swept_blocks(options.prompt), progress=progress)
     progress.close()
-    for note in found.notes:
-        say(note)
+    tell(found.notes, found.problems)
     options.out.mkdir(parents=True, exist_ok=True)
     grids = []
     for number in range(len(found.sources)):
@@ -143,7 +146,7 @@ def run_analyze(options: argparse.Namespace) -> None:
         "gain": found.gain,
         "grids": grids,
         "csv": options.out / "blocks.csv",
-        "notes": found.notes,
+        **told(found.notes, found.problems),
         "finished": found.finished,
     }
     lines = [f"{row.name:>8} {row.mean:8.3f} %" for row in found.ranking()]

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib_lora.blocks.weights import BlockWeights
+from lib_lora.errors import AtelierError, InputError
 
 if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
@@ -64,6 +65,8 @@ class LoadedModel(Protocol):
     dtype: torch.dtype
     pixels_per_latent: int
     native_side: int
+    text_layers: int
+    """Layers of the text encoder: what clip skip can be at most."""
     loss_scale: float
     """What a training multiplies its loss with; 1 unless gradients pass through fp16."""
 
@@ -96,6 +99,7 @@ class GenerateRequest:
         scheduler: how the noise levels are spaced, by the host's own name; "" leaves it to the sampler.
         init: the picture to begin with (img2img); None begins with noise.
         denoise: how much of ``init`` is made anew, 0 to 1.
+        strict: refuse the order where a LoRA tag cannot be used; else the pictures are made without that LoRA.
     """
 
     prompt: str
@@ -113,15 +117,33 @@ class GenerateRequest:
     scheduler: str = ""
     init: Image.Image | None = None
     denoise: float = 0.75
+    strict: bool = False
 
 
 @dataclass(frozen=True)
 class GenerateResult:
-    """The pictures of one order, with the settings that make each again."""
+    """The pictures of one order, with the settings that make each again; ``problems`` are the tags left out."""
 
     images: tuple[Image.Image, ...]
     infotexts: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    problems: tuple[AtelierError, ...] = ()
+
+
+def check_clip_skip(wanted: int, model: LoadedModel) -> None:
+    """Refuse a clip skip that the model's text encoder has no layer for.
+
+    Raises:
+        InputError: below 1, or more than the encoder has layers.
+    """
+    layers = model.text_layers
+    if 1 <= wanted <= layers:
+        return
+    raise InputError(
+        f"Clip skip {wanted} is out of range: this text encoder has {layers} layers",
+        where="clip_skip",
+        cure=f"Give a number from 1 to {layers}.",
+    )
 
 
 class Progress:

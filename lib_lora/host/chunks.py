@@ -1,14 +1,18 @@
-"""A caption's tokens in the layout of the WebUI: chunks of 75, each with its own start and end."""
+"""A text's tokens in the layout of the WebUI: chunks of 75, each with its own start and end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 CHUNK = 75
-"""Tokens of a caption that share one pass through the text encoder; with start and end it is 77 positions."""
+"""Tokens of a text that share one pass through the text encoder; with start and end it is 77 positions."""
+
+BACKTRACK = 20
+"""So many tokens behind its last comma move on to the next chunk with what would not fit, as the WebUI does."""
 
 
 def chunked(rows: Sequence[Sequence[int]], *, start: int, end: int) -> Tensor:
@@ -21,6 +25,70 @@ def chunked(rows: Sequence[Sequence[int]], *, start: int, end: int) -> Tensor:
             piece = tokens[chunk * CHUNK : (chunk + 1) * CHUNK]
             ids[row, chunk, 1 : 1 + len(piece)] = torch.tensor(piece, dtype=torch.long)
     return ids
+
+
+Weighted = tuple[int, float]
+"""A token and its weight."""
+
+
+@dataclass
+class _Wrapping:
+    """A prompt while its tokens are put into chunks."""
+
+    comma: int | None
+    chunks: list[list[Weighted]] = field(default_factory=list)
+    now: list[Weighted] = field(default_factory=list)
+    last_comma: int | None = None
+
+    def close(self, *, keep: int | None = None) -> None:
+        """Finish the present chunk; from its place ``keep`` on, its tokens begin the next one."""
+        cut = len(self.now) if keep is None else keep
+        self.chunks.append(self.now[:cut])
+        self.now, self.last_comma = self.now[cut:], None
+
+    def add(self, token: int, weight: float) -> None:
+        """Add a token; a full chunk is closed before, behind a near comma where there is one."""
+        if token == self.comma:
+            self.last_comma = len(self.now)
+        elif len(self.now) == CHUNK and self.last_comma is not None and CHUNK - self.last_comma <= BACKTRACK:
+            self.close(keep=self.last_comma + 1)
+        if len(self.now) == CHUNK:
+            self.close()
+        self.now.append((token, weight))
+
+
+def wrapped(pieces: Iterable[tuple[Sequence[int], float] | None], *, comma: int | None) -> list[list[Weighted]]:
+    """Return a prompt's tokens in chunks of at most 75.
+
+    Args:
+        pieces: tokens that share a weight; None begins a new chunk (``BREAK``).
+        comma: the token behind which a prompt is broken rather than in the middle of a tag.
+    """
+    wrapping = _Wrapping(comma)
+    for piece in pieces:
+        if piece is None:
+            wrapping.close()
+            continue
+        tokens, weight = piece
+        for token in tokens:
+            wrapping.add(token, weight)
+    if wrapping.now or not wrapping.chunks:
+        wrapping.close()
+    return wrapping.chunks
+
+
+def weighted_ids(prompts: Sequence[Sequence[Sequence[Weighted]]], *, start: int, end: int) -> tuple[Tensor, Tensor]:
+    """Return ids and weights ``(prompts, chunks, 77)``; shorter prompts get empty chunks, padding weighs 1."""
+    chunks = max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), chunks, CHUNK + 2), end, dtype=torch.long)
+    ids[:, :, 0] = start
+    weights = torch.ones(ids.shape)
+    for row, prompt in enumerate(prompts):
+        for place, chunk in enumerate(prompt):
+            if chunk:
+                ids[row, place, 1 : 1 + len(chunk)] = torch.tensor([token for token, _ in chunk])
+                weights[row, place, 1 : 1 + len(chunk)] = torch.tensor([weight for _, weight in chunk])
+    return ids, weights
 
 
 def in_batch_order(ids: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from lib_lora.formats.keys import to_ldm
 from lib_lora.host.base import Conditioning
 from lib_lora.host.checkpoint import Checkpoint
 from lib_lora.host.noise_schedule import Schedule
-from lib_lora.host.text import encode
+from lib_lora.host.text import encode, encode_prompts
 
 
 class DiffusersModel:
@@ -45,6 +45,7 @@ class DiffusersModel:
         self.alphas_cumprod = self.schedule.alphas_cumprod
         self.pixels_per_latent = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.native_side = _native_side(checkpoint)
+        self.text_layers = self.text_encoders[0].config.num_hidden_layers
         self.layers: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family)
 
     def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
@@ -59,6 +60,20 @@ class DiffusersModel:
     def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:
         """Return the conditioning of ``captions``; differentiable where gradients are on."""
         return encode(self.text_encoders, self.tokenizer, captions, family=self.family, clip_skip=clip_skip)
+
+    def encode_prompts(
+        self, texts: Sequence[str], counts: Sequence[int], *, clip_skip: int = 1, copies: int = 1
+    ) -> list[Conditioning]:
+        """Return the conditioning of the texts of one prompt, with emphasis; see `text.encode_prompts`."""
+        return encode_prompts(
+            self.text_encoders,
+            self.tokenizer,
+            texts,
+            counts=counts,
+            family=self.family,
+            clip_skip=clip_skip,
+            copies=copies,
+        )
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Return scaled latents ``(B, 4, H/8, W/8)`` of pixels ``(B, 3, H, W)`` in [-1, 1]."""

@@ -31,6 +31,8 @@ def infotext(request: GenerateRequest, read: ReadPrompt, row: int, *, model: str
     weighted = " ".join(format_tag(tag) for tag in resolved if tag.weights is not None)
     if weighted:
         values["LoRA block weights"] = '"' + weighted.replace('"', "'") + '"'
+    if read.problems:  # what is wrong, without the folders of whoever made the picture
+        values["LoRA problems"] = '"' + " ".join(f"{each.what}." for each in read.problems).replace('"', "'") + '"'
     lines = [request.prompt]
     if request.negative:
         lines.append(f"Negative prompt: {request.negative}")

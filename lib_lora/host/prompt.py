@@ -10,50 +10,64 @@ from torch import Tensor
 
 from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import find_tags, parse_tag, resolve, strip_tags
+from lib_lora.blocks.tag import broken_tags, find_tags, other_networks, parse_tag, resolve, strip_tags
 from lib_lora.blocks.tag_model import ResolvedTag
+from lib_lora.blocks.typed import without_comments, without_invisible
 from lib_lora.blocks.weights import BlockWeights, fit
-from lib_lora.errors import InputError
+from lib_lora.errors import AtelierError
+from lib_lora.host.remarks import tag_remarks, text_remarks
 from lib_lora.live.attach import Window
 from lib_lora.live.targets import Strength
 
 
 @dataclass(frozen=True)
 class ReadPrompt:
-    """A prompt without its tags, the tags in numbers, and remarks for the user."""
+    """A prompt without its tags, the negative one, the tags in numbers, remarks, and the tags that cannot be used."""
 
     text: str
+    negative: str
     tags: tuple[ResolvedTag, ...]
     notes: tuple[str, ...]
+    problems: tuple[AtelierError, ...] = ()
 
 
-def read_prompt(prompt: str, *, presets: PresetFile, family: str, seed: int, swept: bool) -> ReadPrompt:
-    """Return ``prompt`` with every LoRA tag resolved.
+def read_prompt(
+    prompt: str, negative: str = "", *, presets: PresetFile, family: str, seed: int, swept: bool = False
+) -> ReadPrompt:
+    """Return ``prompt`` with every LoRA tag resolved; one that cannot be right is a problem and harms no other.
 
     Args:
         prompt: as a person typed it.
+        negative: likewise; a LoRA tag in it is text, as in the WebUI.
         presets: what names of block weights mean.
         family: of the loaded model.
         seed: random marks (R, U) are drawn from it, so a picture can be made again.
         swept: whether the analyzer gives tags named XYZ or ZYX their weights.
-
-    Raises:
-        TagError: a tag cannot be right; it points at the character.
-        InputError: XYZ stands in a prompt outside the analyzer.
     """
     elements = ElementFile.shipped()
-    tags = tuple(
-        resolve(parse_tag(found.text), presets, family, seed=seed, elements=elements) for found in find_tags(prompt)
-    )
-    waiting = next((tag for tag in tags if tag.sweep), None)
-    if waiting is not None and not swept:
-        raise InputError(
-            f"{waiting.sweep} stands for the analyzer's changing weights",
-            where=waiting.name,
-            cure="Use “analyze”, or name a preset or numbers in its place.",
-        )
-    notes = tuple(f"{tag.name}: {note}" for tag in tags for note in tag.notes)
-    return ReadPrompt(strip_tags(prompt), tags, notes)
+    tags: list[ResolvedTag] = []
+    problems: list[AtelierError] = list(broken_tags(prompt))
+    for found in find_tags(prompt):
+        try:
+            tags.append(resolve(parse_tag(found.text), presets, family, seed=seed, elements=elements))
+        except AtelierError as error:
+            problems.append(error)
+    # In a sweep the analyzer brings the vector: that it stands for one is no news.
+    notes = [f"{tag.name}: {note}" for tag in tags if not (swept and tag.sweep) for note in tag.notes]
+    notes += [*tag_remarks(prompt, negative), *text_remarks(prompt, negative)]
+    return ReadPrompt(_words(prompt), _plain(negative), tuple(tags), tuple(dict.fromkeys(notes)), tuple(problems))
+
+
+def _words(prompt: str) -> str:
+    """Return the words of a prompt, without tags of any network."""
+    text = strip_tags(_plain(prompt))
+    for other in reversed(other_networks(text)):
+        text = text[: other.start] + text[other.end :]
+    return text
+
+
+def _plain(text: str) -> str:
+    return without_invisible(without_comments(text))
 
 
 def multipliers_of(tag: ResolvedTag, family: str, sweep: Sequence[BlockWeights] | None) -> dict[str, Strength]:

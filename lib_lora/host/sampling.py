@@ -30,8 +30,15 @@ SAMPLERS: dict[str, Callable[[str, Mapping[str, Any]], Any]] = {
     "unipc": lambda kind, noise: UniPCMultistepScheduler(**noise, prediction_type=kind),
 }
 
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""Guided prediction: ``(latents (n, 4, h, w), timestep) -> (n, 4, h, w)``."""
+Predict = Callable[[Tensor, Tensor, int], Tensor]
+"""Guided prediction: ``(latents (n, 4, h, w), timestep, number of the call from 0) -> (n, 4, h, w)``."""
+
+_SECOND_ORDER = frozenset({"heun"})
+
+
+def calls_of(sampler: str, steps: int) -> int:
+    """Return how many calls of the denoiser the WebUI counts for ``steps``; prompt editing is measured in them."""
+    return 2 * steps if sampler in _SECOND_ORDER else steps
 
 
 def sampler_name(text: str) -> str:
@@ -76,6 +83,6 @@ def sample(
     for index, timestep in enumerate(scheduler.timesteps):
         if not on_step(index * steps // evaluations):
             break
-        output = predict(scheduler.scale_model_input(latents, timestep), timestep)
+        output = predict(scheduler.scale_model_input(latents, timestep), timestep, index)
         latents = scheduler.step(output, timestep, latents, **extra).prev_sample
     return latents

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,24 +14,28 @@ from torch import Tensor
 
 from lib_lora.blocks.near import near_names
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.blocks.tag import readable_tags
 from lib_lora.blocks.tag_model import ResolvedTag
-from lib_lora.errors import InputError
+from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import LoraFile
-from lib_lora.host.base import Conditioning, GenerateRequest, GenerateResult, Lease, Progress
+from lib_lora.host.base import GenerateRequest, GenerateResult, Lease, Progress, check_clip_skip
 from lib_lora.host.checkpoint import load_checkpoint
 from lib_lora.host.diffusers_model import DiffusersModel
 from lib_lora.host.gpu_memory import gpu_memory
+from lib_lora.host.guidance import Guidance
 from lib_lora.host.infotext import infotext
 from lib_lora.host.lora_cache import LoraCache
 from lib_lora.host.lora_index import LoraIndex
-from lib_lora.host.prompt import multipliers_of, read_prompt, window_of
-from lib_lora.host.sampling import SAMPLERS, sample, sampler_name
+from lib_lora.host.prompt import ReadPrompt, multipliers_of, read_prompt, window_of
+from lib_lora.host.sampling import SAMPLERS, calls_of, sample, sampler_name
 from lib_lora.live.attach import Attached, attach
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import find_targets, left_out
 
 POCKET = Path(__file__).with_name("pocket") / "pocket.safetensors"
+
+
+SDXL_SKIP = "SDXL always takes the last layer but one of its text encoders, as in the WebUI: clip skip does nothing."
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -111,9 +116,8 @@ class StudioHost:
 
     def swept_blocks(self, prompt: str) -> frozenset[str]:
         """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""
-        tags = [parse_tag(found.text) for found in find_tags(prompt)]
         blocks: set[str] = set()
-        for name in {tag.name for tag in tags if tag.sweep}:
+        for name in {tag.name for tag in readable_tags(prompt) if tag.sweep}:
             targets, _ = find_targets(self.model, self.read_lora(name))
             blocks.update(target.block for target in targets)
         return frozenset(blocks)
@@ -122,7 +126,8 @@ class StudioHost:
         """Return the pictures of ``request``; a stop returns those that were finished.
 
         Raises:
-            InputError: a tag, a sampler or a size cannot be right; nothing was rendered.
+            InputError: a sampler, a size or a weight in the prompt cannot be right, or a tag where the order is strict
+                or a sweep would change nothing; nothing was rendered.
         """
         progress = progress or Progress()
         if request.init is not None:
@@ -130,14 +135,8 @@ class StudioHost:
             raise InputError("the studio begins with noise, not with a picture", where="init", cure=cure)
         request = replace(request, sampler=sampler_name(request.sampler))
         self._check_size(request)
-        read = read_prompt(
-            request.prompt,
-            presets=self.presets,
-            family=self.model.family,
-            seed=request.seed,
-            swept=request.sweep is not None,
-        )
-        loras = [(tag, self.read_lora(tag.name)) for tag in read.tags]
+        check_clip_skip(request.clip_skip, self.model)
+        read, loras = self._read(request)
         count = len(request.sweep) if request.sweep else request.batch
         chunk = min(count, request.sweep_chunk or self._chunk(request))
         images: list[Image.Image] = []
@@ -146,14 +145,47 @@ class StudioHost:
         for start in range(0, count, chunk):
             rows = range(start, min(count, start + chunk))
             latents = self._latents(
-                request, read.text, loras, rows, progress, done=start // chunk * request.steps, total=total
+                request, read, loras, rows, progress, done=start // chunk * request.steps, total=total
             )
             if progress.stopped:
                 break
             images += to_pictures(self.model.decode(latents))
             texts += [infotext(request, read, row, model=self.model.name, size=self._size(request)) for row in rows]
-        notes = (*read.notes, *(note for _, lora in loras for note in left_out(self.model, lora)))
-        return GenerateResult(tuple(images), tuple(texts), notes=tuple(dict.fromkeys(notes)))
+        skipped = request.clip_skip > 1 and self.model.family == "sdxl"
+        notes = (
+            *read.notes,
+            *((SDXL_SKIP,) if skipped else ()),
+            *(note for _, lora in loras for note in left_out(self.model, lora)),
+        )
+        return GenerateResult(tuple(images), tuple(texts), notes=tuple(dict.fromkeys(notes)), problems=read.problems)
+
+    def _read(self, request: GenerateRequest) -> tuple[ReadPrompt, list[tuple[ResolvedTag, LoraFile]]]:
+        """Return the prompt, and the LoRAs that can be used.
+
+        Raises:
+            InputError: one cannot, and the order is strict, or none is left that a sweep would change.
+        """
+        read = read_prompt(
+            request.prompt,
+            request.negative,
+            presets=self.presets,
+            family=self.model.family,
+            seed=request.seed,
+            swept=request.sweep is not None,
+        )
+        loras: list[tuple[ResolvedTag, LoraFile]] = []
+        problems = list(read.problems)
+        for tag in read.tags:
+            try:
+                lora = self.read_lora(tag.name)
+                find_targets(self.model, lora)
+            except AtelierError as error:
+                problems.append(error)
+            else:
+                loras.append((tag, lora))
+        if problems and (request.strict or (request.sweep and not any(tag.sweep for tag, _ in loras))):
+            raise problems[0]
+        return replace(read, tags=tuple(tag for tag, _ in loras), problems=tuple(problems)), loras
 
     def check_training(self, *, trains_text: bool) -> None:
         """Refuse nothing: whatever the studio opens can be trained."""
@@ -193,7 +225,7 @@ class StudioHost:
     def _latents(
         self,
         request: GenerateRequest,
-        text: str,
+        read: ReadPrompt,
         loras: list[tuple[ResolvedTag, LoraFile]],
         rows: range,
         progress: Progress,
@@ -208,7 +240,17 @@ class StudioHost:
         noise = torch.stack([torch.randn(4, height, width, generator=g) for g in generators])
         with torch.no_grad(), ExitStack() as stack:
             attached = [stack.enter_context(self._attach(tag, lora, request, rows)) for tag, lora in loras]
-            cond = self.model.encode_text([request.negative] * len(seeds) + [text] * len(seeds), request.clip_skip)
+            # Where a sweep changes the text encoder, each picture has a text of its own; else one serves all.
+            swept = request.sweep is not None and any(tag.sweep for tag, _ in loras)
+            encode = partial(self.model.encode_prompts, clip_skip=request.clip_skip, copies=len(seeds) if swept else 1)
+            guidance = Guidance.of(
+                read.text,
+                read.negative,
+                calls_of(request.sampler, request.steps),
+                encode,
+                predict=self.model.predict,
+                scale=request.cfg_scale,
+            )
 
             def on_step(step: int) -> bool:
                 for one in attached:
@@ -217,7 +259,7 @@ class StudioHost:
                 return not progress.stopped
 
             return sample(
-                lambda latents, timestep: self._guided(latents, timestep, cond, request.cfg_scale),
+                guidance,
                 noise.to(self.model.device),
                 sampler=request.sampler,
                 prediction_type=self.model.prediction_type,
@@ -239,13 +281,6 @@ class StudioHost:
             elements=tag.elements,
             strengths={"te": tag.te, "unet": tag.unet},
         )
-
-    def _guided(self, latents: Tensor, timestep: Tensor, cond: Conditioning, scale: float) -> Tensor:
-        """Return the prediction under classifier-free guidance (arXiv:2207.12598)."""
-        double = torch.cat([latents, latents]).to(self.model.dtype)
-        output = self.model.predict(double, timestep.expand(double.shape[0]).to(double.device), cond).float()
-        without, with_ = output.chunk(2)
-        return without + scale * (with_ - without)
 
 
 def to_pictures(pixels: Tensor) -> list[Image.Image]:

@@ -1,44 +1,138 @@
-"""Captions to conditioning, in the layout of the WebUI: chunks of 75 tokens, each with its own start and end."""
+"""Captions and prompts to conditioning, in the layout of the WebUI: chunks of 75 tokens, each with its start and end.
+
+A caption is taken as it is written; a prompt has emphasis and ``BREAK``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from lib_lora.host.base import Conditioning
-from lib_lora.host.chunks import chunked, in_batch_order, side_by_side, zero_padded
+from lib_lora.host.chunks import chunked, in_batch_order, side_by_side, weighted_ids, wrapped, zero_padded
+from lib_lora.host.emphasis import read_emphasis
+
+_COMMA = ",</w>"
+
+Change = Callable[[Tensor], Tensor]
+"""What is done to the hidden states ``(chunks·rows, 77, width)`` of an encoder."""
 
 
 def chunk_ids(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
     """Return the token ids of ``captions``, ``(captions, chunks, 77)``, padded with the end token, as for SD1."""
-    rows = [tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids for text in captions]
+    rows = [_tokens(tokenizer, text) for text in captions]
     return chunked(rows, start=tokenizer.bos_token_id, end=tokenizer.eos_token_id)
+
+
+def prompt_ids(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return ids and weights of ``prompts``, each ``(prompts, chunks, 77)``.
+
+    Raises:
+        PromptError: a weight is no number.
+    """
+    comma = tokenizer.convert_tokens_to_ids(_COMMA)
+    rows = []
+    for text in prompts:
+        pieces = read_emphasis(text)
+        tokens = (None if piece.breaks else (_tokens(tokenizer, piece.text), piece.weight) for piece in pieces)
+        rows.append(wrapped(tokens, comma=comma))
+    return weighted_ids(rows, start=tokenizer.bos_token_id, end=tokenizer.eos_token_id)
 
 
 def encode(
     encoders: Sequence[nn.Module], tokenizer: CLIPTokenizer, captions: Sequence[str], *, family: str, clip_skip: int = 1
 ) -> Conditioning:
-    """Return the conditioning of ``captions``.
+    """Return the conditioning of ``captions``, word for word.
 
     SD1 takes the hidden state ``clip_skip`` layers from the end and its final LayerNorm; SD2 likewise of the 23 layers
     that were loaded; SDXL takes the last but one of both encoders, and the second's pooled vector of the first chunk.
     OpenCLIP's encoders (SD2's, and SDXL's second) were trained with zeros behind the end token.
     """
-    ids = chunk_ids(tokenizer, captions).to(next(encoders[0].parameters()).device)
+    return _encode(encoders, chunk_ids(tokenizer, captions), tokenizer.eos_token_id, family, clip_skip)
+
+
+def encode_prompts(
+    encoders: Sequence[nn.Module],
+    tokenizer: CLIPTokenizer,
+    prompts: Sequence[str],
+    *,
+    counts: Sequence[int],
+    family: str,
+    clip_skip: int = 1,
+    copies: int = 1,
+) -> list[Conditioning]:
+    """Return the conditioning of each text that one prompt has in the course of its picture, ``copies`` rows each.
+
+    Args:
+        encoders: one, or SDXL's two.
+        tokenizer: of both.
+        prompts: the texts; the shorter ones get empty chunks, so that all are of one length.
+        counts: how often each comes in the prompt's schedule: emphasis keeps the mean of all of them together.
+        family: of the model.
+        clip_skip: as in `encode`.
+        copies: rows of each text, for per-sample LoRA weights in the text encoder.
+
+    Raises:
+        PromptError: a weight is no number.
+    """
+    ids, weights = prompt_ids(tokenizer, prompts)
+    emphasis = None
+    if not torch.all(weights == 1):
+        share = torch.tensor(counts, dtype=torch.float64) / sum(counts)
+
+        def emphasis(hidden: Tensor) -> Tensor:
+            return emphasized(hidden, weights, share, copies)
+
+    rows = ids.repeat_interleave(copies, dim=0)
+    made = _encode(encoders, rows, tokenizer.eos_token_id, family, clip_skip, change=emphasis)
+    pooled = [None] * len(prompts) if made.pooled is None else made.pooled.split(copies)
+    return [Conditioning(*each) for each in zip(made.tokens.split(copies), pooled, strict=True)]
+
+
+def emphasized(hidden: Tensor, weights: Tensor, share: Tensor, copies: int) -> Tensor:
+    """Return hidden states times the weight of their token, with the mean that they had (the WebUI's “Original”).
+
+    Args:
+        hidden: ``(chunks·prompts·copies, 77, width)``.
+        weights: ``(prompts, chunks, 77)``.
+        share: how much each prompt counts in the mean, ``(prompts,)``.
+        copies: rows of each prompt; each has a mean of its own.
+    """
+    prompts, chunks, length = weights.shape
+    states = hidden.reshape(chunks, prompts, copies, length, -1)
+    factor = weights.transpose(0, 1).reshape(chunks, prompts, 1, length, 1).to(states)
+    changed = states * factor
+    part = share.to(states).reshape(1, prompts, 1, 1, 1)
+
+    def mean(values: Tensor) -> Tensor:
+        return (values.mean(dim=(3, 4), keepdim=True) * part).sum(dim=1, keepdim=True)
+
+    return (changed * (mean(states) / mean(changed))).reshape(hidden.shape)
+
+
+def _tokens(tokenizer: CLIPTokenizer, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
+
+
+def _encode(
+    encoders: Sequence[nn.Module], ids: Tensor, end: int, family: str, clip_skip: int, *, change: Change | None = None
+) -> Conditioning:
+    """Return the conditioning of token ids ``(rows, chunks, 77)``."""
     rows, chunks, _ = ids.shape
-    flat = in_batch_order(ids)
-    zeros = zero_padded(flat, tokenizer.eos_token_id)
+    change = change or (lambda hidden: hidden)
+    flat = in_batch_order(ids.to(next(encoders[0].parameters()).device))
+    zeros = zero_padded(flat, end)
     if family != "sdxl":
         hidden = _hidden(encoders[0], zeros if family == "sd2" else flat, skip=clip_skip)
-        return Conditioning(side_by_side(hidden, chunks))
+        return Conditioning(side_by_side(change(hidden), chunks))
     first = encoders[0](flat, output_hidden_states=True).hidden_states[-2]
     second = encoders[1](zeros, output_hidden_states=True)
-    tokens = torch.cat([first, second.hidden_states[-2]], dim=-1)
+    tokens = torch.cat([change(first), change(second.hidden_states[-2])], dim=-1)
     # At the first end token: transformers looks for the one of CLIP's own word list, whatever list is in use.
-    ends = (zeros[:rows] == tokenizer.eos_token_id).int().argmax(dim=-1)
+    ends = (zeros[:rows] == end).int().argmax(dim=-1)
     pooled = encoders[1].text_projection(second.last_hidden_state[torch.arange(rows, device=ends.device), ends])
     return Conditioning(side_by_side(tokens, chunks), pooled)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib_lora.errors import AtelierError
 from lib_lora.formats.lora import LoraFile, write_lora
-from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.host.base import LoadedModel, Progress, check_clip_skip
 from lib_lora.live.attach import Attached, attach
 from lib_lora.train import network, resume
 from lib_lora.train.conditioning import FixedCaptions
@@ -134,6 +134,7 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
         InputError: no picture can be used, the optimizer refuses its arguments, the disk has no room, or the model or
             the pictures changed since the run was started.
     """
+    check_clip_skip(options.clip_skip, model)
     said = remarks_on(model, options)
     resume.check_same_model(folder, model, options)
     lora = network.new_lora(model, options)

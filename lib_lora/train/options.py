@@ -95,7 +95,9 @@ class TrainOptions:
         True, help="regularisation pictures hold the model at what it predicted before, not at the pictures themselves"
     )
     max_grad_norm: float = option(1.0, help="gradients are cut to this norm; 0 turns it off", low=0, high=1000)
-    clip_skip: int = option(1, help="which layer of the text encoder from the end", low=1, high=12)
+    clip_skip: int = option(
+        1, help="which layer of the text encoder from the end; at most as many as it has", low=1, high=32
+    )
     seed: int = option(31337, help="seed of everything random", low=0, high=2**32 - 1)
     sample_prompts: tuple[str, ...] = option((), help="prompts rendered at every save")
     comment: str = option("", help="free text, kept in the file")

@@ -131,16 +131,88 @@ def test_a_long_prompt_is_not_cut(host):
     assert not torch.equal(one, two)
 
 
+BROKEN = {
+    "<lora:strng 絵:1>": "Did you mean: strong 絵",
+    "<lora:strong 絵:1:FAC>": "FACE",
+    "<lora:strong 絵:1:1,2,3>": "12/17/20/26",
+    "<lora:strong 絵:0,8>": "Write a point: 0.8",
+    "<lora:strong 絵：0.8>": "full-width colon",
+    "<lora:strong 絵:1": "not closed",
+    "<lora:strong 絵:1＞": "not closed",
+    "＜lora:strong 絵:1>": "half-width",
+    "< lora:strong 絵:1>": "without spaces",
+    "<lo\u200bra:strong 絵:1>": "meant as a LoRA tag",
+    "<loha:strong 絵:1>": "any kind",
+}
+
+
+@pytest.mark.parametrize(("tag", "said"), BROKEN.items())
+def test_one_bad_tag_is_left_out_and_named_the_others_act(host, tag, said):
+    good = " <lora:strong 絵:0.5>"
+    with_bad = host.generate(replace(REQUEST, prompt=REQUEST.prompt + good + tag))
+    (problem,) = with_bad.problems
+    assert said in str(problem)
+    assert "LoRA problems" in with_bad.infotexts[0]
+    assert str(host.lora_folders[0]) not in with_bad.infotexts[0]
+    if "lora:" not in tag or not tag.endswith(">") or tag[0] != "<":
+        pass  # its text counts as words, as in the WebUI, so the picture is another
+    elif said not in ("without spaces", "meant as a LoRA tag"):
+        assert same(with_bad, host.generate(replace(REQUEST, prompt=REQUEST.prompt + good)))
+    with pytest.raises(InputError, match=re.escape(problem.what)):
+        host.generate(replace(REQUEST, prompt=REQUEST.prompt + good + tag, strict=True))
+
+
+def test_a_sweep_without_a_tag_that_can_be_swept_is_refused(host):
+    weights = (BlockWeights.uniform(full_layout("sd1"), 1.0),)
+    with pytest.raises(InputError, match="strong"):
+        host.generate(replace(REQUEST, prompt="x <lora:strng 絵:1:XYZ> <lora:strong 絵:1>", sweep=weights))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative", "said"),
+    [
+        ("x <lora:strong 絵:1:XYZ>", "", "every block counts 1"),
+        ("x", "<lora:strong 絵:1>", "does nothing"),
+        ("[<lora:strong 絵:1>:0.5]", "", "use start= and stop="),
+        ("[<lora:strong 絵:1>|<lora:strong 絵:0.5>]", "", "use start= and stop="),
+        ("(<lora:strong 絵:1>:1.2)", "", "strength in the tag"),
+        ("x <lora:strong 絵:1> AND y", "", "all parts"),
+        ("{<lora:strong 絵:1>|<lora:strong 絵:0.5>}", "", "Dynamic Prompts"),
+        ("x <hypernet:y:1>", "", "only LoRA tags"),
+        ("x # <lora:strng:1>", "", "comment"),
+        ("x\u200b", "\ufeffy", "left out: 2"),
+        ("at 12:30", "", "30 times"),
+        ("(smile:1,5)", "", "no weight that is read"),
+        ("x", "（smile：1.5）", "no weight that is read"),
+        ("(a BREAK b)", "", "BREAK inside brackets"),
+    ],
+)
+def test_what_does_not_act_as_it_looks_is_one_note(host, prompt, negative, said):
+    made = host.generate(replace(REQUEST, prompt=prompt, negative=negative, steps=1))
+    assert [note for note in made.notes if said in note] != []
+    assert made.problems == ()
+
+
+def test_ordinary_prompts_have_no_notes(host):
+    for prompt in (
+        "red apple, (smile:1.2), [dark], [a:b:0.5], [a|b], a AND b:0.5 BREAK c",
+        "red <lora:strong 絵:0.8>, (smile) {x}, 12:30 in the morning",
+        r"apple \(fruit\), :d, <3, a/b",
+    ):
+        assert host.generate(replace(REQUEST, prompt=prompt, steps=1)).notes == ()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"prompt": "x <lora:strng 絵:1>"}, "Did you mean: strong 絵"),
-        ({"prompt": "x <lora:strong 絵:1:FAC>"}, "FACE"),
-        ({"prompt": "x <lora:strong 絵:1:1,2,3>"}, "12/17/20/26"),
-        ({"prompt": "x <lora:strong 絵:1:XYZ>"}, "analyzer"),
         ({"sampler": "best"}, "Choose one of"),
         ({"width": 100}, "multiple of 64"),
         ({"steps": 0}, "at least 1"),
+        ({"clip_skip": 4}, "this text encoder has 3 layers"),
+        ({"clip_skip": 0}, "from 1 to 3"),
+        ({"clip_skip": -1}, "from 1 to 3"),
+        ({"prompt": "(smile:1.2.3)"}, "is no number"),
+        ({"negative": "(smile:.)"}, "is no number"),
     ],
 )
 def test_what_cannot_be_right_is_said_before_rendering(host, change, said):

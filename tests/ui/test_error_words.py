@@ -45,6 +45,7 @@ ELSEWHERE = {
     "remarks.only_a_locon_has_convolutions": "a reason in the table of train/unused.py",
     "remarks.no_tag_is_moved_or_left_out": "a reason in the table of train/unused.py",
     "remarks.there_are_no_regularisation_pictures": "a reason in the table of train/unused.py",
+    "places.prompt_character": "PositionError puts its noun before the place",
     "cures.use_a_vector_of_or_values": "joined from the layouts of a family in blocks/weights.py",
 }
 """Phrases that the sources build in a way the reader of sources does not follow, and why."""

@@ -59,7 +59,7 @@ def model():
     layers = {QUERY: nn.Linear(8, 8)}
     return SimpleNamespace(
         name="tiny", family="sd1", layers=layers, device=torch.device("cpu"), dtype=torch.float32,
-        pixels_per_latent=8, native_side=512, prediction_type="epsilon",
+        pixels_per_latent=8, native_side=512, text_layers=12, prediction_type="epsilon",
     )  # fmt: skip
 
 

@@ -10,8 +10,10 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from lib_lora.blocks.tag import TagError, broken_tags
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import Host
+from lib_lora.host.remarks import tag_remarks
 from lib_lora.host.webui import comments, hashes, pasted, placed
 from lib_lora.host.webui.attachments import Attachments
 from lib_lora.host.webui.comments import Voice
@@ -78,14 +80,20 @@ class Activator:
 
         Called when prompts are complete and nothing was rendered yet: the only moment at which a stop leaves no noise.
         """
-        problems = [error for prompt in _first_prompts(p) for error in self._resolve(p, _params_of(prompt)).problems]
+        problems: list[AtelierError] = []
+        for prompt in _first_prompts(p):
+            problems += [*broken_tags(prompt), *self._resolve(p, _params_of(prompt)).problems]
         for error in problems:
             comments.tell_error(p, error, self.voice)
         return not problems
 
     def _plan(self, p: Any, params_list: list[Any], *, hires: bool) -> Plan:
         plan = self._resolve(p, params_list)
-        if differ(batch_prompts(p, hires=hires)):
+        prompts = batch_prompts(p, hires=hires)
+        for prompt in prompts[:1]:  # the host reads the tags of a batch from its first prompt
+            plan.problems += [error for error in broken_tags(prompt) if not _of_another(error)]
+            plan.notes.setdefault("", []).extend(tag_remarks(prompt, _negative(p, hires=hires)))
+        if differ(prompts):
             notes = plan.notes.setdefault("", [])
             notes.append("The pictures of a batch share the LoRA tags of its first prompt.")
         for error in plan.problems:
@@ -131,6 +139,20 @@ def _first_prompts(p: Any) -> Iterator[str]:
     size = max(1, int(getattr(p, "batch_size", 1)))
     for name in ("all_prompts", "all_hr_prompts"):
         yield from dict.fromkeys((getattr(p, name, None) or [])[::size])
+
+
+def _negative(p: Any, *, hires: bool) -> str:
+    """Return the negative prompt that belongs to the first prompt of the batch."""
+    found = getattr(p, "all_hr_negative_prompts" if hires else "all_negative_prompts", None) or [""]
+    return str(found[min(getattr(p, "iteration", 0) * p.batch_size, len(found) - 1)])
+
+
+def _of_another(error: TagError) -> bool:
+    """Tell whether a tag that looks like a misspelt one of ours is that of another extension."""
+    from modules import extra_networks
+
+    name = error.text[1:].partition(":")[0]
+    return name in extra_networks.extra_network_registry or name in getattr(extra_networks, "extra_network_aliases", {})
 
 
 def _params_of(prompt: str) -> list[Any]:

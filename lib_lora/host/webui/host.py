@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.blocks.tag import readable_tags
+from lib_lora.errors import AtelierError
 from lib_lora.formats.contents import Contents
 from lib_lora.formats.lora import LoraFile
-from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, Progress
+from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, Progress, check_clip_skip
 from lib_lora.host.lora_cache import LoraCache
 from lib_lora.host.prompt import read_prompt
 from lib_lora.host.webui import block_weights, lora_list, samplers
@@ -85,9 +86,8 @@ class WebuiHost:
         """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""
         with self.turn.taken(TITLE):
             model = loaded_model()
-        tags = [parse_tag(found.text) for found in find_tags(prompt)]
         blocks: set[str] = set()
-        for name in {tag.name for tag in tags if tag.sweep}:
+        for name in {tag.name for tag in readable_tags(prompt) if tag.sweep}:
             targets, _ = find_targets(model, self.read_lora(name))
             blocks.update(target.block for target in targets)
         return frozenset(blocks)
@@ -109,16 +109,30 @@ class WebuiHost:
         with self.turn.taken(f"{TITLE}: generate"):
             model = loaded_model()
             request = checked(request, model)
-            read = read_prompt(
-                request.prompt,
-                presets=self.presets,
-                family=model.family,
-                seed=request.seed,
-                swept=request.sweep is not None,
-            )
-            for tag in read.tags:
-                self.find_lora(tag.name)
+            self._check_tags(request, model.family)
+            check_clip_skip(request.clip_skip, model)
             return Rendering(request, model, progress, pinned=nested).run()
+
+    def _check_tags(self, request: GenerateRequest, family: str) -> None:
+        """Refuse an order whose tags cannot be used, where it is strict or a sweep would change nothing.
+
+        Else the activator says below the pictures what was left out.
+
+        Raises:
+            InputError: what is wrong with the first such tag.
+        """
+        read = read_prompt(
+            request.prompt, request.negative, presets=self.presets, family=family, seed=request.seed, swept=True
+        )
+        problems, usable = list(read.problems), []
+        for tag in read.tags:
+            try:
+                self.find_lora(tag.name)
+                usable.append(tag)
+            except AtelierError as error:
+                problems.append(error)
+        if problems and (request.strict or (request.sweep and not any(tag.sweep for tag in usable))):
+            raise problems[0]
 
     def check_training(self, *, trains_text: bool) -> None:
         """Refuse in one sentence what cannot be trained; a host without a checkpoint in memory is asked later."""

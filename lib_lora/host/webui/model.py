@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -23,6 +24,8 @@ ATTRIBUTE = "_lora_atelier_model"
 _SMALL = 320
 """First width of every full-size Stable Diffusion UNet; smaller ones are ours for tests and demos, at 128 px."""
 
+_LAYER = re.compile(r"_layers_(\d+)_")
+
 
 class WebuiModel:
     """The model that the host has loaded.
@@ -39,6 +42,7 @@ class WebuiModel:
         self.before_use: Callable[[], None] | None = None
         """Called before each use while the model is lent; a training puts its checks here."""
         self.pixels_per_latent, self.native_side = 8, 512
+        self.text_layers = _text_layers(parts)
         self.layers: Mapping[str, nn.Module] = {}
         if parts.unet is not None:
             self.layers = unet_layers(parts.unet, parts.family)
@@ -129,7 +133,7 @@ class NoModel:
 
     name, family, prediction_type = "", "sd1", "epsilon"
     layers: Mapping[str, nn.Module] = {}
-    pixels_per_latent, native_side = 8, 512
+    pixels_per_latent, native_side, text_layers = 8, 512, 12
     dtype = torch.float32
     loss_scale = 1.0
     schedule = Schedule(torch.ones(1))
@@ -263,3 +267,9 @@ def _native_side(parts: Parts, layers: Mapping[str, nn.Module]) -> int:
     if first is not None and first.weight.shape[0] < _SMALL:
         return 128
     return {"sd1": 512, "sd2": 768 if parts.prediction_type == "v_prediction" else 512}.get(parts.family, 1024)
+
+
+def _text_layers(parts: Parts) -> int:
+    """Return how many layers the text encoder that obeys clip skip has; CLIP's 12 where none is known."""
+    names = parts.texts[0].layers if parts.texts else ()
+    return max((int(found[1]) + 1 for name in names if (found := _LAYER.search(name))), default=12)

@@ -14,7 +14,7 @@ from lib_lora.analysis.grid import GridStyle, draw_grid
 from lib_lora.atomic import replace_file
 from lib_lora.blocks.block_list import parse_block_list
 from lib_lora.blocks.layouts import full_layout
-from lib_lora.blocks.tag import Span, find_tags, parse_tag
+from lib_lora.blocks.tag import Span, find_tags, readable_tags
 from lib_lora.blocks.tag_edit import change_tag
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest, Host, Part
@@ -76,8 +76,7 @@ def order_of(request: GenerateRequest, label: str, fields: Fields, host: Host, f
         AtelierError: a field cannot be right, or there is no LoRA to analyse.
     """
     prompt = _marked(request.prompt, label)
-    tags = [parse_tag(match.text) for match in find_tags(prompt)]
-    facts = [files.of(tag.name) for tag in tags if tag.sweep]
+    facts = [files.of(tag.name) for tag in readable_tags(prompt) if tag.sweep]
     filled = frozenset(block for fact in facts for block in fact.blocks)
     layout = full_layout(facts[0].family if facts else host.model.family)
     entries = parse_block_list(fields.entries, layout) or [(name,) for name in layout.names if name in filled]
@@ -101,7 +100,7 @@ def order_of(request: GenerateRequest, label: str, fields: Fields, host: Host, f
 def _marked(prompt: str, label: str) -> str:
     """Return the prompt with XYZ in the chosen tag, unless a tag carries it already."""
     matches = find_tags(prompt)
-    if any(parse_tag(match.text).sweep for match in matches):
+    if any(tag.sweep for tag in readable_tags(prompt)):
         return prompt
     if not matches:
         raise InputError(

@@ -296,7 +296,8 @@ class _Analyzer:
         folder = found.files[0].parent if found.files else ""
         told = dict.fromkeys(note for analysis in found.analyses for note in analysis.notes)
         notes = "".join(note_html(sentence_in_words(note, words.language), kind="warning") for note in told)
-        return note_html(words(kind, floor=f"{floor:.3f}", folder=folder), kind="good") + notes
+        problems = "".join(error_html(each, words) for each in found.analyses[-1].problems)
+        return note_html(words(kind, floor=f"{floor:.3f}", folder=folder), kind="good") + problems + notes
 
 
 def table_of(analyses: tuple[Analysis, ...], words: Words) -> dict[str, Any]:

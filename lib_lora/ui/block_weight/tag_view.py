@@ -9,7 +9,7 @@ from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.errors import TagError, shorten
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import ParsedTag, find_tags, parse_tag, resolve
+from lib_lora.blocks.tag import ParsedTag, broken_tags, find_tags, parse_tag, resolve
 from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError
@@ -60,8 +60,9 @@ def index_of(prompt: str, label: str) -> int:
 def view_of(prompt: str, label: str, host: Host, files: FileFacts) -> View:
     """Return what the accordion shows for ``prompt`` with the LoRA ``label`` chosen."""
     labels = labels_of(prompt)
+    broken = next(iter(broken_tags(prompt)), None)
     if not labels:
-        return View(labels)
+        return View(labels, problem=broken)
     index = index_of(prompt, label)
     tag, facts, weights = None, None, None
     try:
@@ -73,7 +74,7 @@ def view_of(prompt: str, label: str, host: Host, files: FileFacts) -> View:
             weights = resolved.weights.convert(facts.layout)[0]
     except AtelierError as error:
         return View(labels, labels[index], tag, facts, weights, error)
-    return View(labels, labels[index], tag, facts, weights)
+    return View(labels, labels[index], tag, facts, weights, broken)
 
 
 def title_of(prompt: str, host: Host, words: Words, *, active: bool) -> str:
@@ -82,6 +83,7 @@ def title_of(prompt: str, host: Host, words: Words, *, active: bool) -> str:
     if not active:
         return f"{name} — {words('block_weight.off')}"
     parts = [_in_short(match.text, host, words) for match in find_tags(prompt)]
+    parts += [f"⚠ {shorten(error.text)}" for error in broken_tags(prompt)]
     return f"{name} — {' · '.join(parts) if parts else words('block_weight.no_lora')}"
 
 

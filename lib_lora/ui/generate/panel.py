@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.blocks.tag_edit import without_block_weights
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import GenerateRequest
@@ -125,7 +124,9 @@ def _settings(atelier: Atelier, words: Words) -> tuple[list[Any], dict[str, Any]
         with gr.Row():
             width = gr.Slider(**sizes, label=words("generate.width"), **ident("width"))
             height = gr.Slider(**sizes, label=words("generate.height"), **ident("height"))
-            skip = gr.Slider(1, 4, 1, step=1, label=words("generate.clip_skip"), **ident("clip_skip"))
+            skip = gr.Slider(
+                1, host.model.text_layers, 1, step=1, label=words("generate.clip_skip"), **ident("clip_skip")
+            )
     settings = [seed, batch, steps, sampler, cfg, width, height, skip]
     names = ("seed", "batch", "steps", "sampler", "cfg", "width", "height", "clip_skip")
     for widget, name in zip(settings, names, strict=True):
@@ -168,8 +169,6 @@ class _Generate:
         atelier = self._atelier
         try:
             request = self.request(prompt if active else without_block_weights(prompt or ""), *values)
-            for match in find_tags(request.prompt):
-                block_weight.lora_path(atelier, parse_tag(match.text).name)
         except AtelierError as error:
             yield error_html(error, self._words), compat.update()
             return
@@ -219,4 +218,4 @@ class _Generate:
             kind, n=len(made.pictures), time=duration(made.seconds, words), folder=made.pictures[0].path.parent
         )
         notes = "".join(note_html(sentence_in_words(note, words.language), kind="warning") for note in made.notes)
-        return note_html(said, kind="good") + notes
+        return note_html(said, kind="good") + "".join(error_html(each, words) for each in made.problems) + notes

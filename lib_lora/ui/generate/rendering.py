@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lib_lora.errors import AtelierError
 from lib_lora.host.base import GenerateRequest, Host, Part
 from lib_lora.host.outputs import save_picture
 from lib_lora.host.speed import Speed
@@ -30,6 +31,7 @@ class Rendered:
 
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...] = ()
+    problems: tuple[AtelierError, ...] = ()
     seconds: float = 0.0
 
 
@@ -37,6 +39,7 @@ def render(request: GenerateRequest, host: Host, job: Job, *, outputs: Path, spe
     """Render ``request.batch`` pictures with seeds counted up; a stop keeps those that are finished."""
     pictures: list[Picture] = []
     notes: dict[str, None] = {}
+    problems: tuple[AtelierError, ...] = ()
     began = time.monotonic()
     total = request.batch * request.steps
     for number in range(request.batch):
@@ -46,12 +49,13 @@ def render(request: GenerateRequest, host: Host, job: Job, *, outputs: Path, spe
         for image, text in zip(result.images, result.infotexts, strict=True):
             pictures.append(Picture(save_picture(outputs, image, text, seed=one.seed), one.seed))
         notes.update(dict.fromkeys(result.notes))
+        problems = result.problems  # those of the prompt: the same for each picture
         if job.stopped:
             break
         seconds = time.monotonic() - started
         speed.record(host.model.name, one, side=host.model.native_side, pictures=1, seconds=seconds)
-        job.show(Rendered(tuple(pictures), tuple(notes), time.monotonic() - began))
-    return Rendered(tuple(pictures), tuple(notes), time.monotonic() - began)
+        job.show(Rendered(tuple(pictures), tuple(notes), problems, time.monotonic() - began))
+    return Rendered(tuple(pictures), tuple(notes), problems, time.monotonic() - began)
 
 
 def last_seed(desk: Desk) -> int | None:

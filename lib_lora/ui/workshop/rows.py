@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag
 from lib_lora.blocks.tokens import format_number
 from lib_lora.errors import InputError
 from lib_lora.merge.order import Ingredient, row_of_tag
@@ -111,6 +111,8 @@ def rows_of_prompt(atelier: Atelier, prompt: str) -> tuple[list[tuple[Any, ...]]
     Raises:
         InputError: no tag, too many, or one that cannot be right.
     """
+    for error in broken_tags(prompt):
+        raise error
     tags = [parse_tag(found.text) for found in find_tags(prompt)]
     if not tags:
         raise InputError("There is no LoRA in the prompt", cure="Write it as <lora:name:1>.")

@@ -1,0 +1,89 @@
+"""What in a prompt does not act as one may think. It acts as in the WebUI, so it is said, not repaired."""
+
+from __future__ import annotations
+
+import re
+
+from lib_lora.blocks.errors import shorten
+from lib_lora.blocks.tag import find_tags, other_networks
+from lib_lora.blocks.typed import without_comments, without_invisible
+from lib_lora.host.emphasis import PromptError, read_emphasis
+from lib_lora.host.schedule import parts_of, schedule_of
+
+_STEPS = 10  # any number of steps shows whether a tag stands in prompt editing
+_MARK = 0xE000  # private characters stand for the tags while the text around them is read
+_WEIGHT_TYPED = re.compile(r"\([^()]*:\s*[0-9]+,[0-9]+\s*\)|（[^（）]*[：:][^（）]*）")
+_DYNAMIC = re.compile(r"\{[^{}]*\|[^{}]*\}|__[\w/*-]+__")
+_BREAK = re.compile(r"\bBREAK\b")
+
+
+def tag_remarks(prompt: str, negative: str) -> list[str]:
+    """Return what is to be said of the places where LoRA tags stand."""
+    said = []
+    if find_tags(negative):
+        said.append("A LoRA tag in the negative prompt does nothing: its text counts as words there, as in the WebUI.")
+    tags = find_tags(prompt)
+    if not tags or not any(sign in prompt for sign in ("[", "(", "AND")):
+        return said
+    marked = without_comments(prompt)
+    for number, tag in reversed(list(enumerate(tags))):
+        marked = marked[: tag.start] + chr(_MARK + number) + marked[tag.end :]
+    parts = [part.text for part in parts_of(marked)]
+    for number, tag in enumerate(tags):
+        mark = chr(_MARK + number)
+        texts = [moment.text for part in parts if mark in part for moment in schedule_of(part, _STEPS)]
+        if not all(mark in text for text in texts):
+            said.append(
+                f"{shorten(tag.text)} stands inside prompt editing, but a LoRA acts from the first step to the last, "
+                "as in the WebUI. For a LoRA use start= and stop= in its tag."
+            )
+        elif any(_weighs(text, mark) for text in texts):
+            said.append(
+                f"{shorten(tag.text)} stands in brackets, which weigh words and not a LoRA, as in the WebUI. "
+                "Write its strength in the tag."
+            )
+    if len(parts) > 1:
+        said.append("A LoRA acts on all parts between which AND stands, as in the WebUI.")
+    return said
+
+
+def text_remarks(prompt: str, negative: str) -> list[str]:
+    """Return what is to be said of the words; ``prompt`` still has its tags."""
+    said = []
+    for tag in other_networks(prompt):
+        said.append(f"{shorten(tag.text)} is left out: only LoRA tags act here.")
+    for text in (prompt, negative):
+        said += _word_remarks(without_comments(text))
+    if any("#" in text for text in (prompt, negative)):
+        said.append("What stands behind # is a comment and left out, as in the WebUI.")
+    hidden = sum(len(text) - len(without_invisible(text)) for text in (prompt, negative))
+    if hidden:
+        said.append(f"Invisible characters in the prompt were left out: {hidden}.")
+    (*_, last) = parts = parts_of(without_comments(prompt))
+    if len(parts) == 1 and last.weight != 1:
+        said.append(f"The prompt ends with a weight, so all of it counts {last.weight:g} times, as in the WebUI.")
+    return said
+
+
+def _word_remarks(text: str) -> list[str]:
+    said = []
+    typed = _WEIGHT_TYPED.search(text)
+    if typed:
+        said.append(f"{shorten(typed.group())} has no weight that is read. Write it like (words:1.2).")
+    dynamic = _DYNAMIC.search(text)
+    if dynamic:
+        said.append(f"{shorten(dynamic.group())} is read as words: it belongs to the extension Dynamic Prompts.")
+    if _BREAK.search(text) and any("BREAK" in piece.text and piece.weight < 0 for piece in _pieces(text)):
+        said.append("BREAK inside brackets is a word, as in the WebUI. Put it outside to begin a new chunk.")
+    return said
+
+
+def _weighs(text: str, mark: str) -> bool:
+    return any(mark in piece.text and piece.weight != 1 for piece in _pieces(text))
+
+
+def _pieces(text: str):
+    try:
+        return [piece for piece in read_emphasis(text) if not piece.breaks]
+    except PromptError:  # said as an error when the prompt is encoded
+        return []

@@ -1,0 +1,125 @@
+"""Prompts as the WebUI reads them. The expected values are those of A1111 1.10.1's own parser."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib_lora.host.chunks import wrapped
+from lib_lora.host.emphasis import PromptError, read_emphasis
+from lib_lora.host.schedule import Part, parts_of, schedule_of, text_at
+
+WEIGHTS = {
+    "normal text": [("normal text", 1.0)],
+    "an (important) word": [("an ", 1.0), ("important", 1.1), (" word", 1.0)],
+    "(smile:1.5)": [("smile", 1.5)],
+    "( smile : 1.5 )": [(" smile ", 1.5)],
+    "(smile:-.5)": [("smile", -0.5)],
+    "(smile:１.５)": [("smile", 1.5)],
+    "[dark]": [("dark", 1 / 1.1)],
+    "[[dark]]": [("dark", 1 / 1.1 / 1.1)],
+    "(unbalanced": [("unbalanced", 1.1)],
+    "unbalanced)": [("unbalanced)", 1.0)],
+    "a:1.2)": [("a:1.2)", 1.0)],
+    r"\(literal\]": [("(literal]", 1.0)],
+    r"back\slash": [("backslash", 1.0)],
+    r"two\\": [("two\\", 1.0)],
+    "(a)(b)": [("ab", 1.1)],
+    "": [("", 1.0)],
+    "()": [("", 1.0)],
+    "(a:1,2)": [("a:1,2", 1.1)],
+    "（a：1.2）": [("（a：1.2）", 1.0)],
+    "a BREAK b": [("a", 1.0), ("BREAK", -1.0), ("b", 1.0)],
+    "aBREAKb": [("aBREAKb", 1.0)],
+    "(a BREAK b:2)": [("a", 2.0), ("BREAK", -2.0), ("b", 2.0)],
+    "((house:1.3)) [on] a (hill:0.5)": [
+        ("house", 1.3 * 1.1),
+        (" ", 1.0),
+        ("on", 1 / 1.1),
+        (" a ", 1.0),
+        ("hill", 0.5),
+    ],
+}
+
+SCHEDULES = {
+    "test": [(10, "test")],
+    "a [b:3]": [(3, "a "), (10, "a b")],
+    "a [b: 3 ]": [(3, "a "), (10, "a b")],
+    "a [[[b]]:2]": [(2, "a "), (10, "a [[b]]")],
+    "[(a:2):3]": [(3, ""), (10, "(a:2)")],
+    "a [b : c : 1] d": [(1, "a b  d"), (10, "a  c  d")],
+    "a[b:[c:d:2]:1]e": [(1, "abe"), (2, "ace"), (10, "ade")],
+    "a [unbalanced": [(10, "a [unbalanced")],
+    "a [b:.5] c": [(5, "a  c"), (10, "a b c")],
+    "a [b::0.25] c": [(2, "a b c"), (10, "a  c")],
+    "[a:b:99]": [(10, "a")],
+    "[a:b:0]": [(10, "b")],
+    "[a:b:-3]": [(10, "b")],
+    "[a:b:1e1]": [(10, "a")],
+    "[a:b:1e999]": [(10, "a")],
+    "((a][:b:c [d:3]": [(3, "((a][:b:c "), (10, "((a][:b:c d")],
+    "[fe|]male": [(n, "female" if n % 2 else "male") for n in range(1, 11)],
+    "[a|b|c]": [(n, "cab"[n % 3]) for n in range(1, 11)],
+    "[a|(b:1.1)]": [(n, "a" if n % 2 else "(b:1.1)") for n in range(1, 11)],
+    ")[a:b:0.5]:1": [(5, ")a:1"), (10, ")b:1")],
+    "[dark] cat": [(10, "[dark] cat")],
+    r"\[a:b:3]": [(10, r"\[a:b:3]")],
+    "[a:b:3]\\": [(10, "[a:b:3]\\")],
+}
+
+PARTS = {
+    "a cat": [("a cat", 1.0)],
+    "a cat AND a dog": [("a cat", 1.0), (" a dog", 1.0)],
+    "a cat :1.2 AND a dog:-0.5": [("a cat", 1.2), (" a dog", -0.5)],
+    "SAND AND sea AND": [("SAND", 1.0), (" sea", 1.0), ("", 1.0)],
+    "at 12:30": [("at 12", 30.0)],
+    "(a:1.2)": [("(a:1.2)", 1.0)],
+    "a : 1 : 2. ": [("a : 1", 2.0)],
+}
+
+
+@pytest.mark.parametrize(("text", "wanted"), WEIGHTS.items())
+def test_weights_of_words(text, wanted):
+    assert [(piece.text, pytest.approx(piece.weight)) for piece in read_emphasis(text)] == wanted
+
+
+@pytest.mark.parametrize(("text", "wanted"), SCHEDULES.items())
+def test_texts_in_the_course_of_ten_steps(text, wanted):
+    assert [(moment.last, moment.text) for moment in schedule_of(text, 10)] == wanted
+
+
+@pytest.mark.parametrize(("text", "wanted"), PARTS.items())
+def test_parts_between_and(text, wanted):
+    assert parts_of(text) == tuple(Part(*each) for each in wanted)
+
+
+def test_a_change_after_two_steps_is_seen_by_the_fourth_call():
+    moments = schedule_of("[a:b:2]", 10)  # the WebUI counts its calls from 0 and compares with ≤
+    assert [text_at(moments, call) for call in range(5)] == [0, 0, 0, 1, 1]
+
+
+def test_a_weight_that_is_no_number_is_pointed_at():
+    with pytest.raises(PromptError) as caught:
+        read_emphasis("a (smile:1.2.3) b")
+    assert caught.value.position == len("a (smile:")
+
+
+def tokens(*pieces):
+    return [None if piece is None else (list(piece), 1.0) for piece in pieces]
+
+
+def lengths(pieces, comma=0):
+    return [len(chunk) for chunk in wrapped(pieces, comma=comma)]
+
+
+def test_chunks_end_at_75_behind_a_near_comma_or_at_break():
+    words = [1] * 60
+    assert lengths(tokens([])) == [0]
+    assert lengths(tokens([1] * 75)) == [75]
+    assert lengths(tokens([1] * 76)) == [75, 1]
+    assert lengths(tokens([*words, 0, *[1] * 20])) == [61, 20]  # 14 tokens behind the comma when the chunk is full
+    assert lengths(tokens([*[1] * 54, 0, *[1] * 30])) == [75, 10]  # 21 before the comma's place: too far back
+    assert lengths(tokens([*[1] * 55, 0, *[1] * 30])) == [56, 30]
+    assert lengths(tokens([*[1] * 75, 0, 1])) == [75, 2]  # the comma itself may begin a chunk
+    assert lengths(tokens([1] * 3, None, [1] * 4)) == [3, 4]
+    assert lengths(tokens([], None, [1])) == [0, 1]
+    assert lengths(tokens([1], None, [])) == [1]
