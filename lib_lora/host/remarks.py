@@ -65,6 +65,16 @@ def text_remarks(prompt: str, negative: str) -> list[str]:
     return said
 
 
+def model_remarks(family: str, clip_skip: int) -> list[str]:
+    """Return what is to be said of clip skip on a model family."""
+    said = []
+    if family == "sdxl" and clip_skip > 1:
+        said.append(
+            "SDXL always takes the last layer but one of its text encoders, as in the WebUI: clip skip does nothing."
+        )
+    return said
+
+
 def _word_remarks(text: str) -> list[str]:
     said = []
     typed = _WEIGHT_TYPED.search(text)

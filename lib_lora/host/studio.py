@@ -27,15 +27,13 @@ from lib_lora.host.infotext import infotext
 from lib_lora.host.lora_cache import LoraCache
 from lib_lora.host.lora_index import LoraIndex
 from lib_lora.host.prompt import ReadPrompt, multipliers_of, read_prompt, window_of
+from lib_lora.host.remarks import model_remarks
 from lib_lora.host.sampling import SAMPLERS, calls_of, sample, sampler_name
 from lib_lora.live.attach import Attached, attach
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import find_targets, left_out
 
 POCKET = Path(__file__).with_name("pocket") / "pocket.safetensors"
-
-
-SDXL_SKIP = "SDXL always takes the last layer but one of its text encoders, as in the WebUI: clip skip does nothing."
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -151,12 +149,8 @@ class StudioHost:
                 break
             images += to_pictures(self.model.decode(latents))
             texts += [infotext(request, read, row, model=self.model.name, size=self._size(request)) for row in rows]
-        skipped = request.clip_skip > 1 and self.model.family == "sdxl"
-        notes = (
-            *read.notes,
-            *((SDXL_SKIP,) if skipped else ()),
-            *(note for _, lora in loras for note in left_out(self.model, lora)),
-        )
+        notes = [*read.notes, *model_remarks(self.model.family, request.clip_skip)]
+        notes += [note for _, lora in loras for note in left_out(self.model, lora)]
         return GenerateResult(tuple(images), tuple(texts), notes=tuple(dict.fromkeys(notes)), problems=read.problems)
 
     def _read(self, request: GenerateRequest) -> tuple[ReadPrompt, list[tuple[ResolvedTag, LoraFile]]]:
