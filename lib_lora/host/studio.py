@@ -149,8 +149,8 @@ class StudioHost:
                 break
             images += to_pictures(self.model.decode(latents))
             texts += [infotext(request, read, row, model=self.model.name, size=self._size(request)) for row in rows]
-        notes = [*read.notes, *model_remarks(self.model.family, request.clip_skip)]
-        notes += [note for _, lora in loras for note in left_out(self.model, lora)]
+        remarks = (*read.notes, *model_remarks(self.model.family, request.clip_skip))
+        notes = (*remarks, *(note for _, lora in loras for note in left_out(self.model, lora)))
         return GenerateResult(tuple(images), tuple(texts), notes=tuple(dict.fromkeys(notes)), problems=read.problems)
 
     def _read(self, request: GenerateRequest) -> tuple[ReadPrompt, list[tuple[ResolvedTag, LoraFile]]]:
