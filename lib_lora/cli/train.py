@@ -62,6 +62,7 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     """Return what file and command line say of the training, and the folder of runs."""
     from lib_lora.train.option_files import read_values
     from lib_lora.train.options import TrainOptions, parse_argument
+    from lib_lora.train.sample_prompts import with_files_read
 
     runs = options.runs or Path("runs")
     values = read_values(options.file) if options.file else {}
@@ -81,6 +82,10 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     for folder in ("images", "reg_images"):
         if given.get(folder):
             given[folder] = str(Path(given[folder]).resolve())
+    for place, folder in ((values, options.file.parent if options.file else Path()), (given, Path())):
+        listed = place.get("sample_prompts")
+        if isinstance(listed, str | list | tuple):
+            place["sample_prompts"] = with_files_read([listed] if isinstance(listed, str) else listed, folder)
     return {**values, **given}, runs
 
 

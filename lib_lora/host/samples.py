@@ -10,6 +10,7 @@ from lib_lora.host.base import GenerateRequest, Host, Progress
 from lib_lora.host.outputs import write_png
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.sample_prompts import read_sample
 
 
 class StopOnly(Progress):
@@ -36,8 +37,9 @@ class SampleMaker:
         """Render every prompt at ``step`` into the run's folder of samples; return what was remarked of them."""
         notes: dict[str, None] = {}
         for number, prompt in enumerate(self._prompts):
-            result = self._host.generate(replace(self._request, prompt=prompt), StopOnly(progress))
-            notes |= dict.fromkeys(result.notes)
+            order = replace(self._request, **read_sample(prompt).changes())
+            result = self._host.generate(order, StopOnly(progress))
+            notes |= dict.fromkeys([*result.notes, *(problem.what for problem in result.problems)])
             if not result.images:  # stopped in the middle of the picture
                 break
             write_png(folder.samples / f"step-{step:08d}-{number + 1}.png", result.images[0], result.infotexts[0])

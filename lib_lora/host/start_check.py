@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag
 from lib_lora.data.folder import check_folder
 from lib_lora.errors import InputError
-from lib_lora.host.base import Host
+from lib_lora.host.base import Host, check_clip_skip
 from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import room_needed
 from lib_lora.train.material import bucket_step
@@ -18,6 +18,7 @@ from lib_lora.train.objective import schedule_for
 from lib_lora.train.optimizers import Group, RatioOptimizer
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.recipes import facts_of
+from lib_lora.train.sample_prompts import read_sample
 
 
 def check_start(host: Host, options: TrainOptions, runs: Path) -> None:
@@ -37,12 +38,28 @@ def check_start(host: Host, options: TrainOptions, runs: Path) -> None:
     if host.model.layers:  # a WebUI may not have loaded its checkpoint yet; the run itself checks it then
         schedule_for(host.model, options.zero_terminal_snr)
         bucket_step(host.model, options)
+        check_clip_skip(options.clip_skip, host.model)
     dummy = Group([torch.zeros(2, 2, requires_grad=True)], 1.0)
     RatioOptimizer(options.optimizer, [dummy], learning_rate=options.learning_rate, arguments=options.optimizer_args)
-    for prompt in options.sample_prompts:
-        for found in find_tags(prompt):
-            host.find_lora(parse_tag(found.text).name)
+    check_samples(host, options)
     check_room(runs, room_needed(host.model, options))
+
+
+def check_samples(host: Host, options: TrainOptions) -> None:
+    """Refuse sample prompts that could not be rendered as they are written.
+
+    Raises:
+        InputError: a LoRA tag cannot be used, or the host has no such sampler.
+    """
+    for text in options.sample_prompts:
+        sample = read_sample(text)
+        for error in broken_tags(sample.prompt):
+            raise error
+        for found in find_tags(sample.prompt):
+            host.find_lora(parse_tag(found.text).name)
+        if sample.sampler and sample.sampler.casefold() not in map(str.casefold, host.samplers):
+            cure = f"Choose one of: {', '.join(host.samplers)}."
+            raise InputError(f"there is no sampler “{sample.sampler}”", where="sample_prompts", cure=cure)
 
 
 def check_pictures(options: TrainOptions) -> None:

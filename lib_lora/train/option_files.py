@@ -46,7 +46,7 @@ def read_values(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"the options cannot be read ({error})", where=str(path)) from error
-    loads = json.loads if kind == "JSON" else _toml_reader(path)
+    loads = json.loads if kind == "JSON" else toml_reader(path)
     try:
         values = loads(text)
     except ValueError as error:  # both readers' own errors are ValueErrors
@@ -59,7 +59,7 @@ def read_values(path: Path) -> dict[str, Any]:
     return values
 
 
-def _toml_reader(path: Path) -> Callable[[str], dict[str, Any]]:
+def toml_reader(path: Path) -> Callable[[str], dict[str, Any]]:
     """Return the reader of TOML texts, which Python brings from 3.11 on and a WebUI's Python 3.10 may lack."""
     try:
         from tomllib import loads

@@ -12,6 +12,7 @@ from lib_lora.formats.names import is_usable
 from lib_lora.train.available import usual_rate
 from lib_lora.train.optimizers import OPTIMIZERS, own_rate
 from lib_lora.train.recipes import AUTO, KINDS, ModelFacts, recipe_for
+from lib_lora.train.sample_prompts import read_sample
 from lib_lora.train.schedulers import SCHEDULERS
 
 NETWORKS = ("lora", "locon")
@@ -99,7 +100,9 @@ class TrainOptions:
         1, help="which layer of the text encoder from the end; at most as many as it has", low=1, high=32
     )
     seed: int = option(31337, help="seed of everything random", low=0, high=2**32 - 1)
-    sample_prompts: tuple[str, ...] = option((), help="prompts rendered at every save")
+    sample_prompts: tuple[str, ...] = option(
+        (), help="prompts rendered at every save, with sd-scripts' --n --w --h --s --d --l; or files of them"
+    )
     comment: str = option("", help="free text, kept in the file")
 
     def __post_init__(self) -> None:
@@ -111,6 +114,8 @@ class TrainOptions:
                 "nothing would be trained", where="unet_ratio, text_encoder_ratio", cure="Set one above 0."
             )
         check_name(self.name)
+        for text in self.sample_prompts:
+            read_sample(text)
         known = OPTIMIZERS[self.optimizer]
         if not self.learning_rate and not own_rate(self.optimizer, self.optimizer_args):
             raise InputError(

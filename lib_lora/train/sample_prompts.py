@@ -1,0 +1,166 @@
+"""Sample prompts as sd-scripts knows them: ``a girl --n low quality --w 512 --h 768 --s 28 --l 7 --d 1``, and files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib_lora.errors import FileError, InputError
+
+_FLAG = re.compile(r"(?:^|\s)--(?=[A-Za-z])")
+_FILE = re.compile(r"[^\s,<>]+\.(?:txt|json|toml)", re.IGNORECASE)
+_PATH = re.compile(r".+\.(?:txt|json|toml)", re.IGNORECASE)
+OPTION = "sample_prompts"
+
+
+@dataclass(frozen=True)
+class SamplePrompt:
+    """One sample: its prompt, and what it sets beside it; None is the run's own, or the model's."""
+
+    prompt: str
+    negative: str = ""
+    width: int | None = None
+    height: int | None = None
+    seed: int | None = None
+    steps: int | None = None
+    scale: float | None = None
+    sampler: str | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Return what it sets, under the names of a `GenerateRequest`."""
+        named = {
+            "width": self.width,
+            "height": self.height,
+            "seed": self.seed,
+            "steps": self.steps,
+            "cfg_scale": self.scale,
+            "sampler": self.sampler,
+        }
+        given = {name: value for name, value in named.items() if value is not None}
+        return {"prompt": self.prompt, "negative": self.negative, **given}
+
+
+_FIELDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "n": ("negative", str),
+    "w": ("width", int),
+    "h": ("height", int),
+    "d": ("seed", int),
+    "s": ("steps", int),
+    "l": ("scale", float),
+    "g": ("scale", float),
+    "ss": ("sampler", str),
+}
+"""sd-scripts' flags: negative prompt, width, height, seed, steps, guidance scale, sampler."""
+
+_KEYS = {
+    "negative_prompt": "n",
+    "width": "w",
+    "height": "h",
+    "seed": "d",
+    "sample_steps": "s",
+    "scale": "l",
+    "guidance_scale": "g",
+    "sample_sampler": "ss",
+}
+"""The names of the same in sd-scripts' JSON and TOML files."""
+
+
+def read_sample(text: str) -> SamplePrompt:
+    """Return a sample prompt with its flags.
+
+    Raises:
+        InputError: a flag is unknown or has no right value, or the text is a file's name.
+    """
+    if _FILE.fullmatch(text.strip()):
+        raise InputError(
+            f"“{text.strip()}” is the name of a file, not a prompt",
+            where=OPTION,
+            cure="Write the prompts themselves, or give the file to the terminal: train --sample-prompts FILE.",
+        )
+    words, *flags = _FLAG.split(text)
+    values: dict[str, Any] = {}
+    for flag in flags:
+        name, _, value = flag.strip().partition(" ")
+        field, kind = _FIELDS.get(name.lower(), ("", str))
+        if not field:
+            known = ", ".join(f"--{each}" for each in _FIELDS)
+            raise InputError(f"A sample prompt has no flag --{name}", where=OPTION, cure=f"Known are {known}.")
+        values[field] = _value(f"--{name}", value.strip(), kind)
+    return SamplePrompt(words.strip(), **values)
+
+
+def _value(flag: str, text: str, kind: Callable[[str], Any]) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or (kind is int and value < (0 if flag.lower() == "--d" else 1)):
+        cure = "Write a whole number, like --w 512." if kind is int else "Write a number, like --l 7.5."
+        raise InputError(f"“{text}” is no value of {flag}", where=OPTION, cure=cure)
+    return value
+
+
+def with_files_read(entries: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """Return sample prompts with the prompts of each named file in its place.
+
+    Args:
+        entries: prompts, and names of ``.txt``, ``.json`` and ``.toml`` files in sd-scripts' forms.
+        folder: where relative names begin.
+
+    Raises:
+        FileError: a file cannot be read; InputError: it is not what its ending says.
+    """
+    found: list[str] = []
+    for entry in entries:
+        if not isinstance(entry, str):  # said with the other options
+            found.append(entry)
+            continue
+        path = folder / entry.strip()
+        if _FILE.fullmatch(entry.strip()) or (_PATH.fullmatch(entry.strip()) and path.is_file()):
+            found += _read_file(path)
+        else:
+            found.append(entry)
+    return tuple(found)
+
+
+def _read_file(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"The sample prompts cannot be read ({error})", where=str(path)) from error
+    kind = path.suffix.lower()
+    if kind == ".txt":
+        lines = (line.strip() for line in text.splitlines())
+        return [line for line in lines if line and not line.startswith("#")]
+    try:
+        rows = json.loads(text) if kind == ".json" else _toml_rows(text, path)
+        if not isinstance(rows, list):
+            raise TypeError
+        return [row if isinstance(row, str) else _as_line(row) for row in rows]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            "The file holds no list of sample prompts",
+            where=str(path),
+            cure="Write one prompt a line into a .txt file, or a list as sd-scripts reads it.",
+        ) from error
+
+
+def _toml_rows(text: str, path: Path) -> list[Any]:
+    """Return the prompts of ``[prompt]`` and its ``[[prompt.subset]]``, each over what is common."""
+    from lib_lora.train.option_files import toml_reader
+
+    common = dict(toml_reader(path)(text)["prompt"] or {})
+    return [{**common, **subset} for subset in common.pop("subset")]
+
+
+def _as_line(row: Mapping[str, Any]) -> str:
+    """Return a row of JSON or TOML as the line that says the same; other keys become flags, which are refused."""
+    words = [" ".join(str(row.get("prompt", "")).split())]
+    for key, value in row.items():
+        if key not in ("prompt", "subset", "enum"):
+            words.append(f"--{_KEYS.get(key, key)} {' '.join(str(value).split())}")
+    return " ".join(words)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.host.base import GenerateRequest, GenerateResult, Progress
+from lib_lora.host.samples import SampleMaker
+from lib_lora.train.options import from_mapping
+from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.sample_prompts import SamplePrompt, read_sample, with_files_read
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("krnk, smile", SamplePrompt("krnk, smile")),
+        (
+            "krnk, smile --n low quality, bad --w 128 --h 64 --d 7 --s 4 --l 2.5",
+            SamplePrompt("krnk, smile", "low quality, bad", 128, 64, 7, 4, 2.5),
+        ),
+        ("krnk --W 128", SamplePrompt("krnk", width=128)),
+        ("krnk --d 0 --ss euler a", SamplePrompt("krnk", seed=0, sampler="euler a")),
+        ("krnk -- dashes --- and a-b", SamplePrompt("krnk -- dashes --- and a-b")),
+    ],
+)
+def test_a_line_of_sd_scripts_is_read(text, wanted):
+    assert read_sample(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("krnk --x 5", "no flag --x"),
+        ("krnk --w wide", "“wide” is no value of --w"),
+        ("krnk --w", "“” is no value of --w"),
+        ("krnk --s 0", "“0” is no value of --s"),
+        ("prompts.txt", "name of a file"),
+        ("a/b/prompts.JSON", "name of a file"),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_the_options(text, said):
+    with pytest.raises(InputError, match=said):
+        from_mapping({"images": "x", "name": "t", "sample_prompts": [text]}, where="test")
+
+
+def test_files_of_prompts_take_the_place_of_their_name(tmp_path):
+    (tmp_path / "a.txt").write_text("\ufeff# mine\n\nkrnk --w 64\nkrnk, red hair\n", encoding="utf-8")
+    rows = [{"prompt": "krnk", "negative_prompt": "bad", "sample_steps": 3, "scale": 2.0}, "plain"]
+    (tmp_path / "b.json").write_text(json.dumps(rows), encoding="utf-8")
+    (tmp_path / "my c.toml").write_text(
+        '[prompt]\nwidth = 64\n[[prompt.subset]]\nprompt = "one"\n[[prompt.subset]]\nprompt = "two"\nseed = 4\n'
+    )
+    pytest.importorskip("tomllib" if __import__("sys").version_info >= (3, 11) else "tomli")
+    assert with_files_read(["a.txt", "cat", "b.json", "my c.toml"], tmp_path) == (
+        "krnk --w 64",
+        "krnk, red hair",
+        "cat",
+        "krnk --n bad --s 3 --l 2.0",
+        "plain",
+        "one --w 64",
+        "two --w 64 --d 4",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("none.txt", None), ("bad.json", "{"), ("bad.json", '{"a": 1}'), ("x.json", "3")]
+)
+def test_a_file_that_is_no_list_of_prompts_is_refused(tmp_path, name, text):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(AtelierError) as caught:
+        [read_sample(line) for line in with_files_read([name], tmp_path)]
+    assert str(tmp_path) in str(caught.value) or "flag" in str(caught.value)
+
+
+class Recorder:
+    """A host that only writes down what it is asked for."""
+
+    def __init__(self) -> None:
+        self.orders: list[GenerateRequest] = []
+
+    def generate(self, request, progress):
+        self.orders.append(request)
+        return GenerateResult((), ())
+
+
+def test_samples_are_rendered_with_their_flags(tmp_path):
+    prompt = "krnk --n low quality --w 128 --h 64 --d 1 --s 3 --l 2"
+    values = {"images": "x", "name": "t", "seed": 9, "sample_prompts": [prompt]}
+    host = Recorder()
+    SampleMaker(host, from_mapping(values, where="test"))(RunFolder(tmp_path), 1, Progress())
+    wanted = GenerateRequest("krnk", "low quality", seed=1, steps=3, cfg_scale=2.0, width=128, height=64)
+    assert [replace(order, sampler=wanted.sampler) for order in host.orders] == [wanted]
