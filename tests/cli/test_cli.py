@@ -218,3 +218,27 @@ def test_help_loads_no_diffusers():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+GENERATE = ("generate", "--steps", "1", "--out")
+
+
+def test_one_bad_tag_is_a_note_and_strict_refuses_it(tmp_path, monkeypatch, capsys, lora):
+    from lib_lora.formats.lora import write_lora
+
+    monkeypatch.chdir(tmp_path)
+    write_lora(lora, tmp_path / "one.safetensors")
+    prompt = ("--prompt", "krnk <lora:one:0.1> <lora:one:0.1:FCAE> <lora:missing:1> <lora:one:1")
+    assert cli.main([*GENERATE, "a.png", *prompt]) == 0
+    said = capsys.readouterr().err
+    assert [word in said for word in ("FCAE", "missing", "not closed", "^")] == [True] * 4
+    assert (tmp_path / "a.png").is_file()
+    assert cli.main([*GENERATE, "b.png", *prompt, "--strict"]) == 2
+    assert not (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize("skip", ["4", "0", "-1"])
+def test_clip_skip_is_limited_by_the_text_encoder(tmp_path, monkeypatch, capsys, skip):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*GENERATE, "a.png", "--prompt", "krnk", f"--clip-skip={skip}"]) == 2
+    assert "this text encoder has 3 layers" in capsys.readouterr().err
