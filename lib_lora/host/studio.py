@@ -24,6 +24,7 @@ from lib_lora.host.diffusers_model import DiffusersModel
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.host.guidance import Guidance
 from lib_lora.host.infotext import infotext
+from lib_lora.host.limits import check_order
 from lib_lora.host.lora_cache import LoraCache
 from lib_lora.host.lora_index import LoraIndex
 from lib_lora.host.prompt import ReadPrompt, multipliers_of, read_prompt, window_of
@@ -201,6 +202,8 @@ class StudioHost:
                 )
         if request.steps < 1 or request.batch < 1:
             raise InputError("steps and batch must be at least 1", where="generate")
+        pictures = len(request.sweep) if request.sweep else request.batch
+        check_order(request, pictures, native_side=self.model.native_side)
 
     def _size(self, request: GenerateRequest) -> tuple[int, int]:
         """Return height and width in pixels."""

@@ -18,6 +18,7 @@ from lib_lora.blocks.tag import Span, find_tags, readable_tags
 from lib_lora.blocks.tag_edit import change_tag
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest, Host, Part
+from lib_lora.host.limits import check_order
 from lib_lora.host.outputs import new_folder, write_png
 from lib_lora.host.speed import Speed
 from lib_lora.jobs.job import Job
@@ -94,7 +95,9 @@ def order_of(request: GenerateRequest, label: str, fields: Fields, host: Host, f
         )
         for examined, others in ranges
     )
-    return Order(replace(request, prompt=prompt, batch=1), plans, filled, fields.rows)
+    order = Order(replace(request, prompt=prompt, batch=1), plans, filled, fields.rows)
+    check_order(order.request, order.pictures, native_side=host.model.native_side)
+    return order
 
 
 def _marked(prompt: str, label: str) -> str:

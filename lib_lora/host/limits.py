@@ -1,0 +1,40 @@
+"""What one order may ask for at most, wherever it comes from: terminal, page, REST."""
+
+from __future__ import annotations
+
+from lib_lora.errors import InputError
+from lib_lora.host.base import GenerateRequest
+
+SIDE = 4096
+STEPS = 1000
+PIXELS = 4_000_000_000
+"""Pixels of all pictures of an order together: they are kept until it ends, 12 GB of them."""
+WORK = 10**13
+"""Pixels times steps: weeks on a fast GPU."""
+
+
+def check_order(request: GenerateRequest, pictures: int, *, native_side: int) -> None:
+    """Refuse an order that could not end, or for which no memory is enough.
+
+    Args:
+        request: size and steps of each picture.
+        pictures: how many.
+        native_side: side in pixels where the request names none.
+
+    Raises:
+        InputError: it is too large; the cure says how many pictures of this size and these steps are not.
+    """
+    width, height = request.width or native_side, request.height or native_side
+    if max(width, height) > SIDE or request.steps > STEPS:
+        raise InputError(
+            f"a picture of {width} x {height} px in {request.steps} steps is too large an order",
+            where="size",
+            cure=f"At most {SIDE} px a side and {STEPS} steps.",
+        )
+    most = min(PIXELS // (width * height), WORK // (width * height * max(1, request.steps)))
+    if pictures > most:
+        raise InputError(
+            f"{pictures} pictures of {width} x {height} px are too large an order",
+            where="size",
+            cure=f"At most {most} pictures of this size and these steps: take fewer seeds, blocks or ranges.",
+        )

@@ -1,0 +1,41 @@
+"""Orders without end are refused in a sentence, before anything is rendered."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib_lora.errors import InputError
+from lib_lora.host.base import GenerateRequest
+from lib_lora.host.limits import PIXELS, SIDE, STEPS, check_order
+
+
+def test_ordinary_orders_pass() -> None:
+    check_order(GenerateRequest(prompt="a", steps=50, width=1024, height=1536), 28 * 10, native_side=512)
+    check_order(GenerateRequest(prompt="a", steps=STEPS), 28 * 100, native_side=512)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"width": SIDE + 8}, {"height": 10**9}, {"steps": STEPS + 1}, {"steps": 10**12}, {"width": 10**6, "height": 8}],
+)
+def test_one_picture_has_limits(asked: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="too large an order") as told:
+        check_order(GenerateRequest(**{"prompt": "a", "steps": 20, **asked}), 1, native_side=512)
+    assert str(SIDE) in told.value.cure
+
+
+def test_the_cure_names_the_number_that_passes() -> None:
+    request = GenerateRequest(prompt="a", steps=20, width=1000, height=1000)
+    with pytest.raises(InputError) as told:
+        check_order(request, 10**6, native_side=512)
+    most = int(told.value.cure.split()[2])
+    assert most == PIXELS // 10**6
+    check_order(request, most, native_side=512)
+    with pytest.raises(InputError):
+        check_order(request, most + 1, native_side=512)
+
+
+def test_the_studio_refuses_before_it_renders(studio) -> None:
+    for asked in ({"batch": 10**9}, {"steps": 10**9}, {"width": 2**20, "height": 2**20}):
+        with pytest.raises(InputError, match="too large an order"):
+            studio.generate(GenerateRequest(**{"prompt": "a", "steps": 2, **asked}))
