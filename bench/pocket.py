@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools" / "pocket")]
 
-from pictures import Scene, all_scenes, concepts, draw  # noqa: E402
+from pictures import FONT, Scene, all_scenes, concepts, draw  # noqa: E402
 
 from lib_lora.analysis.grid import font  # noqa: E402
 from lib_lora.host.base import GenerateRequest  # noqa: E402
@@ -71,6 +71,11 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, default=Path("pocket-sheet.png"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if not FONT.is_file():
+        sys.exit(
+            f"Noto Color Emoji is missing: {FONT}. It draws the pictures that answers are compared with. "
+            "On Debian or Ubuntu: sudo apt install fonts-noto-color-emoji; then start again."
+        )
     scenes = pick(options.count, options.seed)
     training = all_scenes()
     bank = np.stack([features(draw(scene)) for scene in training])
