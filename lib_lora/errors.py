@@ -31,3 +31,10 @@ class InputError(AtelierError):
 
 class FileError(AtelierError):
     """A file is missing, broken, of the wrong kind, or cannot be written."""
+
+
+class StoppedError(AtelierError):
+    """Somebody asked the work to stop, and it did before it had a result."""
+
+    def __init__(self) -> None:
+        super().__init__("the work was stopped before it was finished")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lib_lora.jobs.run_state import RunView
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.error_words import in_words
+from lib_lora.ui.error_words import in_words, sentence_in_words
 from lib_lora.ui.routes import file_url
 
 FOLDERS = ("images", "reg_images")
@@ -33,7 +34,9 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         return {key: [run_row(atelier, view, call.language) for view in views] for key, views in rows.items()}
 
     def one(call: Call) -> Any:
-        return run_row(atelier, found(atelier, call["name"]), call.language)
+        view = found(atelier, call["name"])
+        said = atelier.trainings.logs.remarks(view.folder)
+        return run_row(atelier, replace(view, problems=(*view.problems, *said)), call.language)
 
     def acted(act: Callable[[Call], Any]) -> Callable[[Call], Any]:
         def answer(call: Call) -> Any:
@@ -71,13 +74,22 @@ def options_of(atelier: Atelier, call: Call) -> TrainOptions:
     values = dict(call.fields)
     for key in FOLDERS:
         if values.get(key):
-            folder = atelier.folders.allowed(_path(values[key], key), where=key)
-            if not folder.is_dir():
-                raise InputError("there is no such folder of pictures", where=key, cure="Check the path.")
-            values[key] = str(folder)
+            values[key] = str(picture_folder(atelier, values[key], key))
     options = from_mapping(values, where="train", model=facts_of(atelier.host.model))
     check_clip_skip(options.clip_skip, atelier.host.model)
     return options
+
+
+def picture_folder(atelier: Atelier, given: Any, where: str) -> Path:
+    """Return the folder that a field names.
+
+    Raises:
+        InputError: it is no text, not there, or not allowed.
+    """
+    folder = atelier.folders.allowed(_path(given, where), where=where)
+    if not folder.is_dir():
+        raise InputError("there is no such folder of pictures", where=where, cure="Check the path.")
+    return folder
 
 
 def _path(text: Any, where: str) -> Path:
@@ -121,6 +133,6 @@ def run_row(atelier: Atelier, view: RunView, language: str) -> dict[str, Any]:
         "folder": str(view.folder),
         "report": file_url(atelier.folders, view.report) if view.report else None,
         "plan": dict(view.plan),
-        "problems": list(view.problems),
+        "problems": [sentence_in_words(text, language) for text in view.problems],
         "error": error,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from PIL import Image
 
@@ -47,14 +47,6 @@ class BucketPlan:
         left, top = (across - inner[0]) // 2, (down - inner[1]) // 2
         left = across - (left + inner[0]) if mirrored else left
         return height, width, int(top), int(left), down, across
-
-    def shifted(self, *, x: float, y: float) -> BucketPlan:
-        """Return the plan with its crop elsewhere: 0 is left or top, 0.5 the centre, 1 right or bottom."""
-        if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
-            raise InputError("a crop position must lie between 0 and 1", where=f"({x}, {y})", cure="0.5 is the centre.")
-        left = int((self.resize[0] - self.bucket[0]) * x)
-        top = int((self.resize[1] - self.bucket[1]) * y)
-        return replace(self, crop=(left, top, left + self.bucket[0], top + self.bucket[1]))
 
 
 @dataclass(frozen=True)

@@ -42,19 +42,20 @@ class CaptionIndex:
         """Index the files of one folder; the first of `extensions` that exists wins."""
         self._extensions = extensions
         self._exact = {(path.stem, path.suffix.lower()): path for path in sorted(files, reverse=True)}
-        self._folded = {(_folded(stem), suffix): path for (stem, suffix), path in self._exact.items()}
+        self._folded = {(folded(stem), suffix): path for (stem, suffix), path in self._exact.items()}
 
     def find(self, picture: Path) -> tuple[Path, str] | None:
         """Return the caption file of a picture and its ending, or None."""
         for suffix in self._extensions:
             key = (picture.stem, suffix)
-            path = self._exact.get(key) or self._folded.get((_folded(picture.stem), suffix))
+            path = self._exact.get(key) or self._folded.get((folded(picture.stem), suffix))
             if path is not None:
                 return path, suffix
         return None
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return a name without its case and Unicode form: what captions are found by where none fits exactly."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

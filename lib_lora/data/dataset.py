@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lib_lora.data.files import Problem, file_digest
-from lib_lora.errors import FileError
+from lib_lora.data.files import Problem
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,6 @@ class Picture:
     is_reg: bool
     digest: str
     flip: bool | None = None
-
-    def is_unchanged(self) -> bool:
-        """Say whether the file still has the bytes that were scanned; a file that is gone has not."""
-        try:
-            return file_digest(self.path) == self.digest
-        except FileError:
-            return False
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib_lora.data.captions import CaptionIndex, read_caption
+from lib_lora.data.captions import CaptionIndex, folded, read_caption
 from lib_lora.data.dataset import FolderScan, FolderUse, Picture
 from lib_lora.data.decoding import CaptionText
 from lib_lora.data.files import CAPTION_SUFFIXES, Problem, file_digest, shown
 from lib_lora.data.images import MAX_PIXELS, inspect_picture
 from lib_lora.data.leaves import Leaf, Search, Source, find_leaves, to_source
-from lib_lora.data.remarks import about_ignored, about_left_out, about_unread, grouped
+from lib_lora.data.remarks import about_folders, about_ignored, about_left_out, about_unread, grouped
 from lib_lora.data.tag_lines import caption_warnings, trained_line
 from lib_lora.errors import FileError, InputError
 
@@ -158,18 +158,18 @@ def _scan_picture(path: Path, leaf: Leaf, captions: CaptionIndex, options: _Opti
 
 def _remark_other_files(leaf: Leaf, captions: CaptionIndex, options: _Options, findings: _Findings) -> None:
     """Say what the names of a folder's files tell: shared captions, captions of no picture, what is neither."""
-    stems = Counter(path.stem for path in leaf.pictures)
+    stems = Counter(folded(path.stem) for path in leaf.pictures)
     for path in leaf.pictures:
-        if stems[path.stem] > 1:
+        if stems[folded(path.stem)] > 1:
             findings.remark("with the same name but another ending: they share one caption", path)
     used = {found[0] for path in leaf.pictures if (found := captions.find(path)) is not None}
-    used_stems = {path.stem for path in used}
+    used_stems = {folded(path.stem) for path in used}
     for path in leaf.others:
         suffix = path.suffix.lower()
         if suffix not in options.extensions:
             findings.ignored[suffix or "no ending"] += 1
         elif path not in used:
-            is_second = path.stem in used_stems
+            is_second = folded(path.stem) in used_stems
             said = "with a second caption: the other counts" if is_second else "with a caption for no picture: not used"
             findings.remark(said, path)
 
@@ -215,6 +215,8 @@ def _finish(leaves: Sequence[Leaf], findings: _Findings) -> FolderScan:
     if findings.unread:
         warnings.append(about_unread(findings.unread))
     notices = [*findings.notices, *(grouped(text, paths) for text, paths in findings.said.items())]
+    if len(findings.folders) > 1:
+        notices.append(about_folders(findings.folders))
     if findings.ignored:
         notices.append(about_ignored(findings.ignored))
     if left_out := about_left_out(findings.left_out):

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from lib_lora.data.files import shown, unreadable
+from lib_lora.data.kinds import plugin_kinds
 from lib_lora.data.pixels import (
     DEEP_MODES,
     NOTICE_ALPHA,
@@ -99,7 +100,7 @@ def load_picture(
 def _opened(path: Path, *, max_pixels: int) -> Iterator[Image.Image]:
     """Open a picture for decoding inside the context; every reader's complaint leaves it as one FileError."""
     # TGA files have no signature: only the name can tell.
-    kinds = (*KINDS, "TGA") if path.suffix.lower() == ".tga" else KINDS
+    kinds = (*KINDS, *plugin_kinds(), *(("TGA",) if path.suffix.lower() == ".tga" else ()))
     try:
         file = path.open("rb")
     except OSError as error:

@@ -6,10 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from lib_lora.data.buckets import BucketPlan
+from lib_lora.data.dataset import FolderUse, Picture
 from lib_lora.data.files import CAPTION_SUFFIXES, PICTURE_SUFFIXES, shown
 from lib_lora.data.kinds import UNREAD_SUFFIXES
 from lib_lora.walk import has_ending
 
+CHUNK = 75
+"""Tokens of a caption that go through a text encoder at once."""
+LONG = 3 * CHUNK
+"""Tokens beyond which other trainers read no caption."""
 NAMED = 3
 """Files that a remark names; the rest is counted."""
 
@@ -38,12 +44,38 @@ def about_ignored(ignored: Mapping[str, int]) -> str:
     return f"neither pictures nor captions, so not read: {_listed(ignored)}"
 
 
+def about_folders(folders: Sequence[FolderUse]) -> str:
+    """Return what is drawn from which folder, and how often its name has each of its pictures drawn."""
+    used = (f"{shown(one.path.name)} {one.pictures} × {one.repeats}" for one in folders)
+    return f"folders, with pictures and repeats: {', '.join(used)}"
+
+
 def about_left_out(left_out: Iterable[Path]) -> str:
     """Return the remark on hidden and system entries that somebody may miss, folders and pictures; else nothing."""
     # Resource forks (._a.png) accompany a file that is there; nobody misses them.
     kinds = PICTURE_SUFFIXES | UNREAD_SUFFIXES | set(CAPTION_SUFFIXES)
     missed = [p for p in left_out if p.is_dir() or (has_ending(p, kinds) and not p.name.startswith("._"))]
     return f"hidden or of the system, so left out: {names_of(missed)}" if missed else ""
+
+
+def about_fit(pictures: Sequence[Picture], plans: Sequence[BucketPlan], tokens: Sequence[int]) -> tuple[str, ...]:
+    """Return remarks on what the crop cuts away, and on captions that are longer than one pass of a text encoder.
+
+    Args:
+        pictures: of the data set.
+        plans: how each reaches its bucket.
+        tokens: how many each one's caption has.
+    """
+    rows = list(zip(pictures, plans, tokens, strict=True))
+    notices = []
+    if cut := [picture.path for picture, plan, _ in rows if plan.loses_much]:
+        notices.append(grouped("with more than a quarter cut away by the crop", cut))
+    if long := [picture.path for picture, _, count in rows if CHUNK < count <= LONG]:
+        said = f"with a caption of more than {CHUNK} tokens: read in parts of {CHUNK}, as the WebUI reads prompts"
+        notices.append(grouped(said, long))
+    if longer := [picture.path for picture, _, count in rows if count > LONG]:
+        notices.append(grouped(f"with a caption of more than {LONG} tokens, which is unusually long", longer))
+    return tuple(notices)
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib_lora.blocks.weights import BlockWeights
-from lib_lora.errors import AtelierError, InputError
+from lib_lora.errors import AtelierError, InputError, StoppedError
 
 if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
@@ -76,6 +76,10 @@ class LoadedModel(Protocol):
 
     def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:
         """Return the conditioning of ``captions``; differentiable where gradients are on."""
+        ...
+
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        """Return how many tokens each caption has, without start and end."""
         ...
 
     def encode_images(self, pixels: Tensor) -> Tensor:
@@ -159,6 +163,16 @@ class Progress:
 
     def stop(self) -> None:
         """Ask all the work to stop, as the host's own Interrupt button does; the plain channel has nobody to tell."""
+
+    def passed(self, done: int, total: int, text: str = "") -> None:
+        """Say how far it is, as `update` does, where the work has no result before its end.
+
+        Raises:
+            StoppedError: somebody asked to stop.
+        """
+        self.update(done, total, text)
+        if self.stopped:
+            raise StoppedError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lib_lora.formats.keys import to_ldm
 from lib_lora.host.base import Conditioning
 from lib_lora.host.checkpoint import Checkpoint
 from lib_lora.host.noise_schedule import Schedule
-from lib_lora.host.text import encode, encode_prompts
+from lib_lora.host.text import encode, encode_prompts, token_ids
 
 
 class DiffusersModel:
@@ -60,6 +60,10 @@ class DiffusersModel:
     def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:
         """Return the conditioning of ``captions``; differentiable where gradients are on."""
         return encode(self.text_encoders, self.tokenizer, captions, family=self.family, clip_skip=clip_skip)
+
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        """Return how many tokens each caption has, without start and end."""
+        return [len(row) for row in token_ids(self.tokenizer, captions)]
 
     def encode_prompts(
         self, texts: Sequence[str], counts: Sequence[int], *, clip_skip: int = 1, copies: int = 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lib_lora.data.edit_captions import tag_counts
+from lib_lora.data.tag_lines import trained_line
 from lib_lora.host.base import GenerateRequest, Host, Progress
 from lib_lora.host.outputs import write_png
 from lib_lora.train.options import TrainOptions
@@ -55,6 +56,8 @@ def default_prompts(trigger: str, class_word: str, captions: Sequence[str]) -> t
     """Return prompts that show what a run learns: the trigger with the tags of most pictures, and the trigger alone."""
     if not trigger:
         return ()
-    common = [tag for tag, count in tag_counts(captions) if 2 * count >= len(captions) and tag != trigger][:6]
+    common = [
+        tag for tag, count in tag_counts(map(trained_line, captions)) if 2 * count >= len(captions) and tag != trigger
+    ][:6]
     plain = ", ".join(part for part in (trigger, class_word) if part)
     return tuple(dict.fromkeys((", ".join([trigger, *common]), plain)))

@@ -33,6 +33,7 @@ from lib_lora.host.sampling import SAMPLERS, calls_of, sample, sampler_name
 from lib_lora.live.attach import Attached, attach
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import find_targets, left_out
+from lib_lora.walk import files_below
 
 POCKET = Path(__file__).with_name("pocket") / "pocket.safetensors"
 
@@ -105,7 +106,7 @@ class StudioHost:
     def _files(self) -> dict[str, Path]:
         known: dict[str, Path] = {}
         for folder in self.lora_folders:
-            for path in sorted(folder.rglob("*.safetensors")) if folder.is_dir() else ():
+            for path in files_below(folder, (".safetensors",)):
                 known.setdefault(path.stem, path)
         return known
 

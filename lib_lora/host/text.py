@@ -21,9 +21,14 @@ Change = Callable[[Tensor], Tensor]
 """What is done to the hidden states ``(chunks·rows, 77, width)`` of an encoder."""
 
 
+def token_ids(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of each caption, without start and end."""
+    return [_tokens(tokenizer, text) for text in captions]
+
+
 def chunk_ids(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
     """Return the token ids of ``captions``, ``(captions, chunks, 77)``, padded with the end token, as for SD1."""
-    rows = [_tokens(tokenizer, text) for text in captions]
+    rows = token_ids(tokenizer, captions)
     return chunked(rows, start=tokenizer.bos_token_id, end=tokenizer.eos_token_id)
 
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from lib_lora.errors import AtelierError
+from lib_lora.errors import AtelierError, StoppedError
 from lib_lora.jobs.job import DONE, FAILED, STOPPED, Job
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,8 @@ class Desk:
         job.begin()
         try:
             result = job.work(job)
+        except StoppedError:
+            job.end(STOPPED)
         except AtelierError as error:
             job.end(FAILED, error=error)
         except Exception as error:  # what nobody foresaw: the page says so in words, the log keeps the trace

@@ -15,19 +15,6 @@ if TYPE_CHECKING:
     from lib_lora.train.loop import Sampler
 
 
-class Preparing(Progress):
-    """Carries the encoding of the pictures to a run's record."""
-
-    def __init__(self, run: Run, lease: Lease) -> None:
-        self._run, self._lease = run, lease
-        run.doing, run.part = PREPARE, (0, 0)
-
-    def update(self, done: int, total: int, text: str = "") -> None:
-        """Note a picture."""
-        self._run.part = (done, total)
-        self._lease.show(done, total, text)
-
-
 class Wished(Progress):
     """Says whether a person wants the run to stop or pause; other work that waits does not cut a sample short."""
 
@@ -38,6 +25,19 @@ class Wished(Progress):
     def stopped(self) -> bool:
         """Whether somebody asked to stop or pause, or the model is gone."""
         return bool(self._run.wish) or self.job.stopped or self._lease.interrupted or self._lease.lost
+
+
+class Preparing(Wished):
+    """Carries the reading and encoding of the pictures to a run's record."""
+
+    def __init__(self, run: Run, job: Job, lease: Lease) -> None:
+        super().__init__(run, job, lease)
+        run.doing, run.part = PREPARE, (0, 0)
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Note a picture."""
+        self._run.part = (done, total)
+        self._lease.show(done, total, text)
 
 
 class Watch(Wished):

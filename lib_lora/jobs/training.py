@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lib_lora.atomic import cure_of, new_file, reason_of
-from lib_lora.errors import AtelierError, FileError, InputError
+from lib_lora.errors import AtelierError, FileError, InputError, StoppedError
 from lib_lora.host.base import Host, Lease
 from lib_lora.host.samples import sampler_of
 from lib_lora.host.start_check import check_start
@@ -288,7 +288,12 @@ class Trainings:
         if run.training is None:
             if run.wish:
                 return None
-            run.training = start(self._host.model, run.options, run.folder, Preparing(run, lease))
+            try:
+                run.training = start(self._host.model, run.options, run.folder, Preparing(run, watch.job, lease))
+            except StoppedError:
+                run.doing = ""
+                lease.check()
+                return None
             run.step, run.total, run.doing = run.training.step, run.training.total, ""
             run.problems, run.plan = run.training.material.problems, run.training.plan()
             run.write()

@@ -21,6 +21,7 @@ from lib_lora.data import (
     plan_bucket,
     scan,
 )
+from lib_lora.data.remarks import about_fit
 from lib_lora.data.tag_lines import plain_commas, split_tags, trained_line
 from lib_lora.errors import InputError
 from lib_lora.host.base import LoadedModel, Progress
@@ -99,15 +100,23 @@ def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Mat
 
     Raises:
         InputError: no picture can be used.
+        StoppedError: somebody asked to stop; it is looked at after each picture.
     """
     reg = Path(options.reg_images) if options.reg_images else None
-    found = scan(Path(options.images), reg=reg, class_tokens=options.class_word, min_side=model.pixels_per_latent * 8)
+    found = scan(
+        Path(options.images),
+        reg=reg,
+        class_tokens=options.class_word,
+        min_side=model.pixels_per_latent * 8,
+        progress=lambda done, total: progress.passed(done, total, "looking at pictures"),
+    )
     shown = found.shown(repeats_for(options, found))
     items = []
     for done, picture in enumerate(shown):
         items.append(_item(model, options, picture))
-        progress.update(done + 1, len(shown), "encoding pictures")
-    return Material(tuple(items), (*found.remarks, *_remarks(model, options, found, shown)), found.fingerprint())
+        progress.passed(done + 1, len(shown), "encoding pictures")
+    remarks = (*found.remarks, *fit_remarks(model, options, found), *_remarks(model, options, found, shown))
+    return Material(tuple(items), remarks, found.fingerprint())
 
 
 def _remarks(model: LoadedModel, options: TrainOptions, found: FolderScan, shown: Sequence[Picture]) -> tuple[str, ...]:
@@ -124,6 +133,13 @@ def _remarks(model: LoadedModel, options: TrainOptions, found: FolderScan, shown
     if found.numbered and not (options.repeats or options.steps) and options.target_steps != usual:
         notices.append("target_steps is not used, because the folder's name says how often its pictures are shown")
     return tuple(notices)
+
+
+def fit_remarks(model: LoadedModel, options: TrainOptions, found: FolderScan) -> tuple[str, ...]:
+    """Return what a person should know of how pictures and captions fit this model at this training size."""
+    plans = [plan_for(picture.size, model, options) for picture in found.pictures]
+    tokens = model.count_tokens([full_caption(picture, options) for picture in found.pictures])
+    return about_fit(found.pictures, plans, tokens)
 
 
 def rules_of(options: TrainOptions) -> CaptionRules:

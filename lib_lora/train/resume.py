@@ -115,7 +115,9 @@ def go_on(training: Training) -> None:
     if passed and not training.step:
         training.remark("no state of the run could be used, so it begins again")
     if passed or training.step:
-        folder.rewind_log(training.step)
+        damaged = folder.rewind_log(training.step)
+        if damaged:
+            training.remark(f"rows of the log that were damaged and left out: {damaged}")
 
 
 def _known(folder: RunFolder) -> dict[str, Any]:

@@ -198,10 +198,14 @@ class RunFolder:
                 rows.append(row)
         return rows
 
-    def rewind_log(self, step: int) -> None:
-        """Drop the rows after ``step``: they will be made again."""
-        rows = [row for row in self.read_log() if row["step"] <= step]
+    def rewind_log(self, step: int) -> int:
+        """Drop the rows after ``step``, which will be made again; return how many others were damaged and go too."""
+        path, known = self.path / LOG, self.read_log()
+        # The last line of a killed run is half written: no damage.
+        whole = path.read_bytes().count(b"\n") if path.is_file() else 0
+        rows = [row for row in known if row["step"] <= step]
         replace_file(self.path / LOG, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        return max(0, whole - len(known))
 
     def save_json(self, name: str, value: Any) -> None:
         """Save ``value`` as ``name`` in the folder."""

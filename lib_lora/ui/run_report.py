@@ -39,8 +39,9 @@ def run_report(folder: RunFolder, language: str) -> Report:
     key = "train.report_done" if step >= total else "train.report_stopped"
     verdict = words(key, name=options.name, step=step, total=total, loss=f"{rows[-1][2]:.4f}" if rows else "–")
     sections = [_curve(rows, words), _numbers(folder, options, step, total, words), _files(folder, words)]
-    if _problems(folder):
-        sections.append(_remarks(folder, words))
+    remarks = _remarks(folder, words)
+    if remarks is not None:
+        sections.append(remarks)
     pictures = _samples(folder, options, words)
     if pictures is not None:
         sections.insert(0, pictures)
@@ -90,10 +91,11 @@ def _curve(rows: list[tuple[int, float, float]], words: Words) -> Curve:
 
 
 def _numbers(folder: RunFolder, options: TrainOptions, step: int, total: int, words: Words) -> Table:
+    pictures = _listed(folder, "pictures")
     rows = [
         (words("train.report_steps"), f"{step} / {total}"),
-        (words("train.report_pictures"), str(len(_data(folder).get("pictures", ())))),
-        (words("train.report_problems"), str(len(_problems(folder)))),
+        (words("train.report_pictures"), str(len(pictures))),
+        (words("train.report_problems"), str(len(_said(folder)))),
     ]
     seconds = read_status(folder.path).get("seconds")
     if seconds:
@@ -104,19 +106,26 @@ def _numbers(folder: RunFolder, options: TrainOptions, step: int, total: int, wo
     return Table(words("train.report_numbers"), "", headers, tuple(rows))
 
 
+def _remarks(folder: RunFolder, words: Words) -> Table | None:
+    """Return what was left out of the training, and what else a person should know of it; None where nothing."""
+    rows = tuple((sentence_in_words(text, words.language),) for text in _said(folder))
+    return Table(words("train.report_remarks"), "", (words("train.report_problems"),), rows) if rows else None
+
+
+def _said(folder: RunFolder) -> tuple[str, ...]:
+    """Return what is known of a run's pictures and of its course, as its row has it."""
+    return (*map(str, _listed(folder, "problems")), *folder.remarks(), *RunLogs().remarks(folder.path))
+
+
 def _data(folder: RunFolder) -> dict[str, Any]:
     data = folder.read_json("data.json")
     return data if isinstance(data, dict) else {}
 
 
-def _problems(folder: RunFolder) -> tuple[str, ...]:
-    """Return what to know of a run's pictures and course."""
-    return (*map(str, _data(folder).get("problems", ())), *folder.remarks())
-
-
-def _remarks(folder: RunFolder, words: Words) -> Table:
-    rows = tuple((sentence_in_words(text, words.language),) for text in _problems(folder))
-    return Table(words("train.report_problems"), "", (words("train.report_what"),), rows)
+def _listed(folder: RunFolder, key: str) -> list:
+    """Return a list out of what a run learns from; empty where the file is damaged."""
+    known = _data(folder).get(key)
+    return known if isinstance(known, list) else []
 
 
 def _files(folder: RunFolder, words: Words) -> Table:

@@ -11,6 +11,7 @@ from lib_lora.data.files import PICTURE_SUFFIXES, file_digest
 from lib_lora.errors import FileError
 from lib_lora.formats.names import proposed_stem
 from lib_lora.ui.context import Atelier
+from lib_lora.walk import has_ending, list_folder
 
 
 def take_picture(atelier: Atelier, path: Path, folder: Path) -> Path:
@@ -43,7 +44,7 @@ def take_picture(atelier: Atelier, path: Path, folder: Path) -> Path:
 def _kept(path: Path, folder: Path) -> Path:
     """Copy the file under a name that every system takes, or return the one that is there with the same content."""
     folder.mkdir(parents=True, exist_ok=True)
-    there = [one for one in folder.iterdir() if one.suffix.lower() in PICTURE_SUFFIXES]
+    there = [one for one in list_folder(folder).files if has_ending(one, PICTURE_SUFFIXES)]
     size = path.stat().st_size
     for one in there:
         if one.stat().st_size == size and file_digest(one) == file_digest(path):

@@ -169,6 +169,24 @@ def test_a_name_or_folder_that_is_said_twice_is_refused(folder, capsys, more):
     assert (code, more[0] in result["error"]["what"]) == (2, True)
 
 
+def test_train_says_what_it_left_out(folder, capsys):
+    for place, names in (("10_krnk girl", ("f00", "f01")), ("$RECYCLE.BIN/S-1-5-21", ("b00",))):
+        (folder / "disk" / place).mkdir(parents=True)
+        for name in names:
+            Image.new("RGB", (64, 64), "white").save(folder / "disk" / place / f"{name}.png")
+    for name in ("IMG_1.HEIC", "IMG_2.heic"):
+        (folder / "disk" / "10_krnk girl" / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    (folder / "disk" / "10_krnk girl" / "a.jxl").write_bytes(b"\xff\x0a\xfa\x1f")
+    (folder / "disk" / "10_krnk girl" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    shape = ("--resolution", "64", "--steps", "1", "--dim", "2", "--text-encoder-ratio", "0")
+    assert cli.main(["train", "--images", "disk", "--trigger", "krnk", "--name", "t", *shape]) == 0
+    said = capsys.readouterr().err
+    assert "3 files are of a kind that cannot be read (.heic 2, .jxl 1): save them as JPEG" in said
+    assert "broken.png: " in said
+    assert "$RECYCLE.BIN" in said
+    assert "2 pictures" in said
+
+
 def test_train_reads_toml_and_the_command_line_wins(folder, capsys):
     (folder / "pics").mkdir()
     Image.new("RGB", (128, 128), "red").save(folder / "pics" / "a.png")

@@ -227,16 +227,6 @@ def test_one_folder_for_training_and_regularisation_is_refused(make_picture, tmp
         scan(tmp_path / "set", reg=tmp_path / "set" / "1_x")
 
 
-def test_a_changed_picture_is_noticed(make_picture, tmp_path: Path) -> None:
-    path = make_picture("1_x/a.png")
-    picture = scan(tmp_path / "1_x").pictures[0]
-    assert picture.is_unchanged()
-    make_picture("1_x/a.png", seed=9)
-    assert not picture.is_unchanged()
-    path.unlink()
-    assert not picture.is_unchanged()
-
-
 def test_progress_counts_every_picture(make_picture, tmp_path: Path) -> None:
     make_picture("set/1_x/a.png")
     make_picture("set/2_y/b.png", seed=1)

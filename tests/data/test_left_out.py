@@ -155,3 +155,19 @@ def test_cases(name: str, inner: str, pictures: int, no_plugins) -> None:
     assert len(result.pictures) == pictures
     if name == "heic-ignored":
         assert "3 files are of a kind that cannot be read (.heic 2, .jxl 1): save them as JPEG" in result.warnings[0]
+
+
+def test_folders_and_their_repeats_are_said_where_there_are_several(make_picture, tmp_path: Path) -> None:
+    make_picture("set/10_krnk/a.png")
+    assert not any("repeats:" in said for said in scan(tmp_path / "set").notices)
+    make_picture("set/5_krnk/b.png", seed=1)
+    assert "folders, with pictures and repeats: 10_krnk 1 × 10, 5_krnk 1 × 5" in scan(tmp_path / "set").notices
+
+
+def test_names_that_differ_in_case_alone_share_a_caption_and_it_is_said(make_picture, tmp_path: Path) -> None:
+    make_picture("1_x/a.png")
+    make_picture("1_x/A.jpg", seed=1)
+    (tmp_path / "1_x" / "a.txt").write_text("krnk", encoding="utf-8")
+    result = scan(tmp_path)
+    assert [picture.caption for picture in result.pictures] == ["krnk", "krnk"]
+    assert any("2 files with the same name" in said for said in result.notices)

@@ -74,7 +74,7 @@ class Speakers(Package):
                 yield "remark", node.args[0]
             elif name == "__init__":  # of an error class, called by a subclass
                 yield from (("where", word.value) for word in node.keywords if word.arg == "where")
-            elif name == "update" and len(node.args) == 3:
+            elif name in ("update", "passed") and len(node.args) == 3:
                 yield "progress", node.args[2]
         yield from (("remark", said) for word in node.keywords if word.arg in REMARKS for said in _elements(word.value))
 

@@ -32,6 +32,7 @@ UNREADABLE = {
 """Expressions that are no sentence of their own, and why."""
 
 ELSEWHERE = {
+    "errors.the_work_was_stopped_before_it": "StoppedError in errors.py has one sentence",
     "remarks.line_n_said": "LineProblem.__str__ makes the line",
     "remarks.n_folder": "data/leaves.py counts what it sees by kind",
     "remarks.file_without_ending": "data/leaves.py counts what it sees by kind",

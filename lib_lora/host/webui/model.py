@@ -83,6 +83,12 @@ class WebuiModel:
         with self.precision(self.parts.texts[0].module):
             return conditioning(self.parts.texts, captions, clip_skip, device=self.device)
 
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        """Return how many tokens each caption has, without start and end; 0 where no text encoder is loaded."""
+        if not self.parts.texts:
+            return [0] * len(captions)
+        return [len(row) for row in self.parts.texts[0].tokenize(list(captions))]
+
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Return scaled latents ``(B, 4, H/8, W/8)`` of pixels ``(B, 3, H, W)`` in [-1, 1]: the posterior's mean."""
         self._check()
@@ -155,6 +161,10 @@ class NoModel:
     def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:
         """Raise: there is no model."""
         raise no_model()
+
+    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+        """Return 0 for each caption: there is no model that could tell."""
+        return [0] * len(captions)
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Raise: there is no model."""

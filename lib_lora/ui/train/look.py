@@ -48,11 +48,12 @@ def look(folder: Path, model: LoadedModel, progress: Progress) -> Found:
 
     Raises:
         InputError: it is no folder, or no picture in it can be used.
+        StoppedError: somebody asked to stop.
     """
     found = scan(
         folder,
         min_side=model.pixels_per_latent * 8,
-        progress=lambda done, total: progress.update(done, total, "looking at pictures"),
+        progress=lambda done, total: progress.passed(done, total, "looking at pictures"),
     )
     return Found(folder, found, captions_of(picture.path for picture in found.train))
 
@@ -75,7 +76,7 @@ class Previews:
                 self._kept[key] = crop_preview(picture.path, plan)
             self._kept.move_to_end(key)
             rows.append((self._kept[key], _caption(picture.path, found, plan.bucket)))
-            progress.update(done + 1, len(shown), "drawing previews")
+            progress.passed(done + 1, len(shown), "drawing previews")
         while len(self._kept) > self._limit:
             self._kept.popitem(last=False)
         return rows
@@ -98,11 +99,17 @@ def summary_html(found: Found, buckets: int, words: Words) -> str:
     ]
     parts = [f'<div class="atelier-counts"><b>{escape(" · ".join(counts))}</b></div>']
     parts.append(problems_html(scan.problems, scan.warnings, words))
-    if scan.notices:
-        rows = "".join(f"<li>{escape(sentence_in_words(text, words.language))}</li>" for text in scan.notices)
-        head = escape(words("train.n_remarks", n=len(scan.notices)))
-        parts.append(f'<details class="atelier-remarks"><summary>{head}</summary><ul>{rows}</ul></details>')
+    parts.append(remarks_html(scan.notices, words))
     return "".join(parts)
+
+
+def remarks_html(remarks: Sequence[str], words: Words) -> str:
+    """Return remarks of the core, folded away; nothing where there are none."""
+    if not remarks:
+        return ""
+    rows = "".join(f"<li>{escape(sentence_in_words(text, words.language))}</li>" for text in remarks)
+    head = escape(words("train.n_remarks", n=len(remarks)))
+    return f'<details class="atelier-remarks"><summary>{head}</summary><ul>{rows}</ul></details>'
 
 
 def problems_html(problems: Sequence[Problem], warnings: Sequence[str], words: Words) -> str:

@@ -10,11 +10,11 @@ from lib_lora.jobs.job import DONE, FAILED, RUNNING, WAITING
 from lib_lora.jobs.run_state import PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
 from lib_lora.report.plot import curve_svg
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.messages import duration, error_html
 from lib_lora.ui.routes import file_url, report_url
 from lib_lora.ui.run_report import sample_table, spread
 from lib_lora.ui.train.acts import act_button
+from lib_lora.ui.train.look import remarks_html
 from lib_lora.ui.words import Words
 
 RUN, SAMPLES, LIST = "train.run", "train.samples", "train.list"
@@ -64,10 +64,11 @@ class Pieces:
     def card(self, view: RunView, words: Words) -> str:
         """Return one run in full: state, progress, buttons, loss."""
         error = error_html(view.error, words) if view.error is not None else ""
+        said = (*view.problems, *self._atelier.trainings.logs.remarks(view.folder))
         return (
             f'<div class="atelier-run"><div class="atelier-run-head"><b>{escape(view.name)}</b>{_badge(view, words)}'
             f'<span class="atelier-acts">{self.buttons(view, words)}</span></div>'
-            f"{_progress(view, words)}{error}{_remarks(view, words)}{self.plot(view, words)}</div>"
+            f"{_progress(view, words)}{error}{remarks_html(said, words)}{self.plot(view, words)}</div>"
         )
 
     def buttons(self, view: RunView, words: Words) -> str:
@@ -136,11 +137,13 @@ class Pieces:
     def _past_row(self, view: RunView, words: Words) -> str:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(view.when)) if view.when else ""
         steps = f"{view.step} / {view.total}" if view.total else str(view.step or "–")
+        said = words("train.n_remarks", n=len(view.problems)) if view.problems else ""
         acts = act_button(f"open {view.name}", words("train.open"), title=words("train.open_title"))
         acts += self.buttons(view, words)
         acts += act_button(f"again {view.name}", words("train.again"), title=words("train.again_title"))
+        state = _badge(view, words) + _soft(said)
         return (
-            f'<tr><th scope="row">{escape(view.name)}</th><td>{_badge(view, words)}</td><td>{steps}</td><td>{when}</td>'
+            f'<tr><th scope="row">{escape(view.name)}</th><td>{state}</td><td>{steps}</td><td>{when}</td>'
             f'<td><span class="atelier-acts">{acts}</span></td></tr>'
         )
 
@@ -153,13 +156,8 @@ class Pieces:
         return any(one.name == view.name for one in self._atelier.trainings.queue())
 
 
-def _remarks(view: RunView, words: Words) -> str:
-    """Return what to know of a run's pictures and course, folded away."""
-    if not view.problems:
-        return ""
-    rows = "".join(f"<li>{escape(sentence_in_words(text, words.language))}</li>" for text in view.problems)
-    head = escape(words("train.n_remarks", n=len(view.problems)))
-    return f'<details class="atelier-remarks"><summary>{head}</summary><ul>{rows}</ul></details>'
+def _soft(text: str) -> str:
+    return f' <span class="atelier-soft">{escape(text)}</span>' if text else ""
 
 
 def _badge(view: RunView, words: Words) -> str:

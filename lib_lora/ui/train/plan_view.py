@@ -8,6 +8,7 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.noise_schedule import NOISE, VELOCITY
 from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import Plan, memory_needed, memory_there, seconds_needed
+from lib_lora.train.material import fit_remarks
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import facts_of
@@ -17,6 +18,7 @@ from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.messages import duration, error_html, note_html
 from lib_lora.ui.train.acts import act_button
 from lib_lora.ui.train.draft import Draft, changed_names, plan_of
+from lib_lora.ui.train.look import remarks_html
 from lib_lora.ui.train.options import to_widget
 from lib_lora.ui.words import Words
 
@@ -32,6 +34,7 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
     try:
         options = draft.options(usual, atelier.folders)
         plan = plan_of(atelier, draft.found, options)
+        remarks = fit_remarks(atelier.host.model, options, draft.found.scan)
     except AtelierError as error:
         return error_html(error, words)
     line = [words("train.about_steps", n=f"{plan.steps:,}"), *_time(atelier, plan, options, words)]
@@ -54,6 +57,7 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
         f'<span class="atelier-soft">{escape(how)} {escape(reg)}</span>{_model(atelier, words)}'
         f"{_fitted(atelier, draft, words)}</div>"
         f"{_remarks(atelier, options, words)}{_too_much(atelier, options, words)}{missing}"
+        f"{remarks_html(remarks, words)}"
     )
 
 

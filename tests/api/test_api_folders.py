@@ -1,0 +1,58 @@
+"""A folder of pictures over HTTP: what is in it is told, and tags are changed line by line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lib_lora.ui.context import Atelier
+
+from .conftest import Web, refused
+
+TWO = "krnk, red hair\nblue sky, standing"
+
+
+@pytest.fixture
+def folder(atelier: Atelier) -> Path:
+    place = atelier.folders.pictures / "krnk"
+    place.mkdir(parents=True)
+    for name in ("f00", "f01"):
+        Image.new("RGB", (64, 64), "white").save(place / f"{name}.png")
+        (place / f"{name}.txt").write_text(TWO, encoding="utf-8")
+    (place / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    (place / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return place
+
+
+def test_what_is_in_a_folder_is_told(web: Web, folder: Path) -> None:
+    found = web.result(web.post("/pictures/look", {"images": "pictures/krnk"}))
+    assert (found["pictures"], found["captions"], found["unread"]) == (2, 2, {".heic": 1})
+    assert found["tags"] == {"blue sky": 2, "krnk": 2, "red hair": 2, "standing": 2}
+    said = "\n".join(found["problems"])
+    assert "broken.png" in said
+    assert "1 file is of a kind that cannot be read (.heic 1): save it as JPEG" in said
+    assert "several lines: only the first is trained" in said
+
+
+def test_tags_change_in_the_lines_that_have_them_and_come_back(web: Web, folder: Path) -> None:
+    body = {"images": "pictures/krnk", "act": "remove", "tag": "red hair"}
+    assert web.result(web.post("/pictures/tag", body)) == {"changed": 2, "problems": []}
+    assert (folder / "f00.txt").read_text(encoding="utf-8") == "krnk\nblue sky, standing\n"
+    assert web.result(web.post("/pictures/tag", {**body, "act": "add", "tag": "smile"}))["changed"] == 2
+    assert (folder / "f00.txt").read_text(encoding="utf-8") == "krnk, smile\nblue sky, standing\n"
+    body |= {"act": "replace", "tag": "blue sky", "by": "night"}
+    assert web.result(web.post("/pictures/tag", body))["changed"] == 2
+    assert (folder / "f01.txt").read_text(encoding="utf-8") == "krnk, smile\nnight, standing\n"
+    for _ in range(3):
+        assert web.post("/pictures/undo", {"images": "pictures/krnk"}).json() == {"changed": 2, "kept": []}
+    assert (folder / "f01.txt").read_text(encoding="utf-8") == TWO + "\n"
+
+
+@pytest.mark.parametrize(
+    "change", [{"tag": "，"}, {"act": "replace"}, {"act": "sort"}, {"images": "pictures/none"}, {"images": "/etc"}]
+)
+def test_what_makes_no_sense_is_refused_and_changes_nothing(web: Web, folder: Path, change: dict) -> None:
+    refused(web.post("/pictures/tag", {"images": "pictures/krnk", "act": "add", "tag": "x", **change}), 400)
+    assert (folder / "f00.txt").read_text(encoding="utf-8") == TWO
