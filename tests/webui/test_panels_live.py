@@ -79,6 +79,16 @@ def closed_line(page: Page, place: str = "txt2img") -> Locator:
     return page.locator(f"#atelier_{place}_bw_accordion .label-wrap").first
 
 
+def lines_of(page: Page, ident: str) -> int:
+    """Return in how many lines a field's label stands."""
+    return page.evaluate(
+        "id => { const range = document.createRange();"
+        "range.selectNodeContents(gradioApp().querySelector(`#${id} label span`));"
+        "return new Set([...range.getClientRects()].map((one) => Math.round(one.top))).size; }",
+        ident,
+    )
+
+
 def sideways(page: Page) -> int:
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
@@ -285,6 +295,8 @@ def test_after_reload_ui_everything_speaks_japanese_and_works(open_page: Open) -
     write(page, "a red apple <lora:plain:1:FACE>")
     expect_text(closed_line(page), "LoRA 階層別ウェイト.*plain: FACE")
     assert page.locator("#atelier_txt2img_bw_row input[type=range]").count() == 17
+    assert page.locator("#atelier_txt2img_bw_te label span").first.inner_text().strip() == "テキストエンコーダー"
+    assert lines_of(page, "atelier_txt2img_bw_te") == 1
     page.locator("#txt2img_generate").click()
     assert "LoRA block weights" in expect_text(said(page, "html_info_txt2img"), "Steps: 2", LONG)
     tab(page, "LoRA 学習")
