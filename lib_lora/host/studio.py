@@ -24,6 +24,7 @@ from lib_lora.host.diffusers_model import DiffusersModel
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.host.guidance import Guidance
 from lib_lora.host.infotext import infotext
+from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.host.limits import check_order
 from lib_lora.host.lora_cache import LoraCache
 from lib_lora.host.lora_index import LoraIndex
@@ -144,13 +145,20 @@ class StudioHost:
         total = -(-count // chunk) * request.steps
         for start in range(0, count, chunk):
             rows = range(start, min(count, start + chunk))
-            latents = self._latents(
-                request, read, loras, rows, progress, done=start // chunk * request.steps, total=total
-            )
+            try:
+                with interruptible(self.model.unet, progress):
+                    latents = self._latents(
+                        request, read, loras, rows, progress, done=start // chunk * request.steps, total=total
+                    )
+            except Interrupted:
+                break
+            for row, latent in zip(rows, latents, strict=True):
+                if progress.stopped:
+                    break
+                images += to_pictures(self.model.decode(latent[None]))
+                texts.append(infotext(request, read, row, model=self.model.name, size=self._size(request)))
             if progress.stopped:
                 break
-            images += to_pictures(self.model.decode(latents))
-            texts += [infotext(request, read, row, model=self.model.name, size=self._size(request)) for row in rows]
         remarks = (*read.notes, *model_remarks(self.model.family, request.clip_skip))
         notes = (*remarks, *(note for _, lora in loras for note in left_out(self.model, lora)))
         return GenerateResult(tuple(images), tuple(texts), notes=tuple(dict.fromkeys(notes)), problems=read.problems)

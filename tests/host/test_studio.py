@@ -12,7 +12,7 @@ from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import write_lora
-from lib_lora.host.base import GenerateRequest, Stoppable
+from lib_lora.host.base import GenerateRequest, Progress, Stoppable
 from lib_lora.host.infotext import png_info, read_infotext
 from lib_lora.host.sampling import SAMPLERS
 from lib_lora.host.studio import cut_rank
@@ -229,6 +229,38 @@ def test_a_stop_keeps_finished_pictures(host):
 
     result = host.generate(replace(REQUEST, batch=70), After())
     assert len(result.images) == 32
+
+
+def test_a_stop_acts_inside_a_step_and_leaves_no_hook(host):
+    class AfterLooks(Progress):
+        looks = 0
+
+        @property
+        def stopped(self) -> bool:
+            self.looks += 1
+            return self.looks > 20
+
+    passes = []
+    handle = host.model.unet.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        result = host.generate(REQUEST, AfterLooks())
+    finally:
+        handle.remove()
+    assert (result.images, passes) == ((), [])
+    assert not any(module._forward_pre_hooks for module in host.model.unet.modules())
+    assert len(host.generate(REQUEST).images) == REQUEST.batch
+
+
+def test_a_stop_between_pictures_keeps_those_that_were_finished(host, monkeypatch):
+    progress, decode = Stoppable(), host.model.decode
+
+    def decode_then_stop(latents):
+        progress.stop()
+        return decode(latents)
+
+    monkeypatch.setattr(host.model, "decode", decode_then_stop)
+    result = host.generate(replace(REQUEST, batch=3), progress)
+    assert len(result.images) == len(result.infotexts) == 1
 
 
 def test_dyn_cuts_ranks_and_keeps_the_scale(lora):
