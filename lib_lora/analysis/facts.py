@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lib_lora.analysis.norms import block_norms, delta_norms
 from lib_lora.errors import InputError
+from lib_lora.formats.contents import Contents
 from lib_lora.formats.lora import LoraFile
 from lib_lora.formats.metadata import describe
 from lib_lora.host.base import LoadedModel
@@ -17,7 +19,8 @@ from lib_lora.merge.report import OnModule
 class BlockFacts:
     """One block: its modules and their ranks ("8" or "4–8"), the norm of its change, and that norm over the weights'.
 
-    ``relative`` is 0 where no model of the file's family is loaded.
+    ``relative`` is 0 where no model of the file's family is loaded, ``delta`` NaN where the kind of change is only
+    described.
     """
 
     block: str
@@ -29,7 +32,10 @@ class BlockFacts:
 
 @dataclass(frozen=True)
 class LoraFacts:
-    """A file in numbers; ``trigger`` and ``recommended`` (block weights) are what its metadata says."""
+    """A file in numbers; ``trigger`` and ``recommended`` (block weights) are what its metadata says.
+
+    ``notes`` are sentences: what does not act, and what was assumed.
+    """
 
     name: str
     family: str
@@ -40,6 +46,7 @@ class LoraFacts:
     trigger: str
     recommended: str
     blocks: tuple[BlockFacts, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def block_names(self) -> tuple[str, ...]:
@@ -74,6 +81,32 @@ def facts_of(lora: LoraFile, model: LoadedModel | None = None, on_module: OnModu
     )
 
 
+def described(contents: Contents) -> LoraFacts:
+    """Return the facts of a file with kinds that are not applied here: all but the norms, which need the model."""
+    said = describe(contents.metadata).fields
+    blocks = contents.blocks()
+    return LoraFacts(
+        name=contents.path.stem,
+        family=contents.family,
+        kinds=contents.kinds,
+        rank=_range({module.rank for module in contents.modules}),
+        modules=len(contents.modules),
+        size=contents.size,
+        trigger=said["trigger_words"],
+        recommended=said["block_weights"],
+        blocks=tuple(
+            BlockFacts(block, len(modules), _range({module.rank for module in modules}), math.nan, 0.0)
+            for block, modules in blocks.items()
+        ),
+        notes=contents.remarks(),
+    )
+
+
+def _range(found: Collection[int | None]) -> str:
+    ranks = sorted(rank for rank in found if rank is not None)
+    return "–" if not ranks else str(ranks[0]) if ranks[0] == ranks[-1] else f"{ranks[0]}–{ranks[-1]}"
+
+
 def _kinds(lora: LoraFile) -> tuple[str, ...]:
     """Return the kinds as people call them: a LoRA with 3×3 convolutions is a LoCon."""
     names = {"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr"}
@@ -84,5 +117,4 @@ def _kinds(lora: LoraFile) -> tuple[str, ...]:
 
 
 def _ranks(lora: LoraFile, keys: Sequence[str]) -> str:
-    ranks = sorted({lora.adapters[key].rank for key in keys})
-    return str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}–{ranks[-1]}"
+    return _range({lora.adapters[key].rank for key in keys})

@@ -31,6 +31,7 @@ _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _KEYS = ("te", "unet", "dyn", "lbw", "w", "lbwe", "x", "other", "start", "stop", "step")
 _NAMES = ("lbw", "w", "lbwe")  # their values may be names, which keep their own signs
 FOREIGN = ("hr", "hrte", "hrunet")  # sd-webui-loractl's
+RENAME = "Write the name first; where the file's own name has : < > or =, rename the file."
 _MOMENT_FORM = "Write whole steps like 5, or a share of all steps like 0.3."
 
 
@@ -118,7 +119,7 @@ def _split(text: str) -> tuple[str, list[Span]]:
             "the name of a LoRA cannot contain =",
             text=text,
             position=name.position + name.text.index("="),
-            cure="Write the name first; a file with = in its name goes by its alias or hash.",
+            cure=RENAME,
         )
     return name.text, pieces[1:]
 
@@ -165,7 +166,7 @@ def _read_positional(items: _Items, piece: Span) -> None:
     elif items.elements is None:
         items.elements = piece
     else:
-        raise items.error(f"“{shorten(piece.text)}” is one name too many", piece, "A name with : goes by its alias.")
+        raise items.error(f"“{shorten(piece.text)}” is one name too many", piece, RENAME)
 
 
 def _refuse_comma(items: _Items, piece: Span) -> None:

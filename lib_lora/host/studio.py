@@ -18,6 +18,7 @@ from lib_lora.blocks.tag import readable_tags
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import LoraFile
+from lib_lora.formats.lora_names import find_named, named_files
 from lib_lora.host.base import GenerateRequest, GenerateResult, Lease, Progress, check_clip_skip
 from lib_lora.host.checkpoint import load_checkpoint
 from lib_lora.host.diffusers_model import DiffusersModel
@@ -34,7 +35,6 @@ from lib_lora.host.sampling import SAMPLERS, calls_of, sample, sampler_name
 from lib_lora.live.attach import Attached, attach
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import find_targets, left_out
-from lib_lora.walk import files_below
 
 POCKET = Path(__file__).with_name("pocket") / "pocket.safetensors"
 
@@ -88,28 +88,22 @@ class StudioHost:
         return cls(loaded, tuple(lora_folders), presets or PresetFile.shipped())
 
     def find_lora(self, name: str) -> Path:
-        """Return the file that a tag's ``name`` means: a path, or a file's stem in the LoRA folders."""
+        """Return the file that a tag's ``name`` means: a path, or a file in the LoRA folders by name or inner path."""
         direct = Path(name)
         if direct.suffix == ".safetensors" and direct.is_file():
             return direct
         known = self.list_loras()
-        if name in known:
-            return known[name]
+        found = find_named(name, self.lora_folders, known)
+        if found is not None:
+            return found
         near = near_names(name, known) or sorted(known)[:5]
         looked = ", ".join(str(folder) for folder in self.lora_folders) or "no folder given"
         cure = f"Did you mean: {', '.join(near)}?" if near else "Give the folder with --lora-dir."
         raise InputError(f"there is no LoRA called “{name}”", where=looked, cure=cure)
 
     def list_loras(self) -> Mapping[str, Path]:
-        """Return every LoRA file by the name that a tag calls it; of two with one name the first folder's counts."""
-        return self.lora_index.files(self.lora_folders, self._files)
-
-    def _files(self) -> dict[str, Path]:
-        known: dict[str, Path] = {}
-        for folder in self.lora_folders:
-            for path in files_below(folder, (".safetensors",)):
-                known.setdefault(path.stem, path)
-        return known
+        """Return every LoRA file by the name that a tag calls it; of two with one name the second by its path."""
+        return self.lora_index.files(self.lora_folders, lambda: named_files(self.lora_folders))
 
     def read_lora(self, name: str) -> LoraFile:
         """Return the LoRA file of a tag's name, on the model's device."""

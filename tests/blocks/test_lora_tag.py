@@ -208,7 +208,7 @@ def test_foreign_items_and_schedules_are_reported_not_followed() -> None:
         ("<lora:n:start=-1>", "-1", "moment"),
         ("<lora:n:start=9:stop=3>", "3>", "ends before"),
         ("<lora:n:start=9:step=1-3>", "1-3", "beside"),
-        ("<lora:a=b:1>", "=b", "alias"),
+        ("<lora:a=b:1>", "=b", "cannot contain"),
         ("<lora::1>", ":1", "name"),
         ("<lora:a:1 <lora:b:1>", "<lora:b", "angle"),
         ("<lora:n:x=1=2>", "=2", "two ="),

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from lib_lora.analysis.facts import BlockFacts, LoraFacts, facts_of
+from lib_lora.analysis.facts import BlockFacts, LoraFacts, described, facts_of
 from lib_lora.blocks.tag import parse_tag
 from lib_lora.blocks.tag_text import short_tag
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.formats.lora import LoraFile, read_lora
+from lib_lora.formats.contents import contents_of
+from lib_lora.formats.lora import read_lora
 from lib_lora.merge.order import resolve_blocks, shown_weights
 from lib_lora.ui.block_weight import presets_file
 from lib_lora.ui.compat import event_kw, gr, update
 from lib_lora.ui.context import Atelier
+from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.words import Words
 from lib_lora.ui.workshop import work
@@ -68,16 +72,22 @@ class Handlers:
         except AtelierError as error:
             yield error_html(error, self.words), "", "", {}, "", idle
             return
-        job = work.submit(self.atelier, name, lambda tell: self._measure(name, read_lora(path), tell), kind=KIND)
+        job = work.submit(self.atelier, name, lambda tell: self._measure(name, path, tell), kind=KIND)
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", "", {}, "", update(visible=not job.ended)
         if job.result is not None:
             facts, vector = job.result
             weights = BlockWeights.parse(vector).as_dict() if vector else {}
-            yield "", self.summary(facts), vector, facts, block_table(_lines(facts), weights, self.words), idle
+            told = "".join(note_html(sentence_in_words(note, self.words.language)) for note in facts["notes"])
+            yield told, self.summary(facts), vector, facts, block_table(_lines(facts), weights, self.words), idle
 
-    def _measure(self, name: str, lora: LoraFile, tell: work.Tell) -> tuple[Facts, str]:
-        facts = facts_of(lora, self.atelier.host.model, lambda done, total: tell(done, total, "measuring"))
+    def _measure(self, name: str, path: Path, tell: work.Tell) -> tuple[Facts, str]:
+        contents = contents_of(path)
+        if contents.not_applied:  # it can be described; Use and Bake will say why they cannot
+            return {**asdict(described(contents)), "name": name}, ""
+        model = self.atelier.host.model
+        facts = facts_of(read_lora(path), model, lambda done, total: tell(done, total, "measuring"))
+        facts = dataclasses.replace(facts, notes=contents.remarks())
         return {**asdict(facts), "name": name}, self._first_vector(facts)
 
     def _first_vector(self, facts: LoraFacts) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -42,7 +43,7 @@ def block_table(lines: Sequence[BlockFacts], weights: Mapping[str, float], words
     """
     if not lines:
         return ""
-    largest = max(line.delta for line in lines) or 1.0
+    largest = max((line.delta for line in lines if not math.isnan(line.delta)), default=0.0) or 1.0  # NaN: not measured
     with_model = any(line.relative for line in lines)
     head = ["block", "weight", "change", "norm", *(["relative"] if with_model else []), "modules", "rank"]
     rows, known = [], {line.block: line for line in lines}
@@ -50,7 +51,8 @@ def block_table(lines: Sequence[BlockFacts], weights: Mapping[str, float], words
         line = known.get(block) or BlockFacts(block, 0, "–", 0.0, 0.0)
         weight = weights.get(line.block, 1.0)
         left = min(1.0, abs(weight)) if line.delta else 0.0
-        cells = [escape(line.block), _weight(weight), _bar(line.delta / largest, left), f"{line.delta:.3g}"]
+        amount = ["–", "–"] if math.isnan(line.delta) else [_bar(line.delta / largest, left), f"{line.delta:.3g}"]
+        cells = [escape(line.block), _weight(weight), *amount]
         cells += [f"{line.relative:.2%}"] if with_model else []
         rows.append([*cells, str(line.modules), escape(line.ranks)])
     return table([words(f"workshop.head_{name}") for name in head], rows, kind="atelier-block-table")

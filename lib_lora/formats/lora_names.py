@@ -1,0 +1,58 @@
+"""What tags call the LoRA files of some folders: every file by one name that a tag can hold."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from lib_lora.formats.names import ENDING
+from lib_lora.walk import files_below
+
+_NOT_IN_TAGS = re.compile(r"[:<>=\x00-\x1f\x7f-\x9f]")
+
+
+def name_in_tags(stem: str) -> str:
+    """Return a file's name as a tag can hold it: composed, without blanks around it, ``_`` for ``: < > =``."""
+    return _NOT_IN_TAGS.sub("_", unicodedata.normalize("NFC", stem)).strip() or "_"
+
+
+def named_files(folders: Iterable[Path]) -> dict[str, Path]:
+    """Return every LoRA file below the folders by its name in tags.
+
+    Of several files with one name the first has it alone; the others are called by their path below the folder
+    (``characters/girl``), with a number where that is taken too.
+    """
+    known: dict[str, Path] = {}
+    for folder in dict.fromkeys(folders):
+        for path in files_below(folder, (ENDING,)) if folder.is_dir() else ():
+            if path not in known.values():
+                known[next(name for name in _candidates(folder, path) if name not in known)] = path
+    return known
+
+
+def find_named(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> Path | None:
+    """Return the file that a tag's name means: its name in tags, its file name, or its path below a folder."""
+    wanted = name_in_tags(name.replace("\\", "/"))
+    if wanted in known:
+        return known[wanted]
+    roots = list(folders)
+    for path in known.values():
+        inner = next((path.relative_to(root) for root in roots if path.is_relative_to(root)), Path(path.name))
+        if wanted in (name_in_tags(inner.with_suffix("").as_posix()), name_in_tags(inner.as_posix())):
+            return path
+    return None
+
+
+def _candidates(folder: Path, path: Path) -> Iterator[str]:
+    """Yield the names that a file may have, the shortest first."""
+    stem = name_in_tags(path.stem)
+    yield stem
+    inner = name_in_tags(path.relative_to(folder).with_suffix("").as_posix())
+    yield inner
+    yield f"{name_in_tags(folder.name)}/{inner}"
+    number = 2
+    while True:
+        yield f"{stem}_{number}"
+        number += 1

@@ -1,0 +1,109 @@
+"""Every file has one name that a tag can hold, and what the studio inserts finds the file that was meant."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.errors import InputError
+from lib_lora.formats.lora_names import find_named, name_in_tags, named_files
+from lib_lora.host.studio import StudioHost
+from lib_lora.ui.generate.lora_list import tag_of
+from tests.cases import case
+
+ODD = [
+    "eq=1",
+    "a:b",
+    "a<b>c",
+    " lead",
+    "trail ",
+    "a,b",
+    "a.b.c",
+    "girl (v2) [x]",
+    "がくせい",
+    unicodedata.normalize("NFD", "がくせい 2"),
+    unicodedata.normalize("NFD", "café"),
+    "=",
+    "tab\there",
+    "100%",
+    "a'b",
+]
+
+
+def touch(folder: Path, *names: str) -> list[Path]:
+    paths = [folder / f"{name}.safetensors" for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return paths
+
+
+def host_of(studio: StudioHost, *folders: Path) -> StudioHost:
+    return StudioHost(studio.model, folders, studio.presets)
+
+
+def test_what_is_inserted_is_found(studio: StudioHost, tmp_path: Path) -> None:
+    paths = touch(tmp_path, *ODD)
+    host = host_of(studio, tmp_path)
+    known = host.list_loras()
+    assert set(known.values()) == set(paths)
+    for name, path in known.items():
+        text = f"a girl {tag_of(name)}, smiling"
+        tag = parse_tag(find_tags(text)[0].text)
+        assert (tag.name, tag.te, tag.notes) == (name, 1.0, ())
+        assert host.find_lora(tag.name) == path
+    for name, path in zip(ODD, paths, strict=True):  # as a person would type it
+        assert host.find_lora(name) == path
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_both_unicode_forms_find_the_file(studio: StudioHost, tmp_path: Path, form: str) -> None:
+    (path,) = touch(tmp_path, unicodedata.normalize("NFD", "ガ"))
+    assert host_of(studio, tmp_path).find_lora(unicodedata.normalize(form, "ガ")) == path
+
+
+def test_two_files_of_one_name_are_told_apart_by_their_path(studio: StudioHost, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    paths = touch(one, "girl", "sub/girl", "sub/deep/girl") + touch(two, "girl", "sub/girl")
+    known = named_files([one, two, one])
+    assert list(known) == ["girl", "sub/deep/girl", "sub/girl", "two/girl", "two/sub/girl"]
+    assert set(known.values()) == set(paths)
+    host = host_of(studio, one, two)
+    for name, path in known.items():
+        assert host.find_lora(parse_tag(tag_of(name)).name) == path
+    assert host.find_lora("sub\\girl") == one / "sub" / "girl.safetensors"
+    assert host.find_lora("sub/girl.safetensors") == one / "sub" / "girl.safetensors"
+
+
+def test_names_that_become_alike_stay_apart(tmp_path: Path) -> None:
+    paths = touch(tmp_path, "a=b", "a_b", "a:b")
+    known = named_files([tmp_path])
+    assert set(known.values()) == set(paths)
+    assert len(known) == 3
+    assert find_named("a_b", [tmp_path], known) in paths
+
+
+def test_the_cure_of_a_name_that_no_tag_holds_is_one_that_works(studio: StudioHost, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="rename the file"):
+        parse_tag("<lora:eq=1:1>")
+    touch(tmp_path, "eq1")
+    assert parse_tag("<lora:eq1:1>").name in host_of(studio, tmp_path).list_loras()
+
+
+def test_a_missing_name_has_near_ones(studio: StudioHost, tmp_path: Path) -> None:
+    touch(tmp_path, " lead")
+    with pytest.raises(InputError, match="Did you mean: lead"):
+        host_of(studio, tmp_path).find_lora("leed")
+
+
+def test_the_files_that_could_not_be_named(studio: StudioHost) -> None:
+    host = host_of(studio, case("lora-name-equals"))
+    assert sorted(host.list_loras()) == ["eq_1", "lead"]
+    assert {len(host.read_lora(parse_tag(tag_of(name)).name).adapters) for name in host.list_loras()} == {46}
+
+
+def test_names_in_tags() -> None:
+    assert [name_in_tags(name) for name in ("a", " a ", "a=b:c", "=", "  ")] == ["a", "a", "a_b_c", "_", "_"]
