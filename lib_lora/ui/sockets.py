@@ -13,6 +13,10 @@ from typing import Any
 
 from starlette.websockets import WebSocketState
 
+PATIENCE = 15.0
+"""Seconds that a page has to take news. Gradio gives it one; on a busy machine a page that is there misses it and is
+never told anything again; a page that is gone cannot be sent to at once, however long one would wait."""
+
 
 def let_go_of_the_lost(queue: Any) -> None:
     """Let each handler of gradio's ``queue`` end when its event is over, its page is gone, or the queue is closed.
@@ -28,7 +32,7 @@ def let_go_of_the_lost(queue: Any) -> None:
 
 def _sending(send_message: Any) -> Any:
     async def sending(event: Any, data: dict[str, Any], timeout: float = 1) -> bool:
-        arrived = await send_message(event, data, timeout)
+        arrived = await send_message(event, data, max(timeout, PATIENCE))
         if not arrived:
             _over([event])
         return arrived
