@@ -105,7 +105,7 @@ def requirement_files(root: Path) -> list[Path]:
     """Return the files that say what .venv gets, in a fixed order."""
     files = sorted(file for file in (root / "requirements").glob("*.txt") if file.name != OVERLAY)
     if not files:
-        raise SetupError(f"the requirement files are missing in {root / 'requirements'}. Get the whole project again.")
+        raise SetupError(f"The requirement files are missing in {root / 'requirements'}. Get the whole project again.")
     return files
 
 
@@ -277,7 +277,7 @@ def need_venv_module() -> None:
     """Check that this Python can make virtual environments (Debian ships that part apart)."""
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise SetupError(
-            f"this Python ({sys.executable}) lacks the modules venv and ensurepip. "
+            f"This Python ({sys.executable}) lacks the modules venv and ensurepip. "
             f"On Debian or Ubuntu: sudo apt install python3-venv (or python{VERSION}-venv); then start again."
         )
 
@@ -357,7 +357,7 @@ def become(env: Path, command: list[str], variables: dict[str, str]) -> NoReturn
         process = subprocess.Popen(command, env=variables)
     except OSError as error:
         cure = f"Delete the folder {env} and start again."
-        raise SetupError(f"the Python in {env.name} does not start: {error.strerror}. {cure}") from error
+        raise SetupError(f"The Python in {env.name} does not start: {error.strerror}. {cure}") from error
     while True:  # Ctrl-C reaches the command itself; its own way of ending decides
         with contextlib.suppress(KeyboardInterrupt):
             sys.exit(process.wait())

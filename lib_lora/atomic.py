@@ -32,7 +32,7 @@ _searched: dict[Path, float] = {}
 logger = logging.getLogger(__name__)
 
 
-def replace_file(path: Path, data: bytes, *, what: str = "the file", private: bool = False) -> Path:
+def replace_file(path: Path, data: bytes, *, what: str = "The file", private: bool = False) -> Path:
     """Write ``data`` beside ``path``, flush it to the disk, and give it the name; links are followed, modes kept.
 
     Args:

@@ -37,4 +37,4 @@ class StoppedError(AtelierError):
     """Somebody asked the work to stop, and it did before it had a result."""
 
     def __init__(self) -> None:
-        super().__init__("the work was stopped before it was finished")
+        super().__init__("The work was stopped before it was finished")

@@ -74,13 +74,13 @@ def open_picture(
                 yield image
     except UnidentifiedImageError as error:
         empty = file.seek(0, io.SEEK_END) == 0
-        what = "the file is empty" if empty else "this is no picture, or of a kind that cannot be read here"
+        what = "The file is empty" if empty else "This is no picture, or of a kind that cannot be read here"
         raise FileError(what, where=where, cure="Save it again as PNG, JPEG or WebP.") from error
     except Image.DecompressionBombError as error:
         raise _too_large(where, str(error), max_pixels) from error
     except DECODE_ERRORS as error:
         detail = str(error) or type(error).__name__
-        what = f"the picture is damaged or cut off ({detail})"
+        what = f"The picture is damaged or cut off ({detail})"
         raise FileError(what, where=where, cure="Copy or save the file again.") from error
 
 
@@ -112,13 +112,13 @@ def _judge(file: BinaryIO, where: str, max_pixels: int) -> None:
 def _judge_size(size: tuple[int, ...], where: str, max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise FileError("the picture has no pixels", where=where, cure="Save it again.")
+        raise FileError("The picture has no pixels", where=where, cure="Save it again.")
     if width * height > max_pixels:
         raise _too_large(where, f"{width} x {height}", max_pixels)
 
 
 def _too_large(where: str, detail: str, max_pixels: int) -> FileError:
-    what = f"the picture is too large to open safely ({detail}; the limit is {max_pixels:,} pixels)"
+    what = f"The picture is too large to open safely ({detail}; the limit is {max_pixels:,} pixels)"
     return FileError(what, where=where, cure="Make it smaller, or raise the limit.")
 
 
@@ -172,7 +172,7 @@ def _unpacked(kind: bytes, content: bytes, most: int) -> int:
 
 
 def _too_much_text(where: str) -> FileError:
-    what = f"the texts inside the picture are too large to open safely (the limit is {MAX_TEXT // 2**20} MB)"
+    what = f"The texts inside the picture are too large to open safely (the limit is {MAX_TEXT // 2**20} MB)"
     return FileError(what, where=where, cure="Save it again without metadata.")
 
 
@@ -183,7 +183,7 @@ def _judge_scans(file: BinaryIO, where: str) -> None:
         scans += (before + part).count(b"\xff\xda")
         before = part[-1:]
     if scans > MAX_SCANS:
-        what = f"the picture is drawn {scans} times over itself, which no program needs"
+        what = f"The picture is drawn {scans} times over itself, which no program needs"
         raise FileError(what, where=where, cure="Save it again as PNG, JPEG or WebP.")
 
 

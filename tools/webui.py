@@ -38,7 +38,7 @@ def variables(options: argparse.Namespace) -> dict[str, str]:
     """Return the environment of the tests; SetupError names a path that is not there."""
     for path, kind in ((options.webui, "folder"), (options.python, "file"), (options.checkpoint, "file")):
         if path is not None and not (path.is_dir() if kind == "folder" else path.is_file()):
-            raise run.SetupError(f"there is no such {kind}: {path}")
+            raise run.SetupError(f"There is no such {kind}: {path}")
     named = {
         "WEBUI_DIR": options.webui.absolute(),
         "WEBUI_PYTHON": options.python and options.python.absolute(),  # not resolved: a venv's Python is a link

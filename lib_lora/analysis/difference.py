@@ -48,6 +48,6 @@ def changed_percentage(changed: Image.Image, source: Image.Image, *, threshold: 
 
 def _absolute(changed: Image.Image, source: Image.Image) -> np.ndarray:
     if changed.size != source.size:
-        raise InputError("pictures of different sizes cannot be compared", where=f"{changed.size} and {source.size}")
+        raise InputError("Pictures of different sizes cannot be compared", where=f"{changed.size} and {source.size}")
     one, two = (np.asarray(picture.convert("RGB"), dtype=np.int16) for picture in (changed, source))
     return np.abs(one - two)

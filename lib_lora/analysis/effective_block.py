@@ -56,9 +56,9 @@ class Plan:
         if not all(math.isfinite(value) for value in (self.examined, self.others)):
             raise InputError("Range takes two finite numbers", where="range", cure="For example 0,1.")
         if self.seeds < 1 or not 0 <= self.threshold <= 255 or self.gain < 0:
-            raise InputError("seeds from 1, threshold from 0 to 255, gain from 0", where="analyze")
+            raise InputError("Seeds from 1, threshold from 0 to 255, gain from 0", where="analyze")
         if not self.entries:
-            raise InputError("no block is named", where="blocks", cure="For example 26ALL or IN04,M00,OUT03-OUT05.")
+            raise InputError("No block is named", where="blocks", cure="For example 26ALL or IN04,M00,OUT03-OUT05.")
 
     def source(self) -> BlockWeights:
         """Return the weights of the source picture: every block at ``others``."""
@@ -187,7 +187,7 @@ def analyse(
     """
     if not any(tag.sweep for tag in readable_tags(request.prompt)):
         raise InputError(
-            "no LoRA of the prompt carries XYZ, so nothing would change",
+            "No LoRA of the prompt carries XYZ, so nothing would change",
             where="prompt",
             cure="Write <lora:NAME:1:XYZ> for the LoRA to be analysed.",
         )

@@ -52,7 +52,7 @@ def draw_grid(analysis: Analysis, *, title: str, seed_index: int = 0, style: Gri
         InputError: the analysis was stopped before it had a picture.
     """
     if not analysis.sources:
-        raise InputError("the analysis was stopped before its first picture", where="analyze", cure="Start it again.")
+        raise InputError("The analysis was stopped before its first picture", where="analyze", cure="Start it again.")
     style = style or GridStyle()
     gain = analysis.gain
     names = _Names(("source", f"block at {analysis.plan.examined:g}", f"difference x{gain:g}"), style)

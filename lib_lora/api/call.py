@@ -56,7 +56,7 @@ class Field:
             cure = f"Give a number from {self.low:g} to {self.high:g}."
             raise InputError(f"{value:g} is out of range", where=self.name, cure=cure)
         if self.kind is str and len(value) > TEXT_LIMIT:
-            raise InputError("this text is too long", where=self.name, cure="Shorten it.")
+            raise InputError("This text is too long", where=self.name, cure="Shorten it.")
         if self.choices and value not in self.choices:
             cure = f"Choose one of: {', '.join(self.choices)}."
             raise InputError(f"“{str(value)[:60]}” is unknown", where=self.name, cure=cure)
@@ -65,14 +65,14 @@ class Field:
 
 def _meant(kind: type) -> str:
     if kind is str:
-        return "this field is a text"
+        return "This field is a text"
     if kind is int:
-        return "this field is a whole number"
+        return "This field is a whole number"
     if kind is float:
-        return "this field is a number"
+        return "This field is a number"
     if kind is bool:
-        return "this field is true or false"
-    return "this field is a list" if kind is list else "this field is an object"
+        return "This field is true or false"
+    return "This field is a list" if kind is list else "This field is an object"
 
 
 REQUIRED = object()
@@ -129,10 +129,10 @@ class Route:
             else:
                 near = difflib.get_close_matches(name, known, n=3) or sorted(known)
                 cure = f"Did you mean: {', '.join(near)}?" if near else "This route takes none."
-                raise InputError(f"there is no field “{name[:60]}”", where=self.path, cure=cure)
+                raise InputError(f"There is no field “{name[:60]}”", where=self.path, cure=cure)
         for name, one in known.items():
             if name not in found:
                 if one.default is REQUIRED:
-                    raise InputError(f"the field “{name}” is missing", where=self.path, cure="Give it a value.")
+                    raise InputError(f"The field “{name}” is missing", where=self.path, cure="Give it a value.")
                 found[name] = one.default
         return Call(found, language)

@@ -135,7 +135,7 @@ def edit_of(call: Call) -> Edit:
     fields = call["fields"]
     for name, text in fields.items():
         if not isinstance(text, str):
-            raise InputError("this field is a text", where=name, cure="Write it in quotes; an empty one removes.")
+            raise InputError("This field is a text", where=name, cure="Write it in quotes; an empty one removes.")
     if not fields and not call["remove_private"] and not call["out"]:
         raise InputError("Nothing is to be changed", cure="Give fields, remove_private or out.")
     return Edit(fields, drop_private=call["remove_private"])

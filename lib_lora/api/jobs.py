@@ -41,7 +41,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
             raise job.error
         found = job.result if job.ended else job.partial
         if found is None:
-            raise InputError("there is no result yet", where=str(job.number), cure="Ask again when it has ended.")
+            raise InputError("There is no result yet", where=str(job.number), cure="Ask again when it has ended.")
         return {**job_row(atelier, job, call.language), "result": result_row(atelier, found)}
 
     wait = Field("wait", float, "seconds to wait for the end of the job", 0.0, low=0, high=LONGEST_WAIT)
@@ -62,7 +62,7 @@ def find(atelier: Atelier, number: int) -> Job:
     for job in (*atelier.desk.jobs(), *atelier.files.jobs()):
         if job.number == number:
             return job
-    raise NotFound("there is no job of this number", where=str(number), cure="GET /lora-atelier/v1/jobs lists them.")
+    raise NotFound("There is no job of this number", where=str(number), cure="GET /lora-atelier/v1/jobs lists them.")
 
 
 def result_row(atelier: Atelier, found: Any) -> Any:

@@ -44,7 +44,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
             save_presets(atelier, call["text"])
         elif call["name"] is None or call["values"] is None:
             cure = "Give name and values, or text for the whole file."
-            raise InputError("there is nothing to save", cure=cure)
+            raise InputError("There is nothing to save", cure=cure)
         else:
             words = Words(call.language)
             save_preset(atelier, words, call["name"], call["values"], replace=call["replace"])

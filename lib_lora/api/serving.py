@@ -75,9 +75,9 @@ def serve(app: FastAPI, route: Route, access: Access | None) -> None:
 def refused(route: Route, status: int, language: str) -> JSONResponse:
     """Return the answer to whoever may not call, 401 or 429."""
     if status == 429:
-        error = InputError("too many wrong passwords at once", where=route.path, cure="Wait a minute, then try again.")
+        error = InputError("Too many wrong passwords at once", where=route.path, cure="Wait a minute, then try again.")
         return said(error, language, status=status)
-    error = InputError("name and password, please", where=route.path, cure="Send them as HTTP Basic.")
+    error = InputError("Name and password, please", where=route.path, cure="Send them as HTTP Basic.")
     return said(error, language, status=status, headers=CHALLENGE)
 
 
@@ -91,18 +91,18 @@ async def body_of(request: Request, route: Route) -> dict[str, Any]:
         return {}
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise NotJson("the body is no JSON", where=route.path, cure="Send application/json.")
+        raise NotJson("The body is no JSON", where=route.path, cure="Send application/json.")
     content = bytearray()
     async for part in request.stream():
         content += part
         if len(content) > BODY_LIMIT:
-            raise TooLarge(f"the body has more than {BODY_LIMIT} bytes", where=route.path, cure="Send less.")
+            raise TooLarge(f"The body has more than {BODY_LIMIT} bytes", where=route.path, cure="Send less.")
     try:
         values = json.loads(bytes(content) or b"{}")
     except (ValueError, RecursionError) as error:
-        raise InputError("the body is no valid JSON", where=route.path, cure="Check it.") from error
+        raise InputError("The body is no valid JSON", where=route.path, cure="Check it.") from error
     if not isinstance(values, dict):
-        raise InputError("the body is no JSON object", where=route.path, cure="Send an object in braces.")
+        raise InputError("The body is no JSON object", where=route.path, cure="Send an object in braces.")
     return values
 
 
@@ -116,7 +116,7 @@ def answered(route: Route, values: Mapping[str, Any], language: str) -> JSONResp
     except Exception as error:  # the outermost hook: a stranger's request must not bring a trace into the answer
         logger.exception("%s %s failed", route.method, route.path)
         cure = "The details are in the terminal; please report them."
-        return said(AtelierError(f"something unforeseen: {error}", where=route.path, cure=cure), language, status=500)
+        return said(AtelierError(f"Something unforeseen: {error}", where=route.path, cure=cure), language, status=500)
 
 
 def typed(route: Route, name: str, text: Any) -> Any:

@@ -25,7 +25,7 @@ def lora_file(atelier: Atelier, name: str) -> Path:
         return listed[name]
     near = near_names(name, listed)
     cure = f"Did you mean: {', '.join(near)}?" if near else "GET /lora-atelier/v1/loras lists them."
-    raise NotFound("there is no LoRA of this name", where=name[:200], cure=cure)
+    raise NotFound("There is no LoRA of this name", where=name[:200], cure=cure)
 
 
 def new_file(atelier: Atelier, name: str, *, overwrite: bool) -> Path:

@@ -88,13 +88,13 @@ def picture_folder(atelier: Atelier, given: Any, where: str) -> Path:
     """
     folder = atelier.folders.allowed(_path(given, where), where=where)
     if not folder.is_dir():
-        raise InputError("there is no such folder of pictures", where=where, cure="Check the path.")
+        raise InputError("There is no such folder of pictures", where=where, cure="Check the path.")
     return folder
 
 
 def _path(text: Any, where: str) -> Path:
     if not isinstance(text, str) or "\0" in text:
-        raise InputError("this field is a text", where=where, cure="Give the path of a folder.")
+        raise InputError("This field is a text", where=where, cure="Give the path of a folder.")
     return Path(text)
 
 
@@ -112,7 +112,7 @@ def found(atelier: Atelier, name: str) -> RunView:
     for view in all_runs(atelier):
         if view.name == name:
             return view
-    raise NotFound("there is no run of this name", where=name[:200], cure="GET /lora-atelier/v1/train lists them.")
+    raise NotFound("There is no run of this name", where=name[:200], cure="GET /lora-atelier/v1/train lists them.")
 
 
 def run_row(atelier: Atelier, view: RunView, language: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def parse_blocks(text: str, layout: Layout, *, start: int = 0, end: int | None =
         part = _PART.match(text, position, end)
         if part is None:
             raise PositionError(
-                "a range needs a block on both sides", text=text, position=position, cure="Write A-B, like IN05-OUT05."
+                "A range needs a block on both sides", text=text, position=position, cure="Write A-B, like IN05-OUT05."
             )
         if count == 0 and not negated and part[2] is None and part[1].upper() == "NOT":
             negated = True
@@ -61,7 +61,7 @@ def parse_blocks(text: str, layout: Layout, *, start: int = 0, end: int | None =
             count += 1
         position = part.end()
     if count == 0:
-        what = "NOT stands alone" if negated else "an entry is empty"
+        what = "NOT stands alone" if negated else "An entry is empty"
         raise PositionError(what, text=text, position=start, cure="Name at least one block.")
     if negated:
         names = tuple(name for name in layout.names if name not in named)
@@ -79,7 +79,7 @@ def _part_names(part: re.Match[str], text: str, layout: Layout) -> tuple[str, ..
     last = _name(part, 2, text, layout)
     if OTHER in (first, last):
         raise PositionError(
-            f"{OTHER} cannot be the end of a range", text=text, position=part.start(), cure=f"Write {OTHER} alone."
+            f"“{OTHER}” cannot be the end of a range", text=text, position=part.start(), cure=f"Write {OTHER} alone."
         )
     low, high = sorted((layout.names.index(first), layout.names.index(last)))
     return layout.names[low : high + 1]
@@ -98,6 +98,6 @@ def _shortcut(text: str, wanted: Layout, layout: Layout) -> list[tuple[str, ...]
     absent = [name for name in wanted.names if name not in layout.names]
     if absent:
         raise PositionError(
-            f"this model has no {', '.join(absent)}", text=text, position=0, cure=f"Use {layout.length}ALL instead."
+            f"This model has no {', '.join(absent)}", text=text, position=0, cure=f"Use {layout.length}ALL instead."
         )
     return [(name,) for name in wanted.names]

@@ -104,7 +104,7 @@ class ElementFile:
         broken = [problem for problem in self.problems if problem.fatal]
         if broken or (not self.presets and not allow_empty):
             reason = " ".join(map(str, broken)) or "there is no preset left"
-            raise InputError(f"the element presets were not saved: {reason}", where=str(path))
+            raise InputError(f"The element presets were not saved: {reason}", where=str(path))
         write_text(Path(path), self.text, backups=backups)
 
     def resolve(self, name: str) -> ElementRules:
@@ -117,7 +117,7 @@ class ElementFile:
         found = found or [preset for preset in self.presets if preset.name.casefold() == name.casefold()]
         if not found:
             cure = suggest(name, [preset.name for preset in self.presets]) or "Look at the list of element presets."
-            raise InputError(f"there is no element preset “{shorten(name)}”", cure=cure)
+            raise InputError(f"There is no element preset “{shorten(name)}”", cure=cure)
         return found[-1]
 
 
@@ -168,7 +168,7 @@ def _read_rule(text: str, line: int) -> ElementRule | LineProblem:
         return LineProblem(line, f"“{shorten(text)}” has {len(fields) - 1} colons, a rule has 2", cure)
     ratio = read_number(fields[2])
     if ratio is None or not math.isfinite(ratio):
-        return LineProblem(line, f"the ratio “{shorten(fields[2])}” is not a finite number", _RULE_FORM)
+        return LineProblem(line, f"The ratio “{shorten(fields[2])}” is not a finite number", _RULE_FORM)
     words = fields[1].casefold().split()
     without = bool(words) and words[0] == "not"
     if without and len(words) == 1:

@@ -118,7 +118,7 @@ def _lengths(family: str) -> tuple[int, int]:
     if family not in _FAMILIES:
         known = ", ".join(_FAMILIES)
         raise InputError(
-            f"there is no block layout for the model family {shorten(family)}", cure=f"Known families: {known}."
+            f"There is no block layout for the model family {shorten(family)}", cure=f"Known families: {known}."
         )
     return _FAMILIES[family]
 
@@ -135,7 +135,7 @@ def _spelling(name: str, names: tuple[str, ...]) -> str | None:
 
 def _unknown_block(name: str, names: tuple[str, ...], owner: str) -> InputError:
     cure = suggest(name, names) or f"Its blocks: {', '.join(names)}."
-    return InputError(f"there is no block “{shorten(name.strip())}” in {owner}", cure=cure)
+    return InputError(f"There is no block “{shorten(name.strip())}” in {owner}", cure=cure)
 
 
 def _unet_prefixes(levels: int, attention: Layout) -> Iterator[tuple[str, BlockPrefixes]]:

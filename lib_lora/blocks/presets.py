@@ -82,13 +82,13 @@ class PresetFile:
         broken = [problem for problem in self.problems if problem.fatal]
         if broken:
             raise InputError(
-                "the presets were not saved: " + " ".join(map(str, broken)),
+                "The presets were not saved: " + " ".join(map(str, broken)),
                 where=str(path),
                 cure="Correct these lines.",
             )
         if not self.presets and not allow_empty:
             raise InputError(
-                "the presets were not saved: there is no preset left",
+                "The presets were not saved: there is no preset left",
                 where=str(path),
                 cure="Confirm to empty the file.",
             )
@@ -122,7 +122,7 @@ class PresetFile:
             return Preset(name, full, (Token("number", value),) * full.length, line)
         if chosen is None:
             cure = suggest(name, (*self.names(), "ALL", "NONE")) or "Look at the list of presets, or add it."
-            raise InputError(f"there is no preset “{shorten(name)}”", cure=cure)
+            raise InputError(f"There is no preset “{shorten(name)}”", cure=cure)
         return chosen
 
     def resolve(
@@ -155,10 +155,10 @@ def _read_line(content: str, number: int) -> Preset | LineProblem:
     bad = [char for char in _FORBIDDEN if char in name or (char == ":" and char in values)]
     if bad:
         return LineProblem(
-            number, f"the name of a preset cannot contain {' '.join(bad)}", "Use letters, digits, _ or -."
+            number, f"The name of a preset cannot contain {' '.join(bad)}", "Use letters, digits, _ or -."
         )
     if not name or read_number(name) is not None:
-        return LineProblem(number, "a preset needs a name that is no number", "Write NAME:values.")
+        return LineProblem(number, "A preset needs a name that is no number", "Write NAME:values.")
     try:
         layout, tokens = parse_tokens(values.strip())
     except PositionError as error:

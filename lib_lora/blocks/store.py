@@ -18,9 +18,9 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FileError("the file is not UTF-8 text", where=str(path), cure="Save it as UTF-8.") from error
+        raise FileError("The file is not UTF-8 text", where=str(path), cure="Save it as UTF-8.") from error
     except OSError as error:
-        raise FileError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
+        raise FileError(f"The file cannot be read ({error.strerror})", where=str(path)) from error
 
 
 def backup_path(path: Path, number: int) -> Path:
@@ -37,13 +37,13 @@ def write_text(path: Path, text: str, *, backups: int = 3) -> None:
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise FileError("the text has characters that UTF-8 cannot write", where=str(path)) from error
+        raise FileError("The text has characters that UTF-8 cannot write", where=str(path)) from error
     try:
         if path.exists() and path.read_bytes() != data:
             _rotate(path, backups)
     except OSError as error:
         raise FileError(
-            f"the backup cannot be written ({reason_of(error)})", where=str(path), cure=cure_of(error)
+            f"The backup cannot be written ({reason_of(error)})", where=str(path), cure=cure_of(error)
         ) from error
     replace_file(path, data)
 

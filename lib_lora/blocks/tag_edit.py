@@ -40,7 +40,7 @@ def change_tag(prompt: str, index: int, change: Change) -> str:
     """
     found = find_tags(prompt)
     if not 0 <= index < len(found):
-        raise InputError("this LoRA is no longer in the prompt", where="prompt", cure="Choose one that is.")
+        raise InputError("This LoRA is no longer in the prompt", where="prompt", cure="Choose one that is.")
     match = found[index]
     before = parse_tag(match.text)
     after = change(before)

@@ -92,13 +92,13 @@ def _split(text: str) -> tuple[str, list[Span]]:
     """Return the name and the other items of a tag; surrounding spaces do not count."""
     head = _HEAD.match(text)
     if head is None:
-        raise TagError("this is no LoRA tag", text=text, position=0, cure="It begins with <lora: or <lyco:.")
+        raise TagError("This is no LoRA tag", text=text, position=0, cure="It begins with <lora: or <lyco:.")
     if not text.endswith(">"):
         raise TagError("The tag is not closed", text=text, position=len(text), cure="Write > at its end.")
     for position in range(head.end(), len(text) - 1):
         if text[position] in "<>":
             cure = "Close the tag with > before the next one." if text[position] == "<" else "Write > only at the end."
-            raise TagError("the tag has an angle bracket inside", text=text, position=position, cure=cure)
+            raise TagError("The tag has an angle bracket inside", text=text, position=position, cure=cure)
     pieces: list[Span] = []
     position = head.end()
     for part in text[position:-1].split(":"):
@@ -107,7 +107,7 @@ def _split(text: str) -> tuple[str, list[Span]]:
     name = pieces[0]
     if not name.text:
         raise TagError(
-            "the name of the LoRA is missing", text=text, position=name.position, cure="Write <lora:name:1>."
+            "The name of the LoRA is missing", text=text, position=name.position, cure="Write <lora:name:1>."
         )
     wide = name.text.rfind("：")
     if wide >= 0 and (read_number(half_width(name.text[wide + 1 :])) is not None or "=" in half_width(name.text)):
@@ -116,7 +116,7 @@ def _split(text: str) -> tuple[str, list[Span]]:
         )
     if "=" in name.text:
         raise TagError(
-            "the name of a LoRA cannot contain =",
+            "The name of a LoRA cannot contain =",
             text=text,
             position=name.position + name.text.index("="),
             cure=RENAME,
@@ -131,13 +131,13 @@ def _read_named(items: _Items, piece: Span) -> None:
     if key not in _NAMES:
         value = Span(half_width(value.text), value.position)
     if "=" in after:
-        raise items.error("an item has two =", value.position + value.text.index("="), "Write name=value once.")
+        raise items.error("An item has two =", value.position + value.text.index("="), "Write name=value once.")
     if key in FOREIGN:
         items.notes.append(f"{key}= belongs to another extension and was left out.")
         return
     if key not in _KEYS:
         cure = suggest(key, _KEYS) or f"Known are {', '.join(name + '=' for name in _KEYS)}."
-        raise items.error(f"there is no item “{shorten(key)}=”", piece, cure)
+        raise items.error(f"There is no item “{shorten(key)}=”", piece, cure)
     if key in items.named:
         raise items.error(f"{key}= is given twice", piece, "Keep one of them.")
     if not value.text:
@@ -147,7 +147,7 @@ def _read_named(items: _Items, piece: Span) -> None:
 
 def _read_positional(items: _Items, piece: Span) -> None:
     if not piece.text:
-        raise items.error("an item is empty", piece, "Remove one colon, or write a value between them.")
+        raise items.error("An item is empty", piece, "Remove one colon, or write a value between them.")
     number = read_number(half_width(piece.text))
     if number is not None:
         if items.weights is None:
@@ -155,7 +155,7 @@ def _read_positional(items: _Items, piece: Span) -> None:
         elif items.x is None:
             items.x = piece
         else:
-            raise items.error("one number too many", piece, "After the block weights only the X value follows.")
+            raise items.error("One number too many", piece, "After the block weights only the X value follows.")
         return
     _refuse_comma(items, piece)
     if _SCHEDULE.fullmatch(piece.text) and items.weights is None:
@@ -186,12 +186,12 @@ def _join_weights(items: _Items) -> None:
     weights = named.get("lbw") or named.get("w")
     if weights and items.weights:
         cure = "Keep one of them: as lbw=… or after the strengths."
-        raise items.error("the block weights are given twice", max(weights.position, items.weights.position), cure)
+        raise items.error("The block weights are given twice", max(weights.position, items.weights.position), cure)
     items.weights = weights or items.weights
     elements = named.get("lbwe")
     if elements and items.elements:
         cure = "Keep lbwe=."
-        raise items.error("the element preset is given twice", max(elements.position, items.elements.position), cure)
+        raise items.error("The element preset is given twice", max(elements.position, items.elements.position), cure)
     items.elements = elements or items.elements
 
 
@@ -199,7 +199,7 @@ def _strengths(items: _Items) -> tuple[float, float, int | None]:
     """Return TE, UNet and dyn as the WebUI reads them: UNet follows TE, the named items win."""
     placed = items.strengths
     if len(placed) > 3:
-        raise items.error("one number too many", placed[3][1], "The numbers are TE, UNet and dyn.")
+        raise items.error("One number too many", placed[3][1], "The numbers are TE, UNet and dyn.")
     te = _number(items, "te", None)
     first, second = [number for number, _ in (*placed, (None, None), (None, None))][:2]
     te = te if te is not None else 1.0 if first is None else first
@@ -213,7 +213,7 @@ def _strengths(items: _Items) -> tuple[float, float, int | None]:
         return te, unet, None
     typed = half_width(rank.text)
     if not _WHOLE.fullmatch(typed) or int(typed) < 1:
-        raise items.error(f"dyn “{shorten(rank.text)}” is no rank", rank, "Write a whole number from 1.")
+        raise items.error(f"The value “{shorten(rank.text)}” of dyn is no rank", rank, "Write a whole number from 1.")
     return te, unet, int(typed)
 
 
@@ -228,12 +228,12 @@ def _number(items: _Items, key: str, default: Span | None) -> float | None:
     if key in ("te", "unet") and _SCHEDULE.fullmatch(span.text):
         items.notes.append(f"The schedule {shorten(span.text)} is not followed: {key} is 1. Use start=, stop=.")
         return 1.0
-    raise items.error(f"{key}= needs a number, not “{shorten(span.text)}”", span, "Write a number like 0.8.")
+    raise items.error(f"The item {key}= needs a number, not “{shorten(span.text)}”", span, "Write a number like 0.8.")
 
 
 def _finite(items: _Items, number: float, span: Span) -> float:
     if not math.isfinite(number):
-        raise items.error("the number is too large", span, "Write a finite number like 0.8.")
+        raise items.error("The number is too large", span, "Write a finite number like 0.8.")
     return number
 
 
@@ -245,12 +245,12 @@ def _moments(items: _Items) -> tuple[Moment | None, Moment | None]:
     if span is not None:
         if start or stop:
             cure = "Keep step=A-B, or start= and stop=."
-            raise items.error("step= stands beside start= or stop=", span, cure)
+            raise items.error("The item step= stands beside start= or stop=", span, cure)
         start, stop = _range(items, span)
     first = _moment(items, start) if start else None
     last = _moment(items, stop) if stop else None
     if first and last and first.is_share == last.is_share and first.value > last.value:
-        raise items.error("the range ends before it starts", stop or 0, "Write the smaller number first.")
+        raise items.error("The range ends before it starts", stop or 0, "Write the smaller number first.")
     return first, last
 
 
@@ -258,11 +258,13 @@ def _range(items: _Items, span: Span) -> tuple[Span | None, Span | None]:
     form = "Write step=5-10, step=5- or step=-10."
     before, dash, after = span.text.partition("-")
     if not dash:
-        raise items.error("step= needs a range", span.position + len(span.text), form)
+        raise items.error("The item step= needs a range", span.position + len(span.text), form)
     if "-" in after:
-        raise items.error("step= has more than one -", span.position + len(before) + 1 + after.index("-"), form)
+        raise items.error(
+            "The item step= has more than one -", span.position + len(before) + 1 + after.index("-"), form
+        )
     if not before.strip() and not after.strip():
-        raise items.error("step= has no number", span, form)
+        raise items.error("The item step= has no number", span, form)
     start = Span(before.strip(), span.position) if before.strip() else None
     place = span.position + len(span.text) - len(after.lstrip())
     return start, Span(after.strip(), place) if after.strip() else None

@@ -145,7 +145,7 @@ def _check_products(parsed: ParsedTag, resolved: ResolvedTag) -> None:
     if not math.isfinite(largest):
         position = parsed.weights.position if parsed.weights else parsed.text.find(":") + 1
         raise TagError(
-            "strength × weight is too large", text=parsed.text, position=position, cure="Use smaller numbers."
+            "Strength × weight is too large", text=parsed.text, position=position, cure="Use smaller numbers."
         )
 
 

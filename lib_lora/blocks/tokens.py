@@ -76,7 +76,7 @@ def parse_tokens(text: str) -> tuple[Layout, tuple[Token, ...]]:
         empty = [at for at, item in items if not item]
         aside = " (one of them empty)" if len(empty) == 1 else f" ({len(empty)} of them empty)" if empty else ""
         raise PositionError(
-            f"wrong number of block weights: got {len(items)}{aside}, allowed {ALLOWED_COUNTS}",
+            f"Wrong number of block weights: got {len(items)}{aside}, allowed {ALLOWED_COUNTS}",
             text=text,
             position=empty[0] if empty else items[0][0],
             cure="Give one value for every block, separated by commas.",
@@ -88,12 +88,12 @@ def parse_tokens(text: str) -> tuple[Layout, tuple[Token, ...]]:
 def _token(item: str, text: str, *, position: int, ordinal: int) -> Token:
     kinds = "Allowed are numbers, R, U, X, X+0.2 and X-0.2."
     if not item:
-        raise PositionError(f"value {ordinal} is empty", text=text, position=position, cure=kinds)
+        raise PositionError(f"Value {ordinal} is empty", text=text, position=position, cure=kinds)
     number = read_number(item)
     if number is not None:
         if not math.isfinite(number):
             raise PositionError(
-                f"value {ordinal} is too large", text=text, position=position, cure="Write a finite number."
+                f"Value {ordinal} is too large", text=text, position=position, cure="Write a finite number."
             )
         return Token("number", number)
     if item.upper() == "R":
@@ -106,5 +106,5 @@ def _token(item: str, text: str, *, position: int, ordinal: int) -> Token:
         if math.isfinite(number):
             return Token("X", number)
     raise PositionError(
-        f"value {ordinal}, “{shorten(item)}”, is no block weight", text=text, position=position, cure=kinds
+        f"Value {ordinal}, “{shorten(item)}”, is no block weight", text=text, position=position, cure=kinds
     )

@@ -26,12 +26,12 @@ class BlockWeights:
     def __post_init__(self) -> None:
         if len(self.values) != self.layout.length:
             raise InputError(
-                f"wrong number of block weights: got {len(self.values)}, the layout has {self.layout.length}",
+                f"Wrong number of block weights: got {len(self.values)}, the layout has {self.layout.length}",
                 cure=f"Allowed lengths are {ALLOWED_COUNTS}.",
             )
         bad = [name for name, value in zip(self.layout.names, self.values, strict=True) if not math.isfinite(value)]
         if bad:
-            raise InputError(f"the weight of {', '.join(bad)} is not a finite number", cure="Write a number like 0.5.")
+            raise InputError(f"The weight of {', '.join(bad)} is not a finite number", cure="Write a number like 0.5.")
 
     @classmethod
     def parse(cls, text: str, *, x: float = 1.0, rng: random.Random | None = None) -> BlockWeights:

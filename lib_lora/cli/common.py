@@ -240,6 +240,6 @@ def request_of(options: argparse.Namespace, **more: Any) -> GenerateRequest:
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise FileError where ``path`` exists and may not be replaced: before work begins, not after."""
     if path.exists() and not overwrite:
-        raise FileError("the file exists already", where=str(path), cure="Choose another name, or add --overwrite.")
+        raise FileError("The file exists already", where=str(path), cure="Choose another name, or add --overwrite.")
     if not path.parent.is_dir():
-        raise FileError("there is no such folder", where=str(path.parent), cure="Make it first, or choose another.")
+        raise FileError("There is no such folder", where=str(path.parent), cure="Make it first, or choose another.")

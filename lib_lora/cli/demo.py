@@ -67,4 +67,4 @@ def run(options: argparse.Namespace) -> None:
     give(options, result | {"files": files}, [*lines, f"Open {page.resolve().as_uri()} in a browser."])
     missed = [goal.name for goal in goals if not goal.reached]
     if missed and not options.quick:
-        raise AtelierError("a goal of the demo was missed", where="; ".join(missed), cure="Look at the report.")
+        raise AtelierError("A goal of the demo was missed", where="; ".join(missed), cure="Look at the report.")

@@ -210,7 +210,7 @@ def run_label(options: argparse.Namespace) -> None:
             raise InputError(f"“{text}” is not key=value", where="--set", cure='For example --set title="My LoRA".')
         changes[key] = value
     if not changes and not options.remove_private:
-        raise InputError("nothing is to be changed", where="label", cure="Give --set key=value or --remove-private.")
+        raise InputError("Nothing is to be changed", where="label", cure="Give --set key=value or --remove-private.")
     saved = relabel_file(
         options.file, options.out, changes, private=not options.remove_private, overwrite=options.overwrite
     )

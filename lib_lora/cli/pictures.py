@@ -138,7 +138,7 @@ def run_analyze(options: argparse.Namespace) -> None:
         grids.append(options.out / ("grid.png" if plan.seeds == 1 else f"grid-{number + 1}.png"))
         style = GridStyle(cell=min(256, found.sources[0].width), transpose=not options.rows)
         write_png(grids[-1], draw_grid(found, title=options.prompt, seed_index=number, style=style))
-    replace_file(options.out / "blocks.csv", found.to_csv().encode(), what="the table")
+    replace_file(options.out / "blocks.csv", found.to_csv().encode(), what="The table")
     rows = {row.name: {"percent": row.mean, "spread": row.spread, "modules": row.has_modules} for row in found.rows}
     result = {
         "blocks": rows,

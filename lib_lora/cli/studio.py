@@ -107,10 +107,10 @@ def checked_access(options: argparse.Namespace) -> tuple[str, str]:
     text, where = given_auth(options)
     user, sign, password = text.partition(":")
     if where and not (sign and user and password):
-        raise InputError("this is not USER:PASSWORD", where=where, cure="For example: mika:a-long-password")
+        raise InputError("This is not USER:PASSWORD", where=where, cure="For example: mika:a-long-password")
     if options.listen and not where:
         raise InputError(
-            "whoever reaches this machine could use the studio",
+            "Whoever reaches this machine could use the studio",
             where="--listen",
             cure="Add --auth USER:PASSWORD or --auth-file FILE, or leave --listen out.",
         )
@@ -141,7 +141,7 @@ def given_auth(options: argparse.Namespace) -> tuple[str, str]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         cure = "Write USER:PASSWORD into its first line."
-        raise FileError(f"the file cannot be read ({reason})", where=f"--auth-file {path}", cure=cure) from error
+        raise FileError(f"The file cannot be read ({reason})", where=f"--auth-file {path}", cure=cure) from error
     return lines[0] if lines else "", f"--auth-file {path}"
 
 
@@ -165,7 +165,7 @@ def bind(options: argparse.Namespace) -> socket.socket:
         door.listen(128)
         return door
     raise InputError(
-        "the port is not free" if options.port is not None else f"no port from {PORT} to {PORT + TRIES - 1} is free",
+        "The port is not free" if options.port is not None else f"No port from {PORT} to {PORT + TRIES - 1} is free",
         where="--port",
         cure="Is a studio running already? Else give another number; --port 0 takes any free one.",
     )

@@ -102,7 +102,7 @@ def _refuse_beside_resume(options: argparse.Namespace) -> None:
     given = ["--" + name.replace("_", "-") for name in names] + [str(options.file)] * (options.file is not None)
     if given:
         raise InputError(
-            f"a run that goes on keeps its own options, so this would do nothing: {', '.join(given)}",
+            f"A run that goes on keeps its own options, so this would do nothing: {', '.join(given)}",
             where="--resume",
             cure="Leave it out, or start a new run from the old one's options.json under another --name.",
         )

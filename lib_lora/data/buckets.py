@@ -67,7 +67,7 @@ def bucket_sizes(
     area = _checked_area(resolution, step=step)
     if not 0 < min_side <= max_side:
         raise InputError(
-            "the smallest side must be at least 1 and not above the largest", where=f"{min_side}, {max_side}"
+            "The smallest side must be at least 1 and not above the largest", where=f"{min_side}, {max_side}"
         )
     square = math.isqrt(area) // step * step
     found = {(square, square)}
@@ -125,7 +125,7 @@ def apply_plan(picture: Image.Image, plan: BucketPlan) -> Image.Image:
     """
     if picture.size != plan.size:
         where = f"{picture.size[0]} x {picture.size[1]} instead of {plan.size[0]} x {plan.size[1]}"
-        raise InputError("the picture changed since its bucket was planned", where=where, cure="Scan the folder again.")
+        raise InputError("The picture changed since its bucket was planned", where=where, cure="Scan the folder again.")
     if plan.resize[0] * plan.resize[1] > plan.size[0] * plan.size[1]:
         picture = picture.resize(plan.resize, Image.Resampling.LANCZOS)
     elif plan.resize != plan.size:
@@ -141,7 +141,7 @@ def epoch_batches(
     The order depends on `seed + epoch` only. The number of batches is the sum over buckets of ⌈draws / batch_size⌉.
     """
     if batch_size < 1:
-        raise InputError("the batch size must be at least 1", where=str(batch_size))
+        raise InputError("The batch size must be at least 1", where=str(batch_size))
     rng = random.Random(seed + epoch)
     draws: dict[Size, list[int]] = {}
     for index, (bucket, count) in enumerate(zip(buckets, repeats, strict=True)):
@@ -160,7 +160,7 @@ def _plan_without_upscale(size: Size, area: int, *, step: int) -> BucketPlan:
     resize = size if size[0] * size[1] <= area else _shrunk(size, area, step=step)
     bucket = (resize[0] // step * step, resize[1] // step * step) if resize else (0, 0)
     if resize is None or 0 in bucket:
-        what = f"the picture would be shorter than one step of {step} pixels"
+        what = f"The picture would be shorter than one step of {step} pixels"
         raise InputError(what, where=f"{size[0]} x {size[1]}", cure="Use a larger picture, or allow enlarging.")
     return _plan(size, bucket=bucket, resize=resize)
 
@@ -199,16 +199,16 @@ def _divide(number: int, by: int) -> int:
 
 def _check_size(size: Size) -> None:
     if size[0] < 1 or size[1] < 1:
-        raise InputError("a picture needs at least one pixel", where=f"{size[0]} x {size[1]}")
+        raise InputError("A picture needs at least one pixel", where=f"{size[0]} x {size[1]}")
 
 
 def _checked_area(resolution: int | Size, *, step: int) -> int:
     width, height = (resolution, resolution) if isinstance(resolution, int) else resolution
     if step < 1:
-        raise InputError("the bucket step must be at least 1", where=str(step), cure="64 is usual.")
+        raise InputError("The bucket step must be at least 1", where=str(step), cure="64 is usual.")
     if width < 1 or height < 1 or width * height < step * step:
         cure = "Raise the resolution or lower the step."
         raise InputError(
-            "the resolution is smaller than one bucket step", where=f"{width} x {height}, {step}", cure=cure
+            "The resolution is smaller than one bucket step", where=f"{width} x {height}, {step}", cure=cure
         )
     return width * height

@@ -27,10 +27,10 @@ def read_caption(path: Path) -> CaptionText:
         with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        what = f"the caption cannot be read ({error.strerror or type(error).__name__})"
+        what = f"The caption cannot be read ({error.strerror or type(error).__name__})"
         raise FileError(what, where=shown(path), cure="Check that it is a file and may be read.") from error
     if len(data) > MAX_BYTES:
-        what = "the file is too long to be a caption (over 1 MB)"
+        what = "The file is too long to be a caption (over 1 MB)"
         raise FileError(what, where=shown(path), cure="Give it another ending, or shorten it.")
     return decode_caption(data)
 
@@ -87,12 +87,12 @@ class CaptionRules:
         """Check every range."""
         for name in ("dropout", "tag_dropout"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError("a rate must lie between 0 and 1", where=name, cure="0.1 means one in ten.")
+                raise InputError("A rate must lie between 0 and 1", where=name, cure="0.1 means one in ten.")
         for name in ("keep_tokens", "dropout_every_epochs", "warmup_min", "warmup_steps"):
             if not getattr(self, name) >= 0:
-                raise InputError("a count must not be negative", where=name, cure="0 switches it off.")
+                raise InputError("A count must not be negative", where=name, cure="0 switches it off.")
         if not self.separator:
-            raise InputError("tags need a separator", where="separator", cure="Usually a comma.")
+            raise InputError("Tags need a separator", where="separator", cure="Usually a comma.")
 
     @property
     def is_constant(self) -> bool:

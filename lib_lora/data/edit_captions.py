@@ -76,7 +76,7 @@ def plan_changes(
                 continue
             if known is not None and known.is_damaged:
                 cure = "Open it in an editor, correct it, and save it as UTF-8."
-                raise FileError("the caption has broken characters, so it is not changed", where=shown(path), cure=cure)
+                raise FileError("The caption has broken characters, so it is not changed", where=shown(path), cure=cure)
         except FileError as error:
             if problems is None:
                 raise
@@ -110,7 +110,7 @@ def plan_rule_changes(folder: Path, trigger: str, also: Collection[str] = EXPRES
     plans, skipped, _ = plan_captions(folder, keyword=trigger or None, expressions=expressions, lists=lists)
     if not plans and skipped:
         raise InputError(
-            "no picture is named by the rule",
+            "No picture is named by the rule",
             where=shown(folder),
             cure="Names begin with f or b and two digits: f00 is a face from the front, b14 a body from behind.",
         )
@@ -156,7 +156,7 @@ class CaptionHistory:
         """
         known = self._read()
         if not known:
-            raise InputError("there is nothing to undo", where=str(self._path.parent))
+            raise InputError("There is nothing to undo", where=str(self._path.parent))
         done, kept = 0, []
         for name, before, after in known[-1]:
             path = Path(name)
@@ -180,7 +180,7 @@ class CaptionHistory:
     def _write(self, rows: list) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # In ASCII: names may hold bytes that are no text.
-        replace_file(self._path, json.dumps(rows).encode(), what="the history of captions", private=True)
+        replace_file(self._path, json.dumps(rows).encode(), what="The history of captions", private=True)
 
 
 def _put(path: Path, text: str | None) -> None:
@@ -191,4 +191,4 @@ def _put(path: Path, text: str | None) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise FileError(f"the caption cannot be removed ({error.strerror})", where=shown(path)) from error
+        raise FileError(f"The caption cannot be removed ({error.strerror})", where=shown(path)) from error

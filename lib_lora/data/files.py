@@ -57,5 +57,5 @@ def unreadable(path: Path, error: OSError) -> FileError:
     """Return the error for a file that the system does not let us read."""
     reason = error.strerror or type(error).__name__
     return FileError(
-        f"the file cannot be read ({reason})", where=shown(path), cure="Check that it is there and allowed."
+        f"The file cannot be read ({reason})", where=shown(path), cure="Check that it is there and allowed."
     )

@@ -107,7 +107,7 @@ def check_folder(folder: Path, *, is_reg: bool) -> None:
 def _all_leaves(folders: Folders, options: _Options, findings: _Findings, *, is_reg: bool) -> list[Leaf]:
     given = [folders] if isinstance(folders, str | os.PathLike | Source) else list(folders)
     if not given:
-        raise InputError("no folder was given", cure="Give the folder that holds the pictures.")
+        raise InputError("No folder was given", cure="Give the folder that holds the pictures.")
     leaves: list[Leaf] = []
     for each in given:
         search = find_leaves(to_source(each), is_reg=is_reg, known={leaf.path.resolve() for leaf in leaves})
@@ -123,14 +123,14 @@ def _nothing_found(root: Path, seen: Mapping[str, int], findings: _Findings) -> 
     unread = [about_unread(findings.unread)] if findings.unread else []
     why = "".join(f"; {said}" for said in (*unread, *findings.warnings, *findings.notices, *findings.problems[:5]))
     cure = "Give a folder of PNG, JPEG or WebP files, or one that holds folders named like 10_name."
-    return InputError("no pictures were found", where=f"{shown(root)} (seen: {listed}{why})", cure=cure)
+    return InputError("No pictures were found", where=f"{shown(root)} (seen: {listed}{why})", cure=cure)
 
 
 def _refuse_shared(train: Sequence[Leaf], reg: list[Leaf]) -> list[Leaf]:
     places = {leaf.path.resolve() for leaf in train}
     for leaf in reg:
         if leaf.path.resolve() in places:
-            what = "the same folder is given for training and for regularisation"
+            what = "The same folder is given for training and for regularisation"
             raise InputError(what, where=shown(leaf.path), cure="Give two different folders.")
     return reg
 
@@ -145,7 +145,7 @@ def _scan_picture(path: Path, leaf: Leaf, captions: CaptionIndex, options: _Opti
         return
     width, height = facts.size
     if min(width, height) < options.min_side:
-        what = f"the picture is {width} x {height}, too small (at least {options.min_side} pixels a side)"
+        what = f"The picture is {width} x {height}, too small (at least {options.min_side} pixels a side)"
         findings.problems.append(Problem(path=path, what=what, cure="Use a larger picture."))
         return
     if max(width, height) > EXTREME_RATIO * min(width, height):
@@ -210,7 +210,7 @@ def _finish(leaves: Sequence[Leaf], findings: _Findings) -> FolderScan:
         paths = [leaf.path for leaf in leaves if leaf.is_reg == (kind == "regularisation")]
         if paths and not wanted:
             where = ", ".join(map(shown, paths)) + "".join(f"; {problem}" for problem in findings.problems[:5])
-            raise InputError(f"none of the {kind} pictures can be used", where=where, cure="Replace the files listed.")
+            raise InputError(f"None of the {kind} pictures can be used", where=where, cure="Replace the files listed.")
     warnings = list(findings.warnings)
     if findings.unread:
         warnings.append(about_unread(findings.unread))

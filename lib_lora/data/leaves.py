@@ -30,7 +30,7 @@ class Source:
     def __post_init__(self) -> None:
         """Check the repeats."""
         if self.repeats is not None and self.repeats < 1:
-            raise InputError("repeats must be at least 1", where=shown(self.path), cure="1 draws each picture once.")
+            raise InputError("Repeats must be at least 1", where=shown(self.path), cure="1 draws each picture once.")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def to_source(given: str | os.PathLike[str] | Source) -> Source:
     if isinstance(given, str):
         text = text.strip().strip("\"'")
     if not text:
-        raise InputError("no folder was given", cure="Give the folder that holds the pictures.")
+        raise InputError("No folder was given", cure="Give the folder that holds the pictures.")
     return Source(Path(os.path.expanduser(text)))
 
 
@@ -104,7 +104,7 @@ def find_leaves(source: Source, *, is_reg: bool, known: set[Path]) -> Search:
     """
     root = source.path
     if not os.path.isdir(root):  # unlike Path.is_dir, false for names that the system refuses
-        what = "this is a file, not a folder" if os.path.exists(root) else "there is no such folder"
+        what = "This is a file, not a folder" if os.path.exists(root) else "There is no such folder"
         raise InputError(what, where=shown(root), cure="Give the folder that holds the pictures.")
     search = Search(root=root, is_reg=is_reg)
     named = root.resolve()
@@ -204,7 +204,7 @@ def _list(folder: Path, search: Search) -> tuple[list[Path], list[Path], list[Pa
     try:
         listing = list_folder(folder)
     except OSError as error:
-        what = f"the folder cannot be read ({error.strerror or type(error).__name__})"
+        what = f"The folder cannot be read ({error.strerror or type(error).__name__})"
         search.problems.append(Problem(path=folder, what=what, cure="Check its permissions."))
         return None
     search.left_out += listing.left_out
@@ -218,6 +218,6 @@ def _list(folder: Path, search: Search) -> tuple[list[Path], list[Path], list[Pa
         else:
             (pictures if kind == "picture" else others).append(path)
     for path in listing.odd:
-        what = "this is no file that can be opened (a broken link, a pipe or a device)"
+        what = "This is no file that can be opened (a broken link, a pipe or a device)"
         search.problems.append(Problem(path=path, what=what, cure="Put the file itself there, or remove it."))
     return pictures, others, list(listing.folders)

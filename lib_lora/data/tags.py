@@ -102,7 +102,7 @@ def parse_folder_name(name: str | PurePath) -> FolderName:
     """
     parts = [part for part in re.split(r"[/\\]", str(name)) if part.strip()]
     if not parts:
-        raise InputError("a folder name is empty", cure="Name it like: 4_krnk/krnk girl, shorthair_f0768")
+        raise InputError("A folder name is empty", cure="Name it like: 4_krnk/krnk girl, shorthair_f0768")
     child, number = parts[-1].strip(), None
     if own := _LEADING_NUMBER.match(child):
         number, child = own, child[own.end() :]
@@ -179,13 +179,13 @@ def plan_captions(
     """
     root = Path(folder)
     if not os.path.isdir(root):
-        raise InputError("there is no such folder", where=shown(root), cure="Give the folder that holds the pictures.")
+        raise InputError("There is no such folder", where=shown(root), cure="Give the folder that holds the pictures.")
     plans: dict[Path, CaptionPlan] = {}
     skipped: list[Path] = []
     problems: list[Problem] = []
 
     def unread(place: Path, error: OSError) -> None:
-        what = f"the folder cannot be read ({error.strerror or type(error).__name__})"
+        what = f"The folder cannot be read ({error.strerror or type(error).__name__})"
         problems.append(Problem(path=place, what=what, cure="Check its permissions."))
 
     for listing in walk(root, failed=unread):
@@ -251,9 +251,9 @@ def write_text(path: Path, text: str) -> None:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise FileError(
-            "the caption is no valid text", where=shown(path), cure="Remove the broken character."
+            "The caption is no valid text", where=shown(path), cure="Remove the broken character."
         ) from error
-    replace_file(path, data, what="the caption")
+    replace_file(path, data, what="The caption")
 
 
 def _plan_one(picture: Path, text: str, index: CaptionIndex, *, overwrite: bool) -> CaptionPlan:

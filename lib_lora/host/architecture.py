@@ -48,7 +48,7 @@ class Yaml:
             betas = None if None in ends else (float(ends[0]), float(ends[1]))
         except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileError(
-                "the model's config cannot be read", where=str(path), cure="Repair it or move it away."
+                "The model's config cannot be read", where=str(path), cure="Repair it or move it away."
             ) from error
         folder = path.parent / Path(version).name if version else None
         prediction = {"v": "v_prediction", "eps": "epsilon"}.get(params.get("parameterization", ""))
@@ -70,7 +70,7 @@ def family_of_checkpoint(names: Iterable[str], *, where: str) -> str:
     present = set(names)
     if not any(name.startswith(UNET) for name in present):
         raise FileError(
-            "this file holds no Stable Diffusion UNet", where=where, cure="Choose a full SD1, SD2 or SDXL checkpoint."
+            "This file holds no Stable Diffusion UNet", where=where, cure="Choose a full SD1, SD2 or SDXL checkpoint."
         )
     if any(name.startswith("conditioner.embedders.0.transformer.") for name in present):
         return "sdxl"
@@ -79,7 +79,7 @@ def family_of_checkpoint(names: Iterable[str], *, where: str) -> str:
     if any(name.startswith("cond_stage_model.transformer.") for name in present):
         return "sd1"
     raise FileError(
-        "the checkpoint has no text encoder that the studio knows",
+        "The checkpoint has no text encoder that the studio knows",
         where=where,
         cure="SD3, Flux, refiners and pruned files cannot be loaded; choose a full SD1, SD2 or SDXL checkpoint.",
     )
@@ -94,7 +94,7 @@ def unet_config(shapes: Shapes, family: str, heads: int | None, *, where: str) -
     first = shapes[UNET + "input_blocks.0.0.weight"]
     if first[1] != 4:
         kind = {9: "an inpainting model", 8: "an instruct-pix2pix or upscaling model"}.get(first[1], "no plain model")
-        raise FileError(f"this is {kind} ({first[1]} input channels)", where=where, cure="Choose a plain model.")
+        raise FileError(f"This is {kind} ({first[1]} input channels)", where=where, cure="Choose a plain model.")
     channels, depths, layers = _levels(shapes)
     context = next(s[1] for n, s in shapes.items() if n.startswith(UNET) and n.endswith("attn2.to_k.weight"))
     linear = next(len(s) == 2 for n, s in shapes.items() if n.startswith(UNET) and n.endswith(".proj_in.weight"))

@@ -52,7 +52,7 @@ def load_checkpoint(path: Path, *, tokenizer: Path | None = None) -> Checkpoint:
     """
     if path.suffix != ".safetensors":
         raise FileError(
-            "the studio loads .safetensors checkpoints only",
+            "The studio loads .safetensors checkpoints only",
             where=str(path),
             cure="Convert the file first; a pickle can run programs.",
         )
@@ -71,7 +71,7 @@ def load_checkpoint(path: Path, *, tokenizer: Path | None = None) -> Checkpoint:
         text_encoders = _text_encoders(floats, shapes, family, config, where=path)
     except (KeyError, StopIteration, ValueError) as error:
         raise FileError(
-            f"a part of the checkpoint is missing ({error})", where=str(path), cure="Download the file again."
+            f"A part of the checkpoint is missing ({error})", where=str(path), cure="Download the file again."
         ) from error
     marks = marks_of(tensors, metadata)
     prediction = config.prediction_type or (VELOCITY if marks.velocity else NOISE)
@@ -94,7 +94,7 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], *, part: str, where:
         module.load_state_dict(dict(tensors), strict=False)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
-        raise FileError(f"a tensor of the {part} has another size: {first}", where=str(where)) from error
+        raise FileError(f"A tensor of the {part} has another size: {first}", where=str(where)) from error
 
 
 def _renamed(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

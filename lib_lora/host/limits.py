@@ -27,7 +27,7 @@ def check_order(request: GenerateRequest, pictures: int, *, native_side: int) ->
     width, height = request.width or native_side, request.height or native_side
     if max(width, height) > SIDE or request.steps > STEPS:
         raise InputError(
-            f"a picture of {width} x {height} px in {request.steps} steps is too large an order",
+            f"A picture of {width} x {height} px in {request.steps} steps is too large an order",
             where="size",
             cure=f"At most {SIDE} px a side and {STEPS} steps.",
         )

@@ -28,7 +28,7 @@ def write_png(path: Path, image: Image.Image, text: str = "") -> Path:
     Raises:
         FileError: the disk refuses.
     """
-    return replace_file(path, png_bytes(image, text), what="the picture")
+    return replace_file(path, png_bytes(image, text), what="The picture")
 
 
 def save_picture(outputs: Path, image: Image.Image, text: str, *, seed: int) -> Path:
@@ -51,9 +51,9 @@ def save_picture(outputs: Path, image: Image.Image, text: str, *, seed: int) -> 
                 continue
             return path
     except OSError as error:
-        what = f"the picture cannot be saved ({reason_of(error)})"
+        what = f"The picture cannot be saved ({reason_of(error)})"
         raise FileError(what, where=str(folder), cure=cure_of(error)) from error
-    raise FileError("the picture cannot be saved", where=str(folder), cure="Empty the folder.")
+    raise FileError("The picture cannot be saved", where=str(folder), cure="Empty the folder.")
 
 
 def new_folder(parent: Path) -> Path:
@@ -70,9 +70,9 @@ def new_folder(parent: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise FileError(f"the folder cannot be made ({error.strerror})", where=str(folder)) from error
+            raise FileError(f"The folder cannot be made ({error.strerror})", where=str(folder)) from error
         return folder
-    raise FileError("the folder cannot be made", where=str(parent), cure="Empty it.")
+    raise FileError("The folder cannot be made", where=str(parent), cure="Empty it.")
 
 
 def _number(path: Path) -> int:

@@ -40,7 +40,7 @@ def read_settings(text: str) -> PictureSettings:
     """
     if not text.strip():
         raise InputError(
-            "this picture carries no settings",
+            "This picture carries no settings",
             cure="Use the PNG as it was saved here or in the WebUI; websites and messengers often remove them.",
         )
     *lines, last = text.strip().split("\n")

@@ -34,7 +34,7 @@ class Speed:
             table = self._read()
             before = table.get(model, now)
             table[model] = before + _NEW * (now - before)
-            replace_file(self.path, json.dumps(table).encode(), what="the measured speed")
+            replace_file(self.path, json.dumps(table).encode(), what="The measured speed")
 
     def seconds(self, model: str, request: GenerateRequest, *, side: int, pictures: int) -> float | None:
         """Return how long ``pictures`` of ``request`` will take, or None where nothing was measured yet."""

@@ -59,7 +59,7 @@ def check_samples(host: Host, options: TrainOptions) -> None:
             host.find_lora(parse_tag(found.text).name)
         if sample.sampler and sample.sampler.casefold() not in map(str.casefold, host.samplers):
             cure = f"Choose one of: {', '.join(host.samplers)}."
-            raise InputError(f"there is no sampler “{sample.sampler}”", where="sample_prompts", cure=cure)
+            raise InputError(f"There is no sampler “{sample.sampler}”", where="sample_prompts", cure=cure)
 
 
 def check_pictures(options: TrainOptions) -> None:
@@ -83,7 +83,7 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise InputError(
-            f"the files of the run need about {_size(needed)}, and the disk has {_size(free)} free",
+            f"The files of the run need about {_size(needed)}, and the disk has {_size(free)} free",
             where=str(folder),
             cure="Free some space there, save less often, or take a smaller dim.",
         )

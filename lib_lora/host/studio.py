@@ -81,7 +81,7 @@ class StudioHost:
         """Load a checkpoint (None: the pocket model) and return the host over it."""
         path = model or POCKET
         if not path.is_file():
-            raise InputError("there is no such model file", where=str(path), cure="Check the path after --model.")
+            raise InputError("There is no such model file", where=str(path), cure="Check the path after --model.")
         where = pick_device(device)
         dtype = torch.float16 if where.type == "cuda" and model is not None else torch.float32
         loaded = DiffusersModel(load_checkpoint(path, tokenizer=tokenizer), device=where, dtype=dtype)
@@ -99,7 +99,7 @@ class StudioHost:
         near = near_names(name, known) or sorted(known)[:5]
         looked = ", ".join(str(folder) for folder in self.lora_folders) or "no folder given"
         cure = f"Did you mean: {', '.join(near)}?" if near else "Give the folder with --lora-dir."
-        raise InputError(f"there is no LoRA called “{name}”", where=looked, cure=cure)
+        raise InputError(f"There is no LoRA called “{name}”", where=looked, cure=cure)
 
     def list_loras(self) -> Mapping[str, Path]:
         """Return every LoRA file by the name that a tag calls it; of two with one name the second by its path."""
@@ -127,7 +127,7 @@ class StudioHost:
         progress = progress or Progress()
         if request.init is not None:
             cure = "Give no picture; img2img of a WebUI begins with one."
-            raise InputError("the studio begins with noise, not with a picture", where="init", cure=cure)
+            raise InputError("The studio begins with noise, not with a picture", where="init", cure=cure)
         request = replace(request, sampler=sampler_name(request.sampler))
         self._check_size(request)
         check_clip_skip(request.clip_skip, self.model)
@@ -201,10 +201,10 @@ class StudioHost:
         for side in (request.width, request.height):
             if side is not None and (side < step or side % step):
                 raise InputError(
-                    f"a side of {side} px does not fit the model", where="size", cure=f"Use a multiple of {step} px."
+                    f"A side of {side} px does not fit the model", where="size", cure=f"Use a multiple of {step} px."
                 )
         if request.steps < 1 or request.batch < 1:
-            raise InputError("steps and batch must be at least 1", where="generate")
+            raise InputError("Steps and batch must be at least 1", where="generate")
         pictures = len(request.sweep) if request.sweep else request.batch
         check_order(request, pictures, native_side=self.model.native_side)
 

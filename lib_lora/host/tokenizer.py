@@ -26,7 +26,7 @@ def find_tokenizer(folder: Path | None, *, family: str) -> CLIPTokenizer:
     if folder is not None:
         if not (folder / "vocab.json").is_file():
             raise InputError(
-                "this folder holds no tokenizer", where=str(folder), cure="It needs vocab.json and merges.txt."
+                "This folder holds no tokenizer", where=str(folder), cure="It needs vocab.json and merges.txt."
             )
         return CLIPTokenizer.from_pretrained(folder)
     listed = _open_clip_list()
@@ -35,7 +35,7 @@ def find_tokenizer(folder: Path | None, *, family: str) -> CLIPTokenizer:
     cached = _from_cache()
     if cached is None:
         raise InputError(
-            f"the word list of CLIP, which every {family} model needs, is not on this machine",
+            f"The word list of CLIP, which every {family} model needs, is not on this machine",
             where="tokenizer",
             cure="Install the package open-clip-torch, or give a folder with vocab.json and merges.txt by --tokenizer.",
         )

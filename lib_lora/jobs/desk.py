@@ -83,7 +83,7 @@ class Desk:
         except Exception as error:  # what nobody foresaw: the page says so in words, the log keeps the trace
             logger.exception("the job %s “%s” failed", job.kind, job.title)
             cure = "The details are in the terminal; please report them."
-            job.end(FAILED, error=AtelierError(f"something unforeseen: {error}", where=job.title, cure=cure))
+            job.end(FAILED, error=AtelierError(f"Something unforeseen: {error}", where=job.title, cure=cure))
         else:
             job.end(STOPPED if job.stopped else DONE, result=result)
 

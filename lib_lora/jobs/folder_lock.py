@@ -35,10 +35,10 @@ def hold(folder: Path, *, address: str) -> Iterator[None]:
         private_folder(folder)
         file = open(path, "a+b")  # noqa: SIM115 (it stays open as long as the lock is held)
     except OSError as error:
-        raise FileError(f"the data folder cannot be written ({error.strerror})", where=str(folder)) from error
+        raise FileError(f"The data folder cannot be written ({error.strerror})", where=str(folder)) from error
     with file:
         if not _locked(file):
-            raise InputError("another studio uses this data folder", where=str(folder), cure=_cure(file))
+            raise InputError("Another studio uses this data folder", where=str(folder), cure=_cure(file))
         _write(file, {"pid": os.getpid(), "address": address})
         try:
             yield

@@ -74,10 +74,10 @@ class Trainings:
         run, lora = self._runs / name, self._loras / f"{name}.safetensors"
         if options_file(run) and not self._is_free(run):
             cure = "Resume it, or choose another name; nothing was changed."
-            raise InputError("there is a run of this name already", where=str(run), cure=cure)
+            raise InputError("There is a run of this name already", where=str(run), cure=cure)
         if lora.exists():
             cure = "Choose another name; nothing was changed."
-            raise InputError("there is a LoRA of this name already", where=str(lora), cure=cure)
+            raise InputError("There is a LoRA of this name already", where=str(lora), cure=cure)
 
     def _is_free(self, run: Path) -> bool:
         """Whether a run failed before its first step: mended, it may be started again under its name."""
@@ -126,14 +126,14 @@ class Trainings:
             waiting = next((run for run in self._queue if run.name == name), None)
             if waiting is not None:
                 if waiting.state != PAUSED:
-                    raise InputError("this run is in the queue already", where=name)
+                    raise InputError("This run is in the queue already", where=name)
                 waiting.wish = ""
                 waiting.set_state(WAITING)
                 self._submit(waiting)
                 return waiting.view()
             known = self.find(name)
             if known.state not in RESUMABLE:
-                raise InputError("this run is finished", where=name, cure="Start a new run under another name.")
+                raise InputError("This run is finished", where=name, cure="Start a new run under another name.")
             folder = RunFolder.open(known.folder)
             run = Run(name, folder, folder.options(), language, step=known.step, total=known.total)
             run.seconds = float(read_status(known.folder).get("seconds") or 0.0)
@@ -144,7 +144,7 @@ class Trainings:
         with self._lock:
             run = self._active(name)
             if run.state != WAITING or run.training is not None:
-                raise InputError("only a run that waits can be removed", where=name, cure="Stop it instead.")
+                raise InputError("Only a run that waits can be removed", where=name, cure="Stop it instead.")
             self._queue.remove(run)
             if run.job is not None:
                 run.job.stop()
@@ -191,7 +191,7 @@ class Trainings:
         for view in self.past():
             if view.name == name:
                 return view
-        raise InputError("there is no run of this name", where=name, cure="Reload the page to see what is there.")
+        raise InputError("There is no run of this name", where=name, cure="Reload the page to see what is there.")
 
     def lora_of(self, name: str, file: str = "") -> Path:
         """Return a run's LoRA in the folder of LoRAs: ``file`` of its folder, or the finished or newest one.
@@ -205,7 +205,7 @@ class Trainings:
         made = sorted(view.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
         chosen = [path for path in made if path.name == file] if file else made[-1:]
         if not chosen:
-            raise InputError("this run has saved no LoRA yet", where=name, cure="Stop and save it, or let it finish.")
+            raise InputError("This run has saved no LoRA yet", where=name, cure="Stop and save it, or let it finish.")
         return self._deliver(chosen[0])
 
     # -- the work -----------------------------------------------------------------------------------------------
@@ -214,12 +214,12 @@ class Trainings:
         for run in self._queue:
             if run.name == name:
                 return run
-        raise InputError("this run is not in the queue", where=name, cure="Reload the page to see what is there.")
+        raise InputError("This run is not in the queue", where=name, cure="Reload the page to see what is there.")
 
     def _begun(self, name: str) -> Run:
         run = self._active(name)
         if run.state == WAITING and run.job is None:
-            raise InputError("this run has not begun", where=name, cure="Remove it from the queue, or let it wait.")
+            raise InputError("This run has not begun", where=name, cure="Remove it from the queue, or let it wait.")
         return run
 
     def _enqueue(self, run: Run) -> RunView:
@@ -349,10 +349,10 @@ def in_words(error: Exception, name: str) -> AtelierError:
         return FileError(reason_of(error), where=str(error.filename or name), cure=cure_of(error))
     if isinstance(error, torch.cuda.OutOfMemoryError):
         cure = "Close other programs and resume, or start a new run with a smaller batch or training size."
-        return AtelierError("the memory of the GPU is full", where=name, cure=cure)
+        return AtelierError("The memory of the GPU is full", where=name, cure=cure)
     logger.error("the run %s failed", name, exc_info=error)
     cure = "The details are in the terminal; please report them. The newest state is kept."
-    return AtelierError(f"something unforeseen: {error}", where=name, cure=cure)
+    return AtelierError(f"Something unforeseen: {error}", where=name, cure=cure)
 
 
 def deliver(path: Path, folder: Path) -> Path:
@@ -381,8 +381,8 @@ def deliver(path: Path, folder: Path) -> Path:
             return target
         except OSError as error:
             raise FileError(
-                f"the file cannot be put into the folder of LoRAs ({error.strerror})",
+                f"The file cannot be put into the folder of LoRAs ({error.strerror})",
                 where=str(target),
                 cure=f"It lies in the run's folder: {path}",
             ) from error
-    raise FileError("there are a thousand files of this name", where=str(folder), cure=f"It lies here: {path}")
+    raise FileError("There are a thousand files of this name", where=str(folder), cure=f"It lies here: {path}")

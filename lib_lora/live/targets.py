@@ -64,7 +64,7 @@ def find_targets(model: HasLayers, lora: LoraFile) -> tuple[tuple[Target, ...], 
             found.append(Target(adapter, layer, block_of_key(key, model.family)))
     if not found:
         raise InputError(
-            f"this LoRA fits none of the model's layers (0 of {len(lora.adapters)})",
+            f"This LoRA fits none of the model's layers (0 of {len(lora.adapters)})",
             where=f"{lora.name}: made for {lora.family}, the model is {model.family}",
             cure="Choose a LoRA of the model's family.",
         )

@@ -135,7 +135,7 @@ def rounded(lora: LoraFile, report: MergeReport, precision: Precision | None) ->
 
 
 def _part(row: Ingredient, presets: PresetFile) -> Part:
-    for name, value in (("strength", row.strength), ("TE", row.te), ("UNet", row.unet)):
+    for name, value in (("Strength", row.strength), ("TE", row.te), ("UNet", row.unet)):
         if not math.isfinite(value) or abs(value) > 100:
             raise InputError(f"{name} cannot be {value:g}", where=row.path.stem, cure="Use a number from -10 to 10.")
     lora = read_lora(row.path)

@@ -46,7 +46,7 @@ class RankRule:
         if self.kind == "rank" and not (whole and value >= 1):
             raise InputError(f"A rank must be a whole number from 1, not {self.value}", cure="Use 4, 8, 16, 32 …")
         if self.kind == "sv_ratio" and not (math.isfinite(value) and value > 1):
-            raise InputError(f"sv_ratio must be above 1, not {self.value}", cure="Use 16, 32, 64 or 128.")
+            raise InputError(f"The option sv_ratio must be above 1, not {self.value}", cure="Use 16, 32, 64 or 128.")
         if self.kind in ("energy", "cumulative") and not 0 < value <= 1:
             raise InputError(f"A share must lie above 0 and up to 1, not {self.value}", cure="Use 0.9 to 0.99.")
         if self.cap is not None and not (float(self.cap).is_integer() and self.cap >= 1):

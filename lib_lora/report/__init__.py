@@ -55,6 +55,6 @@ def write_report(report: Report, path: Path | str) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        what = f"the report cannot be written ({reason_of(error)})"
+        what = f"The report cannot be written ({reason_of(error)})"
         raise FileError(what, where=str(target), cure=cure_of(error)) from error
-    return replace_file(target, page, what="the report")
+    return replace_file(target, page, what="The report")

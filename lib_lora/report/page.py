@@ -56,7 +56,7 @@ def picture_uri(picture: Path | Image.Image) -> tuple[str, int, int]:
             uri = f"data:{known};base64,{base64.b64encode(data).decode()}" if known else _encoded(opened)
     except (OSError, FileError) as error:
         raise FileError(
-            "this picture for the report cannot be read",
+            "This picture for the report cannot be read",
             where=str(picture),
             cure="Make the picture again, or leave it out of the report.",
         ) from error

@@ -146,7 +146,7 @@ class Report:
 
     def __post_init__(self) -> None:
         known = self.language in ("en", "ja")
-        _require(known, f"unknown language {self.language!r}", where="report", cure="Use en or ja.")
+        _require(known, f"Unknown language {self.language!r}", where="report", cure="Use en or ja.")
 
     def goals(self) -> tuple[Goal, ...]:
         """All goals of all sections."""

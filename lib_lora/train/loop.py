@@ -252,7 +252,7 @@ def _left_out(training: Training) -> None:
     training.bad_steps += 1
     if training.bad_steps >= BAD_STEPS:
         raise AtelierError(
-            "the loss or its gradients are no finite numbers five times in a row",
+            "The loss or its gradients are no finite numbers five times in a row",
             where=f"step {training.step}",
             cure="Start a new run with a lower learning rate or alpha; the last good state is kept.",
         )
@@ -336,7 +336,7 @@ def save_lora(training: Training, path: Path) -> Path:
     for name, value in network.parameters_of(training.lora).items():
         if not torch.isfinite(value.half()).all():
             raise AtelierError(
-                "the LoRA has come to numbers that no file can hold, so it is not saved",
+                "The LoRA has come to numbers that no file can hold, so it is not saved",
                 where=name,
                 cure="Start a new run with a lower learning rate or alpha; the last good state is kept.",
             )

@@ -183,7 +183,7 @@ def bucket_step(model: LoadedModel, options: TrainOptions) -> int:
     """
     whole = model.pixels_per_latent
     if options.bucket_step % whole:
-        what = f"a bucket step of {options.bucket_step} px does not fit the model"
+        what = f"A bucket step of {options.bucket_step} px does not fit the model"
         raise InputError(what, where="bucket_step", cure=f"Use a multiple of {whole} px.")
     return options.bucket_step or (64 if model.native_side >= SMALL_SIDE else 32)
 
@@ -198,7 +198,7 @@ def _item(model: LoadedModel, options: TrainOptions, picture: Picture) -> Item:
     faces = [pixels, pixels.flip(-1)] if mirrored else [pixels]
     latents = tuple(model.encode_images(face)[0].float().cpu() for face in faces)
     if not all(torch.isfinite(one).all() for one in latents):
-        raise InputError("the autoencoder returned NaN for this picture", where=str(picture.path), cure="Remove it.")
+        raise InputError("The autoencoder returned NaN for this picture", where=str(picture.path), cure="Remove it.")
     sizes = tuple(plan.sdxl_sizes(mirrored=bool(face)) for face in range(len(faces)))
     weight = options.prior_loss_weight if picture.is_reg else 1.0
     return Item(picture, full_caption(picture, options), latents, sizes, weight)

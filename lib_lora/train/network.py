@@ -89,7 +89,7 @@ def new_lora(model: LoadedModel, options: TrainOptions) -> LoraFile:
         for one in places(model, options)
     }
     if not adapters:
-        raise InputError("no layer of the model is left to train", where="unet_ratio, text_encoder_ratio")
+        raise InputError("No layer of the model is left to train", where="unet_ratio, text_encoder_ratio")
     return LoraFile(adapters=adapters, metadata={}, extras={}, path=None)
 
 

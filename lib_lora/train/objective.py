@@ -23,7 +23,7 @@ def schedule_for(model: LoadedModel, wish: str) -> Schedule:
         return model.schedule
     if wish == "on" and model.prediction_type != VELOCITY:
         raise InputError(
-            "zero terminal SNR needs a model that predicts the velocity, and this one predicts noise",
+            "Zero terminal SNR needs a model that predicts the velocity, and this one predicts noise",
             where="zero_terminal_snr",
             cure="Leave it at auto, or choose a v-prediction checkpoint.",
         )

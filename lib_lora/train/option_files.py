@@ -45,14 +45,14 @@ def read_values(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"the options cannot be read ({error})", where=str(path)) from error
+        raise FileError(f"The options cannot be read ({error})", where=str(path)) from error
     loads = json.loads if kind == "JSON" else toml_reader(path)
     try:
         values = loads(text)
     except ValueError as error:  # both readers' own errors are ValueErrors
-        raise InputError(f"this is no valid {kind}: {error}", where=str(path)) from error
+        raise InputError(f"This is no valid {kind}: {error}", where=str(path)) from error
     if not isinstance(values, dict):
-        raise InputError("this option is a table of names and values", where=str(path))
+        raise InputError("This option is a table of names and values", where=str(path))
     for key in ("images", "reg_images"):
         if isinstance(values.get(key), str) and values[key]:
             values[key] = str((path.parent / values[key]).resolve())
@@ -68,7 +68,7 @@ def toml_reader(path: Path) -> Callable[[str], dict[str, Any]]:
             from tomli import loads
         except ImportError as error:
             raise InputError(
-                "this Python cannot read TOML: it is older than 3.11 and has no package tomli",
+                "This Python cannot read TOML: it is older than 3.11 and has no package tomli",
                 where=str(path),
                 cure="Write the options as JSON, or use the terminal: python run.py train.",
             ) from error

@@ -111,7 +111,7 @@ class TrainOptions:
             object.__setattr__(self, declared.name, value)
         if not self.unet_ratio and not self.text_encoder_ratio:
             raise InputError(
-                "nothing would be trained", where="unet_ratio, text_encoder_ratio", cure="Set one above 0."
+                "Nothing would be trained", where="unet_ratio, text_encoder_ratio", cure="Set one above 0."
             )
         check_name(self.name)
         for text in self.sample_prompts:
@@ -119,17 +119,17 @@ class TrainOptions:
         known = OPTIMIZERS[self.optimizer]
         if not self.learning_rate and not own_rate(self.optimizer, self.optimizer_args):
             raise InputError(
-                "a learning rate of 0 trains nothing", where="learning_rate", cure=f"Use about {known.usual_rate:g}."
+                "A learning rate of 0 trains nothing", where="learning_rate", cure=f"Use about {known.usual_rate:g}."
             )
         if known.automatic and 0 < self.learning_rate <= 0.1:
             raise InputError(
-                f"a learning rate of {self.learning_rate:g} is far too small for {self.optimizer}",
+                f"A learning rate of {self.learning_rate:g} is far too small for {self.optimizer}",
                 where="learning_rate",
                 cure="This optimizer finds the size itself: use 1.0.",
             )
         if not known.automatic and self.learning_rate > 0.1:
             raise InputError(
-                f"a learning rate of {self.learning_rate:g} is far too large for {self.optimizer}",
+                f"A learning rate of {self.learning_rate:g} is far too large for {self.optimizer}",
                 where="learning_rate",
                 cure=f"Use about {known.usual_rate:g}.",
             )
@@ -151,12 +151,12 @@ def _converted(declared: Any, value: Any) -> Any:
         kind = "float"
     if kind.startswith("Mapping"):
         if not isinstance(value, Mapping):
-            raise InputError("this option is a table of names and values", where=name)
+            raise InputError("This option is a table of names and values", where=name)
         return dict(value)
     if kind.startswith("tuple"):
         texts = (value,) if isinstance(value, str) else tuple(value)
         if not all(isinstance(text, str) for text in texts):
-            raise InputError("this option is a list of texts", where=name)
+            raise InputError("This option is a list of texts", where=name)
         return texts
     if kind == "bool":
         if not isinstance(value, bool):
@@ -220,11 +220,11 @@ def from_mapping(values: Mapping[str, Any], *, where: str, model: ModelFacts | N
         if key not in known:
             near = difflib.get_close_matches(key, known, n=3)
             raise InputError(
-                f"there is no option “{key}”", where=where, cure=f"Did you mean: {', '.join(near)}?" if near else ""
+                f"There is no option “{key}”", where=where, cure=f"Did you mean: {', '.join(near)}?" if near else ""
             )
     for needed in ("images", "name"):
         if not values.get(needed):
-            raise InputError(f"the option “{needed}” is missing", where=where, cure="Give it a value.")
+            raise InputError(f"The option “{needed}” is missing", where=where, cure="Give it a value.")
     kind = values.get("kind", "character")
     kind = kind.lower() if isinstance(kind, str) else ""
     arguments = values.get("optimizer_args")

@@ -33,7 +33,7 @@ def check_same_model(folder: RunFolder, model: LoadedModel, options: TrainOption
     name = known.get("name", model.name)
     if name != model.name:
         raise InputError(
-            f"the run was started on the model {name}, and {model.name} is loaded",
+            f"The run was started on the model {name}, and {model.name} is loaded",
             where=folder.path.name,
             cure=f"Load {name} and resume the run.",
         )
@@ -43,7 +43,7 @@ def check_same_model(folder: RunFolder, model: LoadedModel, options: TrainOption
     for fact in ("prediction_type", "zero_terminal_snr"):
         if fact in now and known.get(fact, now[fact]) != now[fact]:
             raise InputError(
-                "the model is used in another way than when the run was started",
+                "The model is used in another way than when the run was started",
                 where=fact,
                 cure="Set the noise schedule or the model's config back, or start a new run under another name.",
             )
@@ -62,7 +62,7 @@ def check_same_data(folder: RunFolder, material: Material) -> None:
     now = {item.picture.path.name for item in material.items}
     changed = ", ".join(sorted(before ^ now)[:5]) or "captions, repeats or contents"
     raise InputError(
-        "the pictures are not those that the run was started with",
+        "The pictures are not those that the run was started with",
         where=changed,
         cure="Put them back, or start a new run under another name.",
     )
@@ -132,7 +132,7 @@ def _check_fits(state: Mapping[str, Any], training: Training, path: Path) -> Non
     except (TypeError, KeyError, AttributeError):  # built otherwise than any state of ours
         fits = False
     if not fits:
-        raise FileError("the file is the state of something else", where=path.name)
+        raise FileError("The file is the state of something else", where=path.name)
 
 
 def _is_of(training: Training, state: Mapping[str, Any]) -> bool:

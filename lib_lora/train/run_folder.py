@@ -48,7 +48,7 @@ class RunFolder:
         """
         if options_file(path):
             raise InputError(
-                "there is a run of this name already",
+                "There is a run of this name already",
                 where=str(path),
                 cure="Resume it, or choose another name; nothing was changed.",
             )
@@ -74,7 +74,7 @@ class RunFolder:
         """
         if options_file(path) is None:
             raise InputError(
-                "this folder holds no run", where=str(path), cure="Choose the folder that has options.json."
+                "This folder holds no run", where=str(path), cure="Choose the folder that has options.json."
             )
         return cls(path)
 
@@ -88,7 +88,7 @@ class RunFolder:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                what = f"the run's folder cannot be made ({reason_of(error)})"
+                what = f"The run's folder cannot be made ({reason_of(error)})"
                 raise FileError(what, where=str(folder), cure=cure_of(error)) from error
         if options_file(self.path) is None:
             replace_file(self.path / OPTIONS_FILE, to_json(options).encode())
@@ -184,7 +184,7 @@ class RunFolder:
                     file.truncate(size)
                     raise
         except OSError as error:
-            what = f"the log cannot be written ({reason_of(error)})"
+            what = f"The log cannot be written ({reason_of(error)})"
             raise FileError(what, where=str(path), cure=cure_of(error)) from error
 
     def _rows(self, name: str) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> Path:
     where = broken_number(state)
     if where:
         raise FileError(
-            "the run has come to numbers that are not finite, so they are not saved",
+            "The run has come to numbers that are not finite, so they are not saved",
             where=where,
             cure="Start a new run with a lower learning rate or alpha; the last good state is kept.",
         )
@@ -79,12 +79,12 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = _read_old(path) if path.suffix == OLD_ENDING else _read(path)
     except OSError as error:
-        raise FileError(f"the file cannot be read ({error.strerror})", where=path.name) from error
+        raise FileError(f"The file cannot be read ({error.strerror})", where=path.name) from error
     if not isinstance(state, dict):
-        raise FileError("the file holds no state", where=path.name)
+        raise FileError("The file holds no state", where=path.name)
     where = broken_number(state)
     if where:
-        raise FileError("the state holds numbers that are not finite", where=f"{path.name}, {where}")
+        raise FileError("The state holds numbers that are not finite", where=f"{path.name}, {where}")
     return state
 
 
@@ -156,22 +156,22 @@ def _read(path: Path) -> Any:
     tensors, metadata = read_tensors(path, limit=sys.maxsize)
     text = metadata.get("state", "")
     if not text:
-        raise FileError("the file holds no state", where=path.name)
+        raise FileError("The file holds no state", where=path.name)
     if _digest(text, tensors) != metadata.get("sha256"):
-        raise FileError("the file is damaged: its checksum is another", where=path.name)
+        raise FileError("The file is damaged: its checksum is another", where=path.name)
     try:
         return _put_together(json.loads(text), tensors)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise FileError("the file holds no state", where=path.name) from error
+        raise FileError("The file holds no state", where=path.name) from error
 
 
 def _read_old(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:
-                raise FileError("the file is damaged: its checksum is another", where=path.name)
+                raise FileError("The file is damaged: its checksum is another", where=path.name)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (FileError, OSError):
         raise
     except Exception as error:  # a damaged or hostile pickle can make the unpickler raise anything at all
-        raise FileError("the file holds no state", where=path.name) from error
+        raise FileError("The file holds no state", where=path.name) from error

@@ -80,7 +80,7 @@ class Folders:
         roots = (self.data, self.loras, self.pictures, self.runs, self.outputs, *self.more)
         if self.confined and not any(full.is_relative_to(root.resolve()) for root in roots):
             raise InputError(
-                "this server may only use its own folders",
+                "This server may only use its own folders",
                 where=where or str(path),
                 cure=f"Put it under {self.data}, or let the server answer this machine only.",
             )
@@ -91,7 +91,7 @@ def _make(folder: Path, *, private: bool) -> None:
     try:
         private_folder(folder) if private else folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"the folder cannot be made ({error.strerror})", where=str(folder)) from error
+        raise FileError(f"The folder cannot be made ({error.strerror})", where=str(folder)) from error
 
 
 @dataclass

@@ -40,7 +40,7 @@ def sentence_of(error: AtelierError, language: str) -> str:
     if isinstance(error, PositionError):
         where = f"{error.text}, {where}" if where else error.text
     place, stop, gap = (f"（{where}）", "。", "") if language == "ja" else (f" — {where}", ".", " ")
-    said = (what[:1].upper() + what[1:] + (place if where else "")).rstrip(".。") + stop
+    said = (what + (place if where else "")).rstrip(".。") + stop
     return f"{said}{gap}{cure}" if cure else said
 
 

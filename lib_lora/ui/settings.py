@@ -61,7 +61,7 @@ class Settings:
             self._timer = None
             data = json.dumps(self._values, ensure_ascii=False, indent=1, sort_keys=True).encode()
         try:
-            replace_file(self.path, data, what="the settings", private=True)
+            replace_file(self.path, data, what="The settings", private=True)
         except AtelierError as error:
             logger.warning("%s", error)
 

@@ -25,11 +25,11 @@ def take_picture(atelier: Atelier, path: Path, folder: Path) -> Path:
     """
     folder = atelier.folders.allowed(folder)
     if path.suffix.lower() not in PICTURE_SUFFIXES:
-        raise FileError("this is not a picture", where=path.name, cure="Drop PNG, JPEG or WebP files.")
+        raise FileError("This is not a picture", where=path.name, cure="Drop PNG, JPEG or WebP files.")
     size, limit = path.stat().st_size, atelier.upload_limit
     if size > limit:
         raise FileError(
-            f"the picture has {size / 2**20:.0f} MB; {limit / 2**20:.0f} MB are the limit for one file",
+            f"The picture has {size / 2**20:.0f} MB; {limit / 2**20:.0f} MB are the limit for one file",
             where=path.name,
             cure="Save it smaller, or put it into the folder yourself.",
         )
@@ -56,6 +56,6 @@ def _kept(path: Path, folder: Path) -> Path:
         with path.open("rb") as source, new_file(target) as copy:
             shutil.copyfileobj(source, copy)
     except OSError as error:
-        what = f"the picture cannot be saved ({reason_of(error)})"
+        what = f"The picture cannot be saved ({reason_of(error)})"
         raise FileError(what, where=str(target), cure=cure_of(error)) from error
     return target

@@ -114,7 +114,7 @@ def test_random_values_repeat_with_the_seed_and_keep_their_range() -> None:
     [
         ("1" + ",1" * 15, 0, "got 16, allowed 12/17/20/26/61"),
         ("1" + ",1" * 16 + ",", 34, "got 18"),
-        ("1,,1" + ",1" * 9, 2, "value 2 is empty"),
+        ("1,,1" + ",1" * 9, 2, "Value 2 is empty"),
         ("1, a,1" + ",1" * 9, 3, "“a”"),
         ("nan" + ",1" * 11, 0, "nan"),
         ("1,1e999" + ",1" * 10, 2, "too large"),

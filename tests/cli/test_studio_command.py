@@ -106,7 +106,7 @@ def test_a_data_folder_in_use_is_refused_before_a_model_is_loaded(tmp_path: Path
     with hold(tmp_path.resolve(), address="http://127.0.0.1:7870/"):
         assert main.main(["studio", *arguments]) == 2
     said = capsys.readouterr().err
-    assert "another studio uses this data folder" in said
+    assert "Another studio uses this data folder" in said
     assert "http://127.0.0.1:7870/" in said
 
 

@@ -142,7 +142,7 @@ def test_names_with_line_breaks_stay_one_line(make_picture, tmp_path: Path) -> N
     (tmp_path / "1_x" / "a\nb\x1b[31m.png").write_bytes(b"")
     remarks = scan(tmp_path).remarks
     assert not any(set(said) & {"\n", "\x1b"} for said in remarks)
-    assert any("a\\nb\\x1b[31m.png: the file is empty" in said for said in remarks)
+    assert any("a\\nb\\x1b[31m.png: The file is empty" in said for said in remarks)
     assert shown("日本語 é") == "日本語 é"
 
 

@@ -108,8 +108,8 @@ def test_prompts_options_and_pictures() -> None:
     ("text", "left"),
     [
         (
-            "there is no LoRA called “x” — /home/me/loras, C:\\My LoRAs\\b. Put it there.",
-            "there is no LoRA called “x” — loras, b. Put it there.",
+            "There is no LoRA called “x” — /home/me/loras, C:\\My LoRAs\\b. Put it there.",
+            "There is no LoRA called “x” — loras, b. Put it there.",
         ),
         (
             "The file is empty — /home/me/My LoRAs/girl v2.safetensors, lora_unet_x.",
@@ -133,7 +133,7 @@ def test_last_names_of_every_system() -> None:
 
 def test_a_problem_is_written_into_the_picture_without_folders() -> None:
     p = SimpleNamespace(comments=[], extra_generation_params={}, comment=lambda text: p.comments.append(text))
-    error = InputError("there is no LoRA called “x”", where="/home/me/loras", cure="Put the file into this folder.")
+    error = InputError("There is no LoRA called “x”", where="/home/me/loras", cure="Put the file into this folder.")
     tell_error(p, error, Voice())
     assert "/home/me/loras" in p.comments[0]
-    assert p.extra_generation_params[PROBLEMS] == "there is no LoRA called “x” — loras. Put the file into this folder."
+    assert p.extra_generation_params[PROBLEMS] == "There is no LoRA called “x” — loras. Put the file into this folder."

@@ -92,7 +92,7 @@ def test_the_studio_reads_its_folders_once_for_many_tags(studio, library: Librar
     for name in MANY[:100]:
         assert host.find_lora(name).stem == name
     for name in MANY[:100]:
-        with pytest.raises(InputError, match="there is no LoRA called") as told:
+        with pytest.raises(InputError, match="There is no LoRA called") as told:
             host.find_lora(name + "x")
         assert name in told.value.cure
     assert len(reads) == 1

@@ -58,7 +58,7 @@ def test_the_folder_is_free_again_afterwards_and_others_always_are(tmp_path):
             pass
     with (
         hold(tmp_path, address="a"),
-        pytest.raises(InputError, match="another studio"),
+        pytest.raises(InputError, match="Another studio"),
         hold(tmp_path, address="c"),
     ):
         pytest.fail("both have the folder")
@@ -83,4 +83,4 @@ def test_a_disk_without_locks_is_no_reason_to_stay_closed(tmp_path, monkeypatch,
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot be written"), hold(tmp_path / "file" / "data", address="a"):
-        pytest.fail("there is no such folder")
+        pytest.fail("There is no such folder")

@@ -154,7 +154,7 @@ def test_another_checkpoint_between_slices_is_said_and_nothing_is_trained_on_it(
     trainings.resume("test")
     until(lambda: trainings.find("test").state == "failed")
     error = trainings.find("test").error
-    assert error.what == f"the run was started on the model {studio.model.name}, and other is loaded"
+    assert error.what == f"The run was started on the model {studio.model.name}, and other is loaded"
     assert studio.model.name in error.cure
     lender.instead = None
     trainings.resume("test")

@@ -103,7 +103,7 @@ def test_runs_wait_in_line_and_can_be_removed(make_trainings, options_for, until
     trainings.remove("two")
     assert not (tmp_path / "runs" / "two").exists()
     until(lambda: state(trainings, "one") == "running")
-    with pytest.raises(InputError, match="only a run that waits"):
+    with pytest.raises(InputError, match="Only a run that waits"):
         trainings.remove("one")
     until(lambda: trainings.find("one").step >= 1)  # stopped earlier, nothing would be left of it
     trainings.stop("one")
@@ -147,8 +147,8 @@ def test_a_failure_is_told_the_next_run_begins_and_the_name_is_free_again(make_t
 
 REFUSED = {
     "a missing folder": ({"images": "nowhere"}, "no such folder"),
-    "an empty folder": ({"images": "empty"}, "no pictures were found"),
-    "an empty folder for regularisation": ({"reg_images": "empty"}, "no pictures were found"),
+    "an empty folder": ({"images": "empty"}, "No pictures were found"),
+    "an empty folder for regularisation": ({"reg_images": "empty"}, "No pictures were found"),
     "an unknown argument": ({"optimizer_args": {"beta_99": 1}}, "does not take these arguments"),
     "an unknown LoRA in a sample": ({"sample_prompts": ["a <lora:nobody:1>"]}, "no LoRA called"),
 }

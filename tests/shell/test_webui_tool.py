@@ -63,5 +63,5 @@ def test_folder_that_is_not_there_is_said_and_nothing_starts(
     started: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert webui.main(["--webui", str(tmp_path / "none")], root=tmp_path) == 1
-    assert "there is no such folder" in capsys.readouterr().err
+    assert "There is no such folder" in capsys.readouterr().err
     assert started == []

@@ -97,7 +97,7 @@ def test_another_optimizer_takes_its_own_rate_and_none_of_the_recipes_arguments(
         ({"optimizer": "Adam"}, "Choose one of"),
         ({"learning_rate": 1e-4}, "use 1.0"),
         ({"optimizer": "AdamW", "learning_rate": 1.0}, "Use about 0.0001"),
-        ({"unet_ratio": 0, "text_encoder_ratio": 0}, "nothing would be trained"),
+        ({"unet_ratio": 0, "text_encoder_ratio": 0}, "Nothing would be trained"),
         ({"name": "a/b"}, "cannot be a file's name"),
         ({"name": "CON"}, "cannot be a file's name"),
         ({"name": ".hidden"}, "cannot be a file's name"),

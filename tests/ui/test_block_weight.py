@@ -144,7 +144,7 @@ def test_strengths_and_steps_get_into_the_tag(logic):
 @pytest.mark.parametrize(
     ("change", "value", "said"),
     [
-        ("to_vector", "1,2,3", "wrong number"),
+        ("to_vector", "1,2,3", "Wrong number"),
         ("to_vector", "FACEE", "FACE"),
         ("to_te", "much", "no strength"),
         ("to_stop", "1.5", "more than all steps"),
@@ -181,7 +181,7 @@ def test_saving_a_preset_uses_it_and_never_replaces_unasked(logic, atelier):
 
 def test_a_broken_preset_text_is_told_by_line_and_not_saved(atelier):
     text = "GOOD:1,1,1,1,1,1,1,1,1,1,1,1\nBAD:1,2\n"
-    assert "<li>Line 2: BAD: wrong number" in check_html(text, EN)
+    assert "<li>Line 2: BAD: Wrong number" in check_html(text, EN)
     assert "<li>2 行目: " in check_html(text, Words("ja"))
     assert "atelier-good" in check_html(text.splitlines()[0], EN)
     with pytest.raises(InputError):

@@ -129,6 +129,11 @@ def test_the_core_says_many_things() -> None:
     assert min(count.values()) >= 3, count
 
 
+def test_errors_and_cures_begin_with_a_capital() -> None:
+    """The panels show them as they are: names of items and options stand inside a sentence, not before it."""
+    assert [f"{said.place}: {said.text}" for said in told(("what", "cure")) if said.text[:1].islower()] == []
+
+
 @pytest.mark.parametrize("role", ["what", "cure", "where", "remark", "progress"])
 def test_every_sentence_is_known_in_japanese(role) -> None:
     wrong = [f"{s.place}: “{s.text}” {english_left(s)}" for s in told((role,)) if is_prose(s) and english_left(s)]
@@ -167,7 +172,7 @@ def test_places_need_fixed_text_between_them() -> None:
 
 
 def test_an_error_with_values_in_both_languages() -> None:
-    error = InputError("there is no preset “FCAE”", where="LoRA tag, character 9", cure="Did you mean FACE, CAFE?")
+    error = InputError("There is no preset “FCAE”", where="LoRA tag, character 9", cure="Did you mean FACE, CAFE?")
     assert in_words(error, "en") == (error.what, error.where, error.cure)
     assert in_words(error, "ja") == (
         "プリセット「FCAE」はありません",
@@ -185,11 +190,11 @@ def test_an_unknown_sentence_stays() -> None:
     "where", ["/home/me/12 pictures", "/a; b: c. d/12 pictures", "a file with {braces}", "my prompt", "alpha is 3"]
 )
 def test_a_path_is_no_sentence(where) -> None:
-    assert in_words(FileError("the file is empty", where=where), "ja") == ("ファイルが空です", where, "")
+    assert in_words(FileError("The file is empty", where=where), "ja") == ("ファイルが空です", where, "")
 
 
 def test_values_with_braces_and_percent_signs_pass_through() -> None:
-    assert sentence_in_words("there is no preset “{0}%s{name}”", "ja") == "プリセット「{0}%s{name}」はありません"
+    assert sentence_in_words("There is no preset “{0}%s{name}”", "ja") == "プリセット「{0}%s{name}」はありません"
 
 
 def test_the_reason_of_the_system_is_said_too() -> None:
@@ -246,8 +251,8 @@ def test_what_a_folder_holds_is_said_too(tmp_path) -> None:
 
 def test_where_may_carry_a_list_of_problems() -> None:
     error = InputError(
-        "none of the training pictures can be used",
-        where="/data/x; /data/x/a.png: the file is empty. Save it again as PNG, JPEG or WebP.",
+        "None of the training pictures can be used",
+        where="/data/x; /data/x/a.png: The file is empty. Save it again as PNG, JPEG or WebP.",
     )
     said = "/data/x；/data/x/a.png：ファイルが空です。PNG・JPEG・WebP で保存し直してください。"
     assert in_words(error, "ja")[1] == said
@@ -266,8 +271,8 @@ def hostile_texts() -> list[str]:
     pieces = sorted({p for t in table().values() for p in re.split(r"{\w+}", t["en"]) if p} | {"; ", ": ", ". "})
     rng = random.Random(7)
     made = ["".join(rng.choices(pieces, k=size)) for size in (1, 2, 3, 5, 8, 13) for _ in range(80)]
-    made += [piece * 3000 for piece in ("; ", ": ", ". ", "(", " line 1: ", "“", "the file is empty. ")]
-    return [*made, "".join(rng.choices(pieces, k=3000)), "there is no preset “" * 2000 + "”", ""]
+    made += [piece * 3000 for piece in ("; ", ": ", ". ", "(", " line 1: ", "“", "The file is empty. ")]
+    return [*made, "".join(rng.choices(pieces, k=3000)), "There is no preset “" * 2000 + "”", ""]
 
 
 @pytest.fixture
@@ -293,7 +298,7 @@ def test_no_text_costs_more_than_a_fixed_number_of_searches(searches) -> None:
 
 
 def test_a_longer_hostile_text_costs_no_more_searches(searches) -> None:
-    for piece in ("; ", ": ", ". ", "the file is empty. ", "a: the file is empty; "):
+    for piece in ("; ", ": ", ". ", "The file is empty. ", "a: The file is empty; "):
         costs = []
         for times in (500, 5000):
             searches.clear()
@@ -303,5 +308,5 @@ def test_a_longer_hostile_text_costs_no_more_searches(searches) -> None:
 
 
 def test_a_usual_sentence_takes_few_searches(searches) -> None:
-    assert sentence_in_words("the caption cannot be read (Permission denied)", "ja").endswith("（権限がありません）")
+    assert sentence_in_words("The caption cannot be read (Permission denied)", "ja").endswith("（権限がありません）")
     assert len(searches) < len(table())

@@ -54,7 +54,7 @@ class FakeHost:
 
     def find_lora(self, name):
         if name not in FILES:
-            raise InputError(f"there is no LoRA called “{name}”", cure="Did you mean girl?")
+            raise InputError(f"There is no LoRA called “{name}”", cure="Did you mean girl?")
         return name
 
 
@@ -273,7 +273,7 @@ def test_errors_are_worded_for_the_page(a1111, plot):
     with pytest.raises(RuntimeError, match="<“much” is no number>"):
         axis.confirm(order(), ["much"])
     (axis,) = (each for each in plot.axis_options if each.label == f"{PREFIX}Range over blocks")
-    with pytest.raises(RuntimeError, match="<this model has no"):
+    with pytest.raises(RuntimeError, match="<This model has no"):
         axis.prepare("61ALL")
 
 

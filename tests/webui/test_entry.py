@@ -343,7 +343,7 @@ def test_confinement_follows_what_the_server_listens_on(
     host: A1111, monkeypatch: pytest.MonkeyPatch, given: dict[str, object], variable: str, wanted: bool
 ) -> None:
     """Live: start a host with ``--nowebui`` alone, POST ``{"images": FOLDER, "name": "x"}`` to /train with a folder
-    outside its own: HTTP 400, "this server may only use its own folders"; with ``--server-name 127.0.0.1`` the host
+    outside its own: HTTP 400, "This server may only use its own folders"; with ``--server-name 127.0.0.1`` the host
     itself takes any name for a public one and sets ``disable_extension_access``, so it is confined too.
     """
     settings.add_settings()

@@ -178,10 +178,12 @@ def read_alpha(key: str, parts: Mapping[str, Tensor], *, rank: int) -> float:
     if tensor is None:
         return float(rank)
     if tensor.numel() != 1:
-        raise FileError(f"alpha holds {tensor.numel()} numbers", where=key, cure="The file is broken; get it again.")
+        raise FileError(
+            f"The alpha holds {tensor.numel()} numbers", where=key, cure="The file is broken; get it again."
+        )
     alpha = float(tensor)
     if not math.isfinite(alpha) or not math.isfinite(as_fp32(alpha)):
-        raise FileError(f"alpha is {alpha}", where=key, cure="The file is broken; get it again.")
+        raise FileError(f"The alpha is {alpha}", where=key, cure="The file is broken; get it again.")
     if as_fp32(alpha) == 0.0:
         return float(rank)  # as LyCORIS takes it; `LoraFile.notes` says so
     return as_fp32(alpha)

@@ -23,12 +23,12 @@ def check_model(live: Any, unet: nn.Module | None, family: str, *, texts: int) -
     """
     cure = "Choose a checkpoint of SD1, SD2 or SDXL."
     if unet is None:
-        raise InputError(f"a model of the kind {family} cannot be trained here", where=MODEL, cure=cure)
+        raise InputError(f"A model of the kind {family} cannot be trained here", where=MODEL, cure=cure)
     check_channels(unet)
     if getattr(live, "is_ssd", False):
-        raise InputError("a reduced SDXL model (SSD-1B) cannot be trained", where=MODEL, cure=cure)
+        raise InputError("A reduced SDXL model (SSD-1B) cannot be trained", where=MODEL, cure=cure)
     if not texts:
-        raise InputError("this model's text encoder is of a kind that cannot be trained with", where=MODEL, cure=cure)
+        raise InputError("This model's text encoder is of a kind that cannot be trained with", where=MODEL, cure=cure)
 
 
 def check_setup(live: Any, unet: nn.Module, device: torch.device, *, trains_text: bool) -> None:
@@ -43,30 +43,30 @@ def check_setup(live: Any, unet: nn.Module, device: torch.device, *, trains_text
         if shared.cmd_opts.lowvram:
             cure = "Start it with --medvram, or without either."
             raise InputError(
-                "with --lowvram the UNet is never in one piece, so it cannot be trained", where=START, cure=cure
+                "With --lowvram the UNet is never in one piece, so it cannot be trained", where=START, cure=cure
             )
         if trains_text:
             cure = "Set the text encoder's ratio to 0, or start without --medvram."
-            raise InputError("with --medvram only the UNet can be trained", where=START, cure=cure)
+            raise InputError("With --medvram only the UNet can be trained", where=START, cure=cure)
     types = {parameter.dtype for parameter in unet.parameters()}
     if devices.fp8 or any(one.itemsize == 1 for one in types if one.is_floating_point):
         cure = "Settings, Optimizations: FP8 weight Disable."
-        raise InputError("weights stored in 8 bits (fp8) cannot be trained through", where=SETTINGS, cure=cure)
+        raise InputError("Weights stored in 8 bits (fp8) cannot be trained through", where=SETTINGS, cure=cure)
     half = types & {torch.float16, torch.bfloat16}
     if half and (device.type != "cuda" or devices.cuda_no_autocast()):
         cure = "Start the WebUI with --no-half."
-        raise InputError("on this device 16-bit weights cannot be trained through", where=START, cure=cure)
+        raise InputError("On this device 16-bit weights cannot be trained through", where=START, cure=cure)
     if sd_unet.current_unet is not None:
         cure = "Settings: SD Unet None."
         raise InputError(
-            "another UNet (such as TensorRT) stands in for the checkpoint's own", where=SETTINGS, cure=cure
+            "Another UNet (such as TensorRT) stands in for the checkpoint's own", where=SETTINGS, cure=cure
         )
     if "forward" in vars(unet):
         cure = "Make one picture without it, or switch that extension off."
-        raise InputError("another extension (such as ControlNet) holds the UNet", where=MODEL, cure=cure)
+        raise InputError("Another extension (such as ControlNet) holds the UNet", where=MODEL, cure=cure)
     if getattr(shared.opts, "sd_hypernetwork", "None") not in ("None", "", None):
         cure = "Settings: Add hypernetwork to prompt None."
-        raise InputError("a hypernetwork is added to every prompt", where=SETTINGS, cure=cure)
+        raise InputError("A hypernetwork is added to every prompt", where=SETTINGS, cure=cure)
 
 
 def settle(live: Any) -> None:

@@ -102,7 +102,7 @@ class _Axis:
         try:
             tags = tags_of(p)
             if not values:
-                raise InputError("this axis has no value", where=WHERE, cure="Type or choose one.")
+                raise InputError("This axis has no value", where=WHERE, cure="Type or choose one.")
             for value in values:
                 self._check(value, tags)
         except AtelierError as error:

@@ -36,7 +36,7 @@ class PromptTags:
             return None
         if key.casefold() not in {name.casefold() for name in self.names}:
             cure = suggest(key, self.names) or f"It has: {', '.join(self.names)}."
-            raise InputError(f"the prompt has no LoRA “{shorten(key)}”", where=WHERE, cure=cure)
+            raise InputError(f"The prompt has no LoRA “{shorten(key)}”", where=WHERE, cure=cure)
         return frozenset((key.casefold(),))
 
     def require(self) -> None:
@@ -47,7 +47,7 @@ class PromptTags:
         """
         if not self.tags:
             cure = "Write <lora:NAME:1> into the prompt."
-            raise InputError("the prompt has no LoRA that this axis could change", where=WHERE, cure=cure)
+            raise InputError("The prompt has no LoRA that this axis could change", where=WHERE, cure=cure)
 
     def of(self, change: Callable[[ParsedTag], ParsedTag]) -> Sequence[ParsedTag]:
         """Return the tags that a change alters, altered."""

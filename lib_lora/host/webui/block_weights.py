@@ -61,7 +61,7 @@ def stands_aside() -> InputError | None:
     if other is None:
         return None
     return InputError(
-        "another extension has block weights in its hands, so LoRA Atelier's stand aside",
+        "Another extension has block weights in its hands, so LoRA Atelier's stand aside",
         where=other.parent.parent.name,
         cure="Switch it off under Extensions and reload the UI to use those of LoRA Atelier.",
     )
@@ -78,7 +78,7 @@ def check_installed() -> None:
     aside = stands_aside()
     if aside is not None:
         raise aside
-    raise InputError("the WebUI's own Lora extension is off", cure="Switch it on under Extensions and reload the UI.")
+    raise InputError("The WebUI's own Lora extension is off", cure="Switch it on under Extensions and reload the UI.")
 
 
 def uninstall() -> None:

@@ -82,22 +82,22 @@ class ForgeParts(Parts):
         """Refuse what cannot be trained, in one sentence."""
         cure = "Choose a checkpoint of SD1, SD2 or SDXL."
         if self.unet is None:
-            raise InputError(f"a model of the kind {self.family} cannot be trained here", where=MODEL, cure=cure)
+            raise InputError(f"A model of the kind {self.family} cannot be trained here", where=MODEL, cure=cure)
         check_channels(self.unet)
         if not self.texts:
-            what = "this model's text encoder is of a kind that cannot be trained with"
+            what = "This model's text encoder is of a kind that cannot be trained with"
             raise InputError(what, where=MODEL, cure=cure)
         if self.prediction_type not in ("epsilon", "v_prediction"):
-            what = f"a model that predicts in the way {self.prediction_type} cannot be trained here"
+            what = f"A model that predicts in the way {self.prediction_type} cannot be trained here"
             raise InputError(what, where=MODEL, cure=cure)
         model = self.live.forge_objects_original.unet.model
         stored = {parameter.dtype for parameter in self.unet.parameters()} | {model.storage_dtype}
         if not stored <= set(_WHOLE):
             cure = "Choose Diffusion in Low Bits: Automatic."
-            raise InputError("weights stored in 8 bits or less cannot be trained through", where=SETTINGS, cure=cure)
+            raise InputError("Weights stored in 8 bits or less cannot be trained through", where=SETTINGS, cure=cure)
         if self.device.type != "cuda" and model.computation_dtype is not torch.float32:
             cure = "Start the WebUI with --all-in-fp32."
-            raise InputError("on this device 16-bit weights cannot be trained through", where=SETTINGS, cure=cure)
+            raise InputError("On this device 16-bit weights cannot be trained through", where=SETTINGS, cure=cure)
 
     def prepared(self) -> AbstractContextManager[None]:
         """Have the UNet as training wants it, and as it was afterwards."""

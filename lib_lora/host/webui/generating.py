@@ -164,10 +164,10 @@ def checked(request: GenerateRequest, model: LoadedModel) -> GenerateRequest:
     for side in (request.width, request.height):
         if side is not None and (side < 64 or side % 8):
             cure = "Use a multiple of 8 px, 64 px or more."
-            raise InputError(f"a side of {side} px does not fit the model", where="size", cure=cure)
+            raise InputError(f"A side of {side} px does not fit the model", where="size", cure=cure)
     if request.steps < 1 or request.batch < 1:
-        raise InputError("steps and batch must be at least 1", where="generate")
+        raise InputError("Steps and batch must be at least 1", where="generate")
     if not 0 <= request.denoise <= 1:
-        raise InputError("the strength of img2img lies between 0 and 1", where="denoise")
+        raise InputError("The strength of img2img lies between 0 and 1", where="denoise")
     sweep = None if request.sweep is None else tuple(fit(weights, model.family) for weights in request.sweep)
     return replace(request, sampler=sampler, scheduler=scheduler, sweep=sweep)

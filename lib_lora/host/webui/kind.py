@@ -35,7 +35,7 @@ def why_not(kind: HostKind, what: str) -> str:
     if what == "train" and kind in (HostKind.REFORGE, HostKind.CLASSIC):
         return f"{kind.value} cannot train on its loaded model: it moves the weights by itself between two steps"
     if kind is HostKind.UNKNOWN:
-        return "this WebUI is of a kind that LoRA Atelier does not know"
+        return "This WebUI is of a kind that LoRA Atelier does not know"
     return ""
 
 

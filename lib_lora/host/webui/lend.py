@@ -147,7 +147,7 @@ def _split_attention(model: WebuiModel) -> Iterator[None]:
 def _check(model: WebuiModel) -> None:
     if model.parts.lost():
         raise AtelierError(
-            "the WebUI switched or unloaded the checkpoint in the middle of the training",
+            "The WebUI switched or unloaded the checkpoint in the middle of the training",
             where=model.name,
             cure="The newest state is kept: load the checkpoint again and resume the run.",
         )

@@ -65,7 +65,7 @@ def find(name: str) -> Path:
         return path
     folders = lora_folders()
     cure = suggest(name, listed()) or "Put the file into this folder, or correct the name."
-    raise InputError(f"there is no LoRA called “{name}”", where=", ".join(map(str, folders)), cure=cure)
+    raise InputError(f"There is no LoRA called “{name}”", where=", ".join(map(str, folders)), cure=cure)
 
 
 def refresh() -> None:

@@ -181,7 +181,7 @@ NO_MODEL: LoadedModel = NoModel()
 def no_model() -> AtelierError:
     """Return the error of work that needs a checkpoint while none is loaded."""
     return InputError(
-        "the WebUI has no checkpoint loaded", where=MODEL, cure="Choose one at the top of the page and wait."
+        "The WebUI has no checkpoint loaded", where=MODEL, cure="Choose one at the top of the page and wait."
     )
 
 

@@ -126,4 +126,4 @@ def check_channels(unet: nn.Module) -> None:
     if channels != 4:
         purpose = _CHANNELS.get(channels, "another purpose")
         cure = "Choose a checkpoint of SD1, SD2 or SDXL."
-        raise InputError(f"a model for {purpose} cannot be trained", where=MODEL, cure=cure)
+        raise InputError(f"A model for {purpose} cannot be trained", where=MODEL, cure=cure)

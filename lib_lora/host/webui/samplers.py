@@ -43,7 +43,7 @@ def chosen_sampler(text: str) -> tuple[str, str]:
                 return known[base], each.label
     names = sampler_names()
     cure = suggest(text, names) or f"Choose one of: {', '.join(names)}."
-    raise InputError(f"there is no sampler “{text}”", where="sampler", cure=cure)
+    raise InputError(f"There is no sampler “{text}”", where="sampler", cure=cure)
 
 
 def chosen_scheduler(text: str) -> str:
@@ -59,7 +59,7 @@ def chosen_scheduler(text: str) -> str:
             return each.label
     names = scheduler_names()
     cure = suggest(text, names) or (f"Choose one of: {', '.join(names)}." if names else "Choose it with the sampler.")
-    raise InputError(f"there is no scheduler “{text}”", where="scheduler", cure=cure)
+    raise InputError(f"There is no scheduler “{text}”", where="scheduler", cure=cure)
 
 
 def noise_by_batch(sampler: str) -> bool:

@@ -107,7 +107,7 @@ def _marked(prompt: str, label: str) -> str:
         return prompt
     if not matches:
         raise InputError(
-            "no LoRA of the prompt carries XYZ, so nothing would change",
+            "No LoRA of the prompt carries XYZ, so nothing would change",
             where="prompt",
             cure="Write <lora:NAME:1:XYZ> for the LoRA to be analysed.",
         )
@@ -165,7 +165,7 @@ def _save(found: Found, outputs: Path) -> Found:
     for analysis in found.analyses:
         path = folder / f"blocks_{range_text(analysis.plan).replace('/', '_')}.csv"
         # The mark in front lets spreadsheet programs read the file as UTF-8.
-        files.append(replace_file(path, analysis.to_csv().encode("utf-8-sig"), what="the table"))
+        files.append(replace_file(path, analysis.to_csv().encode("utf-8-sig"), what="The table"))
     return Found(found.analyses, tuple(grids), (*files, *(path for path, *_ in grids)))
 
 

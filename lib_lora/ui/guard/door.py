@@ -12,10 +12,10 @@ from lib_lora.ui.guesses import Guesses, credentials, is_one_of
 Scope, Receive, Send = dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]
 
 REASONS = {
-    401: b"name and password, please",
-    403: b"not from this address",
-    413: b"too much at once",
-    429: b"too many guesses at once",
+    401: b"Name and password, please",
+    403: b"Not from this address",
+    413: b"Too much at once",
+    429: b"Too many guesses at once",
 }
 CHALLENGE = (b"www-authenticate", b'Basic realm="LoRA Atelier", charset="UTF-8"')
 # The page lives from its own server alone: nothing is fetched from, or told to, anybody else.

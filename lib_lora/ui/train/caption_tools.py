@@ -107,7 +107,7 @@ class CaptionTools:
 
         def plan(known: Found, problems: list[Problem]) -> list[CaptionChange]:
             if not 0 <= chosen < len(known.pictures):
-                raise InputError("no picture is chosen", cure="Click a picture in the gallery first.")
+                raise InputError("No picture is chosen", cure="Click a picture in the gallery first.")
             return plan_changes([known.pictures[chosen]], lambda _: (text or "").strip(), problems)
 
         return self._do(found, plan)
@@ -123,7 +123,7 @@ class CaptionTools:
     def replace(self, found: Found | None, tag: str, by: str) -> str:
         """Put one tag in the place of another in every caption."""
         if not split_tags(by or ""):
-            missing = InputError("the new tag is empty", cure="Type it, or use Remove.")
+            missing = InputError("The new tag is empty", cure="Type it, or use Remove.")
             return error_html(missing, self._words)
         return self._tag(found, tag, lambda text, one: with_tag_replaced(text, one, by))
 
@@ -144,7 +144,7 @@ class CaptionTools:
     def _tag(self, found: Found | None, tag: str, change: Callable[[str, str], str]) -> str:
         def plan(known: Found, problems: list[Problem]) -> list[CaptionChange]:
             if not split_tags(tag or ""):
-                raise InputError("no tag was given", cure="Type a tag, or click one in the list.")
+                raise InputError("No tag was given", cure="Type a tag, or click one in the list.")
             return plan_changes(known.pictures, lambda text: change(text, tag), problems)
 
         return self._do(found, plan)
@@ -166,5 +166,5 @@ class CaptionTools:
 
 def _given(found: Found | None) -> Found:
     if found is None:
-        raise InputError("no folder was given", cure="Give the folder that holds the pictures.")
+        raise InputError("No folder was given", cure="Give the folder that holds the pictures.")
     return found

@@ -40,7 +40,7 @@ class Draft:
             InputError: there are no pictures yet, a value cannot be right, or a folder may not be used.
         """
         if self.found is None:
-            raise InputError("no folder was given", cure="Give the folder that holds the pictures.")
+            raise InputError("No folder was given", cure="Give the folder that holds the pictures.")
         values = {name: self.values[name] for name in NAMES}
         if epochs_are_meant([name for name in (*FREE, *NAMES) if not same(self.values.get(name), usual.get(name))]):
             values["repeats"] = 1

@@ -44,7 +44,7 @@ class Intake:
         self._acted.append(visitor)
         try:
             if not (folder or "").strip():
-                raise InputError("no folder was given", cure="Give the folder that holds the pictures.")
+                raise InputError("No folder was given", cure="Give the folder that holds the pictures.")
             place = self._atelier.folders.allowed(folder.strip().strip("\"'"), where=folder)
         except AtelierError as error:
             yield self._nothing(error_html(error, self._words))
@@ -190,7 +190,7 @@ def _take_caption(path: Path, place: Path) -> None:
     """
     target = place / f"{proposed_stem([path.stem])}{path.suffix.lower()}"
     if path.stat().st_size > MAX_BYTES:
-        raise FileError("the file is too long to be a caption (over 1 MB)", where=path.name, cure="Shorten it.")
+        raise FileError("The file is too long to be a caption (over 1 MB)", where=path.name, cure="Shorten it.")
     if target.exists():
         raise FileError("The file exists already", where=path.name, cure="Choose another name, or allow overwriting.")
     write_text(target, read_caption(path).text + "\n")
