@@ -40,7 +40,7 @@ def _latents(host: StudioHost, captions: list[str], seeds: range, on_step: Calla
     noise = torch.stack([torch.randn(4, side, side, generator=one) for one in generators]).to(model.device)
     cond = model.encode_text([""] * len(captions) + captions)
 
-    def guided(latents: Tensor, timestep: Tensor) -> Tensor:
+    def guided(latents: Tensor, timestep: Tensor, _call: int) -> Tensor:
         double = torch.cat([latents, latents]).to(model.dtype)
         without, with_ = model.predict(double, timestep.expand(len(double)).to(double.device), cond).float().chunk(2)
         return without + use.CFG * (with_ - without)
