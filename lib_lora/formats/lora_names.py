@@ -25,9 +25,11 @@ def named_files(folders: Iterable[Path]) -> dict[str, Path]:
     (``characters/girl``), with a number where that is taken too.
     """
     known: dict[str, Path] = {}
+    seen: set[Path] = set()
     for folder in dict.fromkeys(folders):
         for path in files_below(folder, (ENDING,)) if folder.is_dir() else ():
-            if path not in known.values():
+            if path not in seen:
+                seen.add(path)
                 known[next(name for name in _candidates(folder, path) if name not in known)] = path
     return known
 

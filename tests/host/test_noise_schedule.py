@@ -117,7 +117,7 @@ def test_every_sampler_begins_at_pure_noise_and_finds_the_picture(sampler):
     schedule = Schedule(PLAIN, zero_terminal=True)
     alphas, picture, asked = schedule.alphas_cumprod.clamp(min=2.0**-24), torch.randn(1, 4, 8, 8), []
 
-    def velocity(latents, timestep):
+    def velocity(latents, timestep, call):
         asked.append(float(timestep))
         place = float(timestep)
         low, share = int(place), place - int(place)
