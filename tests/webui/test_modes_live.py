@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 from tests.webui.answers import Refused
-from tests.webui.conftest import prepared_host
+from tests.webui.conftest import EXTENSION_DATA, prepared_host
 from tests.webui.live import LiveHost
 from tests.webui.pictures import difference
 
@@ -35,18 +36,21 @@ def elsewhere_reached(host: LiveHost) -> bool:
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="127.0.0.2 is no address of this machine")
 def test_paths_are_confined_where_the_host_listens_on_every_address(webui, tmp_path: Path) -> None:
-    path = shutil.copy(webui.loras / "plain.safetensors", tmp_path / "elsewhere.safetensors")
-    asked = f"/lora-atelier/v1/inspect?lora={quote(str(path))}"
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (64, 64)).save(pictures / "one.png")
+    look = "/lora-atelier/v1/pictures/look"
     assert not elsewhere_reached(webui)
-    assert webui.get(asked)["family"] == "sd1"
+    assert "job" in webui.post(look, {"images": str(pictures)})
     host = prepared_host(tmp_path / "data", "--nowebui")
     try:
         host.start()
         assert elsewhere_reached(host)
         with pytest.raises(Refused) as refused:
-            host.get(asked)
+            host.post(look, {"images": str(pictures)})
         assert refused.value.status in (400, 403)
-        assert host.get("/lora-atelier/v1/inspect?lora=plain")["family"] == "sd1"
+        shutil.copytree(pictures, host.data / EXTENSION_DATA / "pictures", dirs_exist_ok=True)
+        assert "job" in host.post(look, {"images": "pictures"})
     finally:
         host.stop()
 

@@ -16,7 +16,7 @@ from tests.webui.material import Layers, make_lora
 PROMPT = "a red apple"
 HALF = ",".join(["0.5"] * 26)
 TEXT_OFF = f"0{',0.5' * 25}"
-ONE_BLOCK = f"1{',0' * 25}"
+ONE_BLOCK = f"0,0,1{',0' * 23}"  # IN01
 
 Parts = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
