@@ -119,7 +119,7 @@ def _judge_size(size: tuple[int, ...], where: str, max_pixels: int) -> None:
 
 def _too_large(where: str, detail: str, max_pixels: int) -> FileError:
     what = f"The picture is too large to open safely ({detail}; the limit is {max_pixels:,} pixels)"
-    return FileError(what, where=where, cure="Make it smaller, or raise the limit.")
+    return FileError(what, where=where, cure="Make it smaller.")
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:

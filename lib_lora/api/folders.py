@@ -45,9 +45,9 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
 
     def tagged(call: Call) -> Any:
         if not split_tags(call["tag"]):
-            raise InputError("No tag was given", cure="Type a tag, or click one in the list.")
+            raise InputError("No tag was given", where="tag", cure="Give it a value.")
         if call["act"] == "replace" and not split_tags(call["by"]):
-            raise InputError("The new tag is empty", where="by", cure="Type it, or use Remove.")
+            raise InputError("The new tag is empty", where="by", cure="Give it a value.")
         return ordered(call, lambda place, job: tag_row(atelier, place, call, job))
 
     def undone(call: Call) -> Any:

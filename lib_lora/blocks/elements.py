@@ -17,6 +17,8 @@ from lib_lora.errors import InputError
 
 _RULE_FORM = "Write BLOCKS:ELEMENTS:RATIO, like IN05-OUT05:attn:0.5."
 _FORBIDDEN = re.compile(r"[,<>=]")
+_NAMED = 12
+"""How many names a cure tells."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class ElementFile:
         found = [preset for preset in self.presets if preset.name == name]
         found = found or [preset for preset in self.presets if preset.name.casefold() == name.casefold()]
         if not found:
-            cure = suggest(name, [preset.name for preset in self.presets]) or "Look at the list of element presets."
+            known = [preset.name for preset in self.presets]
+            cure = suggest(name, known) or f"Known are {', '.join(known[:_NAMED])}."
             raise InputError(f"There is no element preset “{shorten(name)}”", cure=cure)
         return found[-1]
 

@@ -90,7 +90,7 @@ class PresetFile:
             raise InputError(
                 "The presets were not saved: there is no preset left",
                 where=str(path),
-                cure="Confirm to empty the file.",
+                cure="Write at least one preset.",
             )
         write_text(Path(path), self.text, backups=backups)
 

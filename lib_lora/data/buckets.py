@@ -125,7 +125,7 @@ def apply_plan(picture: Image.Image, plan: BucketPlan) -> Image.Image:
     """
     if picture.size != plan.size:
         where = f"{picture.size[0]} x {picture.size[1]} instead of {plan.size[0]} x {plan.size[1]}"
-        raise InputError("The picture changed since its bucket was planned", where=where, cure="Scan the folder again.")
+        raise InputError("The picture changed since its bucket was planned", where=where, cure="Start it again.")
     if plan.resize[0] * plan.resize[1] > plan.size[0] * plan.size[1]:
         picture = picture.resize(plan.resize, Image.Resampling.LANCZOS)
     elif plan.resize != plan.size:

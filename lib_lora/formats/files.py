@@ -65,7 +65,11 @@ def read_tensors(path: str | Path, *, limit: int = READ_LIMIT) -> tuple[dict[str
     with open_regular(path) as file:
         header = header_of(file, where=where)
         if header.size > limit:
-            raise FileError(f"The file is too large for a LoRA ({header.size} bytes)", where=where, cure="Choose one.")
+            raise FileError(
+                f"The file is too large for a LoRA ({header.size} bytes)",
+                where=where,
+                cure="Choose a LoRA file, not a checkpoint.",
+            )
         for name, info in sorted(header.tensors.items(), key=lambda item: item[1].start):
             data = torch.empty(info.end - info.start, dtype=torch.uint8)
             try:
@@ -94,7 +98,7 @@ def torch_type(name: str, *, where: str) -> torch.dtype:
     """
     dtype = getattr(torch, _TORCH_NAMES[name], None)
     if dtype is None:
-        raise FileError(f"This PyTorch has no {name} numbers", where=where, cure="Convert the file to fp16.")
+        raise FileError(f"This PyTorch has no {name} numbers", where=where, cure="Use an fp16 file of this LoRA.")
     return dtype
 
 

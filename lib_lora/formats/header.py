@@ -185,7 +185,7 @@ def _tensor_info(name: str, entry: object, *, where: str) -> TensorInfo:
         raise FileError("A tensor's entry is broken", where=place, cure=f"{_CURE}.")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise FileError(f"Unknown number type {str(dtype)[:20]!r}", where=place, cure="Convert the file to fp16.")
+        raise FileError(f"Unknown number type {str(dtype)[:20]!r}", where=place, cure="Use an fp16 file of this LoRA.")
     if not _counts(shape) or len(shape) > DIMENSION_LIMIT:
         raise FileError("A tensor's shape is broken", where=place, cure=f"{_CURE}.")
     if not _counts(offsets) or len(offsets) != 2:

@@ -46,7 +46,7 @@ def sampler_name(text: str) -> str:
     name = " ".join(text.lower().replace("_", " ").split())
     if name not in SAMPLERS:
         raise InputError(
-            f"There is no sampler “{text}”", where="--sampler", cure=f"Choose one of: {', '.join(SAMPLERS)}."
+            f"There is no sampler “{text}”", where="sampler", cure=f"Choose one of: {', '.join(SAMPLERS)}."
         )
     return name
 

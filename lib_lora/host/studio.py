@@ -98,7 +98,12 @@ class StudioHost:
             return found
         near = near_names(name, known) or sorted(known)[:5]
         looked = ", ".join(str(folder) for folder in self.lora_folders) or "no folder given"
-        cure = f"Did you mean: {', '.join(near)}?" if near else "Give the folder with --lora-dir."
+        if near:
+            cure = f"Did you mean: {', '.join(near)}?"
+        elif self.lora_folders:
+            cure = "Put the file into this folder, or correct the name."
+        else:
+            cure = "Give the folder with --lora-dir."
         raise InputError(f"There is no LoRA called “{name}”", where=looked, cure=cure)
 
     def list_loras(self) -> Mapping[str, Path]:

@@ -191,7 +191,7 @@ class Trainings:
         for view in self.past():
             if view.name == name:
                 return view
-        raise InputError("There is no run of this name", where=name, cure="Reload the page to see what is there.")
+        raise InputError("There is no run of this name", where=name, cure="Look at the list of runs; it has changed.")
 
     def lora_of(self, name: str, file: str = "") -> Path:
         """Return a run's LoRA in the folder of LoRAs: ``file`` of its folder, or the finished or newest one.
@@ -214,7 +214,7 @@ class Trainings:
         for run in self._queue:
             if run.name == name:
                 return run
-        raise InputError("This run is not in the queue", where=name, cure="Reload the page to see what is there.")
+        raise InputError("This run is not in the queue", where=name, cure="Look at the list of runs; it has changed.")
 
     def _begun(self, name: str) -> Run:
         run = self._active(name)

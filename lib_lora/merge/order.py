@@ -54,7 +54,7 @@ class Order:
 
     def __post_init__(self) -> None:
         if not self.ingredients:
-            raise InputError("No LoRA is chosen", where="merge", cure="Choose at least one in the table.")
+            raise InputError("No LoRA is chosen", where="merge", cure="Choose at least one LoRA.")
 
 
 @dataclass(frozen=True)

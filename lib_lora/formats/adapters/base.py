@@ -101,7 +101,11 @@ class Adapter(ABC):
         elif is_linear(layer):
             shape = (layer.out_features, layer.in_features)
         else:
-            raise InputError(f"A {type(layer).__name__} cannot take this LoRA", where=self.key, cure="Drop the module.")
+            raise InputError(
+                f"A {type(layer).__name__} cannot take this LoRA",
+                where=self.key,
+                cure="Choose a LoRA that was made for this kind of model.",
+            )
         own = self.shape
         kernels_differ = len(own) == 4 and len(shape) == 4 and own[2:] != shape[2:]
         if own[0] != shape[0] or prod(own) != prod(shape) or kernels_differ:
@@ -158,7 +162,9 @@ def take_parts(
     if missing:
         raise FileError(f"{missing[0]} is missing", where=key, cure="The file is incomplete; get it again.")
     if unknown:
-        raise FileError(f"The part {unknown[0]} is not understood", where=key, cure="Drop this module from the file.")
+        raise FileError(
+            f"The part {unknown[0]} is not understood", where=key, cure="Use a LoRA, LoCon, LoHa or LoKr file."
+        )
     tensors = {name: tensor for name, tensor in parts.items() if name != "alpha"}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or tensor.numel() == 0:

@@ -123,7 +123,7 @@ class CaptionTools:
     def replace(self, found: Found | None, tag: str, by: str) -> str:
         """Put one tag in the place of another in every caption."""
         if not split_tags(by or ""):
-            missing = InputError("The new tag is empty", cure="Type it, or use Remove.")
+            missing = InputError("The new tag is empty", cure="Type it, or use “Remove from all”.")
             return error_html(missing, self._words)
         return self._tag(found, tag, lambda text, one: with_tag_replaced(text, one, by))
 

@@ -192,5 +192,5 @@ def _take_caption(path: Path, place: Path) -> None:
     if path.stat().st_size > MAX_BYTES:
         raise FileError("The file is too long to be a caption (over 1 MB)", where=path.name, cure="Shorten it.")
     if target.exists():
-        raise FileError("The file exists already", where=path.name, cure="Choose another name, or allow overwriting.")
+        raise FileError("The file exists already", where=path.name, cure="Edit the caption that is there.")
     write_text(target, read_caption(path).text + "\n")
