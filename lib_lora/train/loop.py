@@ -134,9 +134,9 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
         InputError: no picture can be used, the optimizer refuses its arguments, the disk has no room, or the model or
             the pictures changed since the run was started.
     """
+    resume.check_same_model(folder, model, options)
     check_clip_skip(options.clip_skip, model)
     said = remarks_on(model, options)
-    resume.check_same_model(folder, model, options)
     lora = network.new_lora(model, options)
     optimizer = RatioOptimizer(
         options.optimizer,
