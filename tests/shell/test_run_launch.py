@@ -92,7 +92,7 @@ def test_python_that_does_not_start_is_a_sentence(ready: Path) -> None:
     python.write_bytes(b"")
     result = start(ready, "bake", "0", cwd=ready)
     assert result.returncode == 1
-    assert "the Python in .venv does not start" in result.stderr
+    assert "The Python in .venv does not start" in result.stderr
     assert f"Delete the folder {ready / '.venv'}" in result.stderr
     assert "Traceback" not in result.stderr
 
