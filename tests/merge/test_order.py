@@ -62,7 +62,7 @@ def test_an_empty_order_and_wild_strengths_are_refused(path: Path) -> None:
     with pytest.raises(InputError, match="No LoRA"):
         Order(())
     for strength in (float("nan"), float("inf"), 1e9):
-        with pytest.raises(InputError, match="strength"):
+        with pytest.raises(InputError, match="Strength"):
             make(Order((Ingredient(path, strength),)), PRESETS)
 
 
