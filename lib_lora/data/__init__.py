@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from lib_lora.data.buckets import Batch, BucketPlan, apply_plan, bucket_sizes, epoch_batches, plan_bucket, plan_fixed
+from lib_lora.data.buckets import (
+    Batch,
+    BucketPlan,
+    apply_plan,
+    batch_count,
+    bucket_sizes,
+    epoch_batches,
+    plan_bucket,
+    plan_fixed,
+)
 from lib_lora.data.captions import CaptionRules, read_caption
 from lib_lora.data.dataset import FolderScan, FolderUse, Picture, balance_regularisation
 from lib_lora.data.decoding import CaptionText, decode_caption
@@ -39,6 +48,7 @@ __all__ = [
     "TagLists",
     "apply_plan",
     "balance_regularisation",
+    "batch_count",
     "bucket_sizes",
     "decode_caption",
     "epoch_batches",

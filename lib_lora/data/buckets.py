@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -154,6 +155,14 @@ def epoch_batches(
             batches.append(Batch(bucket=bucket, indices=tuple(order[start : start + batch_size])))
     rng.shuffle(batches)
     return tuple(batches)
+
+
+def batch_count(buckets: Sequence[Size], repeats: Sequence[int], *, batch_size: int) -> int:
+    """Return how many batches `epoch_batches` draws, without drawing them."""
+    draws: Counter[Size] = Counter()
+    for bucket, count in zip(buckets, repeats, strict=True):
+        draws[bucket] += count
+    return sum(-(-count // batch_size) for count in draws.values())
 
 
 def _plan_without_upscale(size: Size, area: int, *, step: int) -> BucketPlan:

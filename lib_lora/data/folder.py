@@ -99,9 +99,14 @@ def scan(
     return _finish(leaves, findings)
 
 
-def check_folder(folder: Path, *, is_reg: bool) -> None:
-    """Raise InputError where a folder is missing or holds nothing that looks like a picture; none is opened."""
-    _all_leaves(folder, _Options("", CAPTION_SUFFIXES, MIN_SIDE, MAX_PIXELS), _Findings(), is_reg=is_reg)
+def check_folder(folder: Path, *, is_reg: bool) -> int:
+    """Return how many draws the names of folders and files come to; no picture is opened.
+
+    Raises:
+        InputError: the folder is missing or holds nothing that looks like a picture.
+    """
+    leaves = _all_leaves(folder, _Options("", CAPTION_SUFFIXES, MIN_SIDE, MAX_PIXELS), _Findings(), is_reg=is_reg)
+    return sum(leaf.repeats * len(leaf.pictures) for leaf in leaves)
 
 
 def _all_leaves(folders: Folders, options: _Options, findings: _Findings, *, is_reg: bool) -> list[Leaf]:
@@ -185,6 +190,8 @@ def _caption_of(
             findings.remark(f"with a caption that {warning}", path)
         return caption.text, found[1]
     fallback = leaf.class_tokens or options.class_tokens
+    for warning in caption_warnings(fallback):
+        findings.remark(f"with a caption that {warning}", path)
     if caption is None:
         findings.remark("without a caption: class tokens are used" if fallback else "without any caption", path)
     else:

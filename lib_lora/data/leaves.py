@@ -15,6 +15,8 @@ from lib_lora.errors import InputError
 from lib_lora.walk import list_folder
 
 MAX_DEPTH = 3  # data set / N_name / child of CharFramework
+MAX_REPEATS = 1000
+"""A larger number in a folder's name is a date (`20231105_party`), a year or a count of something else."""
 
 _NUMBERED = re.compile(r"^\s*([+-]?\d+)_(.*)$", re.DOTALL)
 
@@ -147,6 +149,12 @@ def _walk(
 def _read_name(folder: Path, name: str, above: _Said, source: Source, search: Search) -> _Said | None:
     """Say what the folder's own name adds to what is known from above; None if it says to leave the folder out."""
     match = _NUMBERED.match(name)
+    if match is not None and int(match.group(1)) > MAX_REPEATS:
+        if source.repeats is None:
+            search.notices.append(
+                f"{shown(folder)}: the number in its name is not taken for repeats, because it is above {MAX_REPEATS}"
+            )
+        match = None
     if match is None:
         if not above.inherited:
             return above
@@ -171,9 +179,9 @@ def _leaf(
     folder: Path, said: _Said, source: Source, search: Search, *, pictures: list[Path], others: list[Path]
 ) -> Leaf:
     if source.repeats is None:
-        if said.repeats is None:
+        if said.repeats is None and not _NUMBERED.match(folder.name):  # else the name was spoken of
             search.notices.append(f"{shown(folder)} is not named like 10_name: repeats 1")
-        elif said.inherited:
+        elif said.repeats and said.inherited:
             search.notices.append(f"{shown(folder)}: repeats {said.repeats}, from the folder above")
     return Leaf(
         path=folder,
@@ -192,9 +200,9 @@ def _parsed(name: str) -> FolderName:
 
 
 def _numbered(name: str) -> tuple[int, str] | None:
-    """Read `N_name`; None if the name is not of that form, has no name part, or N is below 1."""
+    """Read `N_name`; None if the name is not of that form, has no name part, or N is no sensible count."""
     match = _NUMBERED.match(name)
-    if match is None or int(match.group(1)) < 1 or not match.group(2).strip():
+    if match is None or not 1 <= int(match.group(1)) <= MAX_REPEATS or not match.group(2).strip():
         return None
     return int(match.group(1)), match.group(2).strip()
 

@@ -8,8 +8,12 @@ from collections.abc import Callable, Collection
 _COMMAS = re.compile(r"\s*[，、､]\s*")
 """Commas of Japanese and Chinese keyboards: full width, ideographic, half-width ideographic."""
 _NETWORK_TAG = re.compile(r"<\w+:[^<>]*>")
-_WEIGHT = re.compile(r"(?<!\\)\(([^()]+):\s*[\d.]+\s*\)")
+_ASCII = str.maketrans("（）［］｛｝：｜", "()[]{}:|")
+"""Brackets and marks of Japanese and Chinese keyboards, which people write for those of prompts."""
+_WEIGHT = re.compile(r"(?<!\\)\(([^()]+):\s*[\d.．]+\s*\)")
 _CHOICE = re.compile(r"(?<!\{)\{[^{}]*\|[^{}]*\}(?!\})")
+_EDIT = re.compile(r"(?<!\\)\[[^\[\]]*[:|][^\[\]]*\]")
+_EMPHASIS = re.compile(r"(?<!\\)\(\([^()]+\)\)|(?<!\\)\[[^\[\]:|]*\w[^\[\]:|]*\]")
 _WORDS = re.compile(r"(?<!\S)(BREAK|AND)(?!\S)")
 
 
@@ -83,8 +87,9 @@ def caption_warnings(text: str, *, embeddings: Collection[str] = ()) -> tuple[st
     named = sorted(name for name in embeddings if name.casefold() in words)
     if named:
         said.append(f"contains the name of an embedding ({', '.join(named)})")
+    line = line.translate(_ASCII)
     weights = [match[1] for match in _WEIGHT.finditer(line)]
-    if any("," in inner for inner in weights):
+    if any(re.search("[,，、､]", inner) for inner in weights):
         said.append("has a weight that spans a comma, which shuffling would tear apart")
     if weights:
         said.append("has weights such as (tag:1.2), which training reads as letters")
@@ -92,6 +97,10 @@ def caption_warnings(text: str, *, embeddings: Collection[str] = ()) -> tuple[st
         said.append("has backslashes before brackets, which training reads as letters")
     if _CHOICE.search(line):
         said.append("has choices in braces, which training reads as letters")
+    if _EDIT.search(line):
+        said.append("has prompt editing such as [a:b:0.5] or [a|b], which training reads as letters")
+    if _EMPHASIS.search(line):
+        said.append("has brackets for emphasis such as ((tag)) or [tag], which training reads as letters")
     if _WORDS.search(line):
         said.append("has BREAK or AND, which training reads as words")
     return tuple(said)

@@ -13,6 +13,7 @@ from lib_lora.errors import InputError
 from lib_lora.host.base import Host, check_clip_skip
 from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import room_needed
+from lib_lora.train.length import check_draws
 from lib_lora.train.material import bucket_step
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.optimizers import Group, RatioOptimizer
@@ -30,8 +31,9 @@ def check_start(host: Host, options: TrainOptions, runs: Path) -> None:
         runs: the folder that will hold the run's folder.
 
     Raises:
-        InputError: a folder is missing or holds no picture, the optimizer is missing or does not take its arguments, a
-            sample prompt names a LoRA that is not there, an option does not fit the model, or the disk has no room.
+        InputError: a folder is missing or holds no picture, the run would be too long, the optimizer is missing or does
+            not take its arguments, a sample prompt names a LoRA that is not there, an option does not fit the model, or
+            the disk has no room.
     """
     check_pictures(options)
     check_optimizer(options.optimizer, facts_of(host.model) if host.model.layers else None)
@@ -63,14 +65,16 @@ def check_samples(host: Host, options: TrainOptions) -> None:
 
 
 def check_pictures(options: TrainOptions) -> None:
-    """Refuse folders that are missing or hold no picture.
+    """Refuse folders that are missing or hold no picture, and a run of which nobody would see the end.
 
     Raises:
-        InputError: naming the folder, and what is in it.
+        InputError: naming the folder, and what is in it; or with the number of draws or steps.
     """
-    for folder, is_reg in ((options.images, False), (options.reg_images, True)):
-        if folder:
-            check_folder(Path(folder), is_reg=is_reg)
+    draws = check_folder(Path(options.images), is_reg=False) if options.images else 0
+    if options.reg_images:
+        check_folder(Path(options.reg_images), is_reg=True)
+        draws *= 2  # regularisation pictures are drawn as often
+    check_draws(options, draws * max(1, options.repeats))
 
 
 def check_room(folder: Path, needed: int) -> None:

@@ -14,13 +14,14 @@ from torch import nn
 
 from lib_lora.atomic import replace_file
 from lib_lora.blocks.layouts import BASE, OTHER
-from lib_lora.data import FolderScan, epoch_batches
+from lib_lora.data import FolderScan, batch_count
 from lib_lora.formats.keys import block_of_key
 from lib_lora.host.base import LoadedModel, Progress
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.live.attach import attach
 from lib_lora.train import network
-from lib_lora.train.material import plan_for, repeats_for
+from lib_lora.train.length import length_remarks, shown_by, total_steps
+from lib_lora.train.material import plan_for, usual_goal
 from lib_lora.train.objective import draw_noise, errors, noised, schedule_for
 from lib_lora.train.optimizers import RatioOptimizer
 from lib_lora.train.options import TrainOptions
@@ -43,6 +44,7 @@ class Plan:
         buckets: size (width, height) to the number of pictures, largest group first.
         files: LoRA files that will be written.
         samples: sample pictures that will be rendered.
+        remarks: what a person should know of the run's length.
     """
 
     pictures: int
@@ -55,31 +57,35 @@ class Plan:
     buckets: tuple[tuple[tuple[int, int], int], ...]
     files: int
     samples: int
+    remarks: tuple[str, ...] = ()
 
 
 def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> Plan:
-    """Return the plan of a run on ``found``: the same numbers that the loop will come to."""
+    """Return the plan of a run on ``found``: the same numbers that the loop will come to.
+
+    Raises:
+        InputError: the model cannot be trained so, or the run would be too long.
+    """
     schedule_for(model, options.zero_terminal_snr)  # what cannot be trained is said with the plan
-    shown = found.shown(repeats_for(options, found))
+    shown = shown_by(options, found)
     sizes = [plan_for(picture.size, model, options).bucket for picture in shown]
     times = [picture.repeats for picture in shown if not picture.is_reg]
-    batches = epoch_batches(
-        sizes, [picture.repeats for picture in shown], batch_size=options.batch_size, seed=options.seed, epoch=0
-    )
-    steps = options.steps or len(batches) * options.epochs
-    every = options.save_every_epochs * len(batches)
+    per_epoch = batch_count(sizes, [picture.repeats for picture in shown], batch_size=options.batch_size)
+    steps = total_steps(options, per_epoch)
+    every = options.save_every_epochs * per_epoch
     between = (steps - 1) // every if every else 0
     return Plan(
         pictures=len(times),
         reg=len(shown) - len(times),
         times=(min(times), max(times)),
-        per_epoch=len(batches),
-        epochs=-(-steps // len(batches)),
+        per_epoch=per_epoch,
+        epochs=-(-steps // per_epoch),
         steps=steps,
         side=options.resolution or model.native_side,
         buckets=tuple(Counter(sizes).most_common()),
         files=between + 1,
         samples=len(options.sample_prompts) * (between + 2),
+        remarks=length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
     )
 
 

@@ -21,17 +21,19 @@ from lib_lora.host.base import LoadedModel, Progress, check_clip_skip
 from lib_lora.live.attach import Attached, attach
 from lib_lora.train import network, resume
 from lib_lora.train.conditioning import FixedCaptions
-from lib_lora.train.material import Item, Material, gather, rules_of, times_text
+from lib_lora.train.length import times_text, total_steps
+from lib_lora.train.material import Item, Material, gather, rules_of
 from lib_lora.train.metadata import training_metadata
 from lib_lora.train.objective import Noised, draw_noise, errors, noised, schedule_for, snr_weight
 from lib_lora.train.optimizers import RatioOptimizer
-from lib_lora.train.options import TrainOptions
+from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.origin import Origin
-from lib_lora.train.recipes import resolved_gamma
+from lib_lora.train.recipes import facts_of, resolved_gamma
 from lib_lora.train.remarks import remarks_on
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.scaling import LossScale
 from lib_lora.train.schedulers import Course, factor
+from lib_lora.train.states import cure_of_divergence
 
 Sampler = Callable[[RunFolder, int, Progress], Sequence[str]]
 """Called with the run, its step and who may stop it, while the LoRA is attached: renders the sample prompts.
@@ -40,6 +42,8 @@ It returns what is to be said of the pictures.
 """
 BAD_STEPS = 5
 """After so many steps in a row without usable gradients a run ends: it has gone astray."""
+LEFT_OUT = "left out"
+"""What the remark on steps that taught nothing is about: there is one, with their number."""
 logger = logging.getLogger(__name__)
 
 
@@ -58,6 +62,7 @@ class Training:
     step: int = 0
     recent: list[float] = field(default_factory=list)
     bad_steps: int = 0
+    left_out: int = 0
     attached: Attached | None = None
     epoch: int = -1
     batches: list[list[Item]] = field(default_factory=list)
@@ -71,10 +76,10 @@ class Training:
         self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip)
         self.alphas_cumprod = schedule_for(self.model, self.options.zero_terminal_snr).alphas_cumprod
 
-    def remark(self, text: str) -> None:
-        """Keep what a person should know of the run; every view of it shows it."""
-        logger.warning("%s: %s", self.folder.path.name, text)
-        self.folder.keep_remark(self.step, text)
+    def remark(self, text: str, *, about: str = "") -> None:
+        """Keep what a person should know of the run; every view shows it, and of all ``about`` one thing the last."""
+        logger.log(logging.INFO if about else logging.WARNING, "%s: %s", self.folder.path.name, text)
+        self.folder.keep_remark(self.step, text, about=about)
 
     @property
     def gamma(self) -> float:
@@ -148,7 +153,7 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
     material = replace(material, problems=(*said, *material.problems))
     resume.check_same_data(folder, material)
     training = Training(model, options, folder, material, lora, optimizer, total=0)
-    training.total = options.steps or training.steps_per_epoch * options.epochs
+    training.total = total_steps(options, training.steps_per_epoch)
     origin = resume.origin_of(folder) or Origin.of(model, progress)
     folder.make(options)
     training.origin = origin
@@ -166,7 +171,7 @@ def run(
 
     Raises:
         AtelierError: loss or gradients are no numbers several times in a row, or the LoRA holds numbers that are not
-            finite; the last good state stays.
+            finite; a state that was saved before stays.
     """
     _sample(training, progress, sampler if training.step == 0 else None)  # what later samples are compared with
     path, finished = None, False
@@ -250,13 +255,24 @@ def _left_out(training: Training) -> None:
         AtelierError: it is one too many.
     """
     training.bad_steps += 1
+    training.left_out += 1
+    training.remark(
+        "steps left out, because the loss or its gradients were no finite numbers (see log.jsonl): "
+        f"{training.left_out}",
+        about=LEFT_OUT,
+    )
     if training.bad_steps >= BAD_STEPS:
         raise AtelierError(
             "The loss or its gradients are no finite numbers five times in a row",
             where=f"step {training.step}",
-            cure="Start a new run with a lower learning rate or alpha; the last good state is kept.",
+            cure=_cure(training),
         )
-    training.remark("steps were left out, because the loss or its gradients were no finite numbers (see log.jsonl)")
+
+
+def _cure(training: Training) -> str:
+    options = training.options
+    usual = usual_values(options.kind, optimizer=options.optimizer, model=facts_of(training.model))["optimizer_args"]
+    return cure_of_divergence(training.folder.states, own_arguments=dict(options.optimizer_args) != usual)
 
 
 def _course(training: Training) -> Course:
@@ -320,6 +336,7 @@ def save_state(training: Training) -> None:
         "algorithm": training.options.optimizer,
         "recent": training.recent,
         "bad_steps": training.bad_steps,
+        "left_out": training.left_out,
         "scale": training.scale.value,
         "parameters": network.parameters_of(training.lora),
         "optimizer": training.optimizer.state_dict(),
@@ -338,7 +355,7 @@ def save_lora(training: Training, path: Path) -> Path:
             raise AtelierError(
                 "The LoRA has come to numbers that no file can hold, so it is not saved",
                 where=name,
-                cure="Start a new run with a lower learning rate or alpha; the last good state is kept.",
+                cure=_cure(training),
             )
     metadata = training_metadata(
         training.model,

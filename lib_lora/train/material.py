@@ -16,6 +16,7 @@ from lib_lora.data import (
     FolderScan,
     Picture,
     apply_plan,
+    batch_count,
     epoch_batches,
     load_picture,
     plan_bucket,
@@ -25,6 +26,7 @@ from lib_lora.data.remarks import about_fit
 from lib_lora.data.tag_lines import plain_commas, split_tags, trained_line
 from lib_lora.errors import InputError
 from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import SMALL_SIDE, facts_of
 
@@ -64,26 +66,6 @@ class Material:
         return [[self.items[index] for index in batch.indices] for batch in drawn]
 
 
-def repeats_for(options: TrainOptions, found: FolderScan) -> int:
-    """Return how often an epoch shows each training picture, on top of what its folder's name says.
-
-    As the options say; else once where a folder's name says it (``10_krnk girl``), as users of sd-scripts mean it; else
-    so that all epochs reach the recipe's steps, with regularisation pictures, which are as many again, counted in.
-    """
-    if options.repeats:
-        return options.repeats
-    if found.numbered:
-        return 1
-    goal, draws = options.steps or options.target_steps, sum(picture.repeats for picture in found.train)
-    return max(1, round(goal * options.batch_size / (options.epochs * draws * (2 if found.reg else 1))))
-
-
-def times_text(times: tuple[int, int]) -> str:
-    """Return how often an epoch shows each picture: ``12×``, or ``2× to 12×``."""
-    least, most = times
-    return f"{most}×" if least == most else f"{least}× to {most}×"
-
-
 def full_caption(picture: Picture, options: TrainOptions) -> str:
     """Return the caption's trained line, trigger word in front; without a caption the trigger and its class word."""
     text = plain_commas(trained_line(picture.caption))
@@ -99,7 +81,7 @@ def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Mat
     """Read, crop and encode every picture.
 
     Raises:
-        InputError: no picture can be used.
+        InputError: no picture can be used, or the run would be too long.
         StoppedError: somebody asked to stop; it is looked at after each picture.
     """
     reg = Path(options.reg_images) if options.reg_images else None
@@ -110,16 +92,22 @@ def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Mat
         min_side=model.pixels_per_latent * 8,
         progress=lambda done, total: progress.passed(done, total, "looking at pictures"),
     )
-    shown = found.shown(repeats_for(options, found))
+    shown = shown_by(options, found)
+    steps = total_steps(options, steps_an_epoch(model, options, shown))
     items = []
     for done, picture in enumerate(shown):
         items.append(_item(model, options, picture))
         progress.passed(done + 1, len(shown), "encoding pictures")
-    remarks = (*found.remarks, *fit_remarks(model, options, found), *_remarks(model, options, found, shown))
+    remarks = (
+        *found.remarks,
+        *fit_remarks(model, options, found),
+        *_remarks(found, shown),
+        *length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
+    )
     return Material(tuple(items), remarks, found.fingerprint())
 
 
-def _remarks(model: LoadedModel, options: TrainOptions, found: FolderScan, shown: Sequence[Picture]) -> tuple[str, ...]:
+def _remarks(found: FolderScan, shown: Sequence[Picture]) -> tuple[str, ...]:
     """Return what a person should know of how often pictures are shown."""
     notices = []
     used = [picture.repeats for picture in shown if picture.is_reg]
@@ -129,9 +117,6 @@ def _remarks(model: LoadedModel, options: TrainOptions, found: FolderScan, shown
             f"regularisation: {len(used)} of {len(found.reg)} pictures, drawn {sum(used)} times for {draws} training "
             "draws; this doubles the steps of an epoch"
         )
-    usual = usual_values(options.kind, model=facts_of(model))["target_steps"]
-    if found.numbered and not (options.repeats or options.steps) and options.target_steps != usual:
-        notices.append("target_steps is not used, because the folder's name says how often its pictures are shown")
     return tuple(notices)
 
 
@@ -140,6 +125,17 @@ def fit_remarks(model: LoadedModel, options: TrainOptions, found: FolderScan) ->
     plans = [plan_for(picture.size, model, options) for picture in found.pictures]
     tokens = model.count_tokens([full_caption(picture, options) for picture in found.pictures])
     return about_fit(found.pictures, plans, tokens)
+
+
+def steps_an_epoch(model: LoadedModel, options: TrainOptions, shown: Sequence[Picture]) -> int:
+    """Return the optimizer steps of an epoch that shows these pictures as often as they say."""
+    buckets = [plan_for(picture.size, model, options).bucket for picture in shown]
+    return batch_count(buckets, [picture.repeats for picture in shown], batch_size=options.batch_size)
+
+
+def usual_goal(model: LoadedModel, options: TrainOptions) -> int:
+    """Return the steps that the recipe aims at for this model."""
+    return int(usual_values(options.kind, model=facts_of(model))["target_steps"])
 
 
 def rules_of(options: TrainOptions) -> CaptionRules:

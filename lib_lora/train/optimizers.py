@@ -7,6 +7,7 @@ is scaled by the parameter's ratio afterwards: ``p ← p_before + ratio · (p_af
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,12 +102,75 @@ class Group:
     ratio: float
 
 
+def _built(name: str) -> Callable[..., torch.optim.Optimizer]:
+    """Return what builds an optimizer.
+
+    Raises:
+        InputError: its package is missing.
+    """
+    try:
+        return OPTIMIZERS[name].build()
+    except ImportError as error:
+        raise InputError(
+            f"{name} needs the package {OPTIMIZERS[name].package}, which is not installed",
+            where="optimizer",
+            cure="Choose AdamW, or install it.",
+        ) from error
+
+
+TRIED_STEPS = 3
+"""Steps on which arguments are tried: some optimizers look at an argument at their second step only."""
+
+
+def _try_out(name: str, build: Callable[..., torch.optim.Optimizer], settings: Mapping[str, Any]) -> None:
+    """Build an optimizer and make a few steps on four numbers: many arguments are first looked at there.
+
+    Raises:
+        InputError: the optimizer refuses its arguments, or makes numbers of them that are not finite.
+    """
+    usual = _arguments_of(build)
+    for key in settings.keys() - usual.keys() - {"lr"}:
+        raise InputError(f"{name} has no argument “{key}”", where="optimizer_args", cure=f"It takes {_listed(usual)}.")
+    number = torch.full((2, 2), 0.5, requires_grad=True)
+    try:
+        tried = build([number], **settings)
+        for _ in range(TRIED_STEPS):
+            number.grad = torch.tensor([[0.1, -0.2], [0.0, 0.3]])  # a LoRA's first gradients are 0 in one half
+            tried.step()
+    except Exception as error:  # a library that gets a wrong value may raise anything at all
+        raise InputError(
+            f"{name} does not take these arguments: {error}",
+            where="optimizer_args",
+            cure=f"Give values of the kind that it has by itself: {_listed(usual)}.",
+        ) from error
+    if not torch.isfinite(number).all():
+        raise InputError(
+            f"With these arguments {name} comes to numbers that are not finite",
+            where="optimizer_args",
+            cure=f"Its own values are {_listed(usual)}.",
+        )
+
+
+def _arguments_of(build: Callable[..., torch.optim.Optimizer]) -> dict[str, Any]:
+    """Return an optimizer's arguments with their values, without the parameters and what has an option of its own."""
+    known = inspect.signature(build).parameters.values()
+    return {one.name: one.default for one in known if one.name not in ("params", "lr")}
+
+
+def _listed(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in arguments.items())
+
+
 class RatioOptimizer:
     """A library's optimizer over all groups as one, and the ratios of the groups on its applied update."""
 
     def __init__(
         self, name: str, groups: Sequence[Group], *, learning_rate: float, arguments: Mapping[str, Any]
     ) -> None:
+        if "lr" in arguments:
+            raise InputError(
+                "The learning rate is an option of its own", where="optimizer_args, lr", cure="Set learning_rate."
+            )
         known = OPTIMIZERS[name]
         self.groups = tuple(group for group in groups if group.ratio and group.parameters)
         self._parameters = [p for group in self.groups for p in group.parameters]
@@ -114,16 +178,10 @@ class RatioOptimizer:
         settings = {**known.defaults, **arguments}
         self._own_rate = own_rate(name, arguments)
         settings["lr"] = None if self._own_rate else learning_rate
-        try:
-            self.inner = known.build()(self._parameters, **settings)
-        except ImportError as error:
-            raise InputError(
-                f"{name} needs the package {known.package}, which is not installed",
-                where="optimizer",
-                cure="Choose AdamW, or install it.",
-            ) from error
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{name} does not take these arguments: {error}", where="optimizer_args") from error
+        build = _built(name)
+        if arguments:
+            _try_out(name, build, settings)
+        self.inner = build(self._parameters, **settings)
 
     def step(self, factor: float) -> None:
         """Make one step with the learning rate times ``factor``."""

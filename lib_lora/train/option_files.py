@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lib_lora.errors import FileError, InputError
+from lib_lora.errors import InputError
+from lib_lora.train.given_file import read_given
 from lib_lora.train.options import TrainOptions, from_mapping
 
 OPTIONS_FILE, OLD_OPTIONS_FILE = "options.json", "options.toml"
@@ -39,13 +40,10 @@ def read_values(path: Path) -> dict[str, Any]:
 
     Raises:
         FileError: the file cannot be read.
-        InputError: line and reason where it is not what its ending says, or this Python reads no TOML.
+        InputError: it is not there; line and reason where it is not what its ending says; this Python reads no TOML.
     """
     kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"The options cannot be read ({error})", where=str(path)) from error
+    text = read_given(path, "The options")
     loads = json.loads if kind == "JSON" else toml_reader(path)
     try:
         values = loads(text)

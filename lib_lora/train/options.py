@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
+from lib_lora.data.tag_lines import strip_network_tags
 from lib_lora.errors import InputError
 from lib_lora.formats.names import is_usable
 from lib_lora.train.available import usual_rate
@@ -18,6 +19,17 @@ from lib_lora.train.schedulers import SCHEDULERS
 NETWORKS = ("lora", "locon")
 AutoFloat = float | str
 """A number, or `AUTO`."""
+
+
+MOST_STEPS = 1_000_000
+"""Steps of the longest run: weeks on any GPU."""
+LEAST_RATE = 1e-9
+"""The lowest learning rate that a file can show: an optimizer moves a weight by about its rate a step, in 3000 steps by
+3e-6 in all, and fp16 tells weights of 0.01 apart by 8e-6."""
+LEAST_STRENGTH = 1e-6
+"""The lowest alpha / dim, and the lowest ratio, with which anything is learned; strengths in use are above 1e-3."""
+LEAST_SIDE = 64
+"""The shortest side in px that pictures are trained at; smaller pictures are left out as well."""
 
 
 def option(
@@ -57,7 +69,7 @@ class TrainOptions:
     scheduler_power: float = option(1.0, help="power of polynomial", low=0.01, high=100)
     warmup: float = option(0.0, help="warmup: steps, or a share of all steps below 1", low=0, high=1_000_000)
     epochs: int = option(20, help="epochs; ignored where steps are given", low=1, high=100_000)
-    steps: int = option(0, help="steps in all; 0 counts from epochs and repeats", low=0, high=1_000_000)
+    steps: int = option(0, help="steps in all; 0 counts from epochs and repeats", low=0, high=MOST_STEPS)
     repeats: int = option(
         0,
         help="how often an epoch shows each picture, times what its folder's name says; 0: as the name says (10_krnk), "
@@ -66,7 +78,7 @@ class TrainOptions:
         high=100_000,
     )
     target_steps: int = option(
-        3000, help="about how many steps repeats=0 aims at, regularisation pictures counted in", low=1, high=1_000_000
+        3000, help="about how many steps repeats=0 aims at, regularisation pictures counted in", low=1, high=MOST_STEPS
     )
     batch_size: int = option(1, help="pictures a step", low=1, high=1024)
     save_every_epochs: int = option(
@@ -116,6 +128,8 @@ class TrainOptions:
         check_name(self.name)
         for text in self.sample_prompts:
             read_sample(text)
+        _check_words(self)
+        _check_smallest(self)
         known = OPTIMIZERS[self.optimizer]
         if not self.learning_rate and not own_rate(self.optimizer, self.optimizer_args):
             raise InputError(
@@ -138,6 +152,44 @@ class TrainOptions:
         """Return every option as plain values that JSON can hold."""
         plain = {declared.name: getattr(self, declared.name) for declared in fields(self)}
         return plain | {"optimizer_args": dict(self.optimizer_args), "sample_prompts": list(self.sample_prompts)}
+
+
+def _check_words(options: TrainOptions) -> None:
+    """Refuse words for every caption that a caption could not hold: it has one line, and its network tags are cut."""
+    for name in ("trigger", "class_word"):
+        text = getattr(options, name)
+        if "\n" in text.strip():
+            raise InputError("A caption has one line, and these words have several", where=name, cure="Use commas.")
+        if strip_network_tags(text)[1]:
+            raise InputError(
+                "These words hold a network tag such as <lora:…>, which is no text to train on",
+                where=name,
+                cure="Write the words alone; a LoRA is used in the prompt.",
+            )
+
+
+def _check_smallest(options: TrainOptions) -> None:
+    """Refuse numbers so small that nothing would be learned."""
+    if 0 < options.resolution < LEAST_SIDE:
+        raise InputError(
+            f"A training size of {options.resolution} px is too small",
+            where="resolution",
+            cure=f"Give at least {LEAST_SIDE} px, or 0 for the model's own size.",
+        )
+    strongest = max(options.unet_ratio, options.text_encoder_ratio)
+    for name, value, least in (
+        ("learning_rate", options.learning_rate * min(1.0, strongest), LEAST_RATE),
+        ("unet_ratio", options.unet_ratio, LEAST_STRENGTH),
+        ("text_encoder_ratio", options.text_encoder_ratio, LEAST_STRENGTH),
+        ("alpha", options.alpha / options.dim, LEAST_STRENGTH),
+        ("conv_alpha", options.conv_alpha / options.conv_dim, LEAST_STRENGTH),
+    ):
+        if 0 < value < least:
+            raise InputError(
+                f"{getattr(options, name):g} is so small that nothing would be learned",
+                where=name,
+                cure="Leave it out for the usual value.",
+            )
 
 
 def _converted(declared: Any, value: Any) -> Any:

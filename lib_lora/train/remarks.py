@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lib_lora.data.tag_lines import caption_warnings
 from lib_lora.host.base import LoadedModel
 from lib_lora.train.network import places
 from lib_lora.train.objective import schedule_for
@@ -22,6 +23,10 @@ def remarks_on(model: LoadedModel, options: TrainOptions) -> tuple[str, ...]:
         said.append("zero terminal SNR: the model is trained on a schedule that ends in pure noise")
     if schedule.zero_terminal != model.schedule.zero_terminal:
         said.append("zero_terminal_snr differs from what the model says: sample pictures follow the model")
+    for what in caption_warnings(options.trigger):
+        said.append(f"the trigger word {what}")
+    for what in caption_warnings(options.class_word):
+        said.append(f"the class word {what}")
     cut = [one.rank for one in places(model, options) if one.rank < one.wanted]
     if cut:
         said.append(

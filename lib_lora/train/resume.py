@@ -153,5 +153,5 @@ def _take(state: Mapping[str, Any], training: Training) -> None:
     network.load_parameters(training.lora, state["parameters"])
     training.optimizer.load_state_dict(state["optimizer"])
     training.step, training.recent = state["step"], list(state.get("recent", ()))
-    training.bad_steps = state.get("bad_steps", 0)
+    training.bad_steps, training.left_out = state.get("bad_steps", 0), state.get("left_out", 0)
     training.scale.value = state.get("scale", training.scale.value)

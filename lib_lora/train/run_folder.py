@@ -157,18 +157,19 @@ class RunFolder:
         """Return the log's rows; those that a crash or a disk damaged are left out."""
         return [row for row in self._rows(LOG) if isinstance(row.get("step"), int)]
 
-    def keep_remark(self, step: int, text: str) -> None:
-        """Keep what a person should know of the run, once.
+    def keep_remark(self, step: int, text: str, *, about: str = "") -> None:
+        """Keep what a person should know of the run, once; of all remarks ``about`` one thing the last one counts.
 
         Raises:
             FileError: the disk refuses.
         """
         if text not in self.remarks():
-            self._append(REMARKS, {"step": step, "text": text})
+            self._append(REMARKS, {"step": step, "text": text, **({"about": about} if about else {})})
 
     def remarks(self) -> tuple[str, ...]:
         """Return what a person should know of the run, in the order in which it was found."""
-        return tuple(row["text"] for row in self._rows(REMARKS) if isinstance(row.get("text"), str))
+        rows = [row for row in self._rows(REMARKS) if isinstance(row.get("text"), str)]
+        return tuple({str(row.get("about") or row["text"]): row["text"] for row in rows}.values())
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         path = self.path / name

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib_lora.errors import FileError, InputError
+from lib_lora.errors import InputError
+from lib_lora.train.given_file import read_given
 
 _FLAG = re.compile(r"(?:^|\s)--(?=[A-Za-z])")
 _FILE = re.compile(r"[^\s,<>]+\.(?:txt|json|toml)", re.IGNORECASE)
@@ -99,7 +100,13 @@ def _value(flag: str, text: str, kind: Callable[[str], Any]) -> Any:
     except ValueError:
         value = None
     if value is None or (kind is int and value < (0 if flag.lower() == "--d" else 1)):
-        cure = "Write a whole number, like --w 512." if kind is int else "Write a number, like --l 7.5."
+        cure = "Write a number, like --l 7.5."
+        if kind is int:
+            cure = (
+                "Write a whole number from 0."
+                if flag.lower() == "--d"
+                else "Write a whole number from 1, like --w 512."
+            )
         raise InputError(f"“{text}” is no value of {flag}", where=OPTION, cure=cure)
     return value
 
@@ -112,7 +119,8 @@ def with_files_read(entries: Sequence[str], folder: Path) -> tuple[str, ...]:
         folder: where relative names begin.
 
     Raises:
-        FileError: a file cannot be read; InputError: it is not what its ending says.
+        FileError: a file cannot be read; InputError: it is not there, or not what its ending says, or a prompt in it
+            cannot be right.
     """
     found: list[str] = []
     for entry in entries:
@@ -128,14 +136,26 @@ def with_files_read(entries: Sequence[str], folder: Path) -> tuple[str, ...]:
 
 
 def _read_file(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"The sample prompts cannot be read ({error})", where=str(path)) from error
+    text = read_given(path, "The sample prompts")
     kind = path.suffix.lower()
     if kind == ".txt":
-        lines = (line.strip() for line in text.splitlines())
-        return [line for line in lines if line and not line.startswith("#")]
+        lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+        return [_checked(line, f"{path}, line {n}") for n, line in lines if line and not line.startswith("#")]
+    rows = _rows(text, kind, path)
+    return [_checked(row, f"{path}, prompt {number}") for number, row in enumerate(rows, start=1)]
+
+
+def _checked(line: str, where: str) -> str:
+    """Return a line of a file that can be read as a sample prompt; the error of another one names the line."""
+    try:
+        read_sample(line)
+    except InputError as error:
+        raise InputError(error.what, where=where, cure=error.cure) from error
+    return line
+
+
+def _rows(text: str, kind: str, path: Path) -> list[str]:
+    """Return the prompts of JSON or TOML as lines."""
     try:
         rows = json.loads(text) if kind == ".json" else _toml_rows(text, path)
         if not isinstance(rows, list):

@@ -62,12 +62,30 @@ def write_state(path: Path, state: Mapping[str, Any]) -> Path:
         raise FileError(
             "The run has come to numbers that are not finite, so they are not saved",
             where=where,
-            cure="Start a new run with a lower learning rate or alpha; the last good state is kept.",
+            cure=cure_of_divergence(path.parent),
         )
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_taken_apart(state, tensors))
     metadata = {"state": text, "sha256": _digest(text, tensors)}
     return write_tensors(path, tensors, metadata, overwrite=True, ending=ENDING)
+
+
+def cure_of_divergence(folder: Path, *, own_arguments: bool = False) -> str:
+    """Return what to do with a run that came to numbers that are not finite.
+
+    Every step depends on the seed and its number alone, so a run that goes on from its last state comes there again.
+
+    Args:
+        folder: of the run's states.
+        own_arguments: whether somebody chose the optimizer's arguments, which may be the cause.
+    """
+    cure = "Start a new run with a lower learning rate or alpha; resumed, this one comes to the same again."
+    if own_arguments:
+        cure = (
+            "Start a new run with a lower learning rate or alpha, or without optimizer_args; "
+            "resumed, this one comes to the same again."
+        )
+    return f"{cure} The last good state is kept." if states_of(folder) else cure
 
 
 def read_state(path: Path) -> dict[str, Any]:

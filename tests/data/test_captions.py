@@ -179,6 +179,12 @@ def test_embedding_names_and_weights_over_commas_are_reported() -> None:
         ("krnk BREAK red hair", "BREAK"),
         (r"saber \(fate\)", "backslashes"),
         ("krnk\nred hair", "several lines"),
+        ("[red:blue:0.5] hair", "prompt editing"),
+        ("[a|b], krnk", "prompt editing"),
+        ("krnk、（red hair：1.2）", "weights"),
+        ("krnk, ｛red｜blue｝ hair", "choices"),
+        ("((krnk))", "emphasis"),
+        ("krnk, [smile]", "emphasis"),
     ],
 )
 def test_what_training_reads_as_letters_is_said(text, said) -> None:

@@ -233,3 +233,25 @@ def test_progress_counts_every_picture(make_picture, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     scan(tmp_path / "set", progress=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("name", ["20231105_party", "231105_party", "2023_party", "99999999999_big", "１００１_x"])
+def test_a_number_that_is_no_count_is_not_taken_for_repeats(make_picture, tmp_path: Path, name) -> None:
+    make_picture(f"set/{name}/a.png")
+    for given in (tmp_path / "set", tmp_path / "set" / name):
+        result = scan(given)
+        assert (result.pictures[0].repeats, result.pictures[0].caption, result.numbered) == (1, "", False)
+        assert [notice for notice in result.notices if "not taken for repeats" in notice]
+        assert not said(result, "not named like 10_name")
+
+
+def test_a_date_below_a_numbered_folder_leaves_its_repeats(make_picture, tmp_path: Path) -> None:
+    make_picture("1000_krnk/20231105_party/a.png")
+    result = scan(tmp_path)
+    assert result.pictures[0].repeats == 1000
+    assert said(result, "not taken for repeats")
+
+
+def test_class_tokens_are_looked_at_like_captions(make_picture, tmp_path: Path) -> None:
+    make_picture("2_(krnk：1.2)/a.png")
+    assert said(scan(tmp_path), "has weights such as")

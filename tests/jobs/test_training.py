@@ -149,7 +149,7 @@ REFUSED = {
     "a missing folder": ({"images": "nowhere"}, "no such folder"),
     "an empty folder": ({"images": "empty"}, "No pictures were found"),
     "an empty folder for regularisation": ({"reg_images": "empty"}, "No pictures were found"),
-    "an unknown argument": ({"optimizer_args": {"beta_99": 1}}, "does not take these arguments"),
+    "an unknown argument": ({"optimizer_args": {"beta_99": 1}}, "has no argument “beta_99”"),
     "an unknown LoRA in a sample": ({"sample_prompts": ["a <lora:nobody:1>"]}, "no LoRA called"),
 }
 

@@ -37,6 +37,7 @@ def test_one_bad_gradient_leaves_its_step_out(begun, monkeypatch, clip, bad):
     rows = training.folder.read_log()
     assert [row["step"] for row in rows if row.get("left_out")] == [4]
     assert "left out" in training.folder.remarks()[0]
+    assert len(training.folder.remarks()) == 1
     assert all(p.isfinite().all() for p in network.parameters_of(training.lora).values())
 
 
@@ -55,6 +56,9 @@ def test_five_in_a_row_end_the_run_with_a_cure(begun, monkeypatch, kind):
     with pytest.raises(AtelierError, match="five times in a row") as caught:
         run(training, Progress(), state_seconds=0.0)
     assert "lower learning rate" in caught.value.cure
+    assert "comes to the same again" in caught.value.cure
+    assert "last good state is kept" in caught.value.cure
+    assert [text.rpartition(": ")[2] for text in training.folder.remarks()] == ["5"]
     assert training.step == 6
     for path in states_of(training.folder.states):
         assert all(value.isfinite().all() for value in read_state(path)["parameters"].values())
@@ -68,3 +72,12 @@ def test_a_run_that_diverges_ends_in_a_sentence_and_saves_nothing_broken(begun):
         read_state(path)
     for path in training.folder.path.glob("*.safetensors"):
         assert read_lora(path).adapters
+
+
+def test_no_state_is_promised_where_none_was_saved(begun, monkeypatch):
+    training, real = begun(optimizer_args={"weight_decay": 0.5}), loop.batch_loss
+    monkeypatch.setattr(loop, "batch_loss", lambda *given: real(*given) * math.nan)
+    with pytest.raises(AtelierError) as caught:
+        run(training, Progress())
+    assert "state" not in caught.value.cure
+    assert "without optimizer_args" in caught.value.cure

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_lora.errors import FileError, InputError
+from lib_lora.errors import InputError
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.option_files import options_file, read_options, read_values, to_json
 from lib_lora.train.options import TrainOptions, check_name, from_mapping, usual_values
@@ -32,7 +32,7 @@ def test_a_runs_file_brings_the_same_options_back(tmp_path, kind):
 @given(text=st.text(max_size=60), number=st.floats(0, 1), seed=st.integers(0, 2**32 - 1))
 def test_any_text_and_number_survives_the_runs_file(tmp_path_factory, text, number, seed):
     folder = tmp_path_factory.mktemp("options")
-    made = TrainOptions(images=str(folder), name="n", trigger=text, noise_offset=number, seed=seed)
+    made = TrainOptions(images=str(folder), name="n", comment=text, noise_offset=number, seed=seed)
     path = folder / "options.json"
     path.write_text(to_json(made), encoding="utf-8", newline="")
     assert read_options(path) == made
@@ -111,6 +111,15 @@ def test_another_optimizer_takes_its_own_rate_and_none_of_the_recipes_arguments(
         ({"min_snr_gamma": "five"}, "neither a number nor “auto”"),
         ({"min_snr_gamma": -1}, "from 0 to 1000"),
         ({"min_snr_gamma": True}, "no number"),
+        ({"optimizer": "AdamW", "learning_rate": 1e-30}, "nothing would be learned"),
+        ({"optimizer": "Lion", "learning_rate": 1e-8, "unet_ratio": 1e-3, "text_encoder_ratio": 0}, "learning_rate"),
+        ({"unet_ratio": 1e-20}, "unet_ratio"),
+        ({"alpha": 1e-9}, "alpha"),
+        ({"conv_alpha": 1e-9}, "conv_alpha"),
+        ({"resolution": 32}, "at least 64 px, or 0"),
+        ({"trigger": "(k:1.2), <lora:x:1>"}, "network tag"),
+        ({"class_word": "girl <hypernet:x:1>"}, "network tag"),
+        ({"trigger": "krnk\ngirl"}, "one line"),
     ],
 )
 def test_what_cannot_be_right_is_said_with_the_cure(changes, said):
@@ -156,8 +165,12 @@ def test_a_broken_file_of_options_names_the_line(tmp_path, name, text, said):
 
 
 def test_a_missing_file_of_options_is_a_sentence(tmp_path):
-    with pytest.raises(FileError, match="cannot be read"):
-        read_values(tmp_path / "x.toml")
+    for place in (tmp_path / "x.toml", tmp_path):
+        with pytest.raises(InputError, match="There is no such file"):
+            read_values(place)
+    (tmp_path / "y.toml").write_bytes("name = '長い髪'".encode("cp932"))
+    with pytest.raises(InputError, match="no text in UTF-8"):
+        read_values(tmp_path / "y.toml")
 
 
 def test_a_python_without_a_toml_reader_says_so_and_still_reads_json(tmp_path, monkeypatch):

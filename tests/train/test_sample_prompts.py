@@ -73,7 +73,24 @@ def test_a_file_that_is_no_list_of_prompts_is_refused(tmp_path, name, text):
         (tmp_path / name).write_text(text)
     with pytest.raises(AtelierError) as caught:
         [read_sample(line) for line in with_files_read([name], tmp_path)]
-    assert str(tmp_path) in str(caught.value) or "flag" in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert "Errno" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("a.txt", "# one\nkrnk\n\nkrnk --s 0\n", "a.txt, line 4"),
+        ("a.json", '["krnk", {"prompt": "krnk", "sample_steps": 0}]', "a.json, prompt 2"),
+    ],
+)
+def test_a_wrong_prompt_of_a_file_is_said_with_its_line(tmp_path, name, text, place):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        with_files_read([name], tmp_path)
+    assert caught.value.where == str(tmp_path / place)
+    assert "from 1" in caught.value.cure
 
 
 class Recorder:

@@ -8,9 +8,10 @@ from PIL import Image
 from lib_lora.data import scan
 from lib_lora.errors import InputError
 from lib_lora.host.base import Progress
+from lib_lora.host.start_check import check_pictures
 from lib_lora.train.estimate import plan_run
+from lib_lora.train.length import times_text
 from lib_lora.train.loop import start
-from lib_lora.train.material import times_text
 from lib_lora.train.options import from_mapping
 from lib_lora.train.run_folder import RunFolder
 
@@ -107,3 +108,36 @@ def test_adafactor_needs_a_rate_exactly_without_relative_steps():
     assert from_mapping(given, where="test").learning_rate == 1e-4
     with pytest.raises(InputError, match="trains nothing"):
         from_mapping(given | {"learning_rate": 0}, where="test")
+
+
+def test_a_goal_below_one_epoch_of_all_pictures_is_said(model, folders):
+    plan, *_ = planned(model, folders, "plain", target_steps=6, epochs=20)
+    assert plan.steps == 240
+    assert "240 steps instead of 6" in plan.remarks[0]
+    for given in ({"target_steps": 240, "epochs": 20}, {"steps": 6}, {"repeats": 1, "epochs": 20}, {"epochs": 20}):
+        assert planned(model, folders, "plain", **given)[0].remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"repeats": 100_000}, "An epoch would show 1200000 pictures"),
+        ({"repeats": 10_000, "epochs": 100_000}, "100000 epochs of 120000 steps"),
+        ({"repeats": 1, "epochs": 100_000}, "would be 1200000 steps"),
+    ],
+)
+def test_a_run_that_nobody_would_see_the_end_of_is_refused_at_once(model, folders, given, said):
+    options = from_mapping({"images": str(folders / "plain"), "name": "x", **given}, where="test")
+    with pytest.raises(InputError, match=said):
+        check_pictures(options)  # before a run's folder is made
+    with pytest.raises(InputError, match=said):
+        planned(model, folders, "plain", **given)
+    run = RunFolder.fresh(folders / "run")
+    with pytest.raises(InputError, match=said):
+        start(model, options, run, Progress())
+    assert not run.path.exists()
+
+
+def test_a_large_goal_keeps_an_epoch_within_reason(model, folders):
+    plan, *_ = planned(model, folders, "plain", steps=1_000_000, batch_size=1024, epochs=1)
+    assert (plan.times, plan.steps) == ((83_333, 83_333), 1_000_000)

@@ -51,7 +51,9 @@ ELSEWHERE = {
 }
 """Phrases that the sources build in a way the reader of sources does not follow, and why."""
 
-KEPT = re.compile(r"--?\w+|[a-z]+(_[a-z]+)+|dropout|optimizer|name|range|tag|text_model\.encoder.*|__\w+__")
+KEPT = re.compile(
+    r"--?\w+|[a-z]+(_[a-z]+)+|dropout|optimizer|name|range|trigger|resolution|alpha|lr|tag|text_model\.encoder.*|__\w+__"
+)
 """Places that are names: options as they are written in a file or a command, parts of a model."""
 NAMES = {"unet", "other", "images", "name"}
 """Items of a tag and options that a sentence names; the same in every language."""

@@ -34,7 +34,7 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
     try:
         options = draft.options(usual, atelier.folders)
         plan = plan_of(atelier, draft.found, options)
-        remarks = fit_remarks(atelier.host.model, options, draft.found.scan)
+        remarks = (*plan.remarks, *fit_remarks(atelier.host.model, options, draft.found.scan))
     except AtelierError as error:
         return error_html(error, words)
     line = [words("train.about_steps", n=f"{plan.steps:,}"), *_time(atelier, plan, options, words)]
