@@ -186,7 +186,7 @@ def test_nothing_found_names_the_path_and_what_was_seen(tmp_path: Path) -> None:
 
 def test_only_unusable_pictures_are_refused_with_their_reasons(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"a\.png: this is no picture"):
+    with pytest.raises(InputError, match=r"a\.png: This is no picture"):
         scan(tmp_path)
 
 

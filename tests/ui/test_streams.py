@@ -40,7 +40,7 @@ def address() -> Iterator[str]:
         button.click(lambda text: time.sleep(0.6) or text + "?", box, box)
         button.click(rendered_elsewhere, box, box)
     app = FastAPI()
-    compat.mount(app, blocks, "/page", upload_limit=1000, served=[])
+    compat.mount(app, blocks, "/page", upload_limit=1000)
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
