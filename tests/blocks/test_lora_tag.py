@@ -199,7 +199,7 @@ def test_foreign_items_and_schedules_are_reported_not_followed() -> None:
         ("<lora:n:te=nan>", "nan", "number"),
         ("<lora:n:1e999>", "1e999", "too large"),
         ("<lora:n:1:1:2.5>", "2.5", "rank"),
-        ("<lora:n:1:1:1:1>", "1>", "Too many"),
+        ("<lora:n:1:1:1:1>", "1>", "too many"),
         ("<lora:n:step=10-5>", "5>", "ends before"),
         ("<lora:n:step=5>", ">", "range"),
         ("<lora:n:step=1-2-3>", "-3", "more than one"),
@@ -212,7 +212,7 @@ def test_foreign_items_and_schedules_are_reported_not_followed() -> None:
         ("<lora::1>", ":1", "name"),
         ("<lora:a:1 <lora:b:1>", "<lora:b", "angle"),
         ("<lora:n:x=1=2>", "=2", "two ="),
-        ("<lora:n:1:A:1:B:C>", "C>", "Too many"),
+        ("<lora:n:1:A:1:B:C>", "C>", "too many"),
         ("<lora:n:1e200:lbw=1e200" + ",1" * 25 + ">", "1e200,", "too large"),
     ],
 )

@@ -88,9 +88,8 @@ def test_a_rank_above_a_layers_side_keeps_its_strength_and_is_said(model, option
         assert adapter.alpha / adapter.rank == pytest.approx(0.25 if large else 0.5, rel=1e-6), key
         assert adapter.tensors()["alpha"].item() == pytest.approx(adapter.alpha)
     cut = [adapter for adapter in lora.adapters.values() if adapter.rank < 1000]
-    (said,) = remarks_on(model, options)
-    assert said.startswith(f"{len(cut)} layers are smaller")
-    assert remarks_on(model, options_for()) == ()
+    assert any(said.startswith(f"{len(cut)} layers are smaller") for said in remarks_on(model, options))
+    assert not any("layers are smaller" in said for said in remarks_on(model, options_for()))
 
 
 def test_an_alpha_of_zero_is_the_rank_that_was_asked_for(model, options_for):
