@@ -160,7 +160,7 @@ def test_a_fault_of_ours_leaves_the_hosts_own_loras_working(host: Any, monkeypat
 def test_items_of_other_extensions_stay_with_the_host_and_misspelt_ones_of_ours_are_named(host: Any) -> None:
     done = host.txt2img("cat <lora:one:0.8:mask=left>")
     assert done.images[0].tobytes() == picture(host, "cat <lora:one:0.8>")
-    assert "Another extension" in done.comments
+    assert "another extension" in done.comments
     assert "Did you mean lbw" in host.txt2img("cat <lora:one:0.8:lbww=FACE>").comments
 
 
