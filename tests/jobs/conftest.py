@@ -58,7 +58,7 @@ def make_trainings(studio, tmp_path):
 def until():
     """Wait until something is true, and return it."""
 
-    def wait(what, seconds=60.0):
+    def wait(what, seconds=180.0):
         end = time.monotonic() + seconds
         while not what() and time.monotonic() < end:
             time.sleep(0.01)

@@ -86,7 +86,7 @@ def looked(panel, folder):
     return list(panel.intake.look(str(folder), "character", 0))[-1]
 
 
-def wait(what, seconds=60.0):
+def wait(what, seconds=180.0):
     end = time.monotonic() + seconds
     while not what() and time.monotonic() < end:
         time.sleep(0.01)

@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 from lib_lora.ui.words import Words
 from tests.ui.browser import ROOT, Visitor, open_tab
 
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 PICTURES = sorted((ROOT / "lib_lora" / "demo" / "pictures").glob("*.png"))[:6]
 FOREIGN_SIGNS = ("Traceback", "Error:", "KeyError", "ValueError", "site-packages", "{", "NoneType")
 """What no sentence for a person contains."""
