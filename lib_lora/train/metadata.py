@@ -19,6 +19,18 @@ from lib_lora.train.options import TrainOptions
 from lib_lora.train.origin import Origin
 from lib_lora.train.recipes import resolved_gamma
 
+_ALWAYS = {
+    "ss_color_aug": False,
+    "ss_random_crop": False,
+    "ss_gradient_accumulation_steps": 1,
+    "ss_gradient_checkpointing": False,
+    "ss_cache_latents": True,
+    "ss_full_fp16": False,
+    "ss_loss_type": "l2",
+    "ss_lowram": False,
+}
+"""What other trainers let a person choose and a run of ours does always or never."""
+
 
 def training_metadata(
     model: LoadedModel,
@@ -35,7 +47,6 @@ def training_metadata(
     What follows from the tensors themselves (network, family, hashes) is added where the file is written.
     """
     arguments = "".join(f"{key}={value}," for key, value in options.optimizer_args.items()).rstrip(",")
-    side, velocity = options.resolution or model.native_side, model.prediction_type == VELOCITY
     values = {
         "ss_output_name": options.name,
         "ss_sd_model_name": model.name,
@@ -58,7 +69,7 @@ def training_metadata(
         "ss_lr_warmup_steps": round(options.warmup * total) if options.warmup < 1 else round(options.warmup),
         "ss_max_grad_norm": options.max_grad_norm,
         "ss_min_snr_gamma": resolved_gamma(options.min_snr_gamma, model.prediction_type) or "None",  # as others say off
-        "ss_v_parameterization": velocity,
+        "ss_v_parameterization": model.prediction_type == VELOCITY,
         "ss_zero_terminal_snr": schedule_for(model, options.zero_terminal_snr).zero_terminal,
         "ss_noise_offset": options.noise_offset or "None",
         "ss_prior_loss_weight": options.prior_loss_weight,
@@ -68,28 +79,28 @@ def training_metadata(
         "ss_shuffle_caption": options.shuffle_caption,
         "ss_keep_tokens": options.keep_tokens,
         "ss_flip_aug": options.flip,
-        "ss_color_aug": False,
-        "ss_random_crop": False,
         "ss_batch_size_per_device": options.batch_size,
         "ss_total_batch_size": options.batch_size,
-        "ss_gradient_accumulation_steps": 1,
-        "ss_gradient_checkpointing": False,
         "ss_seed": options.seed,
-        "ss_cache_latents": True,
         "ss_mixed_precision": _precision(model),
-        "ss_full_fp16": False,
-        "ss_loss_type": "l2",
-        "ss_lowram": False,
+        **_ALWAYS,
         **data_metadata(model, options, material),
+        **_modelspec(model, options),
+        "atelier_version": __version__,
+        "atelier_options": to_json(_without_paths(options)),
+    }
+    return {key: str(value) for key, value in values.items() if value is not None and value != ""}
+
+
+def _modelspec(model: LoadedModel, options: TrainOptions) -> dict[str, str]:
+    side, velocity = options.resolution or model.native_side, model.prediction_type == VELOCITY
+    return {
         "modelspec.title": options.name,
         "modelspec.resolution": f"{side}x{side}",
         "modelspec.trigger_phrase": options.trigger,
         "modelspec.prediction_type": "v" if velocity else "epsilon",
         "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "atelier_version": __version__,
-        "atelier_options": to_json(_without_paths(options)),
     }
-    return {key: str(value) for key, value in values.items() if value is not None and value != ""}
 
 
 def _precision(model: LoadedModel) -> str:

@@ -395,23 +395,3 @@ def test_the_folder_of_the_last_visit_gives_way_to_one_that_was_asked_for(panel,
     assert "atelier-error" in said[0]
     assert {tuple(map(str, row)) for row in old} == {(str(compat.update()),) * 5}
     assert list(panel.intake.resume("another"))[-1][1] is not None  # another page is not meant
-
-
-def test_what_follows_the_form_follows_in_order(atelier):
-    if not compat.IS_G4:
-        pytest.skip("gradio 3 has one queue for everything")
-    with compat.gr.Blocks() as page:
-        build(atelier, Words("en"))
-    limits = [fn.concurrency_id for fn in page.fns.values() if getattr(fn, "name", "") == "refresh"]
-    assert len(limits) > len(NAMES)
-    assert set(limits) == {"atelier_train_form"}
-
-
-def test_nothing_is_measured_where_nothing_was_found(atelier, folder, tmp_path):
-    """The measurement's progress would take the place of what is wrong."""
-    intake = Intake(atelier, Words("en"))
-    (tmp_path / "empty").mkdir()
-    assert "atelier-error" in list(intake.look(str(tmp_path / "empty"), "character", 0))[-1][0]
-    assert atelier.desk.jobs("measure") == []
-    list(intake.look(str(folder), "character", 0))
-    assert len(atelier.desk.jobs("measure")) == 1

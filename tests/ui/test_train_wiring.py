@@ -1,0 +1,41 @@
+"""Which events of the Train panel follow each other, and what is measured."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from lib_lora.ui import compat
+from lib_lora.ui.context import Atelier, Folders
+from lib_lora.ui.train import build
+from lib_lora.ui.train.intake import Intake
+from lib_lora.ui.train.options import NAMES
+from lib_lora.ui.words import Words
+
+
+@pytest.fixture
+def atelier(studio, tmp_path):
+    return Atelier(studio, Folders.under(tmp_path / "data"))
+
+
+def test_what_follows_the_form_follows_in_order(atelier):
+    if not compat.IS_G4:
+        pytest.skip("gradio 3 has one queue for everything")
+    with compat.gr.Blocks() as page:
+        build(atelier, Words("en"))
+    limits = [fn.concurrency_id for fn in page.fns.values() if getattr(fn, "name", "") == "refresh"]
+    assert len(limits) > len(NAMES)
+    assert set(limits) == {"atelier_train_form"}
+
+
+def test_nothing_is_measured_where_nothing_was_found(atelier, tmp_path):
+    """The measurement's progress would take the place of what is wrong."""
+    intake = Intake(atelier, Words("en"))
+    (tmp_path / "empty").mkdir()
+    assert "atelier-error" in list(intake.look(str(tmp_path / "empty"), "character", 0))[-1][0]
+    assert atelier.desk.jobs("measure") == []
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("RGB", (64, 64), (40, 90, 200)).save(folder / "0.png")
+    list(intake.look(str(folder), "character", 0))
+    assert len(atelier.desk.jobs("measure")) == 1
