@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import tempfile
@@ -81,13 +82,35 @@ def uploads_folder() -> Path:
 def mount(app: FastAPI, blocks: gr.Blocks, path: str, *, upload_limit: int) -> None:
     """Put a page under ``path``, with its queue on."""
     if IS_G4:
-        blocks.queue(api_open=False)
-        streams.keep_streams(blocks._queue)
-        gr.mount_gradio_app(app, blocks, path, max_file_size=upload_limit)
+        with _event_loop():
+            blocks.queue(api_open=False)
+            streams.keep_streams(blocks._queue)
+            gr.mount_gradio_app(app, blocks, path, max_file_size=upload_limit)
     else:
         blocks.queue(concurrency_count=16, api_open=False)
         let_go_of_the_lost(blocks)
         gr.mount_gradio_app(app, blocks, path)
+
+
+@contextmanager
+def _event_loop() -> Iterator[None]:
+    """Give this thread an event loop for the moment, if it has none.
+
+    Gradio 4 leaves its locks out where there is none (in a thread of one's own, after any `asyncio.run`), and then answers
+    every event with an error. A lock belongs to no loop before it is first used.
+    """
+    try:
+        asyncio.get_event_loop_policy().get_event_loop()
+    except RuntimeError:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            yield
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+    else:
+        yield
 
 
 def let_go_of_the_lost(blocks: gr.Blocks | None) -> None:

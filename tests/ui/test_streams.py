@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -40,6 +41,7 @@ def address() -> Iterator[str]:
         button.click(lambda text: time.sleep(0.6) or text + "?", box, box)
         button.click(rendered_elsewhere, box, box)
     app = FastAPI()
+    asyncio.run(asyncio.sleep(0))  # leaves this thread without an event loop; gradio makes its locks only where one is
     compat.mount(app, blocks, "/page", upload_limit=1000)
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
