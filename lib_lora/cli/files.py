@@ -194,7 +194,11 @@ def run_inspect(options: argparse.Namespace) -> None:
     lines += [f"{name}: {text}" for name, text in (*result["fields"].items(), *result["facts"].items()) if text]
     computed, stored = result["hash"]["computed"], result["hash"]["stored"]
     same = "as stored" if computed == stored else f"stored: {stored[:12] or 'none'}"
-    give(options, result, [*lines, f"hash {computed[:12]} ({same})", *(f"note: {note}" for note in result["notes"])])
+    give(
+        options,
+        result,
+        [*lines, f"hash {computed[:12] or '-'} ({same})", *(f"note: {note}" for note in result["notes"])],
+    )
 
 
 def run_label(options: argparse.Namespace) -> None:

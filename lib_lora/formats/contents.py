@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lib_lora.formats.adapters import APPLIED, kind_of
-from lib_lora.formats.files import PICKLES, read_header, read_tensors, torch_type
-from lib_lora.formats.keys import FAMILIES, block_of_key, family_of, find_module
-from lib_lora.formats.lora import in_order_of_blocks, natural, refuse_strangers
+from lib_lora.errors import FileError
+from lib_lora.formats.adapters import APPLIED, UNKNOWN_KIND, kind_of, read_adapter
+from lib_lora.formats.families import family_of
+from lib_lora.formats.files import is_pickle, read_header, read_scalars, read_tensors, read_with_notes, torch_type
+from lib_lora.formats.keys import FAMILIES, block_of_key, find_module
+from lib_lora.formats.lora import alpha_notes, in_order_of_blocks, natural, refuse_strangers
 from lib_lora.formats.naming import named
 
 _RANKS: Mapping[str, tuple[tuple[str, int], ...]] = {
@@ -53,6 +55,7 @@ class Contents:
         unknown: names of a LoRA's tensors that are not understood.
         notes: what was assumed on reading, in sentences.
         size: bytes of all tensors.
+        faults: by reason and cure, the modules that `read_lora` refuses though their kind is applied.
     """
 
     path: Path
@@ -63,6 +66,7 @@ class Contents:
     unknown: tuple[str, ...]
     notes: tuple[str, ...]
     size: int
+    faults: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -89,6 +93,9 @@ class Contents:
         if self.not_applied:
             kinds = ", ".join(self.not_applied)
             notes.append(f"Changes of these kinds are described, but not applied or merged here: {kinds}.")
+        for (reason, cure), keys in self.faults.items():
+            told = f"{len(keys)} modules cannot be applied, so the file is only described (e.g. {keys[0]})"
+            notes.append(f"{told}: {reason}. {cure}")
         if lost:
             of = f"{len(lost)} of {len(self.modules)} modules of {name}"
             notes.append(f"{of} fit no layer of {self.family.upper()} models (e.g. {lost[0]}).")
@@ -109,14 +116,16 @@ class Contents:
 
 
 def contents_of(path: str | Path) -> Contents:
-    """Describe a LoRA file of any kind and family; only the header of a safetensors file is read.
+    """Describe a LoRA file of any kind and family; of a safetensors file only header and alphas are read.
 
     Raises:
         FileError: the file is broken or holds no LoRA.
     """
     path = Path(path)
-    tensors, metadata, size = _outline(path)
+    tensors, metadata, size, notes = _outline(path)
     found = named(tensors, metadata, path)
+    if found.twice and not is_pickle(path):  # whether they are the same, only their numbers tell
+        found = named(read_tensors(path)[0], metadata, path)
     refuse_strangers(found, where=str(path), known=False)
     shapes = {f"{key}.{part}": tuple(t.shape) for key, parts in found.modules.items() for part, t in parts.items()}
     family = family_of(shapes)
@@ -124,22 +133,41 @@ def contents_of(path: str | Path) -> Contents:
         Module(key, block_of_key(key, family), kind_of(found.modules[key]), _rank(found.modules[key]))
         for key in sorted(found.modules, key=natural)
     )
-    return Contents(
-        path, family, modules, found.metadata, tuple(sorted(found.extras)), found.unknown, found.notes, size
-    )
+    notes = (*notes, *found.notes, *alpha_notes(found))
+    faults = _faults(modules, found.modules)
+    extras = tuple(sorted(found.extras))
+    return Contents(path, family, modules, found.metadata, extras, found.unknown, notes, size, faults)
 
 
-def _outline(path: Path) -> tuple[dict[str, Tensor], dict[str, str], int]:
-    """Return tensors without numbers, the metadata, and the bytes of all tensors."""
-    if path.suffix.lower() in PICKLES:
-        tensors, metadata = read_tensors(path)
-        return tensors, metadata, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+def _faults(
+    modules: Iterable[Module], parts: Mapping[str, Mapping[str, Tensor]]
+) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the modules that cannot be read as an adapter by why; of tensors without numbers the form is looked at."""
+    faults: dict[tuple[str, str], tuple[str, ...]] = {}
+    for module in modules:
+        if module.applies or module.kind == UNKNOWN_KIND:
+            try:
+                read_adapter(module.key, parts[module.key])
+            except FileError as error:
+                reason = error.what.partition(":")[0]  # without the module's own shapes
+                known = (reason, error.cure)
+                faults[known] = (*faults.get(known, ()), module.key)
+    return faults
+
+
+def _outline(path: Path) -> tuple[dict[str, Tensor], dict[str, str], int, tuple[str, ...]]:
+    """Return tensors without numbers (but for alphas), the metadata, the bytes of all tensors, and remarks."""
+    if is_pickle(path):
+        tensors, metadata, notes = read_with_notes(path)
+        return tensors, metadata, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()), notes
     header = read_header(path)
     outline = {
         name: torch.empty(info.shape, dtype=torch_type(info.dtype, where=f"{path}, tensor {name!r}"), device="meta")
         for name, info in header.tensors.items()
     }
-    return outline, header.metadata, header.size - header.data_start
+    small = [name for name, info in header.tensors.items() if name.endswith(".alpha") and info.end - info.start <= 64]
+    outline |= read_scalars(path, header, small)
+    return outline, header.metadata, header.size - header.data_start, header.notes
 
 
 def _rank(parts: Mapping[str, Tensor]) -> int | None:

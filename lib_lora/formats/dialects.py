@@ -59,11 +59,11 @@ _KOHYA_PARTS = (
 )
 _PART = re.compile(
     r"(?P<path>.+?)(?:\.processor)?[.]"
-    r"(?:lora_(?P<ab>[AB])(?:\.(?!weight|bias)[^.]+)?(?:\.weight)?"
+    r"(?:lora_(?P<ab>[AB])(?:\.(?!weight|bias)[^.]+)*(?:\.weight)?"
     r"|(?:lora_linear_layer|lora)\.(?P<side>up|down)(?:\.weight)?"
     r"|(?P<proj>to_q|to_k|to_v|to_out)_lora\.(?P<old>up|down)\.weight"
-    r"|(?P<magnitude>lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?)"
-    r"|(?P<bias>lora_B(?:\.[^.]+)?\.bias)"
+    r"|(?P<magnitude>lora_magnitude_vector(?:\.(?!weight)[^.]+)*(?:\.weight)?)"
+    r"|(?P<bias>lora_B(?:\.(?!weight|bias)[^.]+)*\.bias)"
     rf"|(?P<kohya>{_KOHYA_PARTS}))"
 )
 _SIDES: Mapping[str, str] = MappingProxyType({"A": "down", "B": "up"})
@@ -209,7 +209,7 @@ def _old_leaf(projection: str, root: str) -> str:
 def _split_kohya(name: str) -> Spelled | None:
     """Return an underscored name taken apart; LyCORIS' own prefix does not say which model, so the path does."""
     key, _, part = name.partition(".")
-    peft = re.fullmatch(r"lora_([AB])(?:\.(?!weight)[^.]+)?\.weight", part)
+    peft = re.fullmatch(r"lora_([AB])(?:\.(?!weight|bias)[^.]+)*\.weight", part)
     part = f"lora_{_SIDES[peft.group(1)]}.weight" if peft is not None else part
     if not part:
         return None

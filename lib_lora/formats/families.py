@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from lib_lora.formats.keys import find_module
+
 _CROSS_WIDTHS: Mapping[int, str] = MappingProxyType(
     {768: "sd1", 128: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "unknown"}
 )
@@ -35,12 +37,37 @@ def _family_by_names(names: str, shapes: Mapping[str, Sequence[int]]) -> str:
         return "sdxl"
     if re.search(r"layers_(1[2-9]|2\d)_", names):
         return "sd2"
+    unet = _unet_by_names(shapes)
+    if unet == "sdxl":
+        return unet
     for name, width in _input_widths(shapes):
         if name.startswith("lora_te_") and re.search(r"_[qkv]_proj$|_fc1$", name):
             return "sd2" if width == 1024 else "sd1"
-    if re.search(r"(in|out)put_blocks_\d|middle_block_", names):
-        return "sd1" if re.search(r"(in|out)put_blocks_(9|1[01])_", names) else "sdxl"
+    if unet is not None:
+        return unet
     return "sd1" if re.search(r"lora_te_|lora_unet_|lycoris_(down|mid|up)_", names) else "unknown"
+
+
+def _unet_by_names(shapes: Mapping[str, Sequence[int]]) -> str | None:
+    """Return "sd1" or "sdxl" by the places that only one of the two UNets has, or None where neither has any.
+
+    Where every place is in both, widths tell (640 channels in up_blocks.1, 320 in up_blocks.2 are SDXL's), and last
+    the spelling: SDXL's own trainers write LDM names, SD1's diffusers'.
+    """
+    keys = dict.fromkeys(name.partition(".")[0].replace("lycoris_", "lora_unet_", 1) for name in shapes)
+    unet = [key for key in keys if key.startswith("lora_unet_")]
+    sd1, sdxl = ({key for key in unet if find_module(key, family) is not None} for family in ("sd1", "sdxl"))
+    if len(sd1) != len(sdxl):
+        return "sd1" if len(sd1) > len(sdxl) else "sdxl"
+    for name, width in _input_widths(shapes):
+        if re.search(r"_up_blocks_1_attentions_\d_proj_in$", name) and width in (640, 1280):
+            return "sdxl" if width == 640 else "sd1"
+        if re.search(r"_up_blocks_2_resnets_\d_conv2$", name) and width in (320, 640):
+            return "sdxl" if width == 320 else "sd1"
+    spelled = " ".join(unet)
+    if re.search(r"(in|out)put_blocks_\d|middle_block_", spelled):
+        return "sd1" if re.search(r"(in|out)put_blocks_(9|1[01])_", spelled) else "sdxl"
+    return None
 
 
 def _input_widths(shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, int]]:

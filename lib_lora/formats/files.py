@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lib_lora.atomic import reason_of
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.hashes import chunks, legacy_digest
 from lib_lora.formats.header import (
@@ -18,10 +19,12 @@ from lib_lora.formats.header import (
     TensorInfo,
     encode_header,
     header_of,
+    holds_safetensors,
     open_regular,
     plan_layout,
     read_header,
 )
+from lib_lora.formats.mistaken import PICKLED, START, ZIP, mistaken
 from lib_lora.formats.saving import ENDING, check_target, save_atomically
 
 __all__ = ["Header", "TensorInfo", "read_header", "read_tensors", "rewrite_metadata", "write_tensors"]
@@ -59,8 +62,20 @@ def read_tensors(path: str | Path, *, limit: int = READ_LIMIT) -> tuple[dict[str
     Raises:
         FileError: the file is broken, too large, or a pickle that is more than tensors.
     """
-    if Path(path).suffix.lower() in PICKLES:
-        return _read_pickle(path, limit=limit), {}
+    tensors, metadata, _ = read_with_notes(path, limit=limit)
+    return tensors, metadata
+
+
+def read_with_notes(
+    path: str | Path, *, limit: int = READ_LIMIT
+) -> tuple[dict[str, Tensor], dict[str, str], tuple[str, ...]]:
+    """Read as `read_tensors` does, and what in the header is not as it should be, in sentences for people.
+
+    Raises:
+        FileError: as `read_tensors`.
+    """
+    if is_pickle(path):
+        return _read_pickle(path, limit=limit), {}, ()
     where, tensors = str(path), {}
     with open_regular(path) as file:
         header = header_of(file, where=where)
@@ -75,11 +90,30 @@ def read_tensors(path: str | Path, *, limit: int = READ_LIMIT) -> tuple[dict[str
             try:
                 got = file.readinto(memoryview(data.numpy())) if data.numel() else 0
             except OSError as error:
-                raise FileError(f"The file cannot be read: {error}", where=where, cure="Check the disk.") from error
+                raise FileError(
+                    f"The file cannot be read: {reason_of(error)}", where=where, cure="Check the disk."
+                ) from error
             if got != data.numel():
                 raise FileError("The file changed while it was read", where=where, cure="Try again.")
             tensors[name] = _typed(data, info, where=f"{where}, tensor {name!r}")
-    return tensors, header.metadata
+    return tensors, header.metadata, header.notes
+
+
+def is_pickle(path: str | Path) -> bool:
+    """Whether a file is named as PyTorch's are and is no safetensors file under that name."""
+    return Path(path).suffix.lower() in PICKLES and not holds_safetensors(path)
+
+
+def read_scalars(path: str | Path, header: Header, names: Iterable[str]) -> dict[str, Tensor]:
+    """Return the tensors of these names, which are small, without reading the others."""
+    tensors = {}
+    with open_regular(path) as file:
+        for name in names:
+            info = header.tensors[name]
+            file.seek(header.data_start + info.start)
+            data = torch.frombuffer(bytearray(file.read(info.end - info.start)) or bytearray(1), dtype=torch.uint8)
+            tensors[name] = _typed(data[: info.end - info.start], info, where=f"{path}, tensor {name!r}")
+    return tensors
 
 
 def _typed(data: Tensor, info: TensorInfo, *, where: str) -> Tensor:
@@ -108,12 +142,17 @@ def _read_pickle(path: str | Path, *, limit: int) -> dict[str, Tensor]:
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit or not _is_plain_archive(file, size=size):
+            file.seek(0)
+            start = file.read(START)
+            known = None if start.startswith((ZIP, *PICKLED)) else mistaken(start, where=where)
+            if known is not None:
+                raise known
             raise FileError("The file is not a PyTorch archive that can be opened safely", where=where, cure=cure)
         file.seek(0)
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a hostile pickle can make the unpickler raise anything at all
-            what = f"The pickle is refused: it is broken or holds more than tensors ({type(error).__name__})"
+            what = "The pickle is refused: it is broken or holds more than tensors"
             raise FileError(what, where=where, cure=cure) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not content:

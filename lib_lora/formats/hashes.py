@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from lib_lora.atomic import reason_of
 from lib_lora.errors import FileError
 from lib_lora.formats.header import TensorInfo, encode_header, header_of, open_regular, plan_layout
 
@@ -66,7 +67,7 @@ def chunks(file: BinaryIO, *, where: str) -> Iterator[bytes]:
         while block := file.read(_CHUNK):
             yield block
     except OSError as error:
-        raise FileError(f"The file cannot be read: {error}", where=where, cure="Check the disk.") from error
+        raise FileError(f"The file cannot be read: {reason_of(error)}", where=where, cure="Check the disk.") from error
 
 
 def _told(blocks: Iterator[bytes], size: int, progress: Callable[[int, int], None] | None) -> Iterator[bytes]:

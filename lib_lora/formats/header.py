@@ -15,7 +15,9 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
+from lib_lora.atomic import reason_of
 from lib_lora.errors import FileError, InputError
+from lib_lora.formats.mistaken import START, mistaken
 
 HEADER_LIMIT = 32 * 2**20
 """Bytes of a header; the largest real ones, with a cover picture in them, stay below 10 MB."""
@@ -48,6 +50,7 @@ ITEM_BYTES: Mapping[str, int] = {
 """Bytes per number, in the order in which the safetensors library ranks its types."""
 
 _RANKING = tuple(ITEM_BYTES)
+_BLANKS = b" \t\r\n"
 _METADATA = "__metadata__"
 _FIELDS = {"dtype", "shape", "data_offsets"}
 _CURE = "Download or copy the file again"
@@ -71,6 +74,8 @@ class Header:
     metadata: dict[str, str]
     size: int
     data_start: int
+    notes: tuple[str, ...] = ()
+    """What in the header is not as it should be and does no harm, in sentences for people."""
 
 
 def read_header(path: str | Path) -> Header:
@@ -91,8 +96,11 @@ def open_regular(path: str | Path) -> BinaryIO:
         return open(path, "rb")
     except FileNotFoundError as error:
         raise FileError("There is no such file", where=str(path), cure="Check the name and the folder.") from error
-    except (OSError, ValueError) as error:
-        raise FileError(f"The file cannot be opened: {error}", where=str(path), cure="Check its rights.") from error
+    except OSError as error:
+        what = f"The file cannot be opened: {reason_of(error)}"
+        raise FileError(what, where=str(path), cure="Check its rights.") from error
+    except ValueError as error:
+        raise FileError("There is no such file", where=repr(path), cure="Check the name and the folder.") from error
 
 
 def header_of(file: BinaryIO, *, where: str) -> Header:
@@ -100,20 +108,38 @@ def header_of(file: BinaryIO, *, where: str) -> Header:
     size = os.fstat(file.fileno()).st_size
     prefix = file.read(8)
     length = int.from_bytes(prefix, "little")
-    if len(prefix) < 8 or length < 2:
-        raise FileError("This is not a safetensors file", where=where, cure=f"{_CURE}.")
-    if length > HEADER_LIMIT:
-        what = f"This is not a safetensors file, or its header is too large ({length} bytes)"
-        raise FileError(what, where=where, cure=f"{_CURE}.")
+    if len(prefix) < 8 or length < 2 or length > HEADER_LIMIT:
+        raise _other_file(prefix + file.read(START), length, where=where)
     if 8 + length > size:
         what = f"The file is incomplete: its header alone needs {8 + length} of {size} bytes"
         raise FileError(what, where=where, cure=f"{_CURE}.")
-    tensors, metadata = parse_header(file.read(length), data_bytes=size - 8 - length, where=where)
-    return Header(tensors, metadata, size=size, data_start=8 + length)
+    raw = file.read(length)
+    tensors, metadata, notes = parse_header(raw, data_bytes=size - 8 - length, where=where)
+    return Header(tensors, metadata, size=size, data_start=8 + length, notes=notes)
 
 
-def parse_header(raw: bytes, *, data_bytes: int, where: str) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    """Check a header's JSON against the size of the data region and return tensors and metadata.
+def holds_safetensors(path: str | Path) -> bool:
+    """Whether a file begins as a safetensors file, whatever its name ends with."""
+    with open_regular(path) as file:
+        start = file.read(8 + START)
+    return 2 <= int.from_bytes(start[:8], "little") <= HEADER_LIMIT and start[8:].lstrip(_BLANKS)[:1] == b"{"
+
+
+def _other_file(start: bytes, length: int, *, where: str) -> FileError:
+    """Return the error of a file that cannot be a safetensors file, saying what it is where its bytes tell that."""
+    known = mistaken(start, where=where)
+    if known is not None:
+        return known
+    if len(start) < 8 or length < 2:
+        return FileError("This is not a safetensors file", where=where, cure=f"{_CURE}.")
+    what = f"This is not a safetensors file, or its header is too large ({length} bytes)"
+    return FileError(what, where=where, cure=f"{_CURE}.")
+
+
+def parse_header(
+    raw: bytes, *, data_bytes: int, where: str
+) -> tuple[dict[str, TensorInfo], dict[str, str], tuple[str, ...]]:
+    """Check a header's JSON against the size of the data region and return tensors, metadata and remarks on it.
 
     Every tensor must have a known type, a size that follows from its shape, and a place of its own; together they must
     cover the data region without hole or overlap.
@@ -122,38 +148,49 @@ def parse_header(raw: bytes, *, data_bytes: int, where: str) -> tuple[dict[str, 
         FileError: any of this is not so.
     """
     content = _json(raw, where=where)
-    metadata = content.pop(_METADATA, None)
-    metadata = {} if metadata is None else metadata  # null is none to the safetensors library
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise FileError("The header's metadata is not a table of texts", where=where, cure=f"{_CURE}.")
+    metadata, notes = _metadata(content.pop(_METADATA, None))
     tensors = {name: _tensor_info(name, entry, where=where) for name, entry in content.items()}
     _check_cover(tensors, data_bytes=data_bytes, where=where)
-    return tensors, metadata
+    return tensors, metadata, notes
+
+
+def _metadata(found: object) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the metadata as texts by name, and what had to be done for that; other readers refuse such a file."""
+    if found is None:  # null is none to the safetensors library
+        return {}, ()
+    if not isinstance(found, dict):
+        notes = ("The header's metadata is not a table of texts, so the file counts as one without metadata.",)
+        return {}, notes
+    odd = [name for name, value in found.items() if not isinstance(value, str)]
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
+    if not odd:
+        return texts, ()
+    notes = (f"{len(odd)} values of the header's metadata are no texts and are read as texts (e.g. {odd[0][:60]}).",)
+    return texts, notes
 
 
 def _json(raw: bytes, *, where: str) -> dict[str, object]:
-    """Return the header as an object; fractions, huge numbers and lone surrogates are refused."""
+    """Return the header as an object; huge numbers and lone surrogates are refused."""
     if sum(raw.count(mark) for mark in (b",", b"[", b"{")) > STRUCTURE_LIMIT:
         raise FileError("The header has too many entries", where=where, cure="It cannot be a LoRA; check its source.")
     try:
-        if raw.lstrip(b" \t\r\n")[:1] != b"{":
-            raise ValueError("it does not start with a brace")
-        text = raw.decode("utf-8")
-        content = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_int=_integer,
-            parse_float=_no_number,
-            parse_constant=_no_number,
-        )
-    except (ValueError, RecursionError) as error:
-        raise FileError(f"The header is not valid: {_short(error)}", where=where, cure=f"{_CURE}.") from error
-    return content
+        return _loaded(raw)
+    except ValueError as error:
+        raise FileError(f"The header is not valid: {error}", where=where, cure=f"{_CURE}.") from error
 
 
-def _short(error: Exception) -> str:
-    """Return an error's message, cut: it may quote the file."""
-    return str(error)[:120] or type(error).__name__
+def _loaded(raw: bytes) -> dict[str, object]:
+    """Return the header as an object; a ValueError says why it is none, in words for people."""
+    if raw.lstrip(_BLANKS)[:1] != b"{":
+        raise ValueError("it does not start with a brace")
+    try:
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_int=_integer, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("its entries are nested too deeply") from error
+    except UnicodeError as error:
+        raise ValueError("it holds broken characters") from error
+    except json.JSONDecodeError as error:
+        raise ValueError("it is no JSON") from error
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

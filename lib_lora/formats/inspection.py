@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.formats.contents import Module, contents_of
+from lib_lora.formats.files import is_pickle, read_tensors
 from lib_lora.formats.hashes import file_hash, tensor_hash
+from lib_lora.formats.lora import all_finite
 from lib_lora.formats.metadata import describe
 
 
@@ -19,7 +21,7 @@ def inspection(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     found = contents_of(path)
-    computed, stored = tensor_hash(path), found.metadata.get("sshs_model_hash", "")
+    computed, stored = "" if is_pickle(path) else tensor_hash(path), found.metadata.get("sshs_model_hash", "")
     described = describe(found.metadata)
     return {
         "family": found.family,
@@ -39,8 +41,18 @@ def inspection(path: str | Path) -> dict[str, Any]:
         "tags": dict(described.tags),
         "metadata": found.metadata,
         "unknown_tensors": sorted((*found.extras, *found.unknown)),
-        "notes": list(found.remarks()),
+        "notes": [*found.remarks(), *_broken_numbers(path)],
     }
+
+
+def _broken_numbers(path: Path) -> list[str]:
+    """Return a note where tensors of the file hold NaN or infinite numbers; alphas are told apart already."""
+    tensors, _ = read_tensors(path)
+    broken = [name for name, one in tensors.items() if not name.endswith(".alpha") and not all_finite(one)]
+    if not broken:
+        return []
+    notes = [f"{len(broken)} tensors hold NaN or infinite numbers (e.g. {broken[0]})."]
+    return notes
 
 
 def _block(modules: Sequence[Module]) -> dict[str, Any]:

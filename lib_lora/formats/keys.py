@@ -10,13 +10,11 @@ from types import MappingProxyType
 
 from lib_lora.blocks.layouts import BASE, OTHER, block_of_path
 from lib_lora.errors import InputError
-from lib_lora.formats.families import family_of
 
 __all__ = [
     "ModuleName",
     "TextTarget",
     "block_of_key",
-    "family_of",
     "find_module",
     "is_3x3_key",
     "is_module_key",

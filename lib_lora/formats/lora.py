@@ -15,8 +15,10 @@ from torch import Tensor
 from lib_lora.blocks.layouts import OTHER, full_layout
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.adapters import Adapter, read_adapter
-from lib_lora.formats.files import file_size, read_tensors, write_tensors
-from lib_lora.formats.keys import block_of_key, family_of
+from lib_lora.formats.adapters.base import SCALES, scaled_fp8
+from lib_lora.formats.families import family_of
+from lib_lora.formats.files import file_size, read_with_notes, write_tensors
+from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.metadata import complete
 from lib_lora.formats.naming import Named, named
 from lib_lora.formats.saving import check_target
@@ -91,7 +93,7 @@ def read_lora(path: str | Path) -> LoraFile:
         FileError: the file is broken, no LoRA, of a kind that is not applied, or holds NaN or infinite numbers.
     """
     where = str(path)
-    tensors, metadata = read_tensors(path)
+    tensors, metadata, notes = read_with_notes(path)
     found = named({name: _computable(tensor) for name, tensor in tensors.items()}, metadata, Path(path))
     refuse_strangers(found, where=where)
     try:
@@ -100,7 +102,7 @@ def read_lora(path: str | Path) -> LoraFile:
         error.where = f"{where}, {error.where}"
         raise
     _refuse_broken_numbers(adapters, where=where)
-    return LoraFile(adapters, found.metadata, found.extras, Path(path), (*found.notes, *_alpha_notes(found)))
+    return LoraFile(adapters, found.metadata, found.extras, Path(path), (*notes, *found.notes, *alpha_notes(found)))
 
 
 def _computable(tensor: Tensor) -> Tensor:
@@ -117,6 +119,8 @@ def refuse_strangers(found: Named, *, where: str, known: bool = True) -> None:
         FileError: it is so; the first name is told.
     """
     if found.unknown and (known or not found.modules):
+        if found.unknown[0].endswith(SCALES):
+            raise scaled_fp8(f"{where}, {found.unknown[0][:200]}")
         what = "The spelling of this LoRA's names is not known" if not found.modules else "A part is of an unknown kind"
         cure = "Use a file in kohya's, diffusers', PEFT's or ComfyUI's form."
         raise FileError(what, where=f"{where}, {found.unknown[0][:200]}", cure=cure)
@@ -124,7 +128,8 @@ def refuse_strangers(found: Named, *, where: str, known: bool = True) -> None:
         raise FileError("The file holds no LoRA", where=where, cure="Choose a LoRA file, not a checkpoint.")
 
 
-def _alpha_notes(found: Named) -> tuple[str, ...]:
+def alpha_notes(found: Named) -> tuple[str, ...]:
+    """Return what is to be said of alphas of 0."""
     zero = sum("alpha" in parts and not bool(parts["alpha"].float().any()) for parts in found.modules.values())
     notes = (f"In {zero} modules alpha is 0; it is taken as the rank, as LyCORIS does.",)
     return notes if zero else ()
@@ -136,14 +141,17 @@ def natural(key: str) -> tuple[str | int, ...]:
 
 
 def _refuse_broken_numbers(adapters: Mapping[str, Adapter], *, where: str) -> None:
-    broken = [key for key, adapter in adapters.items() if not all(map(_all_finite, adapter.parameters()))]
+    broken = [key for key, adapter in adapters.items() if not all(map(all_finite, adapter.parameters()))]
     if broken:
         more = f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
         what = f"{len(broken)} modules hold NaN or infinite numbers: {', '.join(broken[:_SHOWN])}{more}"
         raise FileError(what, where=where, cure="The training failed there; use an earlier file of it.")
 
 
-def _all_finite(tensor: Tensor) -> bool:
+def all_finite(tensor: Tensor) -> bool:
+    """Whether a tensor of any type holds neither NaN nor infinite numbers."""
+    if not tensor.is_floating_point():
+        return True
     values = tensor if tensor.element_size() > 1 else tensor.float()  # fp8 has no isfinite
     return bool(torch.isfinite(values).all())
 
@@ -173,7 +181,7 @@ def write_lora(lora: LoraFile, path: str | Path, *, dtype: torch.dtype | None = 
     tensors = dict(lora.extras)
     for key, adapter in lora.adapters.items():
         saved = adapter if dtype is None else adapter.to(dtype=dtype)
-        if not all(map(_all_finite, saved.parameters())):
+        if not all(map(all_finite, saved.parameters())):
             raise InputError(f"Numbers are too large for {dtype or 'saving'}", where=key, cure="Save as bf16 or fp32.")
         tensors.update({f"{key}.{part}": tensor for part, tensor in saved.tensors().items()})
     metadata = complete(lora.metadata, lora.adapters, family=lora.family, name=target.stem)

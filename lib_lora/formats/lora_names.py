@@ -7,9 +7,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from lib_lora.blocks.errors import TagError
 from lib_lora.formats.names import ENDING
 from lib_lora.walk import files_below
 
+_SHOWN = 5
 _NOT_IN_TAGS = re.compile(r"[:<>=\x00-\x1f\x7f-\x9f]")
 
 
@@ -45,6 +47,45 @@ def find_named(name: str, folders: Iterable[Path], known: Mapping[str, Path]) ->
         if wanted in (name_in_tags(inner.with_suffix("").as_posix()), name_in_tags(inner.as_posix())):
             return path
     return None
+
+
+def namesakes(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> list[str]:
+    """Return the note that is due where several files have a tag's name: which is taken, what the others are called.
+
+    There is none where one file has the name, or the tag says it with its path.
+    """
+    wanted = name_in_tags(name.replace("\\", "/"))
+    others = [other for other, path in known.items() if other != wanted and name_in_tags(path.stem) == wanted]
+    if wanted not in known or name_in_tags(known[wanted].stem) != wanted or not others:
+        return []
+    path = known[wanted]
+    inner = next((path.relative_to(root) for root in folders if path.is_relative_to(root)), Path(path.name)).as_posix()
+    called = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
+    notes = [f"{len(others) + 1} files are called {wanted}; {inner} is taken. In a tag the others are: {called}."]
+    return notes
+
+
+def unnameable(tag: str, folders: Iterable[Path], known: Mapping[str, Path]) -> TagError | None:
+    """Return the error of a tag that spells a file's name with a sign that has a meaning in tags, or None.
+
+    Where a LoRA has the name that the tag says as it stands, the tag is that one's.
+
+    Args:
+        tag: its text, ``<lora:co:lon:1>``.
+        folders: of the LoRAs.
+        known: the files by their names in tags.
+    """
+    body = unicodedata.normalize("NFC", tag.partition(":")[2].rstrip(">"))
+    fitting = [
+        (stem, called)
+        for called, path in known.items()
+        if _NOT_IN_TAGS.search(stem := unicodedata.normalize("NFC", path.stem)) and f"{body}:".startswith(f"{stem}:")
+    ]
+    if not fitting or find_named(body.partition(":")[0], folders, known) is not None:
+        return None
+    stem, called = max(fitting)
+    what = f"The file name “{stem}” has a sign that means something else in a tag"
+    return TagError(what, text=tag, position=tag.find(":") + 1, cure=f"Write <lora:{called}:1>, or rename the file.")
 
 
 def _candidates(folder: Path, path: Path) -> Iterator[str]:

@@ -28,6 +28,7 @@ class Named:
         unknown: names of a LoRA's tensors in a spelling or of a kind that is not understood.
         metadata: without PEFT's options, which the alphas now say.
         notes: what was assumed, for people.
+        twice: whether some tensor is there under two names.
     """
 
     modules: dict[str, dict[str, Tensor]]
@@ -35,13 +36,14 @@ class Named:
     unknown: tuple[str, ...]
     metadata: dict[str, str]
     notes: tuple[str, ...]
+    twice: bool = False
 
 
 def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Named:
     """Return a file's tensors by kohya's names; PEFT's alphas come from the header or the file beside.
 
     Raises:
-        FileError: two names mean the same tensor, or PEFT's options are broken.
+        FileError: two names mean the same tensor with other numbers, or PEFT's options are broken.
     """
     where = str(path)
     options = options_in_header(metadata, where=where)
@@ -52,20 +54,45 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
     names, paths = kohya_spelling(shapes, target=target)
     modules: dict[str, dict[str, Tensor]] = {}
     extras: dict[str, Tensor] = {}
+    sources: dict[str, str] = {}
+    twice: list[str] = []
     for name, tensor in tensors.items():
         key, _, part = names.get(name, name).partition(".")
         if not (part and is_module_key(f"{key}.")):
             extras[name] = tensor
         elif part in modules.setdefault(key, {}):
-            raise FileError("Two tensors mean the same", where=f"{where}, {name}", cure="Get the file again.")
+            first = sources[f"{key}.{part}"]
+            modules[key][part] = _same(modules[key][part], tensor, where=f"{where}, {first}, {name}")
+            twice.append(name)
         else:
             modules[key][part] = tensor
+            sources[f"{key}.{part}"] = name
     unknown = tuple(name for name in extras if is_of_a_lora(name) or (modules and is_of_a_model(name)))
     notes: list[str] = []
+    if twice:
+        notes.append(f"{len(twice)} tensors are there twice, with the same numbers; one counts (e.g. {twice[0]}).")
     _add_alphas(modules, paths, options, notes, beside=beside)
     kept = {name: value for name, value in metadata.items() if name != HEADER_KEY or not paths}
     extras = {name: tensor for name, tensor in extras.items() if name not in unknown}
-    return Named(modules, extras, unknown, kept, tuple(notes))
+    return Named(modules, extras, unknown, kept, tuple(notes), twice=bool(twice))
+
+
+def _same(one: Tensor, other: Tensor, *, where: str) -> Tensor:
+    """Return the more exact of two tensors that mean the same; one may be the other rounded.
+
+    Tensors without numbers (on ``meta``) are only compared by shape.
+
+    Raises:
+        FileError: they differ.
+    """
+    exact, rounded = (one, other) if one.element_size() >= other.element_size() else (other, one)
+    alike = exact.shape == rounded.shape
+    if alike and not (exact.is_meta or rounded.is_meta):
+        alike = bool(torch.eq(exact.to(rounded.dtype).float(), rounded.float()).all())
+    if not alike:
+        cure = "Get the file again, or delete one of the two."
+        raise FileError("Two tensors mean the same and differ", where=where, cure=cure)
+    return exact
 
 
 def _add_alphas(
@@ -76,18 +103,31 @@ def _add_alphas(
     *,
     beside: bool,
 ) -> None:
-    """Give every module of a dotted name that has no alpha the one that PEFT's options say; note what is assumed."""
+    """Give every module of a dotted name that has no alpha the one that PEFT's options say; note what is assumed.
+
+    Kohya's own names have no options: there alpha is in the file, or the assumption is told as well.
+    """
     silent = {key: path for key, path in paths.items() if "alpha" not in modules[key] and _is_ranked(modules[key])}
     if silent and options is not None and beside and not _same_ranks(modules, silent, options):
         notes.append(
             "adapter_config.json beside it tells other ranks, so it is of another file; alpha is taken as the rank."
         )
         return
-    assumed = sum(not _add_alpha(modules[key], path, options) for key, path in silent.items())
-    if assumed and options is None and beside:
+    told = {key for key, path in silent.items() if _add_alpha(modules[key], path, options)}
+    # Of an alpha that cannot be used `odd` tells what it is: the file does say one.
+    told |= {key for key, path in silent.items() if options is not None and options.alpha(path) is not None}
+    notes += [] if options is None or not silent else options.odd()
+    ranked = [key for key, parts in modules.items() if _rank(parts) or (key in silent and _is_whole(parts))]
+    assumed = [key for key in ranked if "alpha" not in modules[key] and key not in told]
+    if not assumed:
+        return
+    if options is None and beside:
         notes.append("There is no adapter_config.json beside it, so alpha is taken as the rank (scale 1).")
-    elif assumed:
+    elif len(assumed) == len(ranked):
         notes.append("The file does not say its alpha; it is taken as the rank (scale 1).")
+    else:
+        of = f"{len(assumed)} of {len(ranked)} modules"
+        notes.append(f"{of} do not say their alpha; there it is taken as the rank (e.g. {assumed[0]}).")
 
 
 def _add_alpha(parts: dict[str, Tensor], path: str, options: PeftOptions | None) -> bool:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import FileError
 from lib_lora.formats.header import open_regular
+from lib_lora.formats.patterns import ends_with
 
 HEADER_KEY = "lora_adapter_metadata"
 """Where diffusers puts the options of each component into a file's header."""
 
 CONFIG_NAME = "adapter_config.json"
 _CONFIG_LIMIT = 2**20
-_PATTERN_LIMIT = 300
-_REPEATS = 4
+_PLAIN = re.compile(r"\^?[\w.-]{1,200}\$?")
+_SECONDS = 10.0
+"""How long a file's patterns may take in all."""
 _SECOND_ENCODER = "CLIPTextModelWithProjection"
 
 
@@ -34,6 +38,7 @@ class PeftOptions:
 
     table: Mapping[str, Any]
     where: str
+    _spent: list[float] = field(default_factory=lambda: [0.0], repr=False, compare=False)
 
     @property
     def second_encoder(self) -> bool:
@@ -43,55 +48,104 @@ class PeftOptions:
 
     def rank(self, path: str) -> int | None:
         """Return the rank that a module has by the options, or None where they do not say."""
-        rank = self._value(path, "r", "rank_pattern")
-        return int(rank) if rank is not None else None
+        rank = _number(self._value(path, "r", "rank_pattern"))
+        return int(rank) if rank is not None and rank > 0 else None
 
     def scale(self, path: str, rank: int) -> float | None:
         """Return what a module's change is multiplied by: alpha/rank, with ``use_rslora`` alpha/√rank.
 
-        The latter is from Kalajdzievski 2023, arXiv:2312.03732. None where the options say no alpha.
+        The latter is from Kalajdzievski 2023, arXiv:2312.03732. None where the options say no alpha that can be used;
+        a negative one is, as by PEFT.
 
         Args:
             path: the module's dotted path, with its component's name where the file has several.
             rank: of the module's tensors.
         """
-        alpha = self._value(path, "lora_alpha", "alpha_pattern")
-        alpha = self._value(path, "alpha", "alpha_pattern") if alpha is None else alpha
-        if alpha is None:
+        alpha = _number(self.alpha(path))
+        if not alpha:
             return None
         return alpha / math.sqrt(rank) if self._flag(path, "use_rslora") else alpha / rank
+
+    def odd(self) -> list[str]:
+        """Return what in the options is not as PEFT writes it, in sentences for people."""
+        notes = []
+        for name, value in self.table.items():
+            inner = name.rpartition(".")[2]
+            if inner in ("alpha_pattern", "rank_pattern"):
+                if not isinstance(value, Mapping | None):
+                    notes.append(f"{name} in the LoRA's options is no table of patterns, so it does not count.")
+                values = value.items() if isinstance(value, Mapping) and inner == "alpha_pattern" else ()
+                odd = [(pattern, one) for pattern, one in values if not _number(one)]
+                for pattern, one in odd[:1]:
+                    notes.append(_unusable(f"{name}[{pattern[:60]}]", one))
+            elif inner in ("lora_alpha", "alpha") and value is not None:
+                if not _number(value):
+                    notes.append(_unusable(name, value))
+                elif _number(value) < 0:
+                    notes.append(f"{name} in the LoRA's options is {_number(value):g}, so the LoRA acts in reverse.")
+        return notes
+
+    def alpha(self, path: str) -> object:
+        """Return the alpha that the options say of a module, as it stands there, or None."""
+        alpha = self._value(path, "lora_alpha", "alpha_pattern")
+        return self._value(path, "alpha", "alpha_pattern") if alpha is None else alpha
 
     def _flag(self, path: str, name: str) -> bool:
         return any(self.table.get(f"{prefix}{name}") is True for prefix, _ in _readings(path))
 
-    def _value(self, path: str, name: str, pattern_name: str) -> float | None:
-        """Return an option of a module: the first pattern that fits counts, else the common value."""
+    def _value(self, path: str, name: str, pattern_name: str) -> object:
+        """Return an option of a module as it stands there: the first pattern that fits counts, else the common one."""
         for prefix, module in _readings(path):
             value = self.table.get(f"{prefix}{name}")
             patterns = self.table.get(f"{prefix}{pattern_name}")
-            for pattern, special in patterns.items() if isinstance(patterns, Mapping) and value is not None else ():
+            if value is None:
+                continue
+            for pattern, special in patterns.items() if isinstance(patterns, Mapping) else ():
                 if self._fits(str(pattern), module) or self._fits(str(pattern), path):
-                    value = special
-                    break
-            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
-                return float(value)
+                    return special
+            return value
         return None
 
     def _fits(self, pattern: str, module: str) -> bool:
         """Whether PEFT takes a pattern for a module: a regular expression that its path ends with, after a dot."""
-        repeats = len(re.findall(r"[*+]|\{\d*,", pattern))
-        if len(pattern) > _PATTERN_LIMIT or repeats > _REPEATS or re.search(r"\)[*+{]", pattern):
-            raise self._refused(pattern)
+        if _PLAIN.fullmatch(pattern):  # most are: names, in which a dot is any character
+            return _compiled(pattern).match(module) is not None
+        begun = time.monotonic()
         try:
-            return re.match(rf"(.*\.)?({pattern})$", module) is not None
-        except re.error as error:
+            return ends_with(pattern, module)
+        except ValueError as error:
             raise self._refused(pattern) from error
+        finally:
+            self._spent[0] += time.monotonic() - begun
+            if self._spent[0] > _SECONDS:
+                raise self._refused(pattern)
 
     def _refused(self, pattern: str) -> FileError:
         cure = "Get it again, or take the options away: without them the LoRA acts with alpha = rank."
         return FileError(
             f"The LoRA's options have a pattern that cannot be used: {pattern[:60]}", where=self.where, cure=cure
         )
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(.*\.)?({pattern})$")
+
+
+def _number(value: object) -> float | None:
+    """Return a finite number, which may be written as text, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _unusable(name: str, value: object) -> str:
+    text = json.dumps(value)[:40]
+    return f"{name} in the LoRA's options is {text}, which cannot be used; alpha is taken as the rank (scale 1)."
 
 
 def _readings(path: str) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -27,7 +27,8 @@ def check_target(target: Path, *, overwrite: bool, ending: str = ENDING) -> None
     try:
         siblings = os.listdir(target.parent)
     except OSError as error:
-        raise FileError(f"The folder cannot be used: {error}", where=str(target.parent), cure="Create it.") from error
+        what = f"The folder cannot be used: {reason_of(error)}"
+        raise FileError(what, where=str(target.parent), cure="Create it.") from error
     if target.is_dir():
         raise FileError("A folder has this name", where=where, cure="Choose another name.")
     if not overwrite and any(_same_name(name, target.name) for name in siblings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,14 @@ class ReadPrompt:
 
 
 def read_prompt(
-    prompt: str, negative: str = "", *, presets: PresetFile, family: str, seed: int, swept: bool = False
+    prompt: str,
+    negative: str = "",
+    *,
+    presets: PresetFile,
+    family: str,
+    seed: int,
+    swept: bool = False,
+    check: Callable[[str], AtelierError | None] = lambda text: None,
 ) -> ReadPrompt:
     """Return ``prompt`` with every LoRA tag resolved; one that cannot be right is a problem and harms no other.
 
@@ -43,11 +50,16 @@ def read_prompt(
         family: of the loaded model.
         seed: random marks (R, U) are drawn from it, so a picture can be made again.
         swept: whether the analyzer gives tags named XYZ or ZYX their weights.
+        check: returns what the host knows to be wrong with a tag's text, before the tag is read.
     """
     elements = ElementFile.shipped()
     tags: list[ResolvedTag] = []
     problems: list[AtelierError] = list(broken_tags(prompt))
     for found in find_tags(prompt):
+        known = check(found.text)
+        if known is not None:
+            problems.append(known)
+            continue
         try:
             tags.append(resolve(parse_tag(found.text), presets, family, seed=seed, elements=elements))
         except AtelierError as error:

@@ -18,7 +18,7 @@ from lib_lora.blocks.tag import readable_tags
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import LoraFile
-from lib_lora.formats.lora_names import find_named, named_files
+from lib_lora.formats.lora_names import find_named, named_files, namesakes, unnameable
 from lib_lora.host.base import GenerateRequest, GenerateResult, Lease, Progress, check_clip_skip
 from lib_lora.host.checkpoint import load_checkpoint
 from lib_lora.host.diffusers_model import DiffusersModel
@@ -175,9 +175,10 @@ class StudioHost:
             family=self.model.family,
             seed=request.seed,
             swept=request.sweep is not None,
+            check=lambda text: unnameable(text, self.lora_folders, self.list_loras()),
         )
         loras: list[tuple[ResolvedTag, LoraFile]] = []
-        problems = list(read.problems)
+        problems, notes = list(read.problems), list(read.notes)
         for tag in read.tags:
             try:
                 lora = self.read_lora(tag.name)
@@ -186,9 +187,10 @@ class StudioHost:
                 problems.append(error)
             else:
                 loras.append((tag, lora))
+                notes += namesakes(tag.name, self.lora_folders, self.list_loras())
         if problems and (request.strict or (request.sweep and not any(tag.sweep for tag, _ in loras))):
             raise problems[0]
-        return replace(read, tags=tuple(tag for tag, _ in loras), problems=tuple(problems)), loras
+        return replace(read, tags=tuple(tag for tag, _ in loras), notes=tuple(notes), problems=tuple(problems)), loras
 
     def check_training(self, *, trains_text: bool) -> None:
         """Refuse nothing: whatever the studio opens can be trained."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from lib_lora.errors import FileError
 from lib_lora.formats.contents import contents_of
 from lib_lora.formats.files import write_tensors
+from lib_lora.formats.inspection import inspection
 from lib_lora.formats.keys import find_module
 from lib_lora.formats.lora import read_lora
 from tests.formats.lora_samples import SHAPES, TEXT, key_for, sample
@@ -62,6 +63,71 @@ def test_what_is_applied_is_described_alike(tmp_path: Path, kind: str) -> None:
 def test_only_the_header_is_read(tmp_path: Path) -> None:
     path = save(tmp_path / "x.safetensors", {TEXT: {**sample("linear"), "alpha": torch.tensor(float("nan"))}})
     assert contents_of(path).kinds == ("LoRA",)
+
+
+UP, DOWN, KEY = "lora_up.weight", "lora_down.weight", ATTENTION
+
+
+def without(parts: dict[str, Tensor], *names: str, **other: Tensor) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in {**parts, **other}.items() if name not in names}
+
+
+FAULTS: dict[str, tuple[dict[str, Tensor], str]] = {
+    "no down": (without(sample("linear"), DOWN), f"{DOWN} is missing"),
+    "no up": (without(sample("linear"), UP), f"{UP} is missing"),
+    "other rank": ({**sample("linear"), UP: torch.ones(6, 9)}, "Ranks or shapes do not fit"),
+    "rank 0": ({**sample("linear"), UP: torch.ones(6, 0), DOWN: torch.ones(0, 8)}, "holds no real numbers"),
+    "two alphas": (without(sample("linear"), alpha=torch.ones(2)), "alpha holds 2 numbers"),
+    "infinite alpha": (without(sample("linear"), alpha=torch.tensor(float("inf"))), "alpha is inf"),
+    "whole numbers": ({name: t.to(torch.int8) for name, t in sample("linear").items()}, "holds no real numbers"),
+    "scaled fp8": ({**sample("linear"), f"{DOWN}_scale": torch.ones(1)}, "Scaled fp8 is not read. Convert"),
+    "alpha alone": ({"alpha": torch.tensor(1.0)}, "an alpha without the tensors"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_refused_on_use_is_told_by_inspect(tmp_path: Path, fault: str) -> None:
+    parts, words = FAULTS[fault]
+    path = save(tmp_path / "x.safetensors", {TEXT: sample("linear"), KEY: parts})
+    (note,) = [note for note in inspection(path)["notes"] if "cannot be applied" in note]
+    assert note.startswith("1 modules")
+    assert KEY in note
+    assert words in note
+    with pytest.raises(FileError):
+        read_lora(path)
+
+
+def test_numbers_that_are_none_are_told_by_inspect(tmp_path: Path) -> None:
+    parts = {**sample("linear"), UP: sample("linear")[UP] * float("nan")}
+    notes = inspection(save(tmp_path / "x.safetensors", {KEY: parts, TEXT: sample("linear")}))["notes"]
+    assert notes[-1] == f"1 tensors hold NaN or infinite numbers (e.g. {KEY}.{UP})."
+
+
+def test_the_same_tensor_twice_counts_once_where_it_is_the_same(tmp_path: Path) -> None:
+    dotted = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+    parts = {UP: torch.randn(6, 2), DOWN: torch.randn(2, 8), "alpha": torch.tensor(1.0)}
+    other = {f"{dotted}.lora_B.weight": parts[UP].half(), f"{dotted}.lora_A.weight": parts[DOWN].half()}
+    path = save(tmp_path / "x.safetensors", {KEY: parts}, **other)
+    lora = read_lora(path)
+    assert torch.equal(lora.adapters[KEY].up, parts[UP])  # the more exact one
+    assert lora.notes == contents_of(path).notes
+    assert lora.notes[0].startswith("2 tensors are there twice")
+    path = save(tmp_path / "y.safetensors", {KEY: parts}, **{name: 2 * tensor for name, tensor in other.items()})
+    for read in (read_lora, contents_of):
+        with pytest.raises(FileError, match="differ") as caught:
+            read(path)
+        assert KEY in caught.value.where
+        assert dotted in caught.value.where
+
+
+def test_a_missing_alpha_is_told_in_kohyas_spelling_too(tmp_path: Path) -> None:
+    silent = without(sample("linear"), "alpha")
+    some = {KEY: silent, TEXT: {**silent, "alpha": torch.tensor(1.0)}}
+    for modules, words in (({KEY: silent}, "does not say its alpha"), (some, "1 of 2")):
+        path = save(tmp_path / f"{len(modules)}.safetensors", modules)
+        assert len(read_lora(path).notes) == 1
+        assert words in read_lora(path).notes[0]
+        assert contents_of(path).notes == read_lora(path).notes
 
 
 def test_flux_is_described_block_by_block(tmp_path: Path) -> None:

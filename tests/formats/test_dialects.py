@@ -11,6 +11,8 @@ from torch import Tensor
 
 from lib_lora.errors import FileError
 from lib_lora.formats.contents import contents_of
+from lib_lora.formats.dialects import kohya_spelling
+from lib_lora.formats.families import family_of
 from lib_lora.formats.files import write_tensors
 from lib_lora.formats.keys import ModuleName, find_module, module_table
 from lib_lora.formats.lora import read_lora
@@ -222,3 +224,31 @@ def test_transformers_5_and_peft_alone_are_text_encoders() -> None:
     alone = read_lora(case("peft_lora_te") / "adapter_model.safetensors")
     assert set(alone.blocks()) == {"BASE"}
     assert all(find_module(key, "sd1") is not None for key in (*both.adapters, *alone.adapters))
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+@pytest.mark.parametrize("spelling", ["diffusers", "ldm"])
+def test_a_file_of_one_kind_of_layer_is_of_its_own_family(family: str, spelling: str) -> None:
+    for kind in ("proj_in", "proj_out", "conv1", "conv2", "attn1.to_q", "ff.net.2", "conv_shortcut", "time_emb_proj"):
+        modules = [m for m in module_table(family, conv=True) if m.part == "unet" and m.diffusers.endswith(kind)]
+        names = [f"unet.{getattr(module, spelling)}" for module in modules]
+        spelled, _ = kohya_spelling({f"{name}.lora_{side}.weight": (4, 4) for name in names for side in "AB"})
+        assert family_of(dict.fromkeys(spelled.values(), (4, 4))) == family, kind
+        assert all(find_module(name.partition(".")[0], family) for name in spelled.values()), kind
+
+
+def test_half_a_text_encoder_beside_it_changes_nothing() -> None:
+    names = ["unet.up_blocks.0.attentions.0.proj_in", "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"]
+    spelled, _ = kohya_spelling({f"{name}.lora_{side}.weight": (4, 768) for name in names for side in "AB"})
+    assert {name.partition(".")[0] for name in spelled.values()} == {
+        "lora_unet_up_blocks_0_attentions_0_proj_in",
+        "lora_te1_text_model_encoder_layers_0_self_attn_q_proj",
+    }
+
+
+def test_an_adapters_name_may_hold_dots() -> None:
+    path = "unet.mid_block.attentions.0.proj_in"
+    for name in ("", ".default", ".my.adapter", ".v1.0.2"):
+        spelled, _ = kohya_spelling({f"{path}.lora_{ab}{name}.weight": (4, 4) for ab in "AB"})
+        assert {new.partition(".")[2] for new in spelled.values()} == {"lora_down.weight", "lora_up.weight"}, name
+    assert kohya_spelling({f"{path}.lora_A.my.adapter.weight_scale": (1,)})[0] == {}

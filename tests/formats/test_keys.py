@@ -8,9 +8,9 @@ from diffusers import UNet2DConditionModel
 
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.errors import InputError
+from lib_lora.formats.families import family_of
 from lib_lora.formats.keys import (
     block_of_key,
-    family_of,
     find_module,
     is_3x3_key,
     module_table,

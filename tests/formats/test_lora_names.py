@@ -6,13 +6,18 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+import torch
 
 from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.errors import InputError
-from lib_lora.formats.lora_names import find_named, name_in_tags, named_files
+from lib_lora.formats.adapters import LoraAdapter
+from lib_lora.formats.lora import LoraFile, write_lora
+from lib_lora.formats.lora_names import find_named, name_in_tags, named_files, namesakes, unnameable
+from lib_lora.host.base import GenerateRequest
 from lib_lora.host.studio import StudioHost
 from lib_lora.ui.generate.lora_list import tag_of
 from tests.cases import case
+from tests.formats.lora_samples import TEXT
 
 ODD = [
     "eq=1",
@@ -107,3 +112,39 @@ def test_the_files_that_could_not_be_named(studio: StudioHost) -> None:
 
 def test_names_in_tags() -> None:
     assert [name_in_tags(name) for name in ("a", " a ", "a=b:c", "=", "  ")] == ["a", "a", "a_b_c", "_", "_"]
+
+
+def test_of_files_of_one_name_it_is_said_which_was_taken(studio: StudioHost, tmp_path: Path) -> None:
+    touch(tmp_path, "a/same", "b/same", "one")
+    folders, known = [tmp_path], named_files([tmp_path])
+    (note,) = namesakes("same", folders, known)
+    assert note == "2 files are called same; a/same.safetensors is taken. In a tag the others are: b/same."
+    assert find_named("b/same", folders, known) == tmp_path / "b" / "same.safetensors"
+    assert namesakes("b/same", folders, known) == namesakes("a/same", folders, known) == []
+    assert namesakes("one", folders, known) == []
+
+
+def test_the_prompt_is_read_with_that_note(studio: StudioHost, tmp_path: Path) -> None:
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        lora = LoraAdapter.new(TEXT, torch.nn.Linear(128, 128), rank=1, alpha=1.0)
+        write_lora(LoraFile({TEXT: lora}), tmp_path / folder / "same.safetensors")
+    problems, notes = read_tags(host_of(studio, tmp_path), "a girl <lora:same:1>")
+    assert problems == ()
+    assert [note for note in notes if "2 files are called same" in note]
+
+
+def test_a_name_with_a_colon_leads_to_the_tag_that_works(studio: StudioHost, tmp_path: Path) -> None:
+    touch(tmp_path, "co:lon", "x:y", "x", "eq=1")
+    host = host_of(studio, tmp_path)
+    for tag, works in (("<lora:co:lon:1>", "co_lon"), ("<lora:co:lon>", "co_lon"), ("<lora:eq=1:1>", "eq_1")):
+        (problem,), _ = read_tags(host, tag)
+        assert f"Write <lora:{works}:1>" in problem.cure
+        assert parse_tag(f"<lora:{works}:1>").name in host.list_loras()
+    assert unnameable("<lora:x:y:1>", [tmp_path], host.list_loras()) is None  # there is a LoRA “x”
+    assert unnameable("<lora:co_lon:1>", [tmp_path], host.list_loras()) is None
+
+
+def read_tags(host: StudioHost, prompt: str) -> tuple[tuple, tuple]:
+    read, _ = host._read(GenerateRequest(prompt=prompt))
+    return read.problems, read.notes

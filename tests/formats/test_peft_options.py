@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -141,11 +142,48 @@ def test_broken_options_are_refused_with_a_cure(tmp_path: Path, config: object) 
         read_lora(write(tmp_path, config))
 
 
-@pytest.mark.parametrize("pattern", ["(a+)+b", "(.*)*x", "(a|a)*b", ".*.*.*.*.*.*x", "a{1,}" * 9, "a" * 400])
-def test_a_pattern_that_could_run_for_ever_is_refused(pattern: str) -> None:
+@pytest.mark.parametrize(
+    "pattern",
+    ["(a+)+b", "(.*)*x", "(a|a)*b", ".*.*.*.*.*.*x", "a{1,}" * 9 + "x", "((a?){65000}){65000}b", "(a|a)" * 50],
+)
+def test_a_pattern_that_would_run_for_ever_in_python_is_answered_at_once(pattern: str) -> None:
+    options = PeftOptions({"lora_alpha": 1, "alpha_pattern": {pattern: 2}}, "adapter_config.json")
+    begun = time.process_time()
+    assert options.scale("a" * 49, 1) == 1.0
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a" * 400 + "+", "(", r"(a)\1", "(?=a)b", "(?i)a", "(?i:a)", "(" * 20 + "a" + ")" * 20]
+)
+def test_a_pattern_that_is_not_followed_is_refused(pattern: str) -> None:
     options = PeftOptions({"lora_alpha": 1, "alpha_pattern": {pattern: 2}}, "adapter_config.json")
     with pytest.raises(FileError, match="pattern"):
         options.scale("a" * 60, 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "scale", "note"),
+    [
+        ({"lora_alpha": "16"}, 8.0, None),
+        ({"r": "2", "lora_alpha": 16}, 8.0, None),
+        ({"lora_alpha": -4}, -2.0, "is -4, so the LoRA acts in reverse"),
+        ({"lora_alpha": 0}, 1.0, "lora_alpha in the LoRA's options is 0"),
+        ({"lora_alpha": float("nan")}, 1.0, "lora_alpha in the LoRA's options is NaN"),
+        ({"lora_alpha": "much"}, 1.0, 'lora_alpha in the LoRA\'s options is "much"'),
+        ({"lora_alpha": [16]}, 1.0, "which cannot be used"),
+        ({"lora_alpha": None}, 1.0, "does not say its alpha"),
+        ({"lora_alpha": 16, "alpha_pattern": [["to_q", 8]]}, 8.0, "alpha_pattern in the LoRA's options is no table"),
+        ({"lora_alpha": 16, "alpha_pattern": {"to_q": "x"}}, 1.0, r"alpha_pattern\[to_q\] in the LoRA's options"),
+    ],
+)
+def test_what_stands_in_the_options_is_used_or_told(
+    tmp_path: Path, config: dict, scale: float, note: str | None
+) -> None:
+    lora = read_lora(write(tmp_path, {"r": 2, **config}))
+    assert next(iter(lora.adapters.values())).scale() == scale
+    assert len(lora.notes) == (note is not None)
+    assert note is None or re.search(note, lora.notes[0])
 
 
 def test_patterns_fit_as_pefts_own() -> None:
@@ -161,6 +199,12 @@ def test_patterns_fit_as_pefts_own() -> None:
         "^down_blocks.0.*to_k",
         r"attentions\.(0|1)\..*",
         "0.attn2.to_k",
+        r"(attn1|attn2)\.to_q",
+        r".*(attn1\.)?to_q",
+        r"(down_blocks\.\d+\.)+attentions.*to_q",
+        ".*down.*attentions.*attn1.*to_q",
+        r"[^a]+\.(?:\d{1,2}\.)?attn[0-1]\.to_[k-q]",
+        r"(\w+\.\d\.){2}attn1.*?[qk]",
     ]
     for path in paths:
         for pattern in patterns:

@@ -16,6 +16,9 @@ from lib_lora.errors import FileError, InputError
 
 _A = TypeVar("_A", bound="Adapter")
 
+SCALES = ("weight_scale", "scale_weight", "weight_scale_inv", "weight_scale_2", "input_scale", "scale_input")
+"""Ends of the names of what fp8 numbers are multiplied by."""
+
 
 @dataclass(frozen=True, eq=False)
 class Factors:
@@ -161,6 +164,8 @@ def take_parts(
     unknown = sorted(set(parts) - set(required) - set(optional) - {"alpha"})
     if missing:
         raise FileError(f"{missing[0]} is missing", where=key, cure="The file is incomplete; get it again.")
+    if any(name.endswith(SCALES) for name in unknown):
+        raise scaled_fp8(key)
     if unknown:
         raise FileError(
             f"The part {unknown[0]} is not understood", where=key, cure="Use a LoRA, LoCon, LoHa or LoKr file."
@@ -170,6 +175,11 @@ def take_parts(
         if not tensor.is_floating_point() or tensor.numel() == 0:
             raise FileError(f"{name} holds no real numbers", where=key, cure="The file is broken; get it again.")
     return tensors
+
+
+def scaled_fp8(where: str) -> FileError:
+    """Return the error of fp8 numbers whose scales stand beside them: without these they mean something else."""
+    return FileError("Scaled fp8 is not read", where=where, cure="Convert the file to fp16.")
 
 
 def shape_error(key: str, tensors: Mapping[str, Tensor]) -> FileError:
