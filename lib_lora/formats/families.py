@@ -14,6 +14,16 @@ _CROSS_WIDTHS: Mapping[int, str] = MappingProxyType(
 """Inputs of attn2.to_k by family: 128 is the pocket model in SD1's layout, 1280 SDXL's refiner."""
 
 
+_UP_LEVEL = re.compile(
+    r"(?:lora_unet|lycoris)_up_blocks_([12])_(?:resnets|attentions)_\d_"
+    r"(?:conv1|conv2|conv_shortcut|time_emb_proj|proj_in|proj_out)\.lora_up\.weight$"
+)
+_UP_CHANNELS: Mapping[str, Mapping[int, str]] = MappingProxyType(
+    {"1": {1280: "sd1", 640: "sdxl"}, "2": {640: "sd1", 320: "sdxl"}}
+)
+"""By level of the way up, the channels that its layers give, where the two families differ."""
+
+
 def family_of(shapes: Mapping[str, Sequence[int]]) -> str:
     """Return "sd1", "sd2", "sdxl", "flux", "sd3" or "unknown" from tensor names and shapes, never from metadata."""
     names = " ".join(shapes)
@@ -51,19 +61,18 @@ def _family_by_names(names: str, shapes: Mapping[str, Sequence[int]]) -> str:
 def _unet_by_names(shapes: Mapping[str, Sequence[int]]) -> str | None:
     """Return "sd1" or "sdxl" by the places that only one of the two UNets has, or None where neither has any.
 
-    Where every place is in both, widths tell (640 channels in up_blocks.1, 320 in up_blocks.2 are SDXL's), and last
-    the spelling: SDXL's own trainers write LDM names, SD1's diffusers'.
+    Where every place is in both, the channels of a level tell, and last the spelling: SDXL's own trainers write LDM
+    names, SD1's diffusers'.
     """
     keys = dict.fromkeys(name.partition(".")[0].replace("lycoris_", "lora_unet_", 1) for name in shapes)
     unet = [key for key in keys if key.startswith("lora_unet_")]
     sd1, sdxl = ({key for key in unet if find_module(key, family) is not None} for family in ("sd1", "sdxl"))
     if len(sd1) != len(sdxl):
         return "sd1" if len(sd1) > len(sdxl) else "sdxl"
-    for name, width in _input_widths(shapes):
-        if re.search(r"_up_blocks_1_attentions_\d_proj_in$", name) and width in (640, 1280):
-            return "sdxl" if width == 640 else "sd1"
-        if re.search(r"_up_blocks_2_resnets_\d_conv2$", name) and width in (320, 640):
-            return "sdxl" if width == 320 else "sd1"
+    for name, shape in shapes.items():
+        level = _UP_LEVEL.match(name)
+        if level is not None and shape and shape[0] in _UP_CHANNELS[level[1]]:
+            return _UP_CHANNELS[level[1]][shape[0]]
     spelled = " ".join(unet)
     if re.search(r"(in|out)put_blocks_\d|middle_block_", spelled):
         return "sd1" if re.search(r"(in|out)put_blocks_(9|1[01])_", spelled) else "sdxl"

@@ -81,7 +81,8 @@ def unnameable(tag: str, folders: Iterable[Path], known: Mapping[str, Path]) -> 
         for called, path in known.items()
         if _NOT_IN_TAGS.search(stem := unicodedata.normalize("NFC", path.stem)) and f"{body}:".startswith(f"{stem}:")
     ]
-    if not fitting or find_named(body.partition(":")[0], folders, known) is not None:
+    first = body.partition(":")[0]
+    if not fitting or (not _NOT_IN_TAGS.search(first) and find_named(first, folders, known) is not None):
         return None
     stem, called = max(fitting)
     what = f"The file name “{stem}” has a sign that means something else in a tag"

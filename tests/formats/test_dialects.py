@@ -226,14 +226,20 @@ def test_transformers_5_and_peft_alone_are_text_encoders() -> None:
     assert all(find_module(key, "sd1") is not None for key in (*both.adapters, *alone.adapters))
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+UP_CHANNELS = {"sd1": {"up_blocks.1.": 1280, "up_blocks.2.": 640}, "sdxl": {"up_blocks.1.": 640, "up_blocks.2.": 320}}
+
+
+@pytest.mark.parametrize("family", UP_CHANNELS)
 @pytest.mark.parametrize("spelling", ["diffusers", "ldm"])
 def test_a_file_of_one_kind_of_layer_is_of_its_own_family(family: str, spelling: str) -> None:
     for kind in ("proj_in", "proj_out", "conv1", "conv2", "attn1.to_q", "ff.net.2", "conv_shortcut", "time_emb_proj"):
         modules = [m for m in module_table(family, conv=True) if m.part == "unet" and m.diffusers.endswith(kind)]
         names = [f"unet.{getattr(module, spelling)}" for module in modules]
-        spelled, _ = kohya_spelling({f"{name}.lora_{side}.weight": (4, 4) for name in names for side in "AB"})
-        assert family_of(dict.fromkeys(spelled.values(), (4, 4))) == family, kind
+        channels = [UP_CHANNELS[family].get(module.diffusers[:12], 4) for module in modules]
+        shapes = {f"{name}.lora_A.weight": (4, 4) for name in names}
+        shapes |= {f"{name}.lora_B.weight": (out, 4) for name, out in zip(names, channels, strict=True)}
+        spelled, _ = kohya_spelling(shapes)
+        assert family_of({new: shapes[name] for name, new in spelled.items()}) == family, kind
         assert all(find_module(name.partition(".")[0], family) for name in spelled.values()), kind
 
 
