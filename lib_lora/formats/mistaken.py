@@ -17,7 +17,7 @@ _PICTURE = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 def mistaken(start: bytes, *, where: str) -> FileError | None:
     """Return the error that says what a file is by its first bytes, with the cure, or None where nothing tells it."""
     if not start:
-        return FileError("the file is empty", where=where, cure="Download or copy the file again.")
+        return FileError("The file is empty", where=where, cure="Download or copy the file again.")
     if len(start) > 8 and not any(start):
         what = "The file begins with nothing but zeros: it was not written to its end"
         return FileError(what, where=where, cure="Download or copy the file again.")

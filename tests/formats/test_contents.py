@@ -80,7 +80,7 @@ FAULTS: dict[str, tuple[dict[str, Tensor], str]] = {
     "two alphas": (without(sample("linear"), alpha=torch.ones(2)), "alpha holds 2 numbers"),
     "infinite alpha": (without(sample("linear"), alpha=torch.tensor(float("inf"))), "alpha is inf"),
     "whole numbers": ({name: t.to(torch.int8) for name, t in sample("linear").items()}, "holds no real numbers"),
-    "scaled fp8": ({**sample("linear"), f"{DOWN}_scale": torch.ones(1)}, "Scaled fp8 is not read. Convert"),
+    "scaled fp8": ({**sample("linear"), f"{DOWN}_scale": torch.ones(1)}, "Scaled fp8 is not read. Use an fp16 file"),
     "alpha alone": ({"alpha": torch.tensor(1.0)}, "an alpha without the tensors"),
 }
 

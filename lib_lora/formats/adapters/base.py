@@ -179,7 +179,7 @@ def take_parts(
 
 def scaled_fp8(where: str) -> FileError:
     """Return the error of fp8 numbers whose scales stand beside them: without these they mean something else."""
-    return FileError("Scaled fp8 is not read", where=where, cure="Convert the file to fp16.")
+    return FileError("Scaled fp8 is not read", where=where, cure="Use an fp16 file of this LoRA.")
 
 
 def shape_error(key: str, tensors: Mapping[str, Tensor]) -> FileError:
