@@ -167,7 +167,7 @@ def test_dotted_names_that_are_not_understood_are_never_dropped(tmp_path: Path) 
     bad = {
         "DoRA": {f"unet.{Q}.lora_magnitude_vector": torch.ones(2)},
         "unknown kind": {f"unet.{Q}.lora_embedding_A": torch.ones(2)},
-        "mean the same": {f"{key_for('linear')}.lora_up.weight": torch.ones(2, 2)},
+        "mean the same": {f"{key_for('linear')}.lora_up.weight": 2 * torch.ones(2, 2)},
     }
     for words, more in bad.items():
         path = write_tensors(tmp_path / "x.safetensors", {**good, **more}, {}, overwrite=True)
