@@ -96,8 +96,8 @@ def mount(app: FastAPI, blocks: gr.Blocks, path: str, *, upload_limit: int) -> N
 def _event_loop() -> Iterator[None]:
     """Give this thread an event loop for the moment, if it has none.
 
-    Gradio 4 leaves its locks out where there is none (in a thread of one's own, after any `asyncio.run`), and then answers
-    every event with an error. A lock belongs to no loop before it is first used.
+    Gradio 4 leaves its locks out where there is none (in a thread of its own, after any `asyncio.run`), and answers
+    every event with an error then. A lock belongs to no loop before it is first used.
     """
     try:
         asyncio.get_event_loop_policy().get_event_loop()
