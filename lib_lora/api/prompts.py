@@ -20,6 +20,7 @@ from lib_lora.blocks.tag import (
     strip_tags,
 )
 from lib_lora.errors import AtelierError, InputError
+from lib_lora.host.limits import check_prompt
 from lib_lora.host.remarks import tag_remarks, text_remarks
 from lib_lora.ui.block_weight.presets_file import presets_path, save_preset, save_presets
 from lib_lora.ui.context import Atelier
@@ -53,6 +54,8 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
     def resolved(call: Call) -> Any:
         family = call["family"] or atelier.host.model.family
         negative = call["negative"]
+        check_prompt(call["prompt"], "prompt")
+        check_prompt(negative, "negative")
         return resolved_row(
             atelier, call["prompt"], family, seed=call["seed"], language=call.language, negative=negative
         )

@@ -22,6 +22,7 @@ __all__ = [
     "broken_tags",
     "find_tags",
     "format_tag",
+    "meant_as_tag",
     "other_networks",
     "parse_tag",
     "readable_tags",
@@ -32,13 +33,15 @@ __all__ = [
 _OPENING = re.compile(r"<(?:lora|lyco):", re.IGNORECASE)
 _MEANT = re.compile(r"<\s*(lora|lyco|loha|locon|lokr|dora)\s*[:;]", re.IGNORECASE)
 _OTHER = re.compile(r"<(?!(?:lora|lyco):)(\w+):[^>]+>", re.IGNORECASE)
+_ANGLES = str.maketrans("〈《‹«〉》›»", "<<<<>>>>")
 _SHOWN = 60  # characters of a broken tag that a message repeats
 
 
 def find_tags(prompt: str) -> list[TagMatch]:
     """Return every `<lora:…>` and `<lyco:…>` of a prompt in order; a tag ends at the first `>`, as in the WebUI.
 
-    What stands in a comment (`#`) is none.
+    What stands in a comment (`#`) is none. A tag that is not closed before the next one ends there, without its `>`:
+    the WebUI takes both out of the words as one, so neither are its words read here.
     """
     return list(_matches(prompt))
 
@@ -54,22 +57,24 @@ def readable_tags(prompt: str) -> list[ParsedTag]:
     return tags
 
 
-def strip_tags(prompt: str) -> str:
-    """Return the prompt without its LoRA tags, every other character as it was."""
+def strip_tags(prompt: str, *, others: bool = False) -> str:
+    """Return the prompt without its LoRA tags (with ``others`` those of any network), other characters as they were."""
     kept: list[str] = []
     position = 0
-    for match in _matches(prompt):
+    found = [*_matches(prompt), *(other_networks(prompt) if others else ())]
+    for match in sorted(found, key=lambda one: one.start):
         kept.append(prompt[position : match.start])
-        position = match.end
+        position = max(position, match.end)
     return "".join(kept) + prompt[position:]
 
 
 def broken_tags(prompt: str) -> list[TagError]:
-    """Return what was meant as a LoRA tag and is none, neither here nor in the WebUI: it counts as words."""
+    """Return what was meant as a LoRA tag and is none, neither here nor in the WebUI."""
     shown = without_comments(prompt)
     kept = [place for place, char in enumerate(shown) if without_invisible(char)]
-    typed = half_width("".join(shown[place] for place in kept)).replace("〈", "<").replace("《", "<")
+    typed = _typed("".join(shown[place] for place in kept))
     found = {match.start for match in _matches(prompt)}
+    taken = {match.start for match in other_networks(prompt)}
     errors = []
     for meant in _MEANT.finditer(typed):
         start = kept[meant.start()]
@@ -77,13 +82,18 @@ def broken_tags(prompt: str) -> list[TagError]:
             continue
         text = prompt[start:].split("\n", 1)[0][:_SHOWN]
         if not _OPENING.match(text):
-            name = meant[1].lower()
-            errors.append(_misspelt(text) if name in ("lora", "lyco") else _other_kind(text, name))
+            errors.append(_not_ours(text, meant[1].lower(), is_words=start not in taken))
             continue
-        wide = half_width(text).find(">")
+        wide = _typed(text).find(">")
         place = len(text) if wide < 0 else wide
-        errors.append(TagError("The tag is not closed", text=text, position=place, cure="Write > at its end."))
+        what = "The tag is not closed, so it is read as words"
+        errors.append(TagError(what, text=text, position=place, cure="Write > at its end."))
     return errors
+
+
+def meant_as_tag(text: str) -> bool:
+    """Tell whether a text begins like a LoRA tag, rightly written or not."""
+    return _MEANT.match(_typed(without_invisible(text))) is not None
 
 
 def other_networks(prompt: str) -> list[TagMatch]:
@@ -91,16 +101,20 @@ def other_networks(prompt: str) -> list[TagMatch]:
     return [TagMatch(m.start(), m.end(), m.group()) for m in _OTHER.finditer(without_comments(prompt))]
 
 
-def _misspelt(text: str) -> TagError:
-    right = "<lora:"
+def _typed(text: str) -> str:
+    return half_width(text).translate(_ANGLES)
+
+
+def _not_ours(text: str, name: str, *, is_words: bool) -> TagError:
+    """Return what is wrong with a tag that begins neither as ours nor as the WebUI's."""
+    end = "is read as words" if is_words else "was left out"
+    if name not in ("lora", "lyco"):
+        cure = "Write <lora:NAME:1>; it reads a file of any kind."
+        return TagError(f"There is no tag <{name}:, so this {end}", text=text, position=1, cure=cure)
+    right = f"<{name}:"
     place = next((n for n, (typed, wanted) in enumerate(zip(text.lower(), right, strict=False)) if typed != wanted), 0)
     cure = "Write <lora: in half-width signs, without spaces."
-    return TagError("This is meant as a LoRA tag, and is none", text=text, position=place, cure=cure)
-
-
-def _other_kind(text: str, name: str) -> TagError:
-    cure = "Write <lora:NAME:1>; it reads a file of any kind."
-    return TagError(f"There is no tag <{name}:", text=text, position=1, cure=cure)
+    return TagError(f"This is meant as a LoRA tag, but {end}", text=text, position=place, cure=cure)
 
 
 def _matches(prompt: str) -> Iterator[TagMatch]:
@@ -109,5 +123,6 @@ def _matches(prompt: str) -> Iterator[TagMatch]:
         closing = shown.find(">", opening.end())
         if closing < 0:  # no later tag is closed either: one pass over the prompt is enough
             return
-        position = closing + 1
+        following = _OPENING.search(shown, opening.end(), closing)
+        position = following.start() if following else closing + 1
         yield TagMatch(opening.start(), position, prompt[opening.start() : position])

@@ -102,7 +102,7 @@ def harmless(text: str) -> str:
 def tell(notes: Sequence[str], problems: Sequence[AtelierError]) -> None:
     """Print what pictures were made without, each LoRA tag with a caret at what is wrong, and the other notes."""
     for problem in problems:
-        say(f"note: this LoRA tag was left out: {problem}")
+        say(f"note: this LoRA does not act: {problem}")
     for note in notes:
         say(f"note: {note}")
 

@@ -76,6 +76,14 @@ def read_emphasis(text: str) -> list[Piece]:
     return _joined(pieces)
 
 
+def read_emphasis_or_none(text: str) -> list[Piece]:
+    """Return the pieces of a prompt without the marks of BREAK; none where a weight is no number."""
+    try:
+        return [piece for piece in read_emphasis(text) if not piece.breaks]
+    except PromptError:  # said as an error when the prompt is encoded
+        return []
+
+
 def _words(text: str) -> list[list]:
     """Return words as pieces, with a mark for each BREAK between them."""
     first, *others = _BREAK.split(text)

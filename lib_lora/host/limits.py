@@ -9,6 +9,8 @@ SIDE = 4096
 STEPS = 1000
 PIXELS = 4_000_000_000
 """Pixels of all pictures of an order together: they are kept until it ends, 12 GB of them."""
+LETTERS = 10_000
+"""Characters of a prompt: some 40 chunks of tokens."""
 WORK = 10**13
 """Pixels times steps: weeks on a fast GPU."""
 
@@ -24,6 +26,8 @@ def check_order(request: GenerateRequest, pictures: int, *, native_side: int) ->
     Raises:
         InputError: it is too large; the cure says how many pictures of this size and these steps are not.
     """
+    check_prompt(request.prompt, "prompt")
+    check_prompt(request.negative, "negative")
     width, height = request.width or native_side, request.height or native_side
     if max(width, height) > SIDE or request.steps > STEPS:
         raise InputError(
@@ -38,3 +42,14 @@ def check_order(request: GenerateRequest, pictures: int, *, native_side: int) ->
             where="size",
             cure=f"At most {most} pictures of this size and these steps: take fewer seeds, blocks or ranges.",
         )
+
+
+def check_prompt(text: str, where: str) -> None:
+    """Refuse a prompt that is no prompt any more.
+
+    Raises:
+        InputError: with how many characters it has and may have.
+    """
+    if len(text) > LETTERS:
+        what = f"A prompt of {len(text)} characters is too long"
+        raise InputError(what, where=where, cure=f"At most {LETTERS} characters.")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import broken_tags, find_tags, other_networks, parse_tag, resolve, strip_tags
+from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag, resolve, strip_tags
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.blocks.typed import without_comments, without_invisible
 from lib_lora.blocks.weights import BlockWeights, fit
@@ -67,15 +67,8 @@ def read_prompt(
     # In a sweep the analyzer brings the vector: that it stands for one is no news.
     notes = [f"{tag.name}: {note}" for tag in tags if not (swept and tag.sweep) for note in tag.notes]
     notes += [*tag_remarks(prompt, negative), *text_remarks(prompt, negative)]
-    return ReadPrompt(_words(prompt), _plain(negative), tuple(tags), tuple(dict.fromkeys(notes)), tuple(problems))
-
-
-def _words(prompt: str) -> str:
-    """Return the words of a prompt, without tags of any network."""
-    text = strip_tags(_plain(prompt))
-    for other in reversed(other_networks(text)):
-        text = text[: other.start] + text[other.end :]
-    return text
+    words = without_invisible(strip_tags(without_comments(prompt), others=True))
+    return ReadPrompt(words, _plain(negative), tuple(tags), tuple(dict.fromkeys(notes)), tuple(problems))
 
 
 def _plain(text: str) -> str:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 from lib_lora.blocks.errors import shorten
-from lib_lora.blocks.tag import find_tags, other_networks
+from lib_lora.blocks.tag import find_tags, meant_as_tag, other_networks
 from lib_lora.blocks.typed import without_comments, without_invisible
-from lib_lora.host.emphasis import PromptError, read_emphasis
+from lib_lora.host.emphasis import read_emphasis_or_none
 from lib_lora.host.schedule import parts_of, schedule_of
+from lib_lora.host.word_remarks import word_remarks
 
 _STEPS = 10  # any number of steps shows whether a tag stands in prompt editing
 _MARK = 0xE000  # private characters stand for the tags while the text around them is read
-_WEIGHT_TYPED = re.compile(r"\([^()]*:\s*[0-9]+,[0-9]+\s*\)|（[^（）]*[：:][^（）]*）")
-_DYNAMIC = re.compile(r"\{[^{}]*\|[^{}]*\}|__[\w/*-]+__")
-_BREAK = re.compile(r"\bBREAK\b")
 
 
 def tag_remarks(prompt: str, negative: str) -> list[str]:
@@ -23,21 +19,24 @@ def tag_remarks(prompt: str, negative: str) -> list[str]:
     if find_tags(negative):
         said.append("A LoRA tag in the negative prompt does nothing: its text counts as words there, as in the WebUI.")
     tags = find_tags(prompt)
+    if any(prompt.startswith(">", tag.end) for tag in tags):
+        said.append("A > behind a LoRA tag is one too many and is read as a word. Delete it.")
     if not tags or not any(sign in prompt for sign in ("[", "(", "AND")):
         return said
     marked = without_comments(prompt)
     for number, tag in reversed(list(enumerate(tags))):
         marked = marked[: tag.start] + chr(_MARK + number) + marked[tag.end :]
     parts = [part.text for part in parts_of(marked)]
+    moments = [{moment.text for moment in schedule_of(part, _STEPS)} for part in parts]
+    weighed = set().union(*(_weighed(text) for texts in moments for text in texts))
     for number, tag in enumerate(tags):
         mark = chr(_MARK + number)
-        texts = [moment.text for part in parts if mark in part for moment in schedule_of(part, _STEPS)]
-        if not all(mark in text for text in texts):
+        if not all(mark in text for part, texts in zip(parts, moments, strict=True) if mark in part for text in texts):
             said.append(
                 f"{shorten(tag.text)} stands inside prompt editing, but a LoRA acts from the first step to the last, "
                 "as in the WebUI. For a LoRA use start= and stop= in its tag."
             )
-        elif any(_weighs(text, mark) for text in texts):
+        elif mark in weighed:
             said.append(
                 f"{shorten(tag.text)} stands in brackets, which weigh words and not a LoRA, as in the WebUI. "
                 "Write its strength in the tag."
@@ -51,9 +50,10 @@ def text_remarks(prompt: str, negative: str) -> list[str]:
     """Return what is to be said of the words; ``prompt`` still has its tags."""
     said = []
     for tag in other_networks(prompt):
-        said.append(f"{shorten(tag.text)} is left out: only LoRA tags act here.")
+        if not meant_as_tag(tag.text):  # else it is a problem of its own
+            said.append(f"{shorten(tag.text)} is left out: only LoRA tags act here.")
     for text in (prompt, negative):
-        said += _word_remarks(without_comments(text))
+        said += word_remarks(without_comments(text))
     if any("#" in text for text in (prompt, negative)):
         said.append("What stands behind # is a comment and left out, as in the WebUI.")
     hidden = sum(len(text) - len(without_invisible(text)) for text in (prompt, negative))
@@ -75,25 +75,6 @@ def model_remarks(family: str, clip_skip: int) -> list[str]:
     return said
 
 
-def _word_remarks(text: str) -> list[str]:
-    said = []
-    typed = _WEIGHT_TYPED.search(text)
-    if typed:
-        said.append(f"{shorten(typed.group())} has no weight that is read. Write it like (words:1.2).")
-    dynamic = _DYNAMIC.search(text)
-    if dynamic:
-        said.append(f"{shorten(dynamic.group())} is read as words: it belongs to the extension Dynamic Prompts.")
-    if _BREAK.search(text) and any("BREAK" in piece.text and piece.weight < 0 for piece in _pieces(text)):
-        said.append("BREAK inside brackets is a word, as in the WebUI. Put it outside to begin a new chunk.")
-    return said
-
-
-def _weighs(text: str, mark: str) -> bool:
-    return any(mark in piece.text and piece.weight != 1 for piece in _pieces(text))
-
-
-def _pieces(text: str):
-    try:
-        return [piece for piece in read_emphasis(text) if not piece.breaks]
-    except PromptError:  # said as an error when the prompt is encoded
-        return []
+def _weighed(text: str) -> set[str]:
+    """Return the characters of a text that have a weight."""
+    return {char for piece in read_emphasis_or_none(text) if piece.weight != 1 for char in piece.text}

@@ -24,6 +24,7 @@ from lib_lora.host.checkpoint import load_checkpoint
 from lib_lora.host.diffusers_model import DiffusersModel
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.host.guidance import Guidance
+from lib_lora.host.idle import idle_notes
 from lib_lora.host.infotext import infotext
 from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.host.limits import check_order
@@ -182,15 +183,18 @@ class StudioHost:
         for tag in read.tags:
             try:
                 lora = self.read_lora(tag.name)
-                find_targets(self.model, lora)
+                targets, _ = find_targets(self.model, lora)
             except AtelierError as error:
                 problems.append(error)
             else:
                 loras.append((tag, lora))
                 notes += namesakes(tag.name, self.lora_folders, self.list_loras())
+                idle = idle_notes(tag, (one.adapter.key for one in targets), self.model.family, request.steps)
+                notes += [f"{tag.name}: {note}" for note in idle]
         if problems and (request.strict or (request.sweep and not any(tag.sweep for tag, _ in loras))):
             raise problems[0]
-        return replace(read, tags=tuple(tag for tag, _ in loras), notes=tuple(notes), problems=tuple(problems)), loras
+        tags = tuple(tag for tag, _ in loras)
+        return replace(read, tags=tags, notes=tuple(notes), problems=tuple(problems)), loras
 
     def check_training(self, *, trains_text: bool) -> None:
         """Refuse nothing: whatever the studio opens can be trained."""

@@ -85,6 +85,7 @@ def test_slips_are_pointed_at(tag, pointed, cure):
 
 
 MEANT = ["a <lora:n:1", "a <lora:n:1:FACE", "a <lora:n:1＞", "＜lora:n:1＞", "<ｌｏｒａ:n:1>", "< lora:n:1>"]
+MEANT += ["< lora : n : 1 >", "‹lora：n：1>", "‹lo\u200bra:n:1>", "«lora:n:1»"]
 MEANT += ["<lora :n:1>", "<lora：n:1>", "<lora;n:1>", "<lo\u200bra:n:1>", "<loha:n:1>", "〈lora:n:1〉"]
 
 
@@ -93,6 +94,17 @@ def test_what_was_meant_as_a_tag_is_pointed_at(prompt):
     (error,) = broken_tags(prompt)
     assert "^" in str(error)
     assert find_tags(prompt) == []
+    is_word = strip_tags(prompt, others=True) == prompt
+    assert ("read as words" if is_word else "left out") in error.what
+
+
+def test_a_tag_that_is_not_closed_harms_no_other():
+    prompt = "a <lora:n:1 <lora:b:1>, c"
+    assert [tag.name for tag in readable_tags(prompt)] == ["b"]
+    assert broken_tags(prompt) == []
+    with pytest.raises(TagError, match="not closed"):
+        parse_tag(find_tags(prompt)[0].text)
+    assert strip_tags(prompt) == "a , c"  # as in the WebUI, which takes both for one tag
 
 
 @pytest.mark.parametrize(

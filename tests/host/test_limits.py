@@ -6,7 +6,7 @@ import pytest
 
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest
-from lib_lora.host.limits import PIXELS, SIDE, STEPS, check_order
+from lib_lora.host.limits import LETTERS, PIXELS, SIDE, STEPS, check_order
 
 
 def test_ordinary_orders_pass() -> None:
@@ -22,6 +22,13 @@ def test_one_picture_has_limits(asked: dict[str, int]) -> None:
     with pytest.raises(InputError, match="too large an order") as told:
         check_order(GenerateRequest(**{"prompt": "a", "steps": 20, **asked}), 1, native_side=512)
     assert str(SIDE) in told.value.cure
+
+
+@pytest.mark.parametrize("where", ["prompt", "negative"])
+def test_a_prompt_has_a_limit(where: str) -> None:
+    check_order(GenerateRequest(**{"prompt": "a", where: "a" * LETTERS}), 1, native_side=512)
+    with pytest.raises(InputError, match="too long"):
+        check_order(GenerateRequest(**{"prompt": "a", where: "a" * (LETTERS + 1)}), 1, native_side=512)
 
 
 def test_the_cure_names_the_number_that_passes() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from lib_lora.host.chunks import wrapped
 from lib_lora.host.emphasis import PromptError, read_emphasis
+from lib_lora.host.prompt_editing import read_editing
+from lib_lora.host.remarks import tag_remarks, text_remarks
 from lib_lora.host.schedule import Part, parts_of, schedule_of, text_at
 
 WEIGHTS = {
@@ -64,6 +68,11 @@ SCHEDULES = {
     "[dark] cat": [(10, "[dark] cat")],
     r"\[a:b:3]": [(10, r"\[a:b:3]")],
     "[a:b:3]\\": [(10, "[a:b:3]\\")],
+    "[a:b:3] | c": [(10, "[a:b:3] | c")],
+    "[a:b:3]]": [(3, "a]"), (10, "b]")],
+    "[[a::2]]:": [(10, "[[a::2]]:")],  # what the WebUI's parser makes of signs without partner follows no rule
+    "[d:0.5]:]": [(10, "[d:0.5]:]")],
+    "[x (b:c:d):e:3]": [(10, "[x (b:c:d):e:3]")],
 }
 
 PARTS = {
@@ -90,6 +99,32 @@ def test_texts_in_the_course_of_ten_steps(text, wanted):
 @pytest.mark.parametrize(("text", "wanted"), PARTS.items())
 def test_parts_between_and(text, wanted):
     assert parts_of(text) == tuple(Part(*each) for each in wanted)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 300, "[a:" * 60 + "b" + ":0.5]" * 60, "[" * 4000 + "[a:b:2]]", "[a:b:2]]" * 500, "[a|" * 1000 + "]" * 1000]
+    + ["[a:" * 800 + "b" + ":0.5]" * 800, "(" * 2000 + "a" + ")" * 2000, "(:" * 2000, "（：" * 2000, "_" * 4000]
+    + ["<lora:a:1> [" * 300, "{|" * 2000, " :" * 2000, "embedding:" * 400, "[a:b:2]" + "]" * 24],
+)
+def test_any_prompt_of_a_few_thousand_characters_is_read_at_once(text):
+    schedule_of("[a:b:2]]", 4)  # the parser is made once
+    began = time.process_time()
+    schedule_of(text, 20)
+    read_emphasis(text)
+    tag_remarks(text, text)
+    text_remarks(text, text)
+    assert time.process_time() - began < 2  # half a second on an idle machine
+
+
+def test_without_the_webuis_parser_nothing_is_lost_but_its_whims(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    read_editing.cache_clear()
+    for text, wanted in SCHEDULES.items():
+        if text not in ("[[a::2]]:", "[d:0.5]:]"):
+            assert [(moment.last, moment.text) for moment in schedule_of.__wrapped__(text, 10)] == wanted
+    assert "lone :" in " ".join(text_remarks("[d:0.5]:]", ""))
+    read_editing.cache_clear()
 
 
 def test_a_change_after_two_steps_is_seen_by_the_fourth_call():

@@ -184,6 +184,20 @@ def test_a_sweep_without_a_tag_that_can_be_swept_is_refused(host):
         ("at 12:30", "", "30 times"),
         ("(smile:1,5)", "", "no weight that is read"),
         ("x", "（smile：1.5）", "no weight that is read"),
+        ("(smile:１．５)", "", "(smile:１．５) has no weight"),
+        ("(smile：1.5)", "", "no weight that is read"),
+        ("((a) smile:150%)", "", "no weight that is read"),
+        ("[red:blue:１]", "", "no number"),
+        ("x", "[red:blue:0,5]", "no number"),
+        ("[red:blue:0.5:0.7]", "", "no number"),
+        ("[red:blue:]", "", "no number"),
+        ("[red:０．５]", "", "no number"),
+        ("[red:blue]", "", "does not say when"),
+        ("[red:1.3]", "", "behind the last step"),
+        ("[red:blue:0.5] | x", "", "lone |"),
+        ("[red:blue:0.5]])", "", "lone ]"),
+        ("embedding:foo", "", "Write foo alone"),
+        ("x <lora:strong 絵:1>>", "", "one too many"),
         ("(a BREAK b)", "", "BREAK inside brackets"),
     ],
 )
@@ -193,10 +207,34 @@ def test_what_does_not_act_as_it_looks_is_one_note(host, prompt, negative, said)
     assert made.problems == ()
 
 
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ("1:step=5-10", "It does not act: its steps begin after the last of 2"),
+        ("1:ALL:start=2:stop=4", "begin after the last of 2"),
+        ("1:start=0.4:stop=1", "end before they begin"),
+        ("1:lbw=0,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0", "none of the blocks"),
+    ],
+)
+def test_a_lora_that_cannot_act_has_one_note(host, lora, items, said):
+    unet = replace(lora, adapters={key: one for key, one in lora.adapters.items() if "mid_block" in key})
+    write_lora(unet, host.lora_folders[0] / "middle.safetensors", overwrite=True)
+    host.loras_changed()
+    (note,) = host.generate(replace(REQUEST, prompt=f"x <lora:middle:{items}>", steps=2)).notes
+    assert note.startswith("middle: ")
+    assert said in note
+
+
+def test_weights_of_nothing_are_a_wish(host):
+    for items in ("0", "1:NONE", "1:ALL", "1:step=0-1"):
+        assert host.generate(replace(REQUEST, prompt=f"x <lora:strong 絵:{items}>", steps=2)).notes == ()
+
+
 def test_ordinary_prompts_have_no_notes(host):
     for prompt in (
         "red apple, (smile:1.2), [dark], [a:b:0.5], [a|b], a AND b:0.5 BREAK c",
         "red <lora:strong 絵:0.8>, (smile) {x}, 12:30 in the morning",
+        "[artist:somebody], [:d], (a:3), [a:b:0.5], ;) (smile:１.５) [(a:2):3]",
         r"apple \(fruit\), :d, <3, a/b",
     ):
         assert host.generate(replace(REQUEST, prompt=prompt, steps=1)).notes == ()

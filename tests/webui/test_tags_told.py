@@ -38,6 +38,19 @@ def test_one_broken_tag_is_named_and_the_others_keep_working(host: Any) -> None:
     assert host.extra_networks.printed == []
 
 
+def test_a_tag_that_is_not_closed_harms_no_other(host: Any) -> None:
+    done = host.txt2img("cat <lora:two:1 <lora:one:1:FACE>")
+    assert done.comments.count("not closed") == 1
+    assert done.images[0].tobytes() == picture(host, "cat <lora:one:1:FACE>")
+
+
+def test_a_lora_that_cannot_act_is_noticed(host: Any) -> None:
+    host.add_lora("early", lora(blocks="IN01"))
+    assert "begin after the last of 2" in host.txt2img("cat <lora:early:1:step=5-10>", steps=2).comments
+    last = ",".join("0" * 25 + "1")
+    assert "none of the blocks" in host.txt2img(f"cat <lora:early:1:lbw={last}>").comments
+
+
 def test_a_missing_file_is_named_with_near_names(host: Any) -> None:
     done = host.txt2img("cat <lora:onee:1:FACE> <lora:two:1>")
     assert "Did you mean one" in done.comments

@@ -116,6 +116,7 @@ class Activator:
             wishes=wishes_of(p),
             implied=_implied(),
             lists_missing=detect() is HostKind.A1111,
+            steps=_steps(p),
         )
         return make_plan(params_list, order)
 
@@ -145,6 +146,13 @@ def _negative(p: Any, *, hires: bool) -> str:
     """Return the negative prompt that belongs to the first prompt of the batch."""
     found = getattr(p, "all_hr_negative_prompts" if hires else "all_negative_prompts", None) or [""]
     return str(found[min(getattr(p, "iteration", 0) * p.batch_size, len(found) - 1)])
+
+
+def _steps(p: Any) -> int | None:
+    """Return the steps of a pass that begins with noise; another one makes a share of them."""
+    begun = getattr(p, "init_images", None) or getattr(p, "is_hr_pass", False)
+    steps = getattr(p, "steps", None)
+    return None if begun or not steps else int(steps)
 
 
 def _of_another(error: TagError) -> bool:

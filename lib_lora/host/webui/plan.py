@@ -12,7 +12,7 @@ from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.errors import TagError
 from lib_lora.blocks.layouts import BASE
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import format_tag, parse_tag, resolve
+from lib_lora.blocks.tag import find_tags, format_tag, parse_tag, resolve
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import AtelierError
@@ -20,6 +20,7 @@ from lib_lora.formats.contents import Contents
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import LoadedModel
+from lib_lora.host.idle import idle_notes
 from lib_lora.host.prompt import multipliers_of
 from lib_lora.host.webui.model import no_model
 from lib_lora.host.webui.tags import (
@@ -29,6 +30,7 @@ from lib_lora.host.webui.tags import (
     host_reading,
     is_foreign,
     is_plain,
+    params_of_text,
     plain,
     reading_of,
     text_of,
@@ -71,6 +73,7 @@ class Order:
         wishes: what the generation wants.
         implied: a LoRA that the host adds to every prompt where its loader is not given it, "" for none.
         lists_missing: the host itself names LoRAs that it does not find; else one stops all the others.
+        steps: of the pass; None where the sampler decides how many of them it makes.
     """
 
     loras: LoraSource
@@ -79,6 +82,7 @@ class Order:
     wishes: Wishes = field(default_factory=Wishes)
     implied: str = ""
     lists_missing: bool = True
+    steps: int | None = None
 
     @property
     def model(self) -> LoadedModel:
@@ -156,6 +160,7 @@ class _Planner:
             AtelierError: it cannot be right; nothing of it was added.
         """
         wishes = self.order.wishes
+        params = self._opened_last(params)
         try:
             parsed = changed(parse_tag(text_of(params)), wishes)
         except TagError:
@@ -172,6 +177,18 @@ class _Planner:
             self._add_plain(params, reading_of(parsed))
         else:
             self._add_ours(parsed, notes)
+
+    def _opened_last(self, params: Any) -> Any:
+        """Return a tag alone where one before it was not closed, which the host takes for its beginning."""
+        *unclosed, last = find_tags(text_of(params)) or [None]
+        if not unclosed or last is None:
+            return params
+        for match in unclosed:
+            try:
+                parse_tag(match.text)
+            except TagError as error:
+                self.plan.problems.append(error)
+        return params_of_text(last.text)
 
     def _add_foreign(self, params: Any) -> None:
         """Leave a tag to the host that says nothing of ours, though we cannot read all of it."""
@@ -221,6 +238,8 @@ class _Planner:
         if unmatched:
             notes.append(misfit(tag.name, unmatched, of=len(lora.adapters)))
         _note_empty_blocks(notes, tag, unet, model.family)
+        fitting = [key for key in lora.adapters if key not in unmatched]
+        notes += [] if swept else idle_notes(tag, fitting, model.family, order.steps)
 
     def _add_whole(self, tag: ResolvedTag, contents: Contents, notes: list[str]) -> None:
         """Give the host a LoRA of kinds that only its own loader applies."""

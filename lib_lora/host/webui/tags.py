@@ -33,6 +33,13 @@ def text_of(params: Any) -> str:
     return f"<lora:{':'.join(map(str, params.items))}>"
 
 
+def params_of_text(text: str) -> Any:
+    """Return a closed tag in the host's form."""
+    from modules import extra_networks
+
+    return extra_networks.ExtraNetworkParams(items=text[1:-1].split(":")[1:])
+
+
 def host_reading(params: Any) -> HostReading | None:
     """Return what the host reads, or None where its loader would stop at this tag.
 

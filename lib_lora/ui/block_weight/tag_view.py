@@ -45,7 +45,7 @@ def labels_of(prompt: str) -> tuple[str, ...]:
     seen: Counter[str] = Counter()
     labels = []
     for match in find_tags(prompt):
-        name = match.text[1:-1].split(":")[1].strip() or shorten(match.text)
+        name = match.text.strip("<>").split(":")[1].strip() or shorten(match.text)
         seen[name] += 1
         labels.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return tuple(labels)

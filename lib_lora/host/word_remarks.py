@@ -1,0 +1,87 @@
+"""Words of a prompt that look like the WebUI's syntax, or another program's, and are read as words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lib_lora.blocks.errors import shorten
+from lib_lora.blocks.tag import strip_tags
+from lib_lora.blocks.tokens import read_number
+from lib_lora.blocks.typed import half_width
+from lib_lora.host.emphasis import read_emphasis_or_none
+from lib_lora.host.prompt_editing import Edit, read_editing
+from lib_lora.host.schedule import parts_of
+
+_WEIGHT = re.compile(
+    r"(?P<open>[(（][^()（）]*)?(?P<colon>[:：])\s*(?P<number>[^\s()（）:：\[\]|]+)\s*(?P<close>[)）])"
+)
+_READ = re.compile(r"[+-]?[.\d]+")  # what the WebUI takes for a weight, full-width digits too
+_DYNAMIC = re.compile(r"\{[^{}|]*\|[^{}]*\}|__[\w/*-]+__")
+_BREAK = re.compile(r"\bBREAK\b")
+_EMBEDDING = re.compile(r"\bembedding:\s*([^\s,:()\[\]]+)", re.IGNORECASE)
+_PREFIXES = ("artist", "style", "character", "copyright", "series", "source", "by", "rating", "general", "meta")
+"""Of tags that people de-emphasize: ``[artist:name]`` is no slip."""
+
+
+def word_remarks(text: str) -> list[str]:
+    """Return what is to be said of the words of a prompt without comments."""
+    said = []
+    for found in _slips(text):
+        said.append(f"{shorten(found)} has no weight that is read. Write it like (words:1.2).")
+    dynamic = _DYNAMIC.search(text)
+    if dynamic:
+        said.append(f"{shorten(dynamic.group())} is read as words: it belongs to the extension Dynamic Prompts.")
+    for name in _EMBEDDING.findall(text):
+        said.append(f"embedding: is ComfyUI's spelling and is read as a word. Write {shorten(name)} alone.")
+    if _BREAK.search(text) and any("BREAK" in piece.text and piece.weight < 0 for piece in read_emphasis_or_none(text)):
+        said.append("BREAK inside brackets is a word, as in the WebUI. Put it outside to begin a new chunk.")
+    for part in parts_of(strip_tags(text, others=True)):
+        said += _editing_remarks(part.text)
+    return said
+
+
+def _slips(text: str) -> Iterator[str]:
+    """Yield what was meant as words with a weight, and whose weight is not read."""
+    for found in _WEIGHT.finditer(text):
+        exact = found["colon"] == ":" and found["close"] == ")" and not (found["open"] or "").startswith("（")
+        if exact and _READ.fullmatch(found["number"]):
+            continue
+        begun = found["open"] or re.search("[(（]", text[: found.start()])
+        if begun and _is_number(found["number"]):
+            yield found.group()
+
+
+def _is_number(typed: str) -> bool:
+    """Tell whether a person meant a number: full-width signs, a decimal comma, a percent sign."""
+    return read_number(half_width(typed).strip().removesuffix("%").replace(",", ".")) is not None
+
+
+def _editing_remarks(text: str) -> list[str]:
+    """Return what is to be said of prompt editing in one part of a prompt."""
+    read, said = read_editing(text), []
+    for found in dict.fromkeys(read.unread):
+        *before, last = found[1:-1].split(":")
+        if len(before) > 1 or _is_number(last):
+            said.append(f"{shorten(found)} is read as words: its last item is no number. Write it like [from:to:0.5].")
+        elif _meant_to_change(*before, last):
+            said.append(f"{shorten(found)} is read as words: it does not say when. Write it like [from:to:0.5].")
+    for when in dict.fromkeys(_too_late(read.edits)):
+        said.append(f"{when} in prompt editing is behind the last step. Write a share like 0.5, or whole steps like 5.")
+    if read.gave_up:
+        said.append(f"A lone {read.gave_up} makes words of all prompt editing, as in the WebUI. Delete it.")
+    if read.lone:
+        said.append(f"A lone {read.lone} behind prompt editing can make it words, as in the WebUI. Delete it.")
+    return said
+
+
+def _meant_to_change(before: str, after: str) -> bool:
+    has_words = all(any(char.isalpha() for char in each) for each in (before, after))
+    return has_words and len(after.strip()) > 1 and before.strip().lower() not in _PREFIXES
+
+
+def _too_late(edits: list[Edit]) -> Iterator[str]:
+    """Yield the shares above 1, which are mostly meant as weights."""
+    for edit in edits:
+        if "." in edit.when and float(edit.when) > 1:
+            yield edit.when
