@@ -1,4 +1,4 @@
-"""What waiting threads cost beside other work: `python -m bench.threads [--load 4] [--times 3] [--json]`.
+"""What waiting threads cost beside other work: `python bench/threads.py [--load 4] [--times 3] [--json]`.
 
 The pocket model draws in processes of its own, in turns: with OpenMP's threads spinning (ACTIVE) or asleep while they
 wait (PASSIVE), with one thread and with all, beside `--load` other processes. Ratios within one run are what counts:
@@ -15,9 +15,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lib_lora.process import cores
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lib_lora.process import cores  # noqa: E402
+
 DRAW = """
 import time
 from lib_lora.host.base import GenerateRequest

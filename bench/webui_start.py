@@ -1,4 +1,4 @@
-"""What our extension costs a WebUI's start: `WEBUI_DIR=… python -m bench.webui_start [--times 3] [--json]`.
+"""What our extension costs a WebUI's start: `WEBUI_DIR=… python bench/webui_start.py [--times 3] [--json]`.
 
 The host is started in turns with and without the extension, on the same data folder, and the medians are compared. The
 whole start (on the clock, and the processor time of its process) differs from try to try by more than we cost, mostly
@@ -17,9 +17,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.webui.installed import Installed
-from tests.webui.live import EXTENSION, ROOT, LiveHost
-from tests.webui.material import checkpoint, config_of
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.webui.installed import Installed  # noqa: E402
+from tests.webui.live import EXTENSION, ROOT, LiveHost  # noqa: E402
+from tests.webui.material import checkpoint, config_of  # noqa: E402
 
 OURS = ("lora_block_weight", "lora_atelier")
 OUR_STEPS = ("create ui", "scripts before_ui_callback", "app_started_callback")

@@ -113,8 +113,9 @@ def _compression(story: Story, words: dict[str, str]) -> Table:
 
 
 def commands(story: Story) -> tuple[str, ...]:
-    """Return the commands that repeat the demo one by one."""
-    out, size = story.folder.as_posix(), story.size
+    """Return the commands that repeat the demo one by one; of an absolute folder only its name: people hand it on."""
+    out, size = story.folder.name if story.folder.is_absolute() else story.folder.as_posix(), story.size
+    lora = f"{out}/{story.files['lora'].relative_to(story.folder).as_posix()}"
     prompt = f"{use.PROMPTS[0][1]} <lora:{use.NAME}:1"
     where = f"--seed {use.SEEDS[0]} --cfg {use.CFG:g} --steps {size.sampling_steps} --lora-dir {out}/run"
     return (
@@ -122,8 +123,8 @@ def commands(story: Story) -> tuple[str, ...]:
         f"python run.py train {out}/run/options.json --runs {out}/again",
         f'python run.py generate --prompt "{prompt}:{use.PRESET}>" {where} --out {out}/face.png',
         f'python run.py analyze --prompt "{prompt}:XYZ>" {where} --range 0,1 --blocks 26ALL --out {out}/analysis',
-        f"python run.py bake {story.files['lora'].as_posix()} --weights {use.PRESET} --out {out}/baked.safetensors",
-        f"python run.py compress {story.files['lora'].as_posix()} --energy 0.99 --out {out}/small.safetensors",
+        f"python run.py bake {lora} --weights {use.PRESET} --out {out}/baked.safetensors",
+        f"python run.py compress {lora} --energy 0.99 --out {out}/small.safetensors",
         f'python run.py label {out}/small.safetensors --set title="krnk" trigger_words={use.TRIGGER} '
         f"--out {out}/labelled.safetensors",
         f"python run.py inspect {out}/labelled.safetensors",

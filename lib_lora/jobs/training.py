@@ -26,6 +26,7 @@ from lib_lora.train.estimate import Paces
 from lib_lora.train.option_files import options_file
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
+from lib_lora.train.states import states_of
 
 if TYPE_CHECKING:
     from lib_lora.train.loop import TrainResult
@@ -257,7 +258,7 @@ class Trainings:
             elif wish == STOP:
                 self._save(run)
         except Exception as error:
-            shown = in_words(error, run.name)
+            shown = in_words(error, run.name, has_state=bool(states_of(run.folder.states)))
             with self._lock:
                 self._close(run, FAILED, error=shown)
             if shown is error:
@@ -341,8 +342,8 @@ class Trainings:
             logger.warning("the report of %s was not written: %s", run.name, error)
 
 
-def in_words(error: Exception, name: str) -> AtelierError:
-    """Return any failure as one that a person can read."""
+def in_words(error: Exception, name: str, *, has_state: bool) -> AtelierError:
+    """Return any failure as one that a person can read; ``has_state`` tells whether the run can go on from a state."""
     if isinstance(error, AtelierError):
         return error
     if isinstance(error, OSError):
@@ -351,7 +352,9 @@ def in_words(error: Exception, name: str) -> AtelierError:
         cure = "Close other programs and resume, or start a new run with a smaller batch or training size."
         return AtelierError("The memory of the GPU is full", where=name, cure=cure)
     logger.error("the run %s failed", name, exc_info=error)
-    cure = "The details are in the terminal; please report them. The newest state is kept."
+    cure = "The details are in the terminal; please report them."
+    if has_state:
+        cure = "The details are in the terminal; please report them. The newest state is kept."
     return AtelierError(f"Something unforeseen: {error}", where=name, cure=cure)
 
 

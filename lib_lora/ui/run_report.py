@@ -1,6 +1,7 @@
 """The report of a training run: ``report.html`` in its folder, in the language of whoever started it.
 
-The studio draws it anew from the folder for whoever looks at it in another language.
+The studio draws it anew from the folder for whoever looks at it in another language. People hand it on, so it names
+folders and files without the place where they lie on this disk.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.formats.header import read_header
+from lib_lora.formats.privacy import last_name, without_folders
 from lib_lora.jobs.run_log import RunLogs
 from lib_lora.jobs.run_state import read_status
 from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Series, Table, write_report
@@ -23,6 +25,10 @@ from lib_lora.ui.words import Words
 
 COLUMNS = 6
 """Samples of so many steps stand side by side at most: the first, the last, and some between."""
+
+
+FOLDERS = ("images", "reg_images")
+"""Options that are a place on somebody's disk."""
 
 
 def write_run_report(folder: RunFolder, language: str) -> None:
@@ -47,7 +53,11 @@ def run_report(folder: RunFolder, language: str) -> Report:
         sections.insert(0, pictures)
     sections += [
         _options(folder, options, words),
-        Commands(words("train.report_commands"), "", _commands(folder, options)),
+        Commands(
+            words("train.report_commands"),
+            words("train.report_commands_text", folder=folder.path.name),
+            _commands(folder, options),
+        ),
     ]
     return Report(words("train.report_title", name=options.name), verdict, words.language, tuple(sections))
 
@@ -114,7 +124,8 @@ def _remarks(folder: RunFolder, words: Words) -> Table | None:
 
 def _said(folder: RunFolder) -> tuple[str, ...]:
     """Return what is known of a run's pictures and of its course, as its row has it."""
-    return (*map(str, _listed(folder, "problems")), *folder.remarks(), *RunLogs().remarks(folder.path))
+    said = (*map(str, _listed(folder, "problems")), *folder.remarks(), *RunLogs().remarks(folder.path))
+    return tuple(map(without_folders, said))
 
 
 def _data(folder: RunFolder) -> dict[str, Any]:
@@ -134,7 +145,7 @@ def _files(folder: RunFolder, words: Words) -> Table:
         for path in sorted(folder.path.glob("*.safetensors"))
     )
     headers = (words("train.report_file"), words("train.step"), words("train.report_size"))
-    return Table(words("train.report_files"), words("train.report_files_text", folder=folder.path), headers, rows)
+    return Table(words("train.report_files"), words("train.report_files_text", folder=folder.path.name), headers, rows)
 
 
 def _options(folder: RunFolder, options: TrainOptions, words: Words) -> Table:
@@ -147,7 +158,8 @@ def _options(folder: RunFolder, options: TrainOptions, words: Words) -> Table:
     for one in fields(options):
         value = getattr(options, one.name)
         changed = one.name in usual and value != usual[one.name]
-        rows.append((one.name, _shown(plain[one.name]), words("train.changed_mark") if changed else ""))
+        shown = last_name(str(value)) if one.name in FOLDERS else _shown(plain[one.name])
+        rows.append((one.name, shown, words("train.changed_mark") if changed else ""))
     headers = (words("train.report_option"), words("train.report_value"), "")
     return Table(words("train.report_options"), words("train.report_options_text"), headers, tuple(rows))
 
@@ -159,8 +171,9 @@ def _shown(value: object) -> str:
 
 
 def _commands(folder: RunFolder, options: TrainOptions) -> tuple[str, ...]:
-    again = f'python run.py train "{folder.options_path}" --name "{options.name}_2"'
+    place = folder.path.name
+    again = f'python run.py train "{place}/{folder.options_path.name}" --name "{options.name}_2"'
     made = sorted(folder.path.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
     name = made[-1].stem if made else options.name
-    use = f'python run.py generate --prompt "{options.trigger} <lora:{name}:1>" --lora-dir "{folder.path}"'
+    use = f'python run.py generate --prompt "{options.trigger} <lora:{name}:1>" --lora-dir "{place}"'
     return again, use

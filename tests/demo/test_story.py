@@ -52,6 +52,7 @@ def test_the_demo_leaves_everything_it_promises(tiny, tmp_path, capsys, language
     page = (out / "report.html").read_text(encoding="utf-8")
     assert words_in(language)["grid"] in page
     assert 'src="http' not in page
+    assert str(out) not in page  # people hand it on
     assert len(list((out / "pictures").rglob("f*.txt"))) == 10
     assert Image.open(saved["files"]["grid"]).width > 600
     whole, small = read_lora(saved["files"]["lora"]), read_lora(saved["files"]["small"])

@@ -14,9 +14,10 @@ from lib_lora.errors import StoppedError
 from lib_lora.host.base import Stoppable
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.run_log import RunLogs
-from lib_lora.train import material
+from lib_lora.train import loop, material
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.context import Atelier, Folders
+from lib_lora.ui.error_words import in_words
 from lib_lora.ui.run_report import write_run_report
 from lib_lora.ui.train.pieces import Pieces
 from lib_lora.ui.words import Words
@@ -140,3 +141,48 @@ def test_damaged_rows_stand_in_page_and_report(make_trainings, options_for, unti
         file.write(b"\0" * 100 + b"\n")
     write_run_report(RunFolder(view.folder), "en")
     assert "damaged and left out: 1" in (view.folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_report_tells_no_place_on_this_disk(make_trainings, options_for, until, pictures, tmp_path, language):
+    (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    reg = tmp_path / "reg 正則化"
+    reg.mkdir()
+    Image.new("RGB", (64, 64), "white").save(reg / "a.png")
+    trainings = make_trainings()
+    trainings.start(options_for("girl", steps=1, reg_images=str(reg)))
+    until(lambda: trainings.find("girl").state == "done")
+    folder = RunFolder(trainings.find("girl").folder)
+    folder.keep_remark(1, f"The sample after step 1 was not made: no file ({tmp_path / 'models' / 'a.ckpt'}).")
+    write_run_report(folder, language)
+    page = (folder.path / "report.html").read_text(encoding="utf-8")
+    assert str(tmp_path) not in page
+    assert tmp_path.name not in page
+    assert pictures.name in page
+    assert reg.name in page
+    assert "broken.png" in page
+    assert "&quot;girl/options.json&quot;" in page
+
+
+def test_a_failure_promises_a_state_only_where_there_is_one(make_trainings, options_for, until, monkeypatch):
+    trainings, plain = make_trainings(state_seconds=0), loop.run
+    monkeypatch.setattr(material, "_item", _breaking)
+    trainings.start(options_for("early"))
+    until(lambda: trainings.find("early").state == "failed")
+    monkeypatch.undo()
+
+    def late(training, *given, **more):
+        plain(training, *given, **more)
+        raise ZeroDivisionError("late")
+
+    monkeypatch.setattr(loop, "run", late)
+    trainings.start(options_for("late"))
+    until(lambda: trainings.find("late").state == "failed")
+    cures = [trainings.find(name).error.cure for name in ("early", "late")]
+    assert [("newest state is kept" in cure) for cure in cures] == [False, True]
+    said = [in_words(trainings.find(name).error, "ja")[2] for name in ("early", "late")]
+    assert [("最新の状態は残っています" in cure) for cure in said] == [False, True]
+
+
+def _breaking(*given):
+    raise ZeroDivisionError("early")

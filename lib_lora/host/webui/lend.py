@@ -149,5 +149,5 @@ def _check(model: WebuiModel) -> None:
         raise AtelierError(
             "The WebUI switched or unloaded the checkpoint in the middle of the training",
             where=model.name,
-            cure="The newest state is kept: load the checkpoint again and resume the run.",
+            cure="Load the checkpoint again and resume the run; it goes on from its newest state, if it has one.",
         )
