@@ -19,9 +19,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.webui.installed import Installed  # noqa: E402
-from tests.webui.live import EXTENSION, ROOT, LiveHost  # noqa: E402
-from tests.webui.material import checkpoint, config_of  # noqa: E402
+from tests.webui.installed import Installed
+from tests.webui.live import EXTENSION, ROOT, LiveHost
+from tests.webui.material import checkpoint, config_of
 
 OURS = ("lora_block_weight", "lora_atelier")
 OUR_STEPS = ("create ui", "scripts before_ui_callback", "app_started_callback")
