@@ -13,11 +13,11 @@ from lib_lora.formats.header import read_header
 from lib_lora.formats.inspection import inspection
 from lib_lora.formats.lora import write_lora
 from lib_lora.formats.metadata import describe
+from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.merge.order import Ingredient, Made, Order, make, proposed_name
 from lib_lora.merge.precision import Precision
 from lib_lora.merge.rank import RankRule, RuleKind
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.workshop.work import check_own, submit
 
 PRECISIONS = get_args(Precision)

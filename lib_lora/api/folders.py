@@ -13,10 +13,10 @@ from lib_lora.data.edit_captions import CaptionHistory, plan_changes, tag_counts
 from lib_lora.data.files import Problem
 from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
 from lib_lora.errors import InputError
+from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.jobs.job import Job
 from lib_lora.train.material import fit_remarks
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.train.intake import LOOK, sized
 from lib_lora.ui.train.look import look
 

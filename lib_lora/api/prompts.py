@@ -22,10 +22,10 @@ from lib_lora.blocks.tag import (
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.limits import check_prompt
 from lib_lora.host.remarks import tag_remarks, text_remarks
+from lib_lora.i18n.error_words import in_words, sentence_in_words
+from lib_lora.i18n.words import Words
 from lib_lora.ui.block_weight.presets_file import presets_path, save_preset, save_presets
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.error_words import in_words, sentence_in_words
-from lib_lora.ui.words import Words
 
 FAMILIES = ("sd1", "sd2", "sdxl", "flux")
 

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from lib_lora.api.access import CHALLENGE, Access
 from lib_lora.api.call import REQUIRED, NotFound, Route
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.ui.error_words import in_words
+from lib_lora.i18n.error_words import in_words
 from lib_lora.ui.routes import BASE, best_language
 
 BODY_LIMIT = 4 * 2**20

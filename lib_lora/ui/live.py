@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from html import escape
 
-from lib_lora.ui.words import Words
+from lib_lora.i18n.words import Words
 
 Piece = Callable[[Words], str]
 

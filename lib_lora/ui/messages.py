@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from html import escape
 
 from lib_lora.errors import AtelierError
+from lib_lora.i18n.error_words import in_words, progress_in_words
+from lib_lora.i18n.words import Words, duration
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.job import WAITING, Job
-from lib_lora.ui.error_words import in_words, progress_in_words
-from lib_lora.ui.words import Words
 
 PAUSE = 0.25
 """Seconds between two pictures of a job's state, at least."""
@@ -51,15 +51,6 @@ def progress_html(job: Job, desk: Desk, words: Words) -> str:
         f'aria-valuenow="{100 * share:.0f}"><div class="atelier-bar" style="width:{100 * share:.1f}%"></div>'
         f"<span>{label}</span></div>"
     )
-
-
-def duration(seconds: float, words: Words) -> str:
-    """Return a time as a person says it."""
-    if seconds < 60:
-        return words("common.seconds", n=max(1, round(seconds)))
-    if seconds < 3600:
-        return words("common.minutes", n=round(seconds / 60))
-    return words("common.hours", h=int(seconds // 3600), m=round(seconds % 3600 / 60))
 
 
 def follow(job: Job) -> Iterator[Job]:

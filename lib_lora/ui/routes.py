@@ -13,12 +13,12 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from lib_lora.errors import AtelierError
+from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.report import render_page
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.run_report import run_report
 from lib_lora.ui.served import SAFE, served_file
-from lib_lora.ui.words import LANGUAGES, Words
 
 BASE = "/lora-atelier/v1"
 ROOT = Path(__file__).resolve().parents[2]

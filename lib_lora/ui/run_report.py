@@ -13,15 +13,14 @@ from typing import Any
 
 from lib_lora.formats.header import read_header
 from lib_lora.formats.privacy import last_name, without_folders
+from lib_lora.i18n.error_words import sentence_in_words
+from lib_lora.i18n.words import Words, duration
 from lib_lora.jobs.run_log import RunLogs
 from lib_lora.jobs.run_state import read_status
 from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Series, Table, write_report
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import ModelFacts
 from lib_lora.train.run_folder import RunFolder
-from lib_lora.ui.error_words import sentence_in_words
-from lib_lora.ui.messages import duration
-from lib_lora.ui.words import Words
 
 COLUMNS = 6
 """Samples of so many steps stand side by side at most: the first, the last, and some between."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lib_lora.errors import FileError, InputError
+from lib_lora.i18n.error_words import in_words
 from lib_lora.jobs import folder_lock
 from lib_lora.jobs.folder_lock import NAME, hold
-from lib_lora.ui.error_words import in_words
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from lib_lora.ui.error_words import in_words
 from PIL import Image
 
 from lib_lora.api.training import run_row
@@ -12,15 +13,14 @@ from lib_lora.data import folder as data_folder
 from lib_lora.data import scan
 from lib_lora.errors import StoppedError
 from lib_lora.host.base import Stoppable
+from lib_lora.i18n.words import Words
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.run_log import RunLogs
 from lib_lora.train import loop, material
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.context import Atelier, Folders
-from lib_lora.ui.error_words import in_words
 from lib_lora.ui.run_report import write_run_report
 from lib_lora.ui.train.pieces import Pieces
-from lib_lora.ui.words import Words
 
 
 def test_a_broken_picture_stands_in_row_report_page_and_answer_for_ever(studio, options_for, pictures, until, tmp_path):

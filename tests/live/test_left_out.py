@@ -15,8 +15,8 @@ from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.studio import StudioHost
 from lib_lora.host.webui import placed
+from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.live.targets import find_targets, left_out
-from lib_lora.ui.error_words import sentence_in_words
 from tests.cases import case
 from tests.conftest import random_lora
 

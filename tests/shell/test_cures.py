@@ -339,7 +339,7 @@ PIPS = {"--no-deps"}
 
 
 def cures() -> Iterator[tuple[str, str, str]]:
-    table = json.loads((ROOT / "lib_lora/ui/texts/cures.json").read_text(encoding="utf-8"))
+    table = json.loads((ROOT / "lib_lora/i18n/texts/cures.json").read_text(encoding="utf-8"))
     yield from ((key, texts["en"], texts["ja"]) for key, texts in table.items())
 
 
@@ -359,7 +359,7 @@ def test_every_route_that_a_cure_names_is_there() -> None:
 
 
 def test_every_button_that_a_cure_quotes_is_one() -> None:
-    panels = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "lib_lora/ui/texts").glob("*.json")]
+    panels = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "lib_lora/i18n/texts").glob("*.json")]
     labels = {language: {text[language] for panel in panels for text in panel.values()} for language in ("en", "ja")}
     quoted = [name for _, text, _ in cures() for name in re.findall("“([^”{]+)”", text)]
     assert quoted

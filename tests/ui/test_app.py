@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lib_lora.ui.words import Words
+from lib_lora.i18n.words import Words
 from tests.ui.browser import TABS, Studio, Visitor, open_tab, running_studio, settle, sideways
 
 LANGUAGES = ("en", "ja")

@@ -12,6 +12,7 @@ from lib_lora.errors import InputError
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.speed import Speed
+from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.jobs.job import Job
 from lib_lora.ui import block_weight
 from lib_lora.ui.block_weight import analyzer
@@ -24,7 +25,6 @@ from lib_lora.ui.block_weight.tag_view import index_of, labels_of, title_of, vie
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.picture_inputs import PictureInputs
-from lib_lora.ui.words import LANGUAGES, Words
 from tests.conftest import random_lora
 
 EN = Words("en")

@@ -12,9 +12,9 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_parse import parse_tag
 from lib_lora.data.folder import scan
 from lib_lora.errors import AtelierError, FileError, InputError
-from lib_lora.ui import phrases
-from lib_lora.ui.error_words import SENTENCES, book, in_words, progress_in_words, sentence_in_words
-from lib_lora.ui.words import table
+from lib_lora.i18n import phrases
+from lib_lora.i18n.error_words import SENTENCES, book, in_words, progress_in_words, sentence_in_words
+from lib_lora.i18n.words import table
 from tests.ui.literals import PLACE, Module
 from tests.ui.spoken import Said, collect, read
 
@@ -139,7 +139,7 @@ def test_errors_and_cures_begin_with_a_capital() -> None:
 @pytest.mark.parametrize("role", ["what", "cure", "where", "remark", "progress"])
 def test_every_sentence_is_known_in_japanese(role) -> None:
     wrong = [f"{s.place}: “{s.text}” {english_left(s)}" for s in told((role,)) if is_prose(s) and english_left(s)]
-    assert not wrong, "\n".join(["not in lib_lora/ui/texts (errors, cures, remarks, places, progress):", *wrong])
+    assert not wrong, "\n".join(["not in lib_lora/i18n/texts (errors, cures, remarks, places, progress):", *wrong])
 
 
 def test_every_expression_can_be_read() -> None:

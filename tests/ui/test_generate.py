@@ -11,6 +11,7 @@ from lib_lora.host.infotext import png_info, read_infotext
 from lib_lora.host.outputs import new_folder, save_picture
 from lib_lora.host.settings_text import prompt_as_rendered, read_settings
 from lib_lora.host.speed import Speed
+from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.jobs.job import Job
 from lib_lora.ui import generate
 from lib_lora.ui.compat import gr
@@ -20,7 +21,6 @@ from lib_lora.ui.generate.lora_list import LoraList, grouped
 from lib_lora.ui.generate.panel import _Generate
 from lib_lora.ui.generate.rendering import KIND, last_seed, render
 from lib_lora.ui.picture_inputs import LARGEST_SEED, chosen_seed
-from lib_lora.ui.words import LANGUAGES, Words
 
 EN = Words("en")
 FIELDS = ("", 5, 1, 2, "euler", 4, None, None, 1)

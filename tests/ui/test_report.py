@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from lib_lora.i18n.words import Words
 from lib_lora.ui.context import Folders
 from lib_lora.ui.report import _Report, reports
-from lib_lora.ui.words import Words
 
 
 class Owner:

@@ -6,10 +6,10 @@ from dataclasses import fields
 import pytest
 
 from lib_lora.errors import InputError
+from lib_lora.i18n.words import LANGUAGES, table
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import KINDS
 from lib_lora.ui.train.options import ELSEWHERE, NAMES, from_widget, to_widget
-from lib_lora.ui.words import LANGUAGES, table
 
 
 def test_every_option_has_a_label_and_a_help_in_both_languages():

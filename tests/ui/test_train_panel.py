@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lib_lora.data.tags import BACKGROUNDS
+from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.jobs.job import RUNNING
 from lib_lora.jobs.run_state import PREPARE, WAIT, RunView
 from lib_lora.train.estimate import Paces
@@ -27,7 +28,6 @@ from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import NAMES, OptionForm, to_widget
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
-from lib_lora.ui.words import LANGUAGES, Words
 
 CHEAP = {"dim": 2, "resolution": 64, "save_every_epochs": 0, "text_encoder_ratio": 0.0, "sample_prompts": "krnk"}
 POCKET = ModelFacts(128, "v_prediction")

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import pytest
 
-from lib_lora.ui.words import FOLDER, LANGUAGES, Words, table
+from lib_lora.i18n.words import FOLDER, LANGUAGES, Words, table
 from tests.ui.spoken import ROOT
 
 SPOKEN = ("errors", "cures", "places", "progress", "remarks", "system")

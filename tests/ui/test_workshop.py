@@ -12,11 +12,11 @@ from PIL import Image
 
 from lib_lora.formats.files import read_header, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
+from lib_lora.i18n.words import FOLDER, LANGUAGES, Words
 from lib_lora.ui import workshop
 from lib_lora.ui.block_weight import presets_file
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier, Folders
-from lib_lora.ui.words import FOLDER, LANGUAGES, Words
 from lib_lora.ui.workshop import batch, blocks, merge, metadata, rows
 from lib_lora.ui.workshop.tables import readable_date
 from tests.conftest import random_lora

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from lib_lora.ui.words import Words
+from lib_lora.i18n.words import Words
 from tests.ui.browser import ROOT, Visitor, open_tab
 
 PATIENCE_MS = 180_000

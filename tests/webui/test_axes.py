@@ -18,7 +18,7 @@ from lib_lora.host.webui.axis_changes import Weights, changed
 from lib_lora.host.webui.axis_text import split_blocks, split_numbers, split_ranges, split_weights
 from lib_lora.host.webui.runs import files_of_runs
 from lib_lora.host.webui.wishes import Wishes, wishes_of
-from lib_lora.ui.error_words import sentence_of
+from lib_lora.i18n.error_words import sentence_of
 
 LAYOUT = full_layout("sd1")
 VECTOR = ",".join(["1"] * 26)

@@ -18,10 +18,10 @@ from PIL import Image
 
 from lib_lora.errors import InputError
 from lib_lora.host.webui import page as host_facts
+from lib_lora.i18n.words import Words
 from lib_lora.ui.compat import gr
 from lib_lora.ui.webui import accordion, callbacks, one, settings, tabs
 from lib_lora.ui.webui.host_page import FIELDS, HostPage
-from lib_lora.ui.words import Words
 from tests.webui.fakes.a1111 import A1111
 
 ROOT = Path(__file__).resolve().parents[2]

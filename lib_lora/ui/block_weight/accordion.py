@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.blocks.tag_edit import Change, with_weights
+from lib_lora.i18n.words import Words
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight import analyzer, make_weights, preset_editor
 from lib_lora.ui.block_weight.facts import FileFacts
@@ -21,7 +22,6 @@ from lib_lora.ui.block_weight.tag_view import element_names
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.picture_inputs import PictureInputs
-from lib_lora.ui.words import Words
 
 
 @dataclass(frozen=True)

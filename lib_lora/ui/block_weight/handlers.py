@@ -11,6 +11,7 @@ from lib_lora.blocks.tag_edit import Change, change_tag, with_weights
 from lib_lora.blocks.tokens import read_number
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
+from lib_lora.i18n.words import Words
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight.facts import FileFacts
 from lib_lora.ui.block_weight.presets_file import save_preset
@@ -18,7 +19,6 @@ from lib_lora.ui.block_weight.row import row_html
 from lib_lora.ui.block_weight.tag_view import View, index_of, preset_names, strength_text, title_of, view_of
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.words import Words
 
 
 class Handlers:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lib_lora.blocks.layouts import LAYOUTS
 from lib_lora.errors import AtelierError
+from lib_lora.i18n.words import Words
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight.analyzer import lengths_of
 from lib_lora.ui.block_weight.presets_file import save_preset
@@ -14,7 +15,6 @@ from lib_lora.ui.block_weight.row import MAILBOX, VECTOR, layout_html, row_id
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.words import Words
 
 NAMES = {"sd1": "SD1 / SD2", "sdxl": "SDXL", "flux": "Flux"}
 

@@ -11,12 +11,12 @@ from typing import Any
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.store import read_text
 from lib_lora.errors import AtelierError
+from lib_lora.i18n.words import Words
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight.presets_file import check_html, presets_path, save_presets, with_imported, with_later
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.words import Words
 
 
 @dataclass(frozen=True)

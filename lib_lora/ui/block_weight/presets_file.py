@@ -8,9 +8,9 @@ from pathlib import Path
 from lib_lora.blocks.errors import LineProblem
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import InputError
+from lib_lora.i18n.error_words import sentence_in_words
+from lib_lora.i18n.words import Words
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.error_words import sentence_in_words
-from lib_lora.ui.words import Words
 
 NAME = "lbwpresets.txt"
 """The name under which the extension that came before keeps its presets, so that files can be exchanged."""

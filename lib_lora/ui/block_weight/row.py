@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from html import escape
 
 from lib_lora.blocks.layouts import Layout
+from lib_lora.i18n.words import Words
 from lib_lora.ui.block_weight.facts import Facts
-from lib_lora.ui.words import Words
 
 VECTOR, MAILBOX, WATCH = "vector", "mailbox", "watch"
 

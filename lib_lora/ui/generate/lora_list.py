@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from lib_lora.host.base import Host
-from lib_lora.ui.words import Words
+from lib_lora.i18n.words import Words
 
 _ON_THE_WAY = re.compile(r"-(?:\d{6}|step\d{8})$")
 """How the files end that a training saves after an epoch or where it was stopped; kohya's epochs end alike."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lib_lora.ui.words import LANGUAGES
+from lib_lora.i18n.words import LANGUAGES
 
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 PAGES = frozenset({"/", *(f"/{each}{end}" for each in LANGUAGES for end in ("", "/"))})

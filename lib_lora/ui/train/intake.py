@@ -13,6 +13,7 @@ from lib_lora.data.tags import write_text
 from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.formats.names import proposed_stem
 from lib_lora.host.base import LoadedModel
+from lib_lora.i18n.words import Words
 from lib_lora.jobs.job import FAILED, STOPPED, Job
 from lib_lora.train.available import instead, is_available
 from lib_lora.train.estimate import measure_pace, plan_run
@@ -24,7 +25,6 @@ from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.train.draft import free_name
 from lib_lora.ui.train.look import Found, Previews, look, summary_html, tags_html
 from lib_lora.ui.uploads import take_picture
-from lib_lora.ui.words import Words
 
 LOOK = "look"
 KNOWN = 200

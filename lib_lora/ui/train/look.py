@@ -16,11 +16,11 @@ from lib_lora.data.edit_captions import captions_of, tag_counts
 from lib_lora.data.files import Problem, shown
 from lib_lora.data.preview import crop_preview
 from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.i18n.error_words import sentence_in_words
+from lib_lora.i18n.words import Words
 from lib_lora.train.material import plan_for
 from lib_lora.train.options import TrainOptions
-from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.train.acts import act_button
-from lib_lora.ui.words import Words
 
 SHOWN = 60
 """Pictures in the gallery at most."""

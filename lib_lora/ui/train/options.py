@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import Field, fields
 from typing import Any
 
+from lib_lora.i18n.words import Words
 from lib_lora.train.options import TrainOptions, auto_or_number, parse_argument
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
-from lib_lora.ui.words import Words
 
 GROUPS = {
     "length": ("batch_size", "save_every_epochs"),

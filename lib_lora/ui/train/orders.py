@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from lib_lora.errors import AtelierError
+from lib_lora.i18n.words import Words
 from lib_lora.train.available import instead
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
@@ -19,7 +20,6 @@ from lib_lora.ui.train.form import Form
 from lib_lora.ui.train.intake import measure, sized
 from lib_lora.ui.train.options import NAMES, to_widget
 from lib_lora.ui.train.pieces import Pieces
-from lib_lora.ui.words import Words
 
 
 @dataclass

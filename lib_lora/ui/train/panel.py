@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lib_lora.i18n.words import Words
 from lib_lora.train.options import usual_values
 from lib_lora.train.recipes import KINDS, facts_of
 from lib_lora.ui import compat
@@ -19,7 +20,6 @@ from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import NAMES, OptionForm
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
-from lib_lora.ui.words import Words
 
 FIRST_NAME = "lora_v1"
 UPLOADS = ["image", ".txt", ".caption"]

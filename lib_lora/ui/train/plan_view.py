@@ -6,6 +6,8 @@ from html import escape
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.noise_schedule import NOISE, VELOCITY
+from lib_lora.i18n.error_words import sentence_in_words
+from lib_lora.i18n.words import Words, duration
 from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import Plan, memory_needed, memory_there, seconds_needed
 from lib_lora.train.material import fit_remarks
@@ -14,13 +16,11 @@ from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.remarks import remarks_on
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.error_words import sentence_in_words
-from lib_lora.ui.messages import duration, error_html, note_html
+from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.acts import act_button
 from lib_lora.ui.train.draft import Draft, changed_names, plan_of
 from lib_lora.ui.train.look import remarks_html
 from lib_lora.ui.train.options import to_widget
-from lib_lora.ui.words import Words
 
 GIB = 2**30
 LETTERS = 24

@@ -9,12 +9,12 @@ from typing import Any
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.webui import page as host_facts
+from lib_lora.i18n.words import Words
 from lib_lora.ui import block_weight, compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.picture_inputs import PictureInputs, chosen_seed
 from lib_lora.ui.webui import one, settings
 from lib_lora.ui.webui.host_page import FIELDS, HostPage, keep_out_of_config
-from lib_lora.ui.words import Words
 
 logger = logging.getLogger("lora_atelier")
 

@@ -48,7 +48,7 @@ def add_settings() -> None:
 def before_page() -> None:
     """Begin with a new page; the X/Y/Z plot reads its list of axes when its part of it is built."""
     from lib_lora.host.webui.axes import register_axes
-    from lib_lora.ui.error_words import sentence_of
+    from lib_lora.i18n.error_words import sentence_of
     from lib_lora.ui.webui import one, settings
 
     one.new_page()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lib_lora.host.webui import page
 from lib_lora.host.webui.page import Setting
+from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.ui.compat import gr
-from lib_lora.ui.words import LANGUAGES, Words
 
 STOP, GO_ON = "Stop before rendering", "Render without that LoRA"
 AS_WEBUI, ENGLISH, JAPANESE = "As the WebUI", "English", "日本語"

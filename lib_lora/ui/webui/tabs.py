@@ -8,9 +8,9 @@ from typing import Any
 
 from lib_lora.blocks.tag_edit import put_tag
 from lib_lora.host.webui import block_weights
+from lib_lora.i18n.error_words import in_words
 from lib_lora.ui import compat, train, workshop
 from lib_lora.ui.compat import gr
-from lib_lora.ui.error_words import in_words
 from lib_lora.ui.messages import note_html
 from lib_lora.ui.webui import accordion, one, settings
 from lib_lora.ui.webui.host_page import HostPage, keep_out_of_config

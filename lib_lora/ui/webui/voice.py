@@ -5,8 +5,8 @@ from __future__ import annotations
 from lib_lora.errors import AtelierError
 from lib_lora.host.webui import page as host_facts
 from lib_lora.host.webui.comments import Voice
+from lib_lora.i18n.error_words import sentence_in_words, sentence_of
 from lib_lora.ui import compat
-from lib_lora.ui.error_words import sentence_in_words, sentence_of
 from lib_lora.ui.webui import settings
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.editing import Edit, plan, write_in_place
+from lib_lora.i18n.words import Words
 from lib_lora.jobs.job import STOPPED
 from lib_lora.ui.compat import event_kw, gr, update
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.words import Words
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import change_table
 

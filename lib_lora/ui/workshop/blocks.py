@@ -16,13 +16,13 @@ from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.contents import contents_of
 from lib_lora.formats.lora import read_lora
+from lib_lora.i18n.error_words import sentence_in_words
+from lib_lora.i18n.words import Words
 from lib_lora.merge.order import resolve_blocks, shown_weights
 from lib_lora.ui.block_weight import presets_file
 from lib_lora.ui.compat import event_kw, gr, update
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.error_words import sentence_in_words
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.words import Words
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import block_table, megabytes
 

@@ -13,12 +13,12 @@ from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.formats.lora import write_lora
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.formats.saving import check_target
+from lib_lora.i18n.words import Words
 from lib_lora.merge.order import Order, make, proposed_name
 from lib_lora.merge.rank import RankRule
 from lib_lora.ui.compat import event_kw, gr, number, update
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.words import Words
 from lib_lora.ui.workshop import rows as table
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import made_table, megabytes

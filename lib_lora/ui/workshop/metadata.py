@@ -18,11 +18,11 @@ from lib_lora.formats.metadata import describe, private_keys
 from lib_lora.formats.names import ENDING, file_stem, proposed_stem
 from lib_lora.formats.saving import check_target
 from lib_lora.formats.search import find_files
+from lib_lora.i18n.words import Words
 from lib_lora.ui import compat
 from lib_lora.ui.compat import event_kw, gr, update
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.words import Words
 from lib_lora.ui.workshop import batch, work
 from lib_lora.ui.workshop.tables import change_table, cut, hash_table, readable_date, table
 

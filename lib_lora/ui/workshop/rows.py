@@ -9,10 +9,10 @@ from typing import Any
 from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag
 from lib_lora.blocks.tokens import format_number
 from lib_lora.errors import InputError
+from lib_lora.i18n.words import Words
 from lib_lora.merge.order import Ingredient, row_of_tag
 from lib_lora.ui.compat import gr, number, update
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.words import Words
 from lib_lora.ui.workshop import work
 
 MOST = 8

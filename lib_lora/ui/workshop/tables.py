@@ -10,8 +10,8 @@ from html import escape
 from lib_lora.analysis.facts import BlockFacts
 from lib_lora.blocks.tokens import format_number
 from lib_lora.formats.editing import Change, Hashes
+from lib_lora.i18n.words import Words
 from lib_lora.merge.order import Made
-from lib_lora.ui.words import Words
 
 _LONG = 160
 """Characters of a metadata value that a table shows."""

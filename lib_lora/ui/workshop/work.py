@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import AtelierError, InputError
+from lib_lora.i18n.words import Words
 from lib_lora.jobs.job import STOPPED, Job
 from lib_lora.ui import compat
 from lib_lora.ui.compat import update
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
-from lib_lora.ui.words import Words
 
 KIND = "workshop"
 

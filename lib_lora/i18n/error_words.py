@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from lib_lora.blocks.errors import PositionError
 from lib_lora.errors import AtelierError
-from lib_lora.ui.phrases import PhraseBook
-from lib_lora.ui.words import table
+from lib_lora.i18n.phrases import PhraseBook
+from lib_lora.i18n.words import table
 
 SENTENCES = ("errors", "cures", "remarks", "system")
 

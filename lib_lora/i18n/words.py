@@ -29,3 +29,12 @@ class Words:
     def __call__(self, key: str, **values: object) -> str:
         """Return the sentence ``file.key``; KeyError where there is none (a test looks for that)."""
         return table()[key][self.language].format(**values)
+
+
+def duration(seconds: float, words: Words) -> str:
+    """Return a time as a person says it."""
+    if seconds < 60:
+        return words("common.seconds", n=max(1, round(seconds)))
+    if seconds < 3600:
+        return words("common.minutes", n=round(seconds / 60))
+    return words("common.hours", h=int(seconds // 3600), m=round(seconds % 3600 / 60))
