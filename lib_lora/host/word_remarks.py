@@ -10,6 +10,7 @@ from lib_lora.blocks.tag import strip_tags
 from lib_lora.blocks.tokens import read_number
 from lib_lora.blocks.typed import half_width
 from lib_lora.host.emphasis import read_emphasis_or_none
+from lib_lora.host.lone_remarks import lone_remarks
 from lib_lora.host.prompt_editing import Edit, read_editing
 from lib_lora.host.schedule import parts_of
 
@@ -19,6 +20,7 @@ _WEIGHT = re.compile(
 _READ = re.compile(r"[+-]?[.\d]+")  # what the WebUI takes for a weight, full-width digits too
 _DYNAMIC = re.compile(r"\{[^{}|]*\|[^{}]*\}|__[\w/*-]+__")
 _BREAK = re.compile(r"\bBREAK\b")
+_FULL_WIDTH = re.compile(r"\[[^\[\]［］\n]*[：｜][^\[\]［］\n]*\]|［[^\[\]［］\n]*］")
 _EMBEDDING = re.compile(r"\bembedding:\s*([^\s,:()\[\]]+)", re.IGNORECASE)
 _PREFIXES = ("artist", "style", "character", "copyright", "series", "source", "by", "rating", "general", "meta")
 """Of tags that people de-emphasize: ``[artist:name]`` is no slip."""
@@ -36,9 +38,18 @@ def word_remarks(text: str) -> list[str]:
         said.append(f"embedding: is ComfyUI's spelling and is read as a word. Write {shorten(name)} alone.")
     if _BREAK.search(text) and any("BREAK" in piece.text and piece.weight < 0 for piece in read_emphasis_or_none(text)):
         said.append("BREAK inside brackets is a word, as in the WebUI. Put it outside to begin a new chunk.")
-    for part in parts_of(strip_tags(text, others=True)):
+    words = strip_tags(text, others=True)
+    for part in parts_of(words):
         said += _editing_remarks(part.text)
-    return said
+    for found in _FULL_WIDTH.findall(words):
+        if _is_editing(half_width(found)):
+            said.append(f"{shorten(found)} is read as words: its signs are full-width. Write it like [from:to:0.5].")
+    return list(dict.fromkeys((*said, *lone_remarks(words))))
+
+
+def _is_editing(text: str) -> bool:
+    read = read_editing(text)
+    return bool(read.edits) or read.swaps
 
 
 def _slips(text: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ from lib_lora.host.emphasis import PromptError, read_emphasis
 from lib_lora.host.prompt_editing import read_editing
 from lib_lora.host.remarks import tag_remarks, text_remarks
 from lib_lora.host.schedule import Part, parts_of, schedule_of, text_at
+from lib_lora.ui.error_words import sentence_in_words
 
 WEIGHTS = {
     "normal text": [("normal text", 1.0)],
@@ -158,3 +159,32 @@ def test_chunks_end_at_75_behind_a_near_comma_or_at_break():
     assert lengths(tokens([1] * 3, None, [1] * 4)) == [3, 4]
     assert lengths(tokens([], None, [1])) == [0, 1]
     assert lengths(tokens([1], None, [])) == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "in_japanese"),
+    [
+        ("[red:blue:0.5", "[red:blue:0.5 is read as words: its bracket is not closed", "括弧が閉じていません"),
+        ("a [赤:青:0.5, 猫", "[赤:青:0.5 is read as words: its bracket is not closed", "括弧が閉じていません"),
+        ("[red|blue, cat", "[red|blue is read as words: its bracket is not closed", "括弧が閉じていません"),
+        ("[red:blue:0.5)", "[red:blue:0.5 is read as words: its bracket is not closed", "括弧が閉じていません"),
+        ("red:blue:0.5], cat", "red:blue:0.5] is read as words: its bracket is not opened", "開き括弧がありません"),
+        ("red|blue]", "red|blue] is read as words: its bracket is not opened", "開き括弧がありません"),
+        ("(smile:1.2, cat", "(smile:1.2 has no weight that is read", "重みは読み取れません"),
+        ("smile:1.2), cat", "smile:1.2) has no weight that is read", "重みは読み取れません"),
+        ("((smile:1.2), cat", "A lone ( weighs all words behind it", "対になっていない ("),
+        ("[cat, dog", "A lone [ weighs all words behind it", "対になっていない ["),
+        ("［赤:青:0.5］", "［赤:青:0.5］ is read as words: its signs are full-width", "記号が全角です"),
+        ("[赤：青：0.5]", "[赤：青：0.5] is read as words: its signs are full-width", "記号が全角です"),
+    ],
+)
+def test_a_bracket_without_partner_is_said(text, said, in_japanese):
+    (found,) = [one for one in text_remarks(text, "") if said in one]
+    assert in_japanese in sentence_in_words(found, "ja")
+
+
+@pytest.mark.parametrize(
+    "text", ["smile :(", r"\(a, b\) c", "(a:1.2) [b:c:0.5] [d|e] [f]", "(it is 12:30)", "at 12:30)", "<lora:a:1:[> b"]
+)
+def test_brackets_in_pairs_and_faces_at_the_end_are_not_talked_of(text):
+    assert not [one for one in text_remarks(text, "") if "bracket" in one or "lone" in one or "no weight" in one]
