@@ -64,6 +64,8 @@ class LoadedModel(Protocol):
     device: torch.device
     dtype: torch.dtype
     pixels_per_latent: int
+    vae: nn.Module | None
+    """The autoencoder; None where the host has none in memory."""
     native_side: int
     text_layers: int
     """Layers of the text encoder: what clip skip can be at most."""

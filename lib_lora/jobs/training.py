@@ -80,6 +80,15 @@ class Trainings:
             cure = "Choose another name; nothing was changed."
             raise InputError("There is a LoRA of this name already", where=str(lora), cure=cure)
 
+    def check(self, options: TrainOptions) -> None:
+        """Refuse what `start` refuses, apart from a name that is taken.
+
+        Raises:
+            InputError: the host's model cannot be trained, or the run could not go well.
+        """
+        self._host.check_training(trains_text=options.text_encoder_ratio > 0)
+        check_start(self._host, options, self._runs)
+
     def _is_free(self, run: Path) -> bool:
         """Whether a run failed before its first step: mended, it may be started again under its name."""
         view = view_of_folder(run)
@@ -93,9 +102,8 @@ class Trainings:
             InputError: the name is taken, the host's model cannot be trained, or the run could not go well; nothing is
                 left behind then.
         """
-        self._host.check_training(trains_text=options.text_encoder_ratio > 0)
         self.check_name(options.name)
-        check_start(self._host, options, self._runs)
+        self.check(options)
         with self._lock:
             self.check_name(options.name)
             RunFolder(self._runs / options.name).remove_unused()  # of a run that failed before its first step

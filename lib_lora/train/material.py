@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,9 @@ from lib_lora.data import (
 )
 from lib_lora.data.remarks import about_fit
 from lib_lora.data.tag_lines import plain_commas, split_tags, trained_line
-from lib_lora.errors import InputError
+from lib_lora.errors import InputError, StoppedError
 from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import SMALL_SIDE, facts_of
@@ -82,7 +84,7 @@ def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Mat
 
     Raises:
         InputError: no picture can be used, or the run would be too long.
-        StoppedError: somebody asked to stop; it is looked at after each picture.
+        StoppedError: somebody asked to stop; it is looked at after each picture, and while one is encoded.
     """
     reg = Path(options.reg_images) if options.reg_images else None
     found = scan(
@@ -95,9 +97,10 @@ def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Mat
     shown = shown_by(options, found)
     steps = total_steps(options, steps_an_epoch(model, options, shown))
     items = []
-    for done, picture in enumerate(shown):
-        items.append(_item(model, options, picture))
-        progress.passed(done + 1, len(shown), "encoding pictures")
+    with _stopping(model, progress):
+        for done, picture in enumerate(shown):
+            items.append(_item(model, options, picture))
+            progress.passed(done + 1, len(shown), "encoding pictures")
     remarks = (
         *found.remarks,
         *fit_remarks(model, options, found),
@@ -105,6 +108,20 @@ def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Mat
         *length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
     )
     return Material(tuple(items), remarks, found.fingerprint())
+
+
+@contextmanager
+def _stopping(model: LoadedModel, progress: Progress) -> Iterator[None]:
+    """Let a stop act in the middle of a picture: a large one takes a CPU many seconds.
+
+    Raises:
+        StoppedError: somebody asked to stop.
+    """
+    try:
+        with interruptible(model.vae, progress) if model.vae is not None else nullcontext():
+            yield
+    except Interrupted as stop:
+        raise StoppedError from stop
 
 
 def _remarks(found: FolderScan, shown: Sequence[Picture]) -> tuple[str, ...]:

@@ -71,6 +71,23 @@ def test_stop_acts_after_the_picture_that_is_being_prepared(make_trainings, opti
     assert trainings.past() == []  # stopped before its first step: nothing is left of it
 
 
+def test_stop_acts_in_the_middle_of_a_picture_that_is_being_encoded(make_trainings, options_for, until, studio):
+    trainings, vae, calls = make_trainings(), studio.model.vae, []
+    hooks = [
+        vae.encoder.conv_in.register_forward_hook(lambda *_: trainings.stop("test")),
+        vae.encoder.conv_out.register_forward_hook(lambda *_: calls.append(1)),
+    ]
+    try:
+        trainings.start(options_for())
+        until(lambda: not trainings.queue())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert calls == []
+    assert trainings.past() == []
+    assert not any(module._forward_pre_hooks for module in vae.modules())
+
+
 def test_pause_while_preparing_waits_and_resume_prepares_again(make_trainings, options_for, until, monkeypatch):
     trainings, calls = make_trainings(), []
     plain = material._item

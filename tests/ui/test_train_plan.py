@@ -60,3 +60,26 @@ def test_the_plan_refuses_what_the_model_cannot_learn(plan):
     text = plan("en", prediction_type="epsilon", zero_terminal_snr="on")
     assert "atelier-error" in text
     assert "predicts noise" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "english", "japanese"),
+    [
+        ({"clip_skip": 12}, "Clip skip 12 is out of range", "clip skip"),
+        ({"sample_prompts": ("a <lora:nobody:1>",)}, "There is no LoRA called “nobody”", "“nobody”"),
+        ({"sample_prompts": ("a <lora:x",)}, "Write &gt; at its end", "&gt;"),
+        ({"optimizer": "AdamW", "learning_rate": 1e-3, "optimizer_args": {"nonsense": 1}}, "nonsense", "nonsense"),
+    ],
+)
+def test_the_plan_says_what_the_start_would_refuse(plan, options, english, japanese):
+    assert "atelier-error" not in plan("en")
+    text = plan("en", **options)
+    assert "atelier-error" in text
+    assert english in text
+    assert "atelier-plan" in text  # the rest of the plan stays
+    assert japanese.lower() in plan("ja", **options).lower()
+
+
+def test_the_plan_says_that_the_disk_has_no_room(plan, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda place: type("Usage", (), {"free": 1000}))
+    assert "the disk has 0 MB free" in plan("en")

@@ -61,6 +61,11 @@ class WebuiModel:
         """The schedule's ᾱ ``(1000,)``."""
         return self.schedule.alphas_cumprod
 
+    @property
+    def vae(self) -> nn.Module | None:
+        """The host's autoencoder."""
+        return self.parts.vae
+
     def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """Return the UNet's output ``(B, 4, h, w)`` for noisy latents at integer timesteps ``(B,)``.
 
@@ -141,7 +146,7 @@ class NoModel:
     layers: Mapping[str, nn.Module] = {}
     pixels_per_latent, native_side, text_layers = 8, 512, 12
     dtype = torch.float32
-    loss_scale = 1.0
+    loss_scale, vae = 1.0, None
     schedule = Schedule(torch.ones(1))
 
     @property

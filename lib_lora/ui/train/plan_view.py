@@ -56,7 +56,8 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
         f'<div class="atelier-plan"><b>{" · ".join(line)}</b>'
         f'<span class="atelier-soft">{escape(how)} {escape(reg)}</span>{_model(atelier, words)}'
         f"{_fitted(atelier, draft, words)}</div>"
-        f"{_remarks(atelier, options, words)}{_too_much(atelier, options, words)}{missing}"
+        f"{_remarks(atelier, options, words)}{_too_much(atelier, options, words)}"
+        f"{missing or _refused(atelier, options, words)}"
         f"{remarks_html(remarks, words)}"
     )
 
@@ -86,6 +87,15 @@ def _missing(atelier: Atelier, draft: Draft, words: Words) -> str:
     except InputError as error:
         offer = act_button("instead", words("train.use_adamw"), title=words("train.use_adamw_title"))
         return error_html(error, words) + offer
+    return ""
+
+
+def _refused(atelier: Atelier, options: TrainOptions, words: Words) -> str:
+    """Say now why the run would not be started."""
+    try:
+        atelier.trainings.check(options)
+    except AtelierError as error:
+        return error_html(error, words)
     return ""
 
 
