@@ -17,6 +17,7 @@ from lib_lora.errors import AtelierError, InputError, StoppedError
 
 if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
+    from lib_lora.blocks.tag_model import ParsedTag
     from lib_lora.formats.lora import LoraFile
     from lib_lora.host.noise_schedule import Schedule
 
@@ -269,6 +270,14 @@ class Host(Protocol):
 
     def read_lora(self, name: str) -> LoraFile:
         """Return the LoRA file of a name in a tag, on the model's device."""
+        ...
+
+    def applied_whole(self, tag: ParsedTag) -> str | None:
+        """Return the note on a LoRA of a kind that only the host's own loader applies; None where there is no such one.
+
+        Raises:
+            AtelierError: there is no such file, or the tag says more than that loader can do.
+        """
         ...
 
     def swept_blocks(self, prompt: str) -> frozenset[str]:

@@ -11,7 +11,7 @@ from lib_lora.host.emphasis import PromptError, read_emphasis
 from lib_lora.host.prompt_editing import read_editing
 from lib_lora.host.remarks import tag_remarks, text_remarks
 from lib_lora.host.schedule import Part, parts_of, schedule_of, text_at
-from lib_lora.ui.error_words import sentence_in_words
+from lib_lora.i18n.error_words import sentence_in_words
 
 WEIGHTS = {
     "normal text": [("normal text", 1.0)],

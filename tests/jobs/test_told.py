@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from lib_lora.ui.error_words import in_words
 from PIL import Image
 
 from lib_lora.api.training import run_row
@@ -13,6 +12,7 @@ from lib_lora.data import folder as data_folder
 from lib_lora.data import scan
 from lib_lora.errors import StoppedError
 from lib_lora.host.base import Stoppable
+from lib_lora.i18n.error_words import in_words
 from lib_lora.i18n.words import Words
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.run_log import RunLogs

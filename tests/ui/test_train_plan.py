@@ -66,7 +66,7 @@ def test_the_plan_refuses_what_the_model_cannot_learn(plan):
     ("options", "english", "japanese"),
     [
         ({"clip_skip": 12}, "Clip skip 12 is out of range", "clip skip"),
-        ({"sample_prompts": ("a <lora:nobody:1>",)}, "There is no LoRA called “nobody”", "“nobody”"),
+        ({"sample_prompts": ("a <lora:nobody:1>",)}, "There is no LoRA called “nobody”", "nobody"),
         ({"sample_prompts": ("a <lora:x",)}, "Write &gt; at its end", "&gt;"),
         ({"optimizer": "AdamW", "learning_rate": 1e-3, "optimizer_args": {"nonsense": 1}}, "nonsense", "nonsense"),
     ],

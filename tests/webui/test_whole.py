@@ -12,6 +12,11 @@ import torch
 
 from lib_lora.formats.files import write_tensors
 from lib_lora.host.webui import block_weights
+from lib_lora.i18n.words import Words
+from lib_lora.ui.block_weight.facts import FileFacts
+from lib_lora.ui.block_weight.handlers import Handlers
+from lib_lora.ui.block_weight.tag_view import view_of
+from lib_lora.ui.context import Atelier, Folders
 from tests.webui.tagging import BLOCKS, ONES, ZEROS, put_in
 
 LORA = {"lora_up.weight": (8, 2), "lora_down.weight": (2, 8)}
@@ -113,3 +118,29 @@ def test_a_plain_tag_is_the_hosts_affair(given: Any) -> None:
     got, said = given("cat <lora:special:0.7>")
     assert got == ["special:0.7"]
     assert "It holds" not in said
+
+
+@pytest.mark.parametrize(
+    ("tag", "note", "problem"),
+    [
+        ("special:0.7", "UNet 0.7, text encoder 0.7", ""),
+        (f"special:1:{HALF}", "UNet 0.5, text encoder 0.5", ""),
+        ("special:1:FACE", "", "cannot have different weights"),
+        ("special:1:XYZ", "", "cannot be analyzed block by block"),
+        ("strange:1", "", "T-LoRA, which cannot be applied"),
+        ("one:1", "", ""),
+    ],
+)
+def test_the_accordion_says_who_applies_it(
+    given: Any, kind: str, tmp_path: Path, tag: str, note: str, problem: str
+) -> None:
+    host = block_weights.installed().get_host()
+    atelier = Atelier(host, Folders.under(tmp_path / "data"))
+    view = view_of(f"cat <lora:{tag}>", "", host, FileFacts(atelier))
+    assert note in view.note
+    assert bool(view.note) == bool(note)
+    assert problem in str(view.problem or "")
+    assert bool(view.problem) == bool(problem)
+    shown = Handlers(atelier, Words("ja"), FileFacts(atelier), "t").refresh_anew(f"cat <lora:{tag}>", "", active=True)
+    assert ("WebUI が" in shown[10] or "WebUI 自身" in shown[10]) == bool(note)
+    assert "atelier-error" not in shown[10] or problem

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import readable_tags
+from lib_lora.blocks.tag import readable_tags, resolve
+from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.errors import AtelierError
 from lib_lora.formats.contents import Contents
 from lib_lora.formats.lora import LoraFile
@@ -19,7 +21,9 @@ from lib_lora.host.prompt import read_prompt
 from lib_lora.host.webui import block_weights, lora_list, samplers
 from lib_lora.host.webui.generating import Rendering, checked
 from lib_lora.host.webui.model import NO_MODEL, current_model, loaded_model
+from lib_lora.host.webui.tags import is_plain, reading_of
 from lib_lora.host.webui.turn import Turn
+from lib_lora.host.webui.whole import only_by_host, whole_note, whole_reading
 from lib_lora.live.targets import find_targets
 
 if TYPE_CHECKING:
@@ -77,6 +81,21 @@ class WebuiHost:
     def describe_lora(self, name: str) -> Contents:
         """Return what the LoRA file of a name in a tag holds, whatever its kinds."""
         return self.lora_cache.describe(self.find_lora(name))
+
+    def applied_whole(self, tag: ParsedTag) -> str | None:
+        """Return the note on a LoRA of a kind that only the host's own loader applies, None for any other.
+
+        Raises:
+            AtelierError: there is no such file, or the tag says more than that loader can do.
+        """
+        contents = self.describe_lora(tag.name)
+        if not only_by_host(contents):
+            return None
+        if is_plain(tag):
+            return whole_note(reading_of(tag), contents)
+        family = self.model.family if self.model.layers else contents.family
+        resolved = resolve(tag, self.presets, family, seed=0, elements=ElementFile.shipped())
+        return whole_note(whole_reading(resolved, contents, family), contents)
 
     def read_lora(self, name: str) -> LoraFile:
         """Return the LoRA file of a name in a tag, on the model's device."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lib_lora.analysis.norms import delta_shares
 from lib_lora.blocks.layouts import OTHER, Layout, attention_layout, full_layout
+from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.live.targets import find_targets
 from lib_lora.ui.context import Atelier
 
@@ -74,6 +75,15 @@ class FileFacts:
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         return facts
+
+    def whole(self, tag: ParsedTag) -> str | None:
+        """Return the host's note on a LoRA that only its own loader applies, as one; None for any other.
+
+        Raises:
+            AtelierError: there is no such file, or the tag says more than that loader can do.
+        """
+        lora_path(self._atelier, tag.name)
+        return self._host.applied_whole(tag)
 
     def _measure(self, name: str) -> Facts:
         lora, model = self._host.read_lora(name), self._host.model

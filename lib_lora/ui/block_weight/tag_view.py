@@ -20,7 +20,12 @@ from lib_lora.ui.block_weight.facts import Facts, FileFacts
 
 @dataclass(frozen=True)
 class View:
-    """What is shown: the tags of the prompt, and the chosen one in numbers; ``problem`` says why there are none."""
+    """What is shown: the tags of the prompt, and the chosen one in numbers.
+
+    Attributes:
+        problem: why there are no numbers.
+        note: why a LoRA has none that acts all the same: the host applies its kind by itself.
+    """
 
     labels: tuple[str, ...]
     label: str = ""
@@ -28,6 +33,7 @@ class View:
     facts: Facts | None = None
     weights: BlockWeights | None = None
     problem: AtelierError | None = None
+    note: str = ""
 
     @property
     def index(self) -> int:
@@ -67,6 +73,9 @@ def view_of(prompt: str, label: str, host: Host, files: FileFacts) -> View:
     tag, facts, weights = None, None, None
     try:
         tag = parse_tag(find_tags(prompt)[index].text)
+        note = files.whole(tag)
+        if note is not None:
+            return View(labels, labels[index], tag, problem=broken, note=note)
         facts = files.of(tag.name)
         weights = BlockWeights.uniform(facts.layout, 1.0)
         resolved = resolve(tag, host.presets, facts.family, seed=0)
