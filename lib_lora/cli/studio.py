@@ -76,9 +76,9 @@ def run(options: argparse.Namespace) -> None:
         # Heavy imports come after everything that can be wrong with the command line.
         import uvicorn
 
-        from lib_lora.api import add_api
         from lib_lora.ui.app import build_app
-        from lib_lora.ui.guard import Guard
+        from lib_lora.web.api import add_api
+        from lib_lora.web.guard import Guard
 
         language = "" if options.language == "auto" else options.language
         app = build_app(atelier, language=language)

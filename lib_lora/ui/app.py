@@ -12,8 +12,8 @@ from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.ui import compat, generate, report, train, workshop
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.guard import GradioDoor
-from lib_lora.ui.routes import BASE, SCRIPTS, STYLE, add_routes, add_studio_routes
+from lib_lora.ui.gradio_door import GradioDoor
+from lib_lora.web.routes import BASE, SCRIPTS, STYLE, add_routes, add_studio_routes
 
 NAMES = {"en": "English", "ja": "日本語"}
 """Each language by its own name, so that whoever landed in the wrong one finds the way out."""

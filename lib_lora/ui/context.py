@@ -10,9 +10,9 @@ from lib_lora.errors import FileError, InputError
 from lib_lora.host.base import Host
 from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.training import Trainings
-from lib_lora.ui.live import Live
 from lib_lora.ui.run_report import write_run_report
 from lib_lora.ui.settings import Settings
+from lib_lora.web.live import Live
 
 
 @dataclass(frozen=True)

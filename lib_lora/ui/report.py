@@ -12,7 +12,7 @@ from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.messages import note_html
-from lib_lora.ui.routes import report_url
+from lib_lora.web.routes import report_url
 
 FILE = "report.html"
 

@@ -7,7 +7,6 @@ import json
 import pytest
 from PIL import Image
 
-from lib_lora.api.training import run_row
 from lib_lora.data import folder as data_folder
 from lib_lora.data import scan
 from lib_lora.errors import StoppedError
@@ -21,6 +20,7 @@ from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.run_report import write_run_report
 from lib_lora.ui.train.pieces import Pieces
+from lib_lora.web.api.training import run_row
 
 
 def test_a_broken_picture_stands_in_row_report_page_and_answer_for_ever(studio, options_for, pictures, until, tmp_path):

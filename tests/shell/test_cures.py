@@ -352,7 +352,7 @@ def test_every_flag_that_a_cure_names_is_an_option() -> None:
 
 
 def test_every_route_that_a_cure_names_is_there() -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "lib_lora/api").glob("*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "lib_lora/web/api").glob("*.py"))
     routes = {route for _, text, _ in cures() for route in re.findall(r"GET /lora-atelier/v1(/\w+)", text)}
     assert len(routes) >= 3
     assert [route for route in routes if f'Route("GET", "{route}"' not in sources] == []

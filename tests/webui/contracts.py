@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = ("lib_lora/host/webui", "lib_lora/ui/webui", "lib_lora/api", "scripts")
+PLACES = ("lib_lora/host/webui", "lib_lora/ui/webui", "lib_lora/web/api", "scripts")
 GIVERS = {"host_networks": "networks"}
 """Functions of ours that return a module of the host."""
 HANDED = {("lib_lora/ui/webui/callbacks.py", "host"): "modules.script_callbacks"}

@@ -76,7 +76,7 @@ result = {"first": first, "second": [load(), REGISTERED]}
 
 @pytest.mark.parametrize(
     "module",
-    ["lib_lora.ui.webui.tabs", "lib_lora.ui.webui.accordion", "lib_lora.host.webui.host", "lib_lora.api.routes"],
+    ["lib_lora.ui.webui.tabs", "lib_lora.ui.webui.accordion", "lib_lora.host.webui.host", "lib_lora.web.api.routes"],
 )
 def test_panels_in_a_webui_load_no_second_model_library(module: str) -> None:
     found = run(f"import {module}\nresult = sorted(sys.modules)")

@@ -27,8 +27,8 @@ from lib_lora.ui.compat import gr
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.picture_inputs import PictureInputs
-from lib_lora.ui.routes import file_url
 from lib_lora.ui.settings import remember
+from lib_lora.web.routes import file_url
 
 KIND = "analyze"
 ALSO = {"0,1": "off", "1,0": "alone", "2,0": "alone_doubled", "0,2": "off_doubled", "0.5,1": "half"}

@@ -12,10 +12,10 @@ from lib_lora.jobs.run_state import PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, S
 from lib_lora.report.plot import curve_svg
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html
-from lib_lora.ui.routes import file_url, report_url
 from lib_lora.ui.run_report import sample_table, spread
 from lib_lora.ui.train.acts import act_button
 from lib_lora.ui.train.look import remarks_html
+from lib_lora.web.routes import file_url, report_url
 
 RUN, SAMPLES, LIST = "train.run", "train.samples", "train.list"
 LISTED = 30

@@ -78,9 +78,9 @@ def build_tabs() -> list[tuple[Any, str, str]]:
 
 def start(demo: Any, app: FastAPI) -> None:
     """Give the server our routes; it is a new one after each *Reload UI*."""
-    from lib_lora.api.webui import add_to_webui
     from lib_lora.ui import compat
     from lib_lora.ui.webui import one
+    from lib_lora.web.api.webui import add_to_webui
 
     compat.let_go_of_the_lost(demo)
     add_to_webui(app, one.atelier())

@@ -6,9 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lib_lora.api.call import REQUIRED, Call, Field, Route
-from lib_lora.api.shared import job_row
-from lib_lora.api.training import picture_folder
 from lib_lora.data.edit_captions import CaptionHistory, plan_changes, tag_counts
 from lib_lora.data.files import Problem
 from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
@@ -19,6 +16,9 @@ from lib_lora.train.material import fit_remarks
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.train.intake import LOOK, sized
 from lib_lora.ui.train.look import look
+from lib_lora.web.api.call import REQUIRED, Call, Field, Route
+from lib_lora.web.api.shared import job_row
+from lib_lora.web.api.training import picture_folder
 
 ACTS: dict[str, Callable[[str, str, str], str]] = {
     "add": lambda text, tag, by: with_tag(text, tag),

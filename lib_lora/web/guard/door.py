@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from lib_lora.ui.guard.bodies import BodyCount, Limits
-from lib_lora.ui.guard.senders import headers_of, is_welcome
-from lib_lora.ui.guesses import Guesses, credentials, is_one_of
+from lib_lora.web.guard.bodies import BodyCount, Limits
+from lib_lora.web.guard.senders import headers_of, is_welcome
+from lib_lora.web.guesses import Guesses, credentials, is_one_of
 
 Scope, Receive, Send = dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]
 

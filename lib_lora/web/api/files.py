@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from lib_lora.api.call import REQUIRED, Call, Field, Route
-from lib_lora.api.shared import job_row, lora_file, new_file
 from lib_lora.errors import InputError
 from lib_lora.formats.editing import Change, Edit, plan, write_copy, write_in_place
 from lib_lora.formats.header import read_header
@@ -19,6 +17,8 @@ from lib_lora.merge.precision import Precision
 from lib_lora.merge.rank import RankRule, RuleKind
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.workshop.work import check_own, submit
+from lib_lora.web.api.call import REQUIRED, Call, Field, Route
+from lib_lora.web.api.shared import job_row, lora_file, new_file
 
 PRECISIONS = get_args(Precision)
 INGREDIENT = (

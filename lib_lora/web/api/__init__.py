@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from lib_lora.api.access import Access
     from lib_lora.ui.context import Atelier
+    from lib_lora.web.api.access import Access
 
 
 def add_api(app: FastAPI, atelier: Atelier, access: Access | None = None) -> None:
     """Register every route; ``access`` says who may call them, None: whoever reaches the app."""
-    from lib_lora.api.routes import groups
-    from lib_lora.api.serving import serve
+    from lib_lora.web.api.routes import groups
+    from lib_lora.web.api.serving import serve
 
     for route in groups(atelier):
         serve(app, route, access)

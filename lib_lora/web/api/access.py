@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fastapi import HTTPException, Request
 
-from lib_lora.ui.guesses import Guesses, credentials, is_one_of
+from lib_lora.web.guesses import Guesses, credentials, is_one_of
 
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="LoRA Atelier", charset="UTF-8"'}
 

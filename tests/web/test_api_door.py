@@ -6,11 +6,11 @@ import base64
 
 import pytest
 
-from lib_lora.api.access import Access
-from lib_lora.api.serving import BODY_LIMIT
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.guesses import Guesses
-from lib_lora.ui.routes import BASE
+from lib_lora.web.api.access import Access
+from lib_lora.web.api.serving import BODY_LIMIT
+from lib_lora.web.guesses import Guesses
+from lib_lora.web.routes import BASE
 
 from .conftest import Web, refused
 

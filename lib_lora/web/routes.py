@@ -18,7 +18,7 @@ from lib_lora.report import render_page
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.run_report import run_report
-from lib_lora.ui.served import SAFE, served_file
+from lib_lora.web.served import SAFE, served_file
 
 BASE = "/lora-atelier/v1"
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib_lora.api import files, folders, jobs, pictures, prompts, training
-from lib_lora.api.call import Call, Route
 from lib_lora.ui.context import Atelier
-from lib_lora.ui.routes import BASE
+from lib_lora.web.api import files, folders, jobs, pictures, prompts, training
+from lib_lora.web.api.call import Call, Route
+from lib_lora.web.routes import BASE
 
 
 def groups(atelier: Atelier) -> tuple[Route, ...]:

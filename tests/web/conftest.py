@@ -9,13 +9,13 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from lib_lora.api import add_api
-from lib_lora.api.access import Access
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.studio import StudioHost
 from lib_lora.ui.context import Atelier, Folders
-from lib_lora.ui.guard import Guard
-from lib_lora.ui.routes import BASE, add_routes
+from lib_lora.web.api import add_api
+from lib_lora.web.api.access import Access
+from lib_lora.web.guard import Guard
+from lib_lora.web.routes import BASE, add_routes
 
 LOCAL = "http://127.0.0.1:7870"
 

@@ -18,10 +18,12 @@ import uvicorn
 from fastapi import FastAPI, Request
 from PIL import Image
 
-from lib_lora.ui import compat, guesses
+from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
-from lib_lora.ui.guard import GradioDoor, Guard
-from lib_lora.ui.guesses import Guesses
+from lib_lora.ui.gradio_door import GradioDoor
+from lib_lora.web import guesses
+from lib_lora.web.guard import Guard
+from lib_lora.web.guesses import Guesses
 
 MALFORMED = [
     "http://[::1",

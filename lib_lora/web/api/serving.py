@@ -13,11 +13,11 @@ from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from lib_lora.api.access import CHALLENGE, Access
-from lib_lora.api.call import REQUIRED, NotFound, Route
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.error_words import in_words
-from lib_lora.ui.routes import BASE, best_language
+from lib_lora.web.api.access import CHALLENGE, Access
+from lib_lora.web.api.call import REQUIRED, NotFound, Route
+from lib_lora.web.routes import BASE, best_language
 
 BODY_LIMIT = 4 * 2**20
 """Bytes of a body; the largest there is, a file of presets, has a few thousand."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib_lora.api.call import REQUIRED, Call, Field, Route
-from lib_lora.api.shared import lora_file
 from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.errors import PositionError
 from lib_lora.blocks.tag import (
@@ -26,6 +24,8 @@ from lib_lora.i18n.error_words import in_words, sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.ui.block_weight.presets_file import presets_path, save_preset, save_presets
 from lib_lora.ui.context import Atelier
+from lib_lora.web.api.call import REQUIRED, Call, Field, Route
+from lib_lora.web.api.shared import lora_file
 
 FAMILIES = ("sd1", "sd2", "sdxl", "flux")
 

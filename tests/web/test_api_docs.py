@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
-from lib_lora.api import add_api
-from lib_lora.api.routes import groups
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.studio import StudioHost
 from lib_lora.ui.context import Atelier, Folders
+from lib_lora.web.api import add_api
+from lib_lora.web.api.routes import groups
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 REQUEST = re.compile(r"```http\n(GET|POST) (\S+)\n(?:\n(.*?))?```", re.DOTALL)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lib_lora.api.call import NotFound
 from lib_lora.blocks.near import near_names
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.formats.saving import check_target
 from lib_lora.i18n.error_words import in_words, progress_in_words
 from lib_lora.jobs.job import WAITING, Job
 from lib_lora.ui.context import Atelier
+from lib_lora.web.api.call import NotFound
 
 
 def lora_file(atelier: Atelier, name: str) -> Path:

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from lib_lora.ui.guard.senders import headers_of
-from lib_lora.ui.served import page_file
+from lib_lora.web.guard.senders import headers_of
+from lib_lora.web.served import page_file
 
 Scope, Receive, Send = dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]
 
