@@ -59,11 +59,19 @@ class Order:
 
 @dataclass(frozen=True)
 class Made:
-    """What an order gives: the LoRA, its report with sizes of whole files, and each ingredient's multiples by block."""
+    """What an order gives.
+
+    Attributes:
+        lora: the new one, not yet saved.
+        report: what was done by block, with the sizes of whole files.
+        used: each ingredient's name and its multiples by block.
+        notes: an ingredient's name and what was assumed or left out on reading it, once for each file.
+    """
 
     lora: LoraFile
     report: MergeReport
     used: tuple[tuple[str, dict[str, float]], ...]
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 def resolve_blocks(
@@ -115,7 +123,8 @@ def make(order: Order, presets: PresetFile, tell: Tell = lambda done, total, tex
     used = tuple((part.lora.name, {b: part.multipliers[b] for b in part.lora.blocks()}) for part in parts)
     sources = {row.path for row in order.ingredients}
     report = replace(report, bytes_before=sum(p.stat().st_size for p in sources), bytes_after=predicted_size(made))
-    return Made(made, report, used)
+    notes = dict.fromkeys((part.lora.name, note) for part in parts for note in part.lora.notes)
+    return Made(made, report, used, tuple(notes))
 
 
 def widened(lora: LoraFile, precision: Precision | None) -> LoraFile:

@@ -13,10 +13,11 @@ import pytest
 
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import AtelierError
-from lib_lora.formats.lora import LoraFile
+from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.host.webui import activator, block_weights
 from lib_lora.host.webui.comments import Voice
 from lib_lora.host.webui.host import WebuiHost
+from lib_lora.i18n.error_words import sentence_in_words
 from tests.webui.tagging import PRESETS, lora, picture, put_in
 
 
@@ -184,3 +185,22 @@ def test_tags_with_a_key_of_ours_can_be_copied() -> None:
     assert copy.deepcopy(one) == one != Encoded({"lora": []}, ())
     for plain in ({"lora": []}, collections.defaultdict(list)):  # asked from the other side, as the host's cache does
         assert plain == Encoded({"lora": []}, ())
+
+
+@pytest.mark.parametrize("tag", ["same:1", "same:1:FACE"])
+def test_files_of_one_name_in_two_folders_are_noticed_once(host: Any, tag: str) -> None:
+    for folder in ("a", "服 b"):
+        (host.loras / folder).mkdir()
+        write_lora(lora(), host.loras / folder / "same.safetensors")
+    host.networks.list_available_networks()
+    taken = host.ours.find_lora("same").relative_to(host.loras).as_posix()
+    said = host.txt2img(f"cat <lora:{tag}> <lora:one:0.5>").comments
+    note = f"2 files are called same; {taken} is taken. To use the others, rename them."
+    assert said.count("files are called") == said.count(note) == 1
+    assert "ほかのファイルを使うには、名前を変えてください" in sentence_in_words(note, "ja")
+    (host.loras / "a" / "same.safetensors").unlink()
+    host.ours.loras_changed()
+    assert "files are called" not in host.txt2img(f"cat <lora:{tag}>").comments
+    (host.loras / "same.pt").write_bytes(b"the host takes this ending too")
+    host.ours.loras_changed()
+    assert host.ours.namesakes("same")

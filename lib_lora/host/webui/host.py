@@ -74,6 +74,10 @@ class WebuiHost:
         """Return the file behind a name in a tag; InputError with the nearest names where there is none."""
         return lora_list.find(name)
 
+    def namesakes(self, name: str) -> list[str]:
+        """Return the note that is due where several files have a tag's name; none else."""
+        return lora_list.namesakes(name)
+
     def loras_changed(self) -> None:
         """Let the host list its LoRAs anew: a file was made, renamed or written over."""
         lora_list.refresh()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from weakref import WeakKeyDictionary
@@ -14,6 +14,9 @@ from lib_lora.formats.names import ENDING
 from lib_lora.host.lora_index import LoraIndex
 
 _INDEX = LoraIndex()
+_EVERY = LoraIndex()
+_ENDINGS = (ENDING, ".pt", ".ckpt")
+"""What the host's loader takes for a LoRA; a name may be that of several."""
 _ASKED: WeakKeyDictionary[ModuleType, Mapping[str, Path]] = WeakKeyDictionary()
 """The state of the folders at which a host was last asked to read them for a name that nobody knows."""
 
@@ -68,9 +71,25 @@ def find(name: str) -> Path:
     raise InputError(f"There is no LoRA called “{name}”", where=", ".join(map(str, folders)), cure=cure)
 
 
+def namesakes(name: str) -> list[str]:
+    """Return the note that is due where several files have a tag's name: the host can call only one of them."""
+    try:
+        taken = find(name)
+    except InputError:
+        return []
+    files = _EVERY.files(lora_folders(), _every_in_folders).values()
+    count = len({path.resolve() for path in files if path.stem == name} | {taken.resolve()})
+    if taken.stem != name or count == 1:
+        return []
+    inner = next((taken.relative_to(root) for root in lora_folders() if taken.is_relative_to(root)), Path(taken.name))
+    notes = [f"{count} files are called {name}; {inner.as_posix()} is taken. To use the others, rename them."]
+    return notes
+
+
 def refresh() -> None:
     """Let the host read its folders again: a file came, went, or has another content."""
     _INDEX.clear()
+    _EVERY.clear()
     networks = host_networks()
     if networks is not None:
         networks.list_available_networks()
@@ -125,11 +144,18 @@ def _files() -> Mapping[str, Path]:
 
 def _in_folders() -> dict[str, Path]:
     """Return the files by stem; of two with one name the later one counts, as for the host."""
+    return {path.stem: path for path in _walked(ENDING)}
+
+
+def _every_in_folders() -> dict[str, Path]:
+    """Return each file that the host may take for a LoRA by its place."""
+    return {str(path): path for path in _walked(*_ENDINGS)}
+
+
+def _walked(*endings: str) -> Iterator[Path]:
+    """Yield the files of the folders, in the host's order."""
     from modules import shared
 
-    found = {}
     for folder in lora_folders():
-        for name in shared.walk_files(str(folder), allowed_extensions=[ENDING]) if folder.is_dir() else ():
-            path = Path(name)
-            found[path.stem] = path
-    return found
+        for name in shared.walk_files(str(folder), allowed_extensions=list(endings)) if folder.is_dir() else ():
+            yield Path(name)

@@ -53,6 +53,10 @@ class LoraSource(Protocol):
         """Raise an InputError where there is no LoRA of this name."""
         ...
 
+    def namesakes(self, name: str) -> list[str]:
+        """Return the note that is due where several files have a tag's name; none else."""
+        ...
+
     def describe_lora(self, name: str) -> Contents:
         """Return what the LoRA file of a name in a tag holds, whatever its kinds."""
         ...
@@ -148,6 +152,8 @@ class _Planner:
 
     def finished(self) -> Plan:
         """Return the plan of all tags."""
+        for name, notes in self.plan.notes.items():
+            notes += self.order.loras.namesakes(name)
         self.plan.for_host = without_twins(self._readings, ours=self.plan.named)
         pictures = max(map(len, self._texts), default=0)
         self.plan.texts = [" ".join(one[row % len(one)] for one in self._texts) for row in range(pictures)]

@@ -10,8 +10,10 @@ from html import escape
 from lib_lora.analysis.facts import BlockFacts
 from lib_lora.blocks.tokens import format_number
 from lib_lora.formats.editing import Change, Hashes
+from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.merge.order import Made
+from lib_lora.ui.messages import note_html
 
 _LONG = 160
 """Characters of a metadata value that a table shows."""
@@ -75,7 +77,7 @@ def _kept(share: float) -> str:
 
 
 def made_table(made: Made, words: Words) -> str:
-    """Return what an order gives: a sentence of the whole, and a row for each block."""
+    """Return what an order gives: a sentence of the whole, the notes on its files, and a row for each block."""
     report = made.report
     size = words("workshop.size", before=megabytes(report.bytes_before), after=megabytes(report.bytes_after))
     kept = words("workshop.kept_whole", kept=percent(report.energy_kept), error=error_text(report.relative_error))
@@ -100,7 +102,9 @@ def made_table(made: Made, words: Words) -> str:
         )
     names = " · ".join(f"×{number} = {name}" for number, (name, _) in enumerate(made.used, start=1))
     legend = f'<p class="atelier-legend">{escape(names)}</p>' if len(made.used) > 1 else ""
-    return f'<p class="atelier-sum">{escape(sentence)}</p>{table(heads, rows, kind="atelier-block-table")}{legend}'
+    told = "".join(note_html(f"{name}: {sentence_in_words(note, words.language)}") for name, note in made.notes)
+    blocks = table(heads, rows, kind="atelier-block-table")
+    return f'<p class="atelier-sum">{escape(sentence)}</p>{told}{blocks}{legend}'
 
 
 def percent(share: float) -> str:

@@ -48,7 +48,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         def work(tell: Any) -> dict[str, Any]:
             made = make(order, presets, tell)
             saved = write_lora(made.lora, target, overwrite=call["overwrite"])
-            return made_row(made, saved.stem, saved.stat().st_size)
+            return made_row(made, saved.stem, saved.stat().st_size, call.language)
 
         job = submit(atelier, target.stem, work)
         return {**job_row(atelier, job, call.language), "lora": target.stem}
@@ -146,8 +146,8 @@ def change_row(change: Change) -> dict[str, Any]:
     return {"key": change.key, "before": change.before, "after": change.after}
 
 
-def made_row(made: Made, name: str, size: int) -> dict[str, Any]:
-    """Return what a bake has made as JSON: name, size, and a row a block."""
+def made_row(made: Made, name: str, size: int, language: str) -> dict[str, Any]:
+    """Return what a bake has made as JSON: name, size, a row a block, and what was assumed on reading its files."""
     return {
         "lora": name,
         "bytes": size,
@@ -155,4 +155,5 @@ def made_row(made: Made, name: str, size: int) -> dict[str, Any]:
         "dropped": len(made.report.dropped),
         "blocks": made.report.by_block(),
         "used": [{"lora": source, "multipliers": table} for source, table in made.used],
+        "notes": [f"{source}: {sentence_in_words(note, language)}" for source, note in made.notes],
     }
