@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_lora.formats.files import read_header, write_tensors
+from lib_lora.formats.files import read_header, read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.i18n.words import FOLDER, LANGUAGES, Words
 from lib_lora.ui import workshop
@@ -325,3 +325,16 @@ def test_any_kind_of_file_is_described_and_only_applying_refuses(atelier: Atelie
     assert vector == ""
     assert ("IN01" in shown, "nan" in shown.lower()) == (True, False)
     assert [block["ranks"] for block in facts["blocks"]] == ["4", "–"]
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "does not say its alpha"), ("ja", "silent: ")])
+def test_merge_shows_what_was_assumed_on_reading(atelier: Atelier, language: str, said: str) -> None:
+    whole, _ = read_tensors(atelier.folders.loras / "girl.safetensors")
+    silent = {key: tensor for key, tensor in whole.items() if not key.endswith(".alpha")}
+    write_tensors(atelier.folders.loras / "silent.safetensors", silent, {})
+    do = merge.Handlers(atelier, Words(language))
+    values = [*table(("silent", 0.5, "ALL", 1, 1), ("girl", 1, "ALL", 1, 1)), *CHOICES]
+    for html in (last(do.preview(*values))[1], last(do.save("new", False, *values))[1]):
+        assert said in html
+        assert ("The file does not say" in html) == (language == "en")
+        assert "girl: " not in html

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.ui.context import Atelier
 
@@ -169,3 +170,21 @@ def test_file_behind_a_link_is_not_changed_in_place(web: Web, atelier: Atelier, 
     (atelier.folders.loras / "linked.safetensors").symlink_to(outside)
     refused(web.post("/label", {"lora": "linked", "fields": {"title": "x"}}), 400)
     assert outside.read_bytes() == before
+
+
+@pytest.mark.parametrize("also", [[], [{"lora": "girl", "strength": 0.5}]])
+def test_what_was_assumed_on_reading_is_in_the_answer(web: Web, atelier: Atelier, also: list) -> None:
+    whole, _ = read_tensors(atelier.folders.loras / "girl.safetensors")
+    silent = {key: tensor for key, tensor in whole.items() if not key.endswith(".alpha")}
+    write_tensors(atelier.folders.loras / "silent.safetensors", silent, {})
+    for language, said in (("en", "does not say its alpha"), ("ja", "alpha")):
+        body = {
+            "loras": ["silent", "silent", *also],
+            "out": f"new_{language}",
+            "compress": {"kind": "rank", "value": 2},
+        }
+        answer = web.post("/bake", body, headers={"Accept-Language": language})
+        (note,) = web.result(answer)["notes"]
+        assert note.startswith("silent: ")
+        assert said in note
+        assert ("file" in note) == (language == "en")

@@ -14,6 +14,7 @@ from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.formats.names import proposed_stem
 from lib_lora.host.base import LoadedModel
 from lib_lora.i18n.words import Words
+from lib_lora.jobs.desk import Desk
 from lib_lora.jobs.job import FAILED, STOPPED, Job
 from lib_lora.train.available import instead, is_available
 from lib_lora.train.estimate import measure_pace, plan_run
@@ -22,11 +23,12 @@ from lib_lora.train.recipes import KINDS, facts_of
 from lib_lora.ui import compat
 from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
+from lib_lora.ui.train.acts import act_button
 from lib_lora.ui.train.draft import free_name
 from lib_lora.ui.train.look import Found, Previews, look, summary_html, tags_html
 from lib_lora.ui.uploads import take_picture
 
-LOOK = "look"
+LOOK, MEASURE = "look", "measure"
 KNOWN = 200
 """Visitors of whom it is known that they asked for a folder, the newest."""
 
@@ -83,9 +85,10 @@ class Intake:
         for now in follow(job):
             if not now.ended:
                 same = compat.update()
-                yield progress_html(now, self._atelier.files, self._words), same, same, same, same
+                yield self._progress(now, self._atelier.files), same, same, same, same
         if job.state in (FAILED, STOPPED):
-            yield self._nothing(error_html(job.error, self._words) if job.error else "")
+            stopped = note_html(self._words("train.look_stopped"))
+            yield self._nothing(error_html(job.error, self._words) if job.error else stopped)
             return False
         yield ("", *self.shown(*job.result))
         return True
@@ -125,7 +128,12 @@ class Intake:
             return
         for now in follow(measure(atelier, options, self._words)):
             same = compat.update()
-            yield progress_html(now, atelier.desk, self._words), same, same, same, same
+            yield self._progress(now, atelier.desk), same, same, same, same
+
+    def _progress(self, job: Job, desk: Desk) -> str:
+        """Return a job's progress with a button that stops it; how it ended where it has."""
+        stop = "" if job.ended else act_button(f"halt {job.number}", self._words("train.look_stop"))
+        return progress_html(job, desk, self._words) + stop
 
     def _place(self, folder: str, trigger: str) -> Path:
         """Return the folder for dropped files: the one that is open, if it is one of ours, else a new one."""
@@ -179,7 +187,7 @@ def measure(atelier: Atelier, options: TrainOptions, words: Words) -> Job:
         atelier.trainings.paces.put(atelier.host.model, options, pace)
         return pace
 
-    return atelier.desk.submit("measure", words("train.measuring"), work)
+    return atelier.desk.submit(MEASURE, words("train.measuring"), work)
 
 
 def _take_caption(path: Path, place: Path) -> None:

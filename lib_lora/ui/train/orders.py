@@ -17,7 +17,7 @@ from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.acts import act_button, read_act
 from lib_lora.ui.train.form import Form
-from lib_lora.ui.train.intake import measure, sized
+from lib_lora.ui.train.intake import LOOK, MEASURE, measure, sized
 from lib_lora.ui.train.options import NAMES, to_widget
 from lib_lora.ui.train.pieces import Pieces
 
@@ -52,6 +52,7 @@ class Orders:
             "instead": lambda *_: Answer(values=self._instead()),
             "tag": lambda tag, _: Answer(tag=tag),
             "measure": self._measure,
+            "halt": self._halt,
         }
 
     def do(self, order: str, usual: Mapping[str, Any]) -> Answer:
@@ -108,6 +109,13 @@ class Orders:
     def _instead(self) -> dict[str, Any]:
         """Return the widget values that train the recipe with the optimizer that every machine has."""
         return {name: to_widget(name, value) for name, value in instead(facts_of(self._atelier.host.model)).items()}
+
+    def _halt(self, number: str, usual: Mapping[str, Any]) -> Answer:
+        """Stop looking at pictures, or measuring the time; one that has ended meanwhile stays as it is."""
+        for job in (*self._atelier.files.jobs(LOOK), *self._atelier.desk.jobs(MEASURE)):
+            if str(job.number) == number:
+                job.stop()
+        return Answer()
 
     def _measure(self, thing: str, usual: Mapping[str, Any]) -> Answer:
         kind, place = str(usual.get("kind") or "character"), self._atelier.folders.pictures
