@@ -16,7 +16,7 @@ from pathlib import Path
 import run
 
 NAME, LOG = ".venv-gradio3", ".venv-gradio3-install.log"
-TESTS = ("tests/ui", "tests/jobs", "tests/webui/test_entry.py")
+TESTS = ("tests/ui", "tests/services", "tests/webui/test_entry.py")
 CHOSEN = ("-m", "not browser or each_gradio")
 
 

@@ -81,7 +81,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def run_generate(options: argparse.Namespace) -> None:
     """Render and save."""
-    from lib_lora.host.outputs import write_png
+    from lib_lora.host.png import write_png
 
     count = options.batch
     names = (
@@ -110,7 +110,7 @@ def run_analyze(options: argparse.Namespace) -> None:
     from lib_lora.analysis.grid import GridStyle, draw_grid
     from lib_lora.blocks.block_list import parse_block_list
     from lib_lora.blocks.layouts import full_layout
-    from lib_lora.host.outputs import write_png
+    from lib_lora.host.png import write_png
 
     examined, others = parse_range(options.range)
     if (options.out / "blocks.csv").exists():

@@ -17,7 +17,7 @@ from lib_lora.cli.common import add_host_options, open_studio, say
 from lib_lora.errors import FileError, InputError
 
 if TYPE_CHECKING:
-    from lib_lora.ui.context import Atelier, Folders
+    from lib_lora.services.atelier import Atelier, Folders
 
 PORT, TRIES = 7870, 20
 LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"
@@ -67,7 +67,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Serve until Ctrl-C or SIGTERM, then let the running job save itself."""
-    from lib_lora.jobs.folder_lock import hold
+    from lib_lora.services.jobs.folder_lock import hold
 
     user, password = checked_access(options)
     with bind(options) as door, hold(options.data.resolve(), address=address(options, door)):
@@ -173,7 +173,7 @@ def bind(options: argparse.Namespace) -> socket.socket:
 
 def open_atelier(options: argparse.Namespace) -> Atelier:
     """Return the atelier over the model and the folders of the command line."""
-    from lib_lora.ui.context import Atelier, Folders
+    from lib_lora.services.atelier import Atelier, Folders
 
     folders = Folders.under(options.data, more=tuple(options.lora_dir), confined=options.listen)
     say(f"loading {options.model or 'the pocket model'} …")

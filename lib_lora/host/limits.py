@@ -7,6 +7,7 @@ from lib_lora.host.base import GenerateRequest
 
 SIDE = 4096
 STEPS = 1000
+LARGEST_SEED = 2**32 - 1
 PIXELS = 4_000_000_000
 """Pixels of all pictures of an order together: they are kept until it ends, 12 GB of them."""
 LETTERS = 10_000

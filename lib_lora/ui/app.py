@@ -9,10 +9,11 @@ from fastapi import FastAPI
 
 from lib_lora.blocks.tag_edit import put_tag
 from lib_lora.i18n.words import LANGUAGES, Words
+from lib_lora.services.atelier import Atelier
 from lib_lora.ui import compat, generate, report, train, workshop
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.gradio_door import GradioDoor
+from lib_lora.ui.remember import restore_when_opened
 from lib_lora.web.routes import BASE, SCRIPTS, STYLE, add_routes, add_studio_routes
 
 NAMES = {"en": "English", "ja": "日本語"}
@@ -50,7 +51,7 @@ def build_page(atelier: Atelier, words: Words) -> gr.Blocks:
         light = {"queue": False, **compat.event_kw()}
         tabs["workshop"].select(worked.refresh, [*worked.lists], [*worked.lists], **light)
         tabs["report"].select(reported.refresh, [*reported.asked], [*reported.told], **light)
-        atelier.settings.restore_when_opened(page)
+        restore_when_opened(atelier, page)
         page.load(None, None, None, **compat.js_kw(script_loader()))
     return page
 

@@ -8,8 +8,8 @@ from html import escape
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.error_words import in_words, progress_in_words
 from lib_lora.i18n.words import Words, duration
-from lib_lora.jobs.desk import Desk
-from lib_lora.jobs.job import WAITING, Job
+from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.job import WAITING, Job
 
 PAUSE = 0.25
 """Seconds between two pictures of a job's state, at least."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib_lora.host.base import GenerateRequest
-
-LARGEST_SEED = 2**32 - 1
+from lib_lora.host.limits import LARGEST_SEED
 
 
 @dataclass(frozen=True)

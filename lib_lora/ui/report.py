@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.messages import note_html
 from lib_lora.web.routes import report_url
 

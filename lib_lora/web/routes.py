@@ -15,9 +15,9 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.report import render_page
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.run_report import run_report
 from lib_lora.train.run_folder import RunFolder
-from lib_lora.ui.context import Atelier, Folders
-from lib_lora.ui.run_report import run_report
 from lib_lora.web.served import SAFE, served_file
 
 BASE = "/lora-atelier/v1"

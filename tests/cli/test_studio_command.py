@@ -11,9 +11,9 @@ import pytest
 from lib_lora.cli import main, studio
 from lib_lora.cli.main import parser
 from lib_lora.errors import InputError
-from lib_lora.jobs.folder_lock import hold
-from lib_lora.jobs.job import Job
-from lib_lora.ui.context import Atelier, Folders
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.jobs.folder_lock import hold
+from lib_lora.services.jobs.job import Job
 
 
 def options(*arguments: str):

@@ -18,8 +18,9 @@ from lib_lora.blocks.store import write_text
 from lib_lora.data.tags import write_text as write_caption
 from lib_lora.errors import FileError
 from lib_lora.formats.files import write_tensors
-from lib_lora.host.outputs import save_picture, write_png
-from lib_lora.jobs import training as jobs_training
+from lib_lora.host.png import write_png
+from lib_lora.services.jobs import training as jobs_training
+from lib_lora.services.outputs import save_picture
 
 LIMIT = 2000
 """Bytes that a file may have while the disk is full."""

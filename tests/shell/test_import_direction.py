@@ -14,15 +14,17 @@ from tools import gates
 ROOT = Path(gates.__file__).resolve().parent.parent
 # A room -> the rooms above it, which it must not know. host/base.py is the protocol that every room may speak of.
 ABOVE = {
-    "blocks": ("formats", "live", "merge", "data", "train", "analysis", "host", "jobs", "ui", "cli", "web"),
-    "formats": ("live", "merge", "data", "train", "analysis", "host", "jobs", "ui", "cli", "web"),
-    "live": ("train", "analysis", "host", "jobs", "ui", "cli", "web"),
-    "merge": ("train", "analysis", "host", "jobs", "ui", "cli", "web"),
-    "data": ("train", "analysis", "host", "jobs", "ui", "cli", "web"),
-    "train": ("jobs", "ui", "cli", "web"),
-    "analysis": ("jobs", "ui", "cli", "web"),
-    "host": ("jobs", "ui", "cli", "web"),
-    "jobs": ("ui", "cli", "demo", "web"),
+    "blocks": ("formats", "live", "merge", "data", "train", "analysis", "host", "services", "ui", "cli", "web"),
+    "formats": ("live", "merge", "data", "train", "analysis", "host", "services", "ui", "cli", "web"),
+    "live": ("train", "analysis", "host", "services", "ui", "cli", "web"),
+    "merge": ("train", "analysis", "host", "services", "ui", "cli", "web"),
+    "data": ("train", "analysis", "host", "services", "ui", "cli", "web"),
+    "train": ("services", "ui", "cli", "web"),
+    "analysis": ("services", "ui", "cli", "web"),
+    "host": ("services", "ui", "cli", "web"),
+    "i18n": ("data", "train", "analysis", "host", "services", "ui", "cli", "web"),
+    "services": ("ui", "cli", "web", "demo"),
+    "web": ("ui", "cli", "demo"),
     "ui": ("cli", "demo"),
 }
 

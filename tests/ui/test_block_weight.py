@@ -11,19 +11,20 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.base import GenerateRequest
-from lib_lora.host.speed import Speed
 from lib_lora.i18n.words import LANGUAGES, Words
-from lib_lora.jobs.job import Job
+from lib_lora.services.analysis import Fields, order_of, run
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.file_facts import FileFacts, lora_path
+from lib_lora.services.jobs.job import Job
+from lib_lora.services.presets import presets_path, save_preset, save_presets, with_imported
+from lib_lora.services.prompt_tags import index_of, labels_of, title_of, view_of
+from lib_lora.services.speed import Speed
 from lib_lora.ui import block_weight
 from lib_lora.ui.block_weight import analyzer
-from lib_lora.ui.block_weight.analysis_order import Fields, order_of, run
-from lib_lora.ui.block_weight.facts import FileFacts, lora_path
 from lib_lora.ui.block_weight.handlers import Handlers
-from lib_lora.ui.block_weight.presets_file import check_html, presets_path, save_preset, save_presets, with_imported
+from lib_lora.ui.block_weight.preset_editor import check_html
 from lib_lora.ui.block_weight.row import row_html
-from lib_lora.ui.block_weight.tag_view import index_of, labels_of, title_of, view_of
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.picture_inputs import PictureInputs
 from tests.conftest import random_lora
 
@@ -172,11 +173,11 @@ def test_saving_a_preset_uses_it_and_never_replaces_unasked(logic, atelier):
     assert PresetFile.load(presets_path(atelier)).has("mine")
     again, said, _ = logic.save("mine", ",".join(["1"] * 17), False, prompt, "plain")
     assert again == gr.update()
-    assert EN("block_weight.name_taken") in said
-    save_preset(atelier, EN, "mine", ",".join(["1"] * 17), replace=True)
+    assert "There is a preset of this name already" in said
+    save_preset(atelier, "mine", ",".join(["1"] * 17), replace=True)
     assert presets_path(atelier).with_name("lbwpresets.txt.bak1").is_file()
     with pytest.raises(InputError):
-        save_preset(atelier, EN, " ", vector, replace=False)
+        save_preset(atelier, " ", vector, replace=False)
 
 
 def test_a_broken_preset_text_is_told_by_line_and_not_saved(atelier):

@@ -23,11 +23,10 @@ BOOKS = {"where": ("places",), "progress": ("progress",)}
 UNREADABLE = {
     ("lib_lora/data/folder.py", "notice"): "the notices of pictures.py and pixels.py, read where they are appended",
     ("lib_lora/host/base.py", "text"): "hands on what it is given",
-    ("lib_lora/jobs/run_state.py", "parts[0]"): "an earlier error's sentence, kept on the disk",
-    ("lib_lora/jobs/run_state.py", "parts[2]"): "an earlier error's cure, kept on the disk",
-    ("lib_lora/jobs/run_watch.py", "text"): "hands on what it is given",
-    ("lib_lora/jobs/training.py", "reason_of(error)"): "the operating system's own words",
-    ("lib_lora/ui/workshop/work.py", "text"): "hands on what it is given",
+    ("lib_lora/services/jobs/run_state.py", "parts[0]"): "an earlier error's sentence, kept on the disk",
+    ("lib_lora/services/jobs/run_state.py", "parts[2]"): "an earlier error's cure, kept on the disk",
+    ("lib_lora/services/jobs/run_watch.py", "text"): "hands on what it is given",
+    ("lib_lora/services/jobs/training.py", "reason_of(error)"): "the operating system's own words",
 }
 """Expressions that are no sentence of their own, and why."""
 

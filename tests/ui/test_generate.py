@@ -8,18 +8,18 @@ from PIL import Image
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.infotext import png_info, read_infotext
-from lib_lora.host.outputs import new_folder, save_picture
 from lib_lora.host.settings_text import prompt_as_rendered, read_settings
-from lib_lora.host.speed import Speed
 from lib_lora.i18n.words import LANGUAGES, Words
-from lib_lora.jobs.job import Job
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.jobs.job import Job
+from lib_lora.services.outputs import new_folder, save_picture
+from lib_lora.services.pictures import KIND, last_seed, render
+from lib_lora.services.speed import Speed
 from lib_lora.ui import generate
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.generate import from_picture
 from lib_lora.ui.generate.lora_list import LoraList, grouped
 from lib_lora.ui.generate.panel import _Generate
-from lib_lora.ui.generate.rendering import KIND, last_seed, render
 from lib_lora.ui.picture_inputs import LARGEST_SEED, chosen_seed
 
 EN = Words("en")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lib_lora.i18n.words import Words
-from lib_lora.ui.context import Folders
+from lib_lora.services.atelier import Folders
 from lib_lora.ui.report import _Report, reports
 
 

@@ -11,18 +11,18 @@ from PIL import Image
 
 from lib_lora.data.tags import BACKGROUNDS
 from lib_lora.i18n.words import LANGUAGES, Words
-from lib_lora.jobs.job import RUNNING
-from lib_lora.jobs.run_state import PREPARE, WAIT, RunView
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.jobs.job import RUNNING
+from lib_lora.services.jobs.run_state import PREPARE, WAIT, RunView
+from lib_lora.services.run_plan import free_name
 from lib_lora.train.estimate import Paces
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import SMALL, SMALL_RATES, ModelFacts, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui import compat
-from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.train import build, tag_of
 from lib_lora.ui.train.acts import act_button, read_act
 from lib_lora.ui.train.caption_tools import CaptionTools, caption_widgets
-from lib_lora.ui.train.draft import free_name
 from lib_lora.ui.train.form import Form
 from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import NAMES, OptionForm, to_widget

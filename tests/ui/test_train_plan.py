@@ -9,11 +9,11 @@ from PIL import Image
 
 from lib_lora.host.base import Progress
 from lib_lora.i18n.words import LANGUAGES, Words
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.picture_folder import look
 from lib_lora.train.options import usual_values
 from lib_lora.train.recipes import facts_of
-from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.train.draft import Draft, usual_form
-from lib_lora.ui.train.look import look
 from lib_lora.ui.train.plan_view import plan_html
 
 

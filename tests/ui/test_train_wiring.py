@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.ui import compat
-from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.train import build
 from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import NAMES

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from lib_lora.errors import FileError, InputError
-from lib_lora.ui.context import Folders
-from lib_lora.ui.uploads import take_picture
+from lib_lora.services.atelier import Folders
+from lib_lora.services.uploads import take_picture
 
 
 class Owner:

@@ -13,10 +13,11 @@ from PIL import Image
 from lib_lora.formats.files import read_header, read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.i18n.words import FOLDER, LANGUAGES, Words
+from lib_lora.services import files as file_work
+from lib_lora.services import presets as presets_file
+from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.ui import workshop
-from lib_lora.ui.block_weight import presets_file
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier, Folders
 from lib_lora.ui.workshop import batch, blocks, merge, metadata, rows
 from lib_lora.ui.workshop.tables import readable_date
 from tests.conftest import random_lora
@@ -232,7 +233,7 @@ def test_work_that_is_cancelled_writes_nothing(atelier: Atelier, monkeypatch: py
     do = merge.Handlers(atelier, Words("en"))
 
     def make_and_stop(order, presets, tell):
-        merge.work.stop(atelier)
+        file_work.stop(atelier)
         tell(1, 2, "adding")
         raise AssertionError("the wish to stop was not heard")
 
@@ -251,9 +252,9 @@ def test_hashing_and_saving_can_be_cancelled_each_by_its_own_button(
     do = metadata.Handlers(atelier, words)
 
     def hash_and_stop(path, progress):
-        metadata.work.stop(atelier, metadata.SAVE)  # another work's Cancel
+        file_work.stop(atelier, metadata.SAVE)  # another work's Cancel
         progress(1, 2)
-        metadata.work.stop(atelier, metadata.HASH)
+        file_work.stop(atelier, metadata.HASH)
         progress(2, 2)
         raise AssertionError("the wish to stop was not heard")
 
@@ -266,7 +267,7 @@ def test_hashing_and_saving_can_be_cancelled_each_by_its_own_button(
     atelier.files.submit("other", "other", lambda job: over.wait(30))
     saving = do.save("girl", "copy", "girl_b", *values)
     assert next(saving)[2]["visible"] is True
-    metadata.work.stop(atelier, metadata.SAVE)
+    file_work.stop(atelier, metadata.SAVE)
     over.set()
     assert words("workshop.stopped") in last(saving)[0]
     assert {path.name for path in atelier.folders.loras.iterdir()} == before
@@ -278,7 +279,7 @@ def test_a_cancelled_batch_says_what_it_had_written(atelier: Atelier, monkeypatc
 
     def write_and_stop(*given):
         write(*given)
-        batch.work.stop(atelier, batch.BATCH)
+        file_work.stop(atelier, batch.BATCH)
 
     monkeypatch.setattr(batch, "write_in_place", write_and_stop)
     message, html, stop = last(do.save(["girl", "dress"], "me", "", "", "", False))

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.studio import StudioHost
-from lib_lora.ui.context import Atelier, Folders
+from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.web.api import add_api
 from lib_lora.web.api.access import Access
 from lib_lora.web.guard import Guard

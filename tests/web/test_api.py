@@ -8,7 +8,7 @@ import pytest
 
 from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
 
 from .conftest import Web, refused
 

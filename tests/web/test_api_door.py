@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
 from lib_lora.web.api.access import Access
 from lib_lora.web.api.serving import BODY_LIMIT
 from lib_lora.web.guesses import Guesses

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
 
 from .conftest import Web, refused
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lib_lora.formats.lora import write_lora
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
 
 from .conftest import Web, refused
 

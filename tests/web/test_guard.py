@@ -309,8 +309,8 @@ def test_addresses_do_not_wait_for_each_other_and_are_forgotten() -> None:
 def test_no_picture_widget_of_gradios_takes_what_a_page_sends(studio: Any, tmp_path: Path) -> None:
     """Such a widget decodes a page's picture before we see it; pages take files, and look at them first."""
     from lib_lora.i18n.words import Words
+    from lib_lora.services.atelier import Atelier, Folders
     from lib_lora.ui.app import build_page
-    from lib_lora.ui.context import Atelier, Folders
 
     made = build_page(Atelier(studio, Folders.under(tmp_path)), Words("en"))
     config = made.get_config_file()

@@ -11,10 +11,10 @@ from fastapi import FastAPI, Request
 from starlette.testclient import TestClient
 
 from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.run_report import write_run_report
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import RunFolder
-from lib_lora.ui.context import Atelier, Folders
-from lib_lora.ui.run_report import write_run_report
 from lib_lora.web.guard import Guard
 from lib_lora.web.routes import BASE, add_routes, add_studio_routes, best_language, file_url, report_url
 

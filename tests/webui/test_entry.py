@@ -107,7 +107,8 @@ def test_loading_the_scripts_imports_nothing_heavy() -> None:
         "sys.modules['modules'] = host\n"
         f"[runpy.run_path(path) for path in {[str(path) for path in SCRIPTS]!r}]\n"
         "heavy = {'torch', 'gradio', 'diffusers', 'transformers', 'numpy'} & set(sys.modules)\n"
-        "print(sorted(heavy), [name for name in sys.modules if name.startswith(('lib_lora.train', 'lib_lora.jobs'))])"
+        "ours = [name for name in sys.modules if name.startswith(('lib_lora.train', 'lib_lora.services'))]\n"
+        "print(sorted(heavy), ours)"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[] []"

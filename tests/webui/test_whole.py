@@ -13,10 +13,10 @@ import torch
 from lib_lora.formats.files import write_tensors
 from lib_lora.host.webui import block_weights
 from lib_lora.i18n.words import Words
-from lib_lora.ui.block_weight.facts import FileFacts
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.file_facts import FileFacts
+from lib_lora.services.prompt_tags import view_of
 from lib_lora.ui.block_weight.handlers import Handlers
-from lib_lora.ui.block_weight.tag_view import view_of
-from lib_lora.ui.context import Atelier, Folders
 from tests.webui.tagging import BLOCKS, ONES, ZEROS, put_in
 
 LORA = {"lora_up.weight": (8, 2), "lora_down.weight": (2, 8)}

@@ -12,15 +12,15 @@ from typing import Any
 
 from lib_lora.blocks.tag_edit import Change, with_weights
 from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.file_facts import FileFacts
+from lib_lora.services.presets import load_presets
+from lib_lora.services.prompt_tags import element_names
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight import analyzer, make_weights, preset_editor
-from lib_lora.ui.block_weight.facts import FileFacts
 from lib_lora.ui.block_weight.handlers import Handlers
-from lib_lora.ui.block_weight.presets_file import load_presets
 from lib_lora.ui.block_weight.row import MAILBOX, VECTOR, WATCH, row_id, watch_html
-from lib_lora.ui.block_weight.tag_view import element_names
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.picture_inputs import PictureInputs
 
 

@@ -15,22 +15,21 @@ from PIL import Image
 from lib_lora.analysis.effective_block import Analysis, parse_range
 from lib_lora.blocks.layouts import attention_layout, full_layout
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.host.speed import Speed
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
-from lib_lora.jobs.job import STOPPED, Job
+from lib_lora.services.analysis import KIND, Fields, Found, Order, order_of, range_text, run
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.file_facts import FileFacts
+from lib_lora.services.jobs.job import STOPPED, Job
+from lib_lora.services.speed import Speed
 from lib_lora.ui import compat
-from lib_lora.ui.block_weight.analysis_order import Fields, Found, Order, order_of, range_text, run
-from lib_lora.ui.block_weight.facts import FileFacts
 from lib_lora.ui.block_weight.row import WATCH, watch_html
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.picture_inputs import PictureInputs
-from lib_lora.ui.settings import remember
+from lib_lora.ui.remember import remember
 from lib_lora.web.routes import file_url
 
-KIND = "analyze"
 ALSO = {"0,1": "off", "1,0": "alone", "2,0": "alone_doubled", "0,2": "off_doubled", "0.5,1": "half"}
 """Ranges (examined block, all others) that are offered beside the main one, and what each of them asks."""
 THRESHOLD = 20

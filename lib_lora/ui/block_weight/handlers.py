@@ -13,12 +13,12 @@ from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.file_facts import FileFacts
+from lib_lora.services.presets import save_preset
+from lib_lora.services.prompt_tags import View, index_of, preset_names, strength_text, title_of, view_of
 from lib_lora.ui import compat
-from lib_lora.ui.block_weight.facts import FileFacts
-from lib_lora.ui.block_weight.presets_file import save_preset
 from lib_lora.ui.block_weight.row import row_html
-from lib_lora.ui.block_weight.tag_view import View, index_of, preset_names, strength_text, title_of, view_of
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 
 
@@ -146,7 +146,7 @@ class Handlers:
     def save(self, name: str, vector: str, over: bool, prompt: str, label: str) -> tuple[Any, str, Any]:
         """Save the shown numbers as a preset and name it in the tag."""
         try:
-            save_preset(self._atelier, self._words, name, vector, replace=bool(over))
+            save_preset(self._atelier, name, vector, replace=bool(over))
             changed = change_tag(prompt, index_of(prompt, label), with_weights(name.strip()))
         except AtelierError as error:
             return compat.update(), error_html(error, self._words), compat.update()

@@ -8,12 +8,12 @@ from typing import Any
 from lib_lora.blocks.layouts import LAYOUTS
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.presets import save_preset
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight.analyzer import lengths_of
-from lib_lora.ui.block_weight.presets_file import save_preset
 from lib_lora.ui.block_weight.row import MAILBOX, VECTOR, layout_html, row_id
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 
 NAMES = {"sd1": "SD1 / SD2", "sdxl": "SDXL", "flux": "Flux"}
@@ -57,7 +57,7 @@ def build(atelier: Atelier, words: Words, *, place: str) -> MakeWeights:
 
     def keep(called: str, values: str, over: bool) -> str:
         try:
-            save_preset(atelier, words, called or "", values, replace=bool(over))
+            save_preset(atelier, called or "", values, replace=bool(over))
         except AtelierError as error:
             return error_html(error, words)
         return note_html(words("block_weight.made", name=called.strip()), kind="good")

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from lib_lora.blocks.errors import LineProblem
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.store import read_text
 from lib_lora.errors import AtelierError
+from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.presets import presets_path, save_presets, with_imported, with_later
 from lib_lora.ui import compat
-from lib_lora.ui.block_weight.presets_file import check_html, presets_path, save_presets, with_imported, with_later
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 
 
@@ -90,3 +93,19 @@ def imported(now: str, path: Path, words: Words) -> tuple[Any, str]:
     joined, new, old = with_imported(now, other)
     broken = len([problem for problem in PresetFile.parse(other).problems if problem.fatal])
     return joined, note_html(words("block_weight.imported", new=new, old=old, broken=broken), kind="note")
+
+
+def check_html(text: str, words: Words) -> str:
+    """Return what is to be said of a preset text, line by line."""
+    presets = PresetFile.parse(text)
+    if not presets.problems:
+        good = escape(words("block_weight.presets_good", n=len(presets.presets)))
+        return f'<div class="atelier-message atelier-good" role="status">{good}</div>'
+    lines = "".join(f"<li>{escape(_line(problem, words))}</li>" for problem in presets.problems)
+    kind = "error" if any(problem.fatal for problem in presets.problems) else "warning"
+    return f'<div class="atelier-message atelier-{kind}" role="alert"><ul>{lines}</ul></div>'
+
+
+def _line(problem: LineProblem, words: Words) -> str:
+    what, cure = (sentence_in_words(text, words.language) for text in (problem.what, problem.cure))
+    return words("block_weight.line", n=problem.line, what=what.rstrip(".。"), cure=cure)

@@ -11,7 +11,7 @@ from html import escape
 
 from lib_lora.blocks.layouts import Layout
 from lib_lora.i18n.words import Words
-from lib_lora.ui.block_weight.facts import Facts
+from lib_lora.services.file_facts import Facts
 
 VECTOR, MAILBOX, WATCH = "vector", "mailbox", "watch"
 

@@ -11,9 +11,9 @@ from lib_lora.host.infotext import read_infotext
 from lib_lora.host.settings_text import PictureSettings, prompt_as_rendered, read_settings
 from lib_lora.i18n.words import Words
 from lib_lora.picture_file import open_picture
+from lib_lora.services.atelier import Atelier
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 
 

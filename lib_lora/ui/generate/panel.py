@@ -9,19 +9,19 @@ from typing import Any
 from lib_lora.blocks.tag_edit import without_block_weights
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import GenerateRequest
-from lib_lora.host.speed import Speed
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
-from lib_lora.jobs.job import STOPPED, Job
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.jobs.job import STOPPED, Job
+from lib_lora.services.pictures import KIND, Rendered, last_seed, render
+from lib_lora.services.speed import Speed
 from lib_lora.ui import block_weight, compat
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.generate import from_picture
 from lib_lora.ui.generate.lora_list import LoraList
-from lib_lora.ui.generate.rendering import KIND, Rendered, last_seed, render
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.picture_inputs import PictureInputs, chosen_seed
-from lib_lora.ui.settings import remember
+from lib_lora.ui.remember import remember
 
 USUAL = GenerateRequest("")
 

@@ -21,10 +21,11 @@ from lib_lora.data.tag_lines import split_tags
 from lib_lora.data.tags import BACKGROUNDS, EXPRESSIONS
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.picture_folder import Found
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.train.look import Found, problems_html
+from lib_lora.ui.train.look import problems_html
 
 
 @dataclass(frozen=True)

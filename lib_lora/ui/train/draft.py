@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from lib_lora.data import FolderScan, scan
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.host.base import LoadedModel
 from lib_lora.host.samples import default_prompts
-from lib_lora.train.estimate import Plan, plan_run
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.picture_folder import Found
+from lib_lora.services.run_plan import free_name, plan_of
 from lib_lora.train.options import TrainOptions, epochs_are_meant, from_mapping, usual_values
 from lib_lora.train.recipes import facts_of
-from lib_lora.ui.context import Atelier, Folders
-from lib_lora.ui.train.look import Found
 from lib_lora.ui.train.options import NAMES
 
 FREE = ("steps", "name")
@@ -81,35 +76,6 @@ def _usual_steps(atelier: Atelier, draft: Draft, usual: Mapping[str, Any]) -> in
     except AtelierError:
         return int(usual["target_steps"])  # the plan says what is wrong
     return plan_of(atelier, draft.found, options).steps
-
-
-def plan_of(atelier: Atelier, found: Found, options: TrainOptions) -> Plan:
-    """Return the plan of a run on what was found."""
-    return plan_run(atelier.host.model, options, _with_regularisation(found, options, atelier.host.model))
-
-
-def _with_regularisation(found: Found, options: TrainOptions, model: LoadedModel) -> FolderScan:
-    """Return what was found with the regularisation pictures, which the folder's own scan does not know."""
-    if not options.reg_images:
-        return found.scan
-    return _scanned(found.folder, Path(options.reg_images), found.scan.fingerprint(), model.pixels_per_latent * 8)
-
-
-@lru_cache(maxsize=4)
-def _scanned(folder: Path, reg: Path, version: str, min_side: int) -> FolderScan:
-    """Scan both folders; once, for a form asks again with every letter."""
-    return scan(folder, reg=reg, min_side=min_side)
-
-
-def free_name(atelier: Atelier, trigger: str) -> str:
-    """Return ``TRIGGER_v1`` or the first number that no run and no LoRA has."""
-    stem = re.sub(r'[<>:"/\\|?*\x00-\x1f,]+', "_", trigger).strip(" ._") or "lora"
-    folders = atelier.folders
-    for number in range(1, 10_000):
-        name = f"{stem[:60]}_v{number}"
-        if not (folders.runs / name).exists() and not (folders.loras / f"{name}.safetensors").exists():
-            return name
-    return f"{stem[:60]}_v"
 
 
 def changed_names(draft: Draft, usual: Mapping[str, Any]) -> list[str]:

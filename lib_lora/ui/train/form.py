@@ -7,11 +7,11 @@ from typing import Any
 
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.picture_folder import Found
 from lib_lora.ui import compat
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.draft import FREE, Draft, changed_names, same, usual_form
-from lib_lora.ui.train.look import Found
 from lib_lora.ui.train.options import NAMES, OptionForm, from_widgets, to_widget
 from lib_lora.ui.train.plan_view import changes_html, plan_html
 

@@ -12,23 +12,21 @@ from lib_lora.data.files import CAPTION_SUFFIXES
 from lib_lora.data.tags import write_text
 from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.formats.names import proposed_stem
-from lib_lora.host.base import LoadedModel
 from lib_lora.i18n.words import Words
-from lib_lora.jobs.desk import Desk
-from lib_lora.jobs.job import FAILED, STOPPED, Job
-from lib_lora.train.available import instead, is_available
-from lib_lora.train.estimate import measure_pace, plan_run
-from lib_lora.train.options import TrainOptions, from_mapping, usual_values
-from lib_lora.train.recipes import KINDS, facts_of
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.job import FAILED, STOPPED, Job
+from lib_lora.services.picture_folder import KIND, Found, Previews, look
+from lib_lora.services.run_plan import free_name, measure, sized
+from lib_lora.services.uploads import take_picture
+from lib_lora.train.estimate import plan_run
+from lib_lora.train.options import TrainOptions
+from lib_lora.train.recipes import KINDS
 from lib_lora.ui import compat
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.train.acts import act_button
-from lib_lora.ui.train.draft import free_name
-from lib_lora.ui.train.look import Found, Previews, look, summary_html, tags_html
-from lib_lora.ui.uploads import take_picture
+from lib_lora.ui.train.look import summary_html, tags_html
 
-LOOK, MEASURE = "look", "measure"
 KNOWN = 200
 """Visitors of whom it is known that they asked for a folder, the newest."""
 
@@ -51,7 +49,7 @@ class Intake:
         except AtelierError as error:
             yield self._nothing(error_html(error, self._words))
             return
-        options = sized(self._atelier.host.model, place, kind, resolution)
+        options = sized(self._atelier.host.model, place, kind, _side(resolution))
         if (yield from self._looked(place, options)):
             yield from self._measured(options)
 
@@ -81,7 +79,7 @@ class Intake:
 
     def _looked(self, place: Path, options: TrainOptions) -> Generator[tuple, None, bool]:
         """Look at a folder as a job; yield its progress, then what was found; return whether pictures were."""
-        job = self._atelier.files.submit(LOOK, place.name, lambda job: self._look(place, options, job))
+        job = self._atelier.files.submit(KIND, place.name, lambda job: self._look(place, options, job))
         for now in follow(job):
             if not now.ended:
                 same = compat.update()
@@ -97,8 +95,8 @@ class Intake:
         """Return (found, summary, gallery, tags) after captions changed; previews are kept, so it is quick."""
         if found is None:
             return None, "", compat.update(), ""
-        options = sized(self._atelier.host.model, found.folder, kind, resolution)
-        return self.shown(*self._look(found.folder, options, Job(LOOK, found.folder.name, lambda _: None)))
+        options = sized(self._atelier.host.model, found.folder, kind, _side(resolution))
+        return self.shown(*self._look(found.folder, options, Job(KIND, found.folder.name, lambda _: None)))
 
     def shown(self, found: Found, gallery: list[tuple], buckets: int) -> tuple:
         """Return (found, summary, gallery, tags) as the widgets take them."""
@@ -126,7 +124,7 @@ class Intake:
         idle = all(job.ended for job in atelier.desk.jobs())
         if not idle or atelier.trainings.paces.get(atelier.host.model, options) is not None:
             return
-        for now in follow(measure(atelier, options, self._words)):
+        for now in follow(measure(atelier, options, self._words("train.measuring"))):
             same = compat.update()
             yield self._progress(now, atelier.desk), same, same, same, same
 
@@ -168,28 +166,6 @@ class Intake:
         return message, None, "", [], ""
 
 
-def sized(model: LoadedModel, place: Path, kind: str, resolution: Any) -> TrainOptions:
-    """Return usual options of a kind at a training size; an impossible size counts as the model's own."""
-    side = int(compat.number(resolution, 0))
-    usual = usual_values(kind, model=facts_of(model))
-    if not is_available(str(usual["optimizer"])):
-        usual |= instead(facts_of(model))  # the plan says so, and its time is that of the one it offers
-    usual |= {"images": str(place), "name": "look", "resolution": side if 64 <= side <= 4096 else 0}
-    return from_mapping(usual, where="")
-
-
-def measure(atelier: Atelier, options: TrainOptions, words: Words) -> Job:
-    """Order a measurement of a few steps at the desk; what it says is remembered."""
-
-    def work(job: Job) -> float:
-        with atelier.host.training(options.name, trains_text=options.text_encoder_ratio > 0):
-            pace = measure_pace(atelier.host.model, options, job)
-        atelier.trainings.paces.put(atelier.host.model, options, pace)
-        return pace
-
-    return atelier.desk.submit(MEASURE, words("train.measuring"), work)
-
-
 def _take_caption(path: Path, place: Path) -> None:
     """Take a dropped caption under the name that its picture gets; one that is there is not replaced.
 
@@ -202,3 +178,8 @@ def _take_caption(path: Path, place: Path) -> None:
     if target.exists():
         raise FileError("The file exists already", where=path.name, cure="Edit the caption that is there.")
     write_text(target, read_caption(path).text + "\n")
+
+
+def _side(resolution: Any) -> int:
+    """Return the training size of a field; 0, the model's own, where it is no number."""
+    return int(compat.number(resolution, 0))

@@ -10,14 +10,15 @@ from typing import Any
 
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import Words
+from lib_lora.services import picture_folder
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.run_plan import MEASURE, measure, sized
 from lib_lora.train.available import instead
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.acts import act_button, read_act
 from lib_lora.ui.train.form import Form
-from lib_lora.ui.train.intake import LOOK, MEASURE, measure, sized
 from lib_lora.ui.train.options import NAMES, to_widget
 from lib_lora.ui.train.pieces import Pieces
 
@@ -112,15 +113,15 @@ class Orders:
 
     def _halt(self, number: str, usual: Mapping[str, Any]) -> Answer:
         """Stop looking at pictures, or measuring the time; one that has ended meanwhile stays as it is."""
-        for job in (*self._atelier.files.jobs(LOOK), *self._atelier.desk.jobs(MEASURE)):
+        for job in (*self._atelier.files.jobs(picture_folder.KIND), *self._atelier.desk.jobs(MEASURE)):
             if str(job.number) == number:
                 job.stop()
         return Answer()
 
     def _measure(self, thing: str, usual: Mapping[str, Any]) -> Answer:
         kind, place = str(usual.get("kind") or "character"), self._atelier.folders.pictures
-        options = sized(self._atelier.host.model, place, kind, usual.get("resolution"))
-        job = measure(self._atelier, options, self._words)
+        options = sized(self._atelier.host.model, place, kind, int(usual.get("resolution") or 0))
+        job = measure(self._atelier, options, self._words("train.measuring"))
         job.wait(60)
         return Answer(message=error_html(job.error, self._words) if job.error else "")
 

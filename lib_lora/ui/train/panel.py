@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier
 from lib_lora.train.options import usual_values
 from lib_lora.train.recipes import KINDS, facts_of
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
-from lib_lora.ui.context import Atelier
-from lib_lora.ui.settings import remember
+from lib_lora.ui.remember import remember
 from lib_lora.ui.train.acts import BOX, read_act
 from lib_lora.ui.train.caption_tools import CaptionTools, CaptionWidgets, caption_widgets
 from lib_lora.ui.train.form import Form, plain

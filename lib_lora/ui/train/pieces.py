@@ -7,12 +7,12 @@ from html import escape
 from pathlib import Path
 
 from lib_lora.i18n.words import Words, duration
-from lib_lora.jobs.job import DONE, FAILED, RUNNING, WAITING
-from lib_lora.jobs.run_state import PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
 from lib_lora.report.plot import curve_svg
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, WAITING
+from lib_lora.services.jobs.run_state import PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
+from lib_lora.services.run_report import sample_table, spread
 from lib_lora.ui.messages import error_html
-from lib_lora.ui.run_report import sample_table, spread
 from lib_lora.ui.train.acts import act_button
 from lib_lora.ui.train.look import remarks_html
 from lib_lora.web.routes import file_url, report_url

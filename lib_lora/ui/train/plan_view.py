@@ -8,6 +8,8 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.noise_schedule import NOISE, VELOCITY
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.run_plan import plan_of
 from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import Plan, memory_needed, memory_there, seconds_needed
 from lib_lora.train.material import fit_remarks
@@ -15,10 +17,9 @@ from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.remarks import remarks_on
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.acts import act_button
-from lib_lora.ui.train.draft import Draft, changed_names, plan_of
+from lib_lora.ui.train.draft import Draft, changed_names
 from lib_lora.ui.train.look import remarks_html
 from lib_lora.ui.train.options import to_widget
 

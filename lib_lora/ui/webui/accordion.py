@@ -13,6 +13,7 @@ from lib_lora.i18n.words import Words
 from lib_lora.ui import block_weight, compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.picture_inputs import PictureInputs, chosen_seed
+from lib_lora.ui.remember import restore_when_opened
 from lib_lora.ui.webui import one, settings
 from lib_lora.ui.webui.host_page import FIELDS, HostPage, keep_out_of_config
 
@@ -70,7 +71,7 @@ def wire(page: HostPage) -> None:
                 changed=panel.watch.change,
                 settings=[panel.analyzer.watch.change],
             )
-            atelier.settings.restore_when_opened(blocks)
+            restore_when_opened(atelier, blocks)
 
 
 def picture_of(

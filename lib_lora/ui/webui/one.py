@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 from lib_lora.host.webui import page as host_facts
-from lib_lora.ui.context import Atelier, Folders
+from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.ui.webui.host_page import HostPage
 
 _LOCK = threading.RLock()

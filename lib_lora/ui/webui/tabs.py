@@ -12,6 +12,7 @@ from lib_lora.i18n.error_words import in_words
 from lib_lora.ui import compat, train, workshop
 from lib_lora.ui.compat import gr
 from lib_lora.ui.messages import note_html
+from lib_lora.ui.remember import restore_when_opened
 from lib_lora.ui.webui import accordion, one, settings
 from lib_lora.ui.webui.host_page import HostPage, keep_out_of_config
 
@@ -49,7 +50,7 @@ def _train(page: HostPage) -> gr.Blocks:
     with gr.Blocks(analytics_enabled=False) as blocks:
         made = train.build(atelier, settings.words())
         _use(page, made.used.change, made.used)
-        atelier.settings.restore_when_opened(blocks)
+        restore_when_opened(atelier, blocks)
     keep_out_of_config(blocks)
     return blocks
 
@@ -64,7 +65,7 @@ def _workshop(page: HostPage) -> gr.Blocks:
         made = workshop.build(atelier, settings.words(), prompt=page.found["txt2img"].get("prompt"))
         for event, box in made.uses:
             _use(page, event.then, box)
-        atelier.settings.restore_when_opened(blocks)
+        restore_when_opened(atelier, blocks)
     keep_out_of_config(blocks)
     return blocks
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import event_kw, gr
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.workshop import blocks, merge, metadata
 
 __all__ = ["WorkshopPanel", "build"]

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib_lora.errors import AtelierError, InputError
+from lib_lora.errors import AtelierError, InputError, StoppedError
 from lib_lora.formats.editing import Edit, plan, write_in_place
 from lib_lora.i18n.words import Words
-from lib_lora.jobs.job import STOPPED
+from lib_lora.merge.order import Tell
+from lib_lora.services import files as file_work
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.jobs.job import STOPPED
 from lib_lora.ui.compat import event_kw, gr, update
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import change_table
@@ -37,7 +39,7 @@ class Handlers:
 
     def all_files(self, chosen: list[str]) -> Any:
         """Return the list with every file chosen, or none where all were."""
-        found = work.names(self.atelier)
+        found = file_work.names(self.atelier)
         return update(choices=found, value=[] if set(chosen or []) == set(found) else found)
 
     def edit(self, *values: Any) -> Edit:
@@ -51,9 +53,9 @@ class Handlers:
         """Return the chosen files."""
         if not chosen:
             raise InputError("No file is selected", cure="Tick the files to change.")
-        found = {name: work.file_of(self.atelier, name) for name in chosen}
+        found = {name: file_work.file_of(self.atelier, name) for name in chosen}
         for path in found.values():
-            work.check_own(self.atelier, path)
+            file_work.check_own(self.atelier, path)
         return found
 
     def preview(self, chosen: list[str], *values: Any) -> tuple[str, str]:
@@ -77,7 +79,7 @@ class Handlers:
             return
         edit, paths = prepared
 
-        def write(tell: work.Tell) -> tuple[dict[str, Any], list[AtelierError]]:
+        def write(tell: Tell) -> tuple[dict[str, Any], list[AtelierError]]:
             written: dict[str, Any] = {}
             failed: list[AtelierError] = []
             for done, (name, path) in enumerate(paths.items()):
@@ -87,13 +89,13 @@ class Handlers:
                     if changes:
                         write_in_place(path, edit)
                         written[name] = changes
+                except StoppedError:
+                    break  # what is written stays, and is told
                 except AtelierError as error:  # one broken file must not keep the others from their labels
                     failed.append(error)
-                except work.Stopped:
-                    break  # what is written stays, and is told
             return written, failed
 
-        job = work.submit(self.atelier, self.words("workshop.batch"), write, kind=BATCH)
+        job = file_work.submit(self.atelier, self.words("workshop.batch"), write, kind=BATCH)
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended)
         if job.result is not None:
@@ -108,7 +110,7 @@ def build(atelier: Atelier, words: Words) -> BatchPanel:
     """Build the accordion."""
     do = Handlers(atelier, words)
     with gr.Accordion(words("workshop.batch"), open=False):
-        files = gr.CheckboxGroup(work.names(atelier), value=[], label=words("workshop.batch_files"))
+        files = gr.CheckboxGroup(file_work.names(atelier), value=[], label=words("workshop.batch_files"))
         every = gr.Button(words("workshop.batch_all"), size="sm")
         fields = [
             gr.Textbox(

@@ -18,10 +18,11 @@ from lib_lora.formats.contents import contents_of
 from lib_lora.formats.lora import read_lora
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
-from lib_lora.merge.order import resolve_blocks, shown_weights
-from lib_lora.ui.block_weight import presets_file
+from lib_lora.merge.order import Tell, resolve_blocks, shown_weights
+from lib_lora.services import files as file_work
+from lib_lora.services import presets as presets_file
+from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import event_kw, gr, update
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import block_table, megabytes
@@ -58,7 +59,7 @@ class Handlers:
 
     def refresh(self, name: str | None, preset: str | None) -> list[Any]:
         """Return the lists as they are now."""
-        presets = work.presets(self.atelier)
+        presets = file_work.presets(self.atelier)
         return [work.choices(self.atelier, name), update(choices=presets, value=preset if preset in presets else None)]
 
     def look(self, name: str | None) -> Iterator[tuple[Any, ...]]:
@@ -68,11 +69,11 @@ class Handlers:
             yield "", "", "", {}, "", idle
             return
         try:
-            path = work.file_of(self.atelier, name)
+            path = file_work.file_of(self.atelier, name)
         except AtelierError as error:
             yield error_html(error, self.words), "", "", {}, "", idle
             return
-        job = work.submit(self.atelier, name, lambda tell: self._measure(name, path, tell), kind=KIND)
+        job = file_work.submit(self.atelier, name, lambda tell: self._measure(name, path, tell), kind=KIND)
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", "", {}, "", update(visible=not job.ended)
         if job.result is not None:
@@ -81,7 +82,7 @@ class Handlers:
             told = "".join(note_html(sentence_in_words(note, self.words.language)) for note in facts["notes"])
             yield told, self.summary(facts), vector, facts, block_table(_lines(facts), weights, self.words), idle
 
-    def _measure(self, name: str, path: Path, tell: work.Tell) -> tuple[Facts, str]:
+    def _measure(self, name: str, path: Path, tell: Tell) -> tuple[Facts, str]:
         contents = contents_of(path)
         if contents.not_applied:  # it can be described; Use and Bake will say why they cannot
             return {**asdict(described(contents)), "name": name}, ""
@@ -151,16 +152,14 @@ class Handlers:
         """Save the numbers under a name; returns a message and the list of presets."""
 
         def save() -> str:
-            presets_file.save_preset(
-                self.atelier, self.words, name, self._weights(vector, facts).format(), replace=replace
-            )
+            presets_file.save_preset(self.atelier, name, self._weights(vector, facts).format(), replace=replace)
             return name.strip()
 
         saved, message = work.tried(self.words, save)
         if saved is None:
             return message, update()
         note = note_html(self.words("workshop.preset_saved", name=saved), kind="good")
-        return note, update(choices=work.presets(self.atelier), value=saved)
+        return note, update(choices=file_work.presets(self.atelier), value=saved)
 
     def tag(self, vector: str, preset: str | None, facts: Facts) -> tuple[Any, str]:
         """Return the tag box with the tag for these weights, and a message."""
@@ -196,7 +195,7 @@ def build(atelier: Atelier, words: Words) -> BlocksPanel:
     facts = gr.State({})
     with gr.Row():
         file = gr.Dropdown(
-            work.names(atelier), label=words("workshop.file"), value=None, scale=4, elem_id="atelier_workshop_file"
+            file_work.names(atelier), label=words("workshop.file"), value=None, scale=4, elem_id="atelier_workshop_file"
         )
         again = gr.Button(words("workshop.refresh"), size="sm", scale=0, min_width=120, elem_classes=["atelier-small"])
     message = gr.HTML(elem_id="atelier_workshop_blocks_message")
@@ -205,7 +204,7 @@ def build(atelier: Atelier, words: Words) -> BlocksPanel:
     table = gr.HTML(elem_id="atelier_workshop_blocks_table")
     with gr.Row():
         preset = gr.Dropdown(
-            work.presets(atelier),
+            file_work.presets(atelier),
             label=words("workshop.preset"),
             value=None,
             scale=1,
@@ -233,7 +232,7 @@ def build(atelier: Atelier, words: Words) -> BlocksPanel:
     lists = (file, preset)
     again.click(do.refresh, [*lists], [*lists], **event_kw())
     file.change(do.look, [file], [message, summary, vector, facts, table, stop], **event_kw(side_by_side=True))
-    stop.click(lambda: work.stop(atelier, KIND), None, None, queue=False, **event_kw())
+    stop.click(lambda: file_work.stop(atelier, KIND), None, None, queue=False, **event_kw())
     preset.input(do.choose, [preset, facts], [vector, said], **event_kw())
     vector.change(do.draw, [vector, facts], [table, said], **event_kw())
     save.click(do.save_preset, [name, vector, facts, replace], [said, preset], **event_kw())

@@ -14,10 +14,11 @@ from lib_lora.formats.lora import write_lora
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.formats.saving import check_target
 from lib_lora.i18n.words import Words
-from lib_lora.merge.order import Order, make, proposed_name
+from lib_lora.merge.order import Order, Tell, make, proposed_name
 from lib_lora.merge.rank import RankRule
+from lib_lora.services import files as file_work
+from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import event_kw, gr, number, update
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.workshop import rows as table
 from lib_lora.ui.workshop import work
@@ -60,7 +61,7 @@ class Handlers:
 
     def refresh(self, *values: Any) -> list[Any]:
         """Return the lists of all rows as they are now."""
-        presets = work.presets(self.atelier)
+        presets = file_work.presets(self.atelier)
         found = []
         for lora, blocks in zip(values[::2], values[1::2], strict=True):
             found += [work.choices(self.atelier, lora), update(choices=presets, value=blocks or "ALL")]
@@ -80,7 +81,7 @@ class Handlers:
     def propose(self, name: str, last: str, *values: Any) -> tuple[str, str]:
         """Return the name and the newest proposal; a name that a person typed stays."""
         try:
-            fresh = proposed_name(self.order(*values), taken=work.names(self.atelier))
+            fresh = proposed_name(self.order(*values), taken=file_work.names(self.atelier))
         except AtelierError:  # the rows are not complete yet; Preview and Save say what is wrong
             fresh = ""
         return (fresh if not name.strip() or name == last else name), fresh
@@ -91,7 +92,8 @@ class Handlers:
         if order is None:
             yield message, "", update(visible=False)
             return
-        job = work.submit(self.atelier, self._title(values), lambda tell: make(order, self.atelier.host.presets, tell))
+        presets = self.atelier.host.presets
+        job = file_work.submit(self.atelier, self._title(values), lambda tell: make(order, presets, tell))
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended)
         if job.result is not None:
@@ -110,12 +112,12 @@ class Handlers:
             yield error_html(error, self.words), "", idle, update(visible=isinstance(error, FileError)), *keep[1:]
             return
 
-        def write(tell: work.Tell) -> Any:
+        def write(tell: Tell) -> Any:
             made = make(order, self.atelier.host.presets, tell)
             tell(1, 1, "saving")
             return made, write_lora(made.lora, target, overwrite=replace)
 
-        job = work.submit(self.atelier, target.stem, write)
+        job = file_work.submit(self.atelier, target.stem, write)
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended), *keep
         if job.result is not None:
@@ -334,7 +336,7 @@ def _wire(do: Handlers, rows: table.Rows, below: _Widgets) -> None:
         [*shown, below.replace, below.use, below.saved],
         **event_kw(side_by_side=True),
     ).then(do.refresh, _lists(rows), _lists(rows), **event_kw())
-    below.stop.click(lambda: work.stop(do.atelier), None, None, queue=False, **event_kw())
+    below.stop.click(lambda: file_work.stop(do.atelier), None, None, queue=False, **event_kw())
 
 
 def _lists(rows: table.Rows) -> list[Any]:

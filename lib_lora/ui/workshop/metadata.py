@@ -19,9 +19,11 @@ from lib_lora.formats.names import ENDING, file_stem, proposed_stem
 from lib_lora.formats.saving import check_target
 from lib_lora.formats.search import find_files
 from lib_lora.i18n.words import Words
+from lib_lora.merge.order import Tell
+from lib_lora.services import files as file_work
+from lib_lora.services.atelier import Atelier
 from lib_lora.ui import compat
 from lib_lora.ui.compat import event_kw, gr, update
-from lib_lora.ui.context import Atelier
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.workshop import batch, work
 from lib_lora.ui.workshop.tables import change_table, cut, hash_table, readable_date, table
@@ -70,7 +72,7 @@ class Handlers:
 
     def refresh(self, name: str | None, other: str | None, chosen: list[str] | None) -> list[Any]:
         """Return the lists as they are now."""
-        found = work.names(self.atelier)
+        found = file_work.names(self.atelier)
         kept = [one for one in chosen or [] if one in found]
         many = update(choices=found, value=kept)
         return [work.choices(self.atelier, name), work.choices(self.atelier, other), many]
@@ -90,13 +92,13 @@ class Handlers:
         if not name:
             return [*[""] * len(FORM), None, SAME, "", "{}", "", ""]
         try:
-            path = work.file_of(self.atelier, name)
+            path = file_work.file_of(self.atelier, name)
             metadata = read_header(path).metadata
         except AtelierError as error:
             return [*[""] * len(FORM), None, SAME, "", "{}", "", error_html(error, self.words)]
         fields = describe(metadata).fields
         raw = {key: cut_raw(value) for key, value in sorted(metadata.items())}
-        copy = proposed_stem([name, "edited"], taken=work.names(self.atelier))
+        copy = proposed_stem([name, "edited"], taken=file_work.names(self.atelier))
         values = [fields[field] for field in FORM]
         text = json.dumps(raw, ensure_ascii=False, indent=1)
         return [*values, read_cover(metadata), SAME, self.private(metadata), text, copy, self.facts(metadata)]
@@ -139,7 +141,7 @@ class Handlers:
 
     def preview(self, name: str | None, *values: Any) -> tuple[str, str]:
         """Return a message and the table of what saving would change."""
-        found, message = work.tried(self.words, lambda: plan(work.file_of(self.atelier, name), self.edit(*values)))
+        found, message = work.tried(self.words, lambda: plan(file_work.file_of(self.atelier, name), self.edit(*values)))
         if found is None:
             return message, ""
         if not found:
@@ -150,22 +152,22 @@ class Handlers:
     def save(self, name: str | None, where: str, copy: str, *values: Any) -> Iterator[tuple[str, str, Any]]:
         """Write the form into a new file or in place; yields (message, table, Cancel)."""
         try:
-            path, edit = work.file_of(self.atelier, name), self.edit(*values)
+            path, edit = file_work.file_of(self.atelier, name), self.edit(*values)
             changes = plan(path, edit)
             target = self._target(copy) if where == "copy" else path
             if where == "copy":
                 check_target(target, overwrite=False)
             else:
-                work.check_own(self.atelier, path)
+                file_work.check_own(self.atelier, path)
         except AtelierError as error:
             yield error_html(error, self.words), "", IDLE
             return
 
-        def write(tell: work.Tell) -> tuple[Path, Path | None]:
+        def write(tell: Tell) -> tuple[Path, Path | None]:
             tell(0, 1, "saving")
             return (write_copy(path, target, edit), None) if where == "copy" else write_in_place(path, edit)
 
-        job = work.submit(self.atelier, target.stem, write, kind=SAVE)
+        job = file_work.submit(self.atelier, target.stem, write, kind=SAVE)
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended)
         if job.result is not None:
@@ -180,15 +182,15 @@ class Handlers:
 
     def hashes(self, name: str | None) -> Iterator[tuple[str, str, Any]]:
         """Compute a file's hashes; yields (message, table, Cancel)."""
-        path, message = work.tried(self.words, lambda: work.file_of(self.atelier, name))
+        path, message = work.tried(self.words, lambda: file_work.file_of(self.atelier, name))
         if path is None:
             yield message, "", IDLE
             return
 
-        def compute(tell: work.Tell) -> Any:
+        def compute(tell: Tell) -> Any:
             return hashes_of(path, lambda done, total: tell(done, total, "hashing"))
 
-        job = work.submit(self.atelier, str(name), compute, kind=HASH)
+        job = file_work.submit(self.atelier, str(name), compute, kind=HASH)
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended)
         if job.result is not None:
@@ -201,7 +203,7 @@ class Handlers:
         """Return the table of what two files say differently."""
 
         def read() -> list[dict[str, str]]:
-            return [read_header(work.file_of(self.atelier, one)).metadata for one in (name, other)]
+            return [read_header(file_work.file_of(self.atelier, one)).metadata for one in (name, other)]
 
         both, message = work.tried(self.words, read)
         if both is None:
@@ -254,7 +256,11 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
             "", label=words("workshop.search"), placeholder=words("workshop.search_hint"), max_lines=1, scale=2
         )
         file = gr.Dropdown(
-            work.names(atelier), value=None, label=words("workshop.file"), scale=3, elem_id="atelier_workshop_meta_file"
+            file_work.names(atelier),
+            value=None,
+            label=words("workshop.file"),
+            scale=3,
+            elem_id="atelier_workshop_meta_file",
         )
     message = gr.HTML(note_html(words("workshop.choose_file")), elem_id="atelier_workshop_meta_message")
     form = _build_form(do, words, message)
@@ -331,7 +337,7 @@ def _build_more(do: Handlers, words: Words, file: gr.Dropdown) -> tuple[Any, Any
             stop = work.cancel_button(do.atelier, words, "atelier_workshop_hash_stop", kind=HASH)
         said, found = gr.HTML(), gr.HTML(elem_id="atelier_workshop_hashes")
     with gr.Accordion(words("workshop.compare"), open=False):
-        other = gr.Dropdown(work.names(do.atelier), value=None, label=words("workshop.compare_with"))
+        other = gr.Dropdown(file_work.names(do.atelier), value=None, label=words("workshop.compare_with"))
         differences = gr.HTML()
     with gr.Accordion(words("workshop.raw"), open=False):
         raw = gr.Code("{}", language="json", label=words("workshop.raw"), interactive=False)

@@ -11,9 +11,9 @@ from lib_lora.blocks.tokens import format_number
 from lib_lora.errors import InputError
 from lib_lora.i18n.words import Words
 from lib_lora.merge.order import Ingredient, row_of_tag
+from lib_lora.services import files as file_work
+from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import gr, number, update
-from lib_lora.ui.context import Atelier
-from lib_lora.ui.workshop import work
 
 MOST = 8
 WIDTH = 5
@@ -42,7 +42,7 @@ class Rows:
 
 def build_rows(atelier: Atelier, words: Words) -> Rows:
     """Build the rows; the first is in sight."""
-    names, presets = work.names(atelier), work.presets(atelier)
+    names, presets = file_work.names(atelier), file_work.presets(atelier)
     lines, values, removers = [], [], []
     for index in range(MOST):
         with gr.Row(visible=index == 0, elem_classes=["atelier-merge-row"]) as line:
@@ -100,7 +100,7 @@ def ingredients(atelier: Atelier, flat: Sequence[Any]) -> tuple[Ingredient, ...]
     """
     found = []
     for name, strength, blocks, te, unet in used_rows(flat):
-        path = work.file_of(atelier, name)
+        path = file_work.file_of(atelier, name)
         found.append(Ingredient(path, number(strength, 1.0), blocks or "", te=number(te, 1.0), unet=number(unet, 1.0)))
     return tuple(found)
 

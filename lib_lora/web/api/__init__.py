@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from lib_lora.ui.context import Atelier
+    from lib_lora.services.atelier import Atelier
     from lib_lora.web.api.access import Access
 
 

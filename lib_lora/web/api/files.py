@@ -15,8 +15,8 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.merge.order import Ingredient, Made, Order, make, proposed_name
 from lib_lora.merge.precision import Precision
 from lib_lora.merge.rank import RankRule, RuleKind
-from lib_lora.ui.context import Atelier
-from lib_lora.ui.workshop.work import check_own, submit
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.files import check_own, submit
 from lib_lora.web.api.call import REQUIRED, Call, Field, Route
 from lib_lora.web.api.shared import job_row, lora_file, new_file
 

@@ -11,11 +11,11 @@ from lib_lora.data.files import Problem
 from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
 from lib_lora.errors import InputError
 from lib_lora.i18n.error_words import sentence_in_words
-from lib_lora.jobs.job import Job
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.jobs.job import Job
+from lib_lora.services.picture_folder import KIND, look
+from lib_lora.services.run_plan import sized
 from lib_lora.train.material import fit_remarks
-from lib_lora.ui.context import Atelier
-from lib_lora.ui.train.intake import LOOK, sized
-from lib_lora.ui.train.look import look
 from lib_lora.web.api.call import REQUIRED, Call, Field, Route
 from lib_lora.web.api.shared import job_row
 from lib_lora.web.api.training import picture_folder
@@ -37,7 +37,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
 
     def ordered(call: Call, work: Callable[[Path, Job], dict[str, Any]]) -> Any:
         place = picture_folder(atelier, call["images"], "images")
-        job = atelier.files.submit(LOOK, place.name, lambda job: work(place, job))
+        job = atelier.files.submit(KIND, place.name, lambda job: work(place, job))
         return job_row(atelier, job, call.language)
 
     def looked(call: Call) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from lib_lora.errors import InputError
-from lib_lora.jobs.job import Job
-from lib_lora.ui.block_weight.analysis_order import Found, range_text
-from lib_lora.ui.context import Atelier
+from lib_lora.services.analysis import Found, range_text
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.jobs.job import Job
 from lib_lora.web.api.call import REQUIRED, Call, Field, NotFound, Route
 from lib_lora.web.api.shared import job_row
 from lib_lora.web.routes import file_url

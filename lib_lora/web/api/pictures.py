@@ -6,11 +6,10 @@ from typing import Any
 
 from lib_lora.analysis.effective_block import parse_range
 from lib_lora.host.base import GenerateRequest, check_clip_skip
-from lib_lora.host.speed import Speed
-from lib_lora.ui.block_weight.analysis_order import Fields, order_of, run
-from lib_lora.ui.block_weight.analyzer import KIND
-from lib_lora.ui.block_weight.facts import FileFacts
-from lib_lora.ui.context import Atelier
+from lib_lora.services.analysis import KIND, Fields, order_of, run
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.file_facts import FileFacts
+from lib_lora.services.speed import Speed
 from lib_lora.web.api.call import REQUIRED, Call, Field, Route
 from lib_lora.web.api.shared import job_row
 

@@ -21,9 +21,8 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.limits import check_prompt
 from lib_lora.host.remarks import tag_remarks, text_remarks
 from lib_lora.i18n.error_words import in_words, sentence_in_words
-from lib_lora.i18n.words import Words
-from lib_lora.ui.block_weight.presets_file import presets_path, save_preset, save_presets
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.presets import presets_path, save_preset, save_presets
 from lib_lora.web.api.call import REQUIRED, Call, Field, Route
 from lib_lora.web.api.shared import lora_file
 
@@ -47,8 +46,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
             cure = "Give name and values, or text for the whole file."
             raise InputError("There is nothing to save", cure=cure)
         else:
-            words = Words(call.language)
-            save_preset(atelier, words, call["name"], call["values"], replace=call["replace"])
+            save_preset(atelier, call["name"], call["values"], replace=call["replace"])
         return presets_row(atelier, call.language)
 
     def resolved(call: Call) -> Any:

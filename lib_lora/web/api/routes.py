@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
 from lib_lora.web.api import files, folders, jobs, pictures, prompts, training
 from lib_lora.web.api.call import Call, Route
 from lib_lora.web.routes import BASE

@@ -9,8 +9,8 @@ from lib_lora.blocks.near import near_names
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.formats.saving import check_target
 from lib_lora.i18n.error_words import in_words, progress_in_words
-from lib_lora.jobs.job import WAITING, Job
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.jobs.job import WAITING, Job
 from lib_lora.web.api.call import NotFound
 
 

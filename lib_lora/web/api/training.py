@@ -10,10 +10,10 @@ from typing import Any
 from lib_lora.errors import InputError
 from lib_lora.host.base import check_clip_skip
 from lib_lora.i18n.error_words import in_words, sentence_in_words
-from lib_lora.jobs.run_state import RunView
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.jobs.run_state import RunView
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
-from lib_lora.ui.context import Atelier
 from lib_lora.web.api.call import REQUIRED, Call, Field, NotFound, Route
 from lib_lora.web.routes import file_url
 

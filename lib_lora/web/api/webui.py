@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from lib_lora.host.webui.access import doors
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
 from lib_lora.web.api import add_api
 from lib_lora.web.api.access import Access
 from lib_lora.web.routes import add_routes

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import AtelierError, FileError
-from lib_lora.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
+from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
 from lib_lora.train.option_files import options_file
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import RunFolder

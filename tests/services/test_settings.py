@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lib_lora.ui import settings as module
-from lib_lora.ui.context import Folders
-from lib_lora.ui.settings import Settings
+from lib_lora.services import settings as module
+from lib_lora.services.atelier import Folders
+from lib_lora.services.settings import Settings
 
 
 def test_value_is_there_at_once_and_in_the_file_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

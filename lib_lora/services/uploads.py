@@ -10,7 +10,7 @@ from lib_lora.data import inspect_picture
 from lib_lora.data.files import PICTURE_SUFFIXES, file_digest
 from lib_lora.errors import FileError
 from lib_lora.formats.names import proposed_stem
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
 from lib_lora.walk import has_ending, list_folder
 
 

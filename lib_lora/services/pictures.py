@@ -8,11 +8,11 @@ from pathlib import Path
 
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import GenerateRequest, Host, Part
-from lib_lora.host.outputs import save_picture
-from lib_lora.host.speed import Speed
-from lib_lora.jobs.desk import Desk
-from lib_lora.jobs.job import Job
-from lib_lora.ui.picture_inputs import LARGEST_SEED
+from lib_lora.host.limits import LARGEST_SEED
+from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.job import Job
+from lib_lora.services.outputs import save_picture
+from lib_lora.services.speed import Speed
 
 KIND = "generate"
 

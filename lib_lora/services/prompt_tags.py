@@ -15,7 +15,7 @@ from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import Host
 from lib_lora.i18n.words import Words
-from lib_lora.ui.block_weight.facts import Facts, FileFacts
+from lib_lora.services.file_facts import Facts, FileFacts
 
 
 @dataclass(frozen=True)

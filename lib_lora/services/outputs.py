@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import time
 from pathlib import Path
 
 from PIL import Image
 
-from lib_lora.atomic import cure_of, new_file, reason_of, replace_file
+from lib_lora.atomic import cure_of, new_file, reason_of
 from lib_lora.errors import FileError
-from lib_lora.host.infotext import png_info
+from lib_lora.host.png import png_bytes
 
 _TRIES = 1000
-
-
-def png_bytes(image: Image.Image, text: str = "") -> bytes:
-    """Return ``image`` as a PNG file with ``text`` in it."""
-    data = io.BytesIO()
-    image.save(data, format="PNG", pnginfo=png_info(text) if text else None)
-    return data.getvalue()
-
-
-def write_png(path: Path, image: Image.Image, text: str = "") -> Path:
-    """Write ``image`` as PNG with ``text`` in it, whole or not at all; a picture that is there is replaced.
-
-    Raises:
-        FileError: the disk refuses.
-    """
-    return replace_file(path, png_bytes(image, text), what="The picture")
 
 
 def save_picture(outputs: Path, image: Image.Image, text: str, *, seed: int) -> Path:

@@ -15,9 +15,9 @@ from lib_lora.formats.header import read_header
 from lib_lora.formats.privacy import last_name, without_folders
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
-from lib_lora.jobs.run_log import RunLogs
-from lib_lora.jobs.run_state import read_status
 from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Series, Table, write_report
+from lib_lora.services.jobs.run_log import RunLogs
+from lib_lora.services.jobs.run_state import read_status
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import ModelFacts
 from lib_lora.train.run_folder import RunFolder

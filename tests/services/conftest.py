@@ -5,8 +5,8 @@ import time
 import pytest
 from PIL import Image, ImageDraw
 
-from lib_lora.jobs.desk import Desk
-from lib_lora.jobs.training import Trainings
+from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.training import Trainings
 from lib_lora.train.options import from_mapping
 
 

@@ -1,4 +1,4 @@
-"""What a panel is given: the host, the desk and the folders it may use."""
+"""What every service works on: the host, the desks and the folders that may be used."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from lib_lora.atomic import private_folder
 from lib_lora.errors import FileError, InputError
 from lib_lora.host.base import Host
-from lib_lora.jobs.desk import Desk
-from lib_lora.jobs.training import Trainings
-from lib_lora.ui.run_report import write_run_report
-from lib_lora.ui.settings import Settings
-from lib_lora.web.live import Live
+from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.training import Trainings
+from lib_lora.services.live import Live
+from lib_lora.services.run_report import write_run_report
+from lib_lora.services.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _make(folder: Path, *, private: bool) -> None:
 
 @dataclass
 class Atelier:
-    """Everything that the panels share; one for the whole server, whatever the language or the number of tabs."""
+    """What a server's panels and routes share; one for all of it, whatever the language or the number of tabs."""
 
     host: Host
     folders: Folders

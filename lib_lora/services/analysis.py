@@ -19,11 +19,14 @@ from lib_lora.blocks.tag_edit import change_tag
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest, Host, Part
 from lib_lora.host.limits import check_order
-from lib_lora.host.outputs import new_folder, write_png
-from lib_lora.host.speed import Speed
-from lib_lora.jobs.job import Job
-from lib_lora.ui.block_weight.facts import FileFacts
-from lib_lora.ui.block_weight.tag_view import index_of
+from lib_lora.host.png import write_png
+from lib_lora.services.file_facts import FileFacts
+from lib_lora.services.jobs.job import Job
+from lib_lora.services.outputs import new_folder
+from lib_lora.services.prompt_tags import index_of
+from lib_lora.services.speed import Speed
+
+KIND = "analyze"
 
 PARTS = 6
 """In about so many parts a seed is rendered: early enough to see something, large enough to keep the machine busy."""

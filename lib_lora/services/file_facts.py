@@ -11,7 +11,7 @@ from lib_lora.analysis.norms import delta_shares
 from lib_lora.blocks.layouts import OTHER, Layout, attention_layout, full_layout
 from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.live.targets import find_targets
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
 
 _KEPT = 64
 """Files whose facts are remembered; a few hundred bytes each."""

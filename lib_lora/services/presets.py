@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
-from lib_lora.blocks.errors import LineProblem
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import InputError
-from lib_lora.i18n.error_words import sentence_in_words
-from lib_lora.i18n.words import Words
-from lib_lora.ui.context import Atelier
+from lib_lora.services.atelier import Atelier
 
 NAME = "lbwpresets.txt"
 """The name under which the extension that came before keeps its presets, so that files can be exchanged."""
@@ -45,7 +41,7 @@ def save_presets(atelier: Atelier, text: str) -> PresetFile:
     return presets
 
 
-def save_preset(atelier: Atelier, words: Words, name: str, values: str, *, replace: bool) -> None:
+def save_preset(atelier: Atelier, name: str, values: str, *, replace: bool) -> None:
     """Save one vector under a name.
 
     Raises:
@@ -53,10 +49,11 @@ def save_preset(atelier: Atelier, words: Words, name: str, values: str, *, repla
     """
     name, presets = name.strip(), atelier.host.presets
     if not name:
-        raise InputError(words("block_weight.no_name"), cure=words("block_weight.no_name_cure"))
+        raise InputError("The preset has no name", cure="Write one.")
     new = presets.with_preset(name, values)
     if presets.has(name) and not replace:
-        raise InputError(words("block_weight.name_taken"), where=name, cure=words("block_weight.name_taken_cure"))
+        cure = "Choose another name, or say that it may be replaced."
+        raise InputError("There is a preset of this name already", where=name, cure=cure)
     save_presets(atelier, new.text)
 
 
@@ -81,19 +78,3 @@ def with_later(text: str, base: str, current: str) -> str:
 
 def _kinds(presets: PresetFile) -> set[tuple[str, str]]:
     return {(preset.name, preset.layout.family) for preset in presets.presets}
-
-
-def check_html(text: str, words: Words) -> str:
-    """Return what is to be said of a preset text, line by line."""
-    presets = PresetFile.parse(text)
-    if not presets.problems:
-        good = escape(words("block_weight.presets_good", n=len(presets.presets)))
-        return f'<div class="atelier-message atelier-good" role="status">{good}</div>'
-    lines = "".join(f"<li>{escape(_line(problem, words))}</li>" for problem in presets.problems)
-    kind = "error" if any(problem.fatal for problem in presets.problems) else "warning"
-    return f'<div class="atelier-message atelier-{kind}" role="alert"><ul>{lines}</ul></div>'
-
-
-def _line(problem: LineProblem, words: Words) -> str:
-    what, cure = (sentence_in_words(text, words.language) for text in (problem.what, problem.cure))
-    return words("block_weight.line", n=problem.line, what=what.rstrip(".。"), cure=cure)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lib_lora.host.base import Lease, Progress
-from lib_lora.jobs.desk import Desk
-from lib_lora.jobs.job import WAITING, Job
-from lib_lora.jobs.run_state import PREPARE, SAMPLE, Run
+from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.job import WAITING, Job
+from lib_lora.services.jobs.run_state import PREPARE, SAMPLE, Run
 from lib_lora.train.run_folder import RunFolder
 
 if TYPE_CHECKING:

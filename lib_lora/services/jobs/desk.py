@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib_lora.errors import AtelierError, StoppedError
-from lib_lora.jobs.job import DONE, FAILED, STOPPED, Job
+from lib_lora.services.jobs.job import DONE, FAILED, STOPPED, Job
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from lib_lora.errors import StoppedError
 from lib_lora.host.base import Stoppable
 from lib_lora.i18n.error_words import in_words
 from lib_lora.i18n.words import Words
-from lib_lora.jobs.desk import Desk
-from lib_lora.jobs.run_log import RunLogs
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.run_log import RunLogs
+from lib_lora.services.run_report import write_run_report
 from lib_lora.train import loop, material
 from lib_lora.train.run_folder import RunFolder
-from lib_lora.ui.context import Atelier, Folders
-from lib_lora.ui.run_report import write_run_report
 from lib_lora.ui.train.pieces import Pieces
 from lib_lora.web.api.training import run_row
 

@@ -9,14 +9,14 @@ import pytest
 
 from lib_lora.errors import FileError, InputError
 from lib_lora.i18n.error_words import in_words
-from lib_lora.jobs import folder_lock
-from lib_lora.jobs.folder_lock import NAME, hold
+from lib_lora.services.jobs import folder_lock
+from lib_lora.services.jobs.folder_lock import NAME, hold
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
-from lib_lora.jobs.folder_lock import hold
+from lib_lora.services.jobs.folder_lock import hold
 with hold(Path(sys.argv[1]), address="http://127.0.0.1:7870/"):
     print("held", flush=True)
     time.sleep(60)

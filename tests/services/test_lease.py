@@ -12,9 +12,9 @@ import pytest
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import Lease
-from lib_lora.jobs.desk import Desk
-from lib_lora.jobs.run_state import WAIT
-from lib_lora.jobs.training import Trainings
+from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.run_state import WAIT
+from lib_lora.services.jobs.training import Trainings
 
 
 class Watched(Lease):

@@ -1,0 +1,81 @@
+"""A folder of pictures as a training would see it: the scan, the captions, previews with the crop drawn."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lib_lora.data import FolderScan, scan
+from lib_lora.data.edit_captions import captions_of
+from lib_lora.data.preview import crop_preview
+from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.train.material import plan_for
+from lib_lora.train.options import TrainOptions
+
+KIND = "look"
+SHOWN = 60
+"""Pictures in the gallery at most."""
+CAPTION_LETTERS = 60
+
+
+@dataclass(frozen=True)
+class Found:
+    """A folder that was looked at: the scan, and each picture's caption file as it is."""
+
+    folder: Path
+    scan: FolderScan
+    captions: dict[Path, str]
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The training pictures, in their order."""
+        return [picture.path for picture in self.scan.train]
+
+
+def look(folder: Path, model: LoadedModel, progress: Progress) -> Found:
+    """Read a folder of pictures.
+
+    Raises:
+        InputError: it is no folder, or no picture in it can be used.
+        StoppedError: somebody asked to stop.
+    """
+    found = scan(
+        folder,
+        min_side=model.pixels_per_latent * 8,
+        progress=lambda done, total: progress.passed(done, total, "looking at pictures"),
+    )
+    return Found(folder, found, captions_of(picture.path for picture in found.train))
+
+
+class Previews:
+    """Previews with the crop drawn; kept while the file and the plan stay the same."""
+
+    def __init__(self, limit: int = 4 * SHOWN) -> None:
+        self._kept: OrderedDict[Any, Image.Image] = OrderedDict()
+        self._limit = limit
+
+    def gallery(self, found: Found, model: LoadedModel, options: TrainOptions, progress: Progress) -> list[tuple]:
+        """Return (picture, caption) for the gallery."""
+        rows = []
+        shown = found.scan.train[:SHOWN]
+        for done, picture in enumerate(shown):
+            plan = plan_for(picture.size, model, options)
+            key = (picture.path, picture.digest, plan)
+            if key not in self._kept:
+                self._kept[key] = crop_preview(picture.path, plan)
+            self._kept.move_to_end(key)
+            rows.append((self._kept[key], _caption(picture.path, found, plan.bucket)))
+            progress.passed(done + 1, len(shown), "drawing previews")
+        while len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
+        return rows
+
+
+def _caption(path: Path, found: Found, bucket: tuple[int, int]) -> str:
+    text = found.captions.get(path, "")
+    short = text if len(text) <= CAPTION_LETTERS else text[: CAPTION_LETTERS - 1] + "…"
+    return f"{path.name} · {bucket[0]}×{bucket[1]}" + (f" · {short}" if short else "")

@@ -1,0 +1,69 @@
+"""What a training would be before it is started: its usual options, a free name, its plan and its pace."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from lib_lora.data import FolderScan, scan
+from lib_lora.host.base import LoadedModel
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.jobs.job import Job
+from lib_lora.services.picture_folder import Found
+from lib_lora.train.available import instead, is_available
+from lib_lora.train.estimate import Plan, measure_pace, plan_run
+from lib_lora.train.options import TrainOptions, from_mapping, usual_values
+from lib_lora.train.recipes import facts_of
+
+MEASURE = "measure"
+
+
+def sized(model: LoadedModel, place: Path, kind: str, side: int) -> TrainOptions:
+    """Return usual options of a kind at a training size; an impossible size counts as the model's own."""
+    usual = usual_values(kind, model=facts_of(model))
+    if not is_available(str(usual["optimizer"])):
+        usual |= instead(facts_of(model))  # the plan says so, and its time is that of the one it offers
+    usual |= {"images": str(place), "name": "look", "resolution": side if 64 <= side <= 4096 else 0}
+    return from_mapping(usual, where="")
+
+
+def measure(atelier: Atelier, options: TrainOptions, title: str) -> Job:
+    """Order a measurement of a few steps at the desk; what it says is remembered."""
+
+    def work(job: Job) -> float:
+        with atelier.host.training(options.name, trains_text=options.text_encoder_ratio > 0):
+            pace = measure_pace(atelier.host.model, options, job)
+        atelier.trainings.paces.put(atelier.host.model, options, pace)
+        return pace
+
+    return atelier.desk.submit(MEASURE, title, work)
+
+
+def plan_of(atelier: Atelier, found: Found, options: TrainOptions) -> Plan:
+    """Return the plan of a run on what was found."""
+    return plan_run(atelier.host.model, options, _with_regularisation(found, options, atelier.host.model))
+
+
+def _with_regularisation(found: Found, options: TrainOptions, model: LoadedModel) -> FolderScan:
+    """Return what was found with the regularisation pictures, which the folder's own scan does not know."""
+    if not options.reg_images:
+        return found.scan
+    return _scanned(found.folder, Path(options.reg_images), found.scan.fingerprint(), model.pixels_per_latent * 8)
+
+
+@lru_cache(maxsize=4)
+def _scanned(folder: Path, reg: Path, version: str, min_side: int) -> FolderScan:
+    """Scan both folders; once, for a form asks again with every letter."""
+    return scan(folder, reg=reg, min_side=min_side)
+
+
+def free_name(atelier: Atelier, trigger: str) -> str:
+    """Return ``TRIGGER_v1`` or the first number that no run and no LoRA has."""
+    stem = re.sub(r'[<>:"/\\|?*\x00-\x1f,]+', "_", trigger).strip(" ._") or "lora"
+    folders = atelier.folders
+    for number in range(1, 10_000):
+        name = f"{stem[:60]}_v{number}"
+        if not (folders.runs / name).exists() and not (folders.loras / f"{name}.safetensors").exists():
+            return name
+    return f"{stem[:60]}_v"
