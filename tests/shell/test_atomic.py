@@ -19,7 +19,7 @@ from lib_lora.data.tags import write_text as write_caption
 from lib_lora.errors import FileError
 from lib_lora.formats.files import write_tensors
 from lib_lora.host.png import write_png
-from lib_lora.services.jobs import training as jobs_training
+from lib_lora.services.jobs import delivery
 from lib_lora.services.outputs import save_picture
 
 LIMIT = 2000
@@ -34,7 +34,7 @@ def noisy() -> Image.Image:
 def deliver_copy(folder: Path) -> object:
     source = folder.parent / "source.safetensors"
     source.write_bytes(bytes(MUCH)) if not source.exists() else None
-    return jobs_training.deliver(source, folder)
+    return delivery.deliver(source, folder)
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {
@@ -68,7 +68,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(
     folder.mkdir()
     (folder / "old.txt").write_text("old")
     if kind == "a delivered LoRA":
-        monkeypatch.setattr(jobs_training.os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid link")))
+        monkeypatch.setattr(delivery.os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid link")))
         (tmp_path / "source.safetensors").write_bytes(bytes(MUCH))
     with full_disk(), pytest.raises(FileError) as caught:
         WRITERS[kind](folder)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lib_lora.atomic import cure_of, new_file, reason_of
+from lib_lora.atomic import cure_of, reason_of
 from lib_lora.errors import AtelierError, FileError, InputError, StoppedError
 from lib_lora.host.base import Host, Lease
 from lib_lora.host.samples import sampler_of
 from lib_lora.host.start_check import check_start
+from lib_lora.services.jobs.delivery import deliver
 from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
 from lib_lora.services.jobs.run_log import RunLogs
@@ -374,36 +373,3 @@ def in_words(error: Exception, name: str, *, has_state: bool) -> AtelierError:
     if has_state:
         cure = "The details are in the terminal; please report them. The newest state is kept."
     return AtelierError(f"Something unforeseen: {error}", where=name, cure=cure)
-
-
-def deliver(path: Path, folder: Path) -> Path:
-    """Put a finished file into the folder of LoRAs and return its place there; nothing there is ever replaced.
-
-    A hard link where the disk can (no room is taken), else a copy. A taken name gets a number.
-
-    Raises:
-        FileError: the folder cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(1, 1000):
-        target = folder / (path.name if number == 1 else f"{path.stem}-{number}{path.suffix}")
-        try:
-            if target.exists():
-                if target.samefile(path):
-                    return target
-                continue
-            try:
-                os.link(path, target)
-            except FileExistsError:
-                continue
-            except OSError:  # another disk, or one without links
-                with open(path, "rb") as source, new_file(target) as copy:
-                    shutil.copyfileobj(source, copy)
-            return target
-        except OSError as error:
-            raise FileError(
-                f"The file cannot be put into the folder of LoRAs ({error.strerror})",
-                where=str(target),
-                cure=f"It lies in the run's folder: {path}",
-            ) from error
-    raise FileError("There are a thousand files of this name", where=str(folder), cure=f"It lies here: {path}")
