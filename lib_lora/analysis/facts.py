@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lib_lora.analysis.norms import block_norms, delta_norms
 from lib_lora.errors import InputError
+from lib_lora.formats.adapters import LoraAdapter
 from lib_lora.formats.contents import Contents
 from lib_lora.formats.lora import LoraFile
 from lib_lora.formats.metadata import describe
@@ -108,13 +109,10 @@ def _range(found: Collection[int | None]) -> str:
 
 
 def _kinds(lora: LoraFile) -> tuple[str, ...]:
-    """Return the kinds as people call them: a LoRA with 3×3 convolutions is a LoCon."""
-    names = {"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr"}
-    kinds = {names.get(adapter.kind, adapter.kind) for adapter in lora.adapters.values()}
-    if any(a.kind == "lora" and len(a.shape) == 4 and a.shape[2:] != (1, 1) for a in lora.adapters.values()):
-        kinds = (kinds - {"LoRA"}) | {"LoCon"}
-    return tuple(sorted(kinds))
+    """Return the kinds as people call them; a LoCon's attention layers are LoRAs, which is no other kind."""
+    labels = {adapter.label for adapter in lora.adapters.values()}
+    return tuple(sorted(labels - ({LoraAdapter.title} if "LoCon" in labels else set())))
 
 
 def _ranks(lora: LoraFile, keys: Sequence[str]) -> str:
-    return _range({lora.adapters[key].rank for key in keys})
+    return _range({lora.adapters[key].stated_rank for key in keys})

@@ -47,22 +47,39 @@ def block_norms(model: HasLayers, lora: LoraFile, on_module: OnModule | None = N
     table: dict[str, tuple[int, float, float]] = {}
     for done, target in enumerate(targets, start=1):
         modules, delta, base = table.get(target.block, (0, 0.0, 0.0))
-        table[target.block] = (modules + 1, delta + squared_norm(target.adapter), base + _squared(target.layer))
+        table[target.block] = (
+            modules + 1,
+            delta + squared_norm(target.adapter, target.layer),
+            base + _squared(target.layer),
+        )
         if on_module is not None:
             on_module(done, len(targets))
     order = [block for block in lora.blocks() if block in table]
     return tuple(BlockNorm(b, table[b][0], math.sqrt(table[b][1]), math.sqrt(table[b][2])) for b in order)
 
 
-def delta_shares(lora: LoraFile) -> dict[str, float]:
-    """Return each block's share of the whole change, ``|ΔW_block|² / |ΔW|²``, without a model; they sum up to 1."""
-    squares = {block: sum(squared_norm(lora.adapters[key]) for key in keys) for block, keys in lora.blocks().items()}
+def delta_shares(lora: LoraFile, model: HasLayers | None = None) -> dict[str, float]:
+    """Return each block's share of the whole change, ``|ΔW_block|² / |ΔW|²``; they sum up to 1.
+
+    ``model`` is only asked where a change depends on its weights; a change that is not known counts as none.
+
+    Raises:
+        InputError: it is asked, and the LoRA fits none of its layers.
+    """
+    if model is not None and any(adapter.needs_weight for adapter in lora.adapters.values()):
+        squares = {norm.block: norm.delta**2 for norm in block_norms(model, lora)}
+    else:
+        squares = {norm.block: norm.delta**2 for norm in delta_norms(lora)}
+    squares = {block: 0.0 if math.isnan(square) else square for block, square in squares.items()}
     whole = sum(squares.values())
     return {block: square / whole if whole else 0.0 for block, square in squares.items()}
 
 
 def delta_norms(lora: LoraFile, on_module: OnModule | None = None) -> tuple[BlockNorm, ...]:
-    """Return the norm of every block's change without a model: ``base`` is 0. Tells ``on_module`` (done, all)."""
+    """Return the norm of every block's change without a model: ``base`` is 0. Tells ``on_module`` (done, all).
+
+    NaN in blocks where a change depends on the model's weights.
+    """
     rows, done = [], 0
     for block, keys in lora.blocks().items():
         total = 0.0

@@ -10,21 +10,12 @@ import torch
 from torch import Tensor
 
 from lib_lora.errors import FileError
-from lib_lora.formats.adapters import APPLIED, UNKNOWN_KIND, kind_of, read_adapter
+from lib_lora.formats.adapters.registry import UNKNOWN_KIND, applied_titles, kind_of, rank_in, read_adapter
 from lib_lora.formats.families import family_of
 from lib_lora.formats.files import is_pickle, read_header, read_scalars, read_tensors, read_with_notes, torch_type
 from lib_lora.formats.keys import FAMILIES, block_of_key, find_module
 from lib_lora.formats.lora import alpha_notes, in_order_of_blocks, natural, refuse_strangers
 from lib_lora.formats.naming import named
-
-_RANKS: Mapping[str, tuple[tuple[str, int], ...]] = {
-    "LoRA": (("lora_down.weight", 0),),
-    "LoHa": (("hada_w1_b", 0),),
-    "LoKr": (("lokr_w2_b", 0), ("lokr_w1_b", 0)),
-    "DoRA": (("lora_down.weight", 0), ("hada_w1_b", 0), ("lokr_w2_b", 0), ("lokr_w1_b", 0)),
-    "GLoRA": (("b1.weight", 0),),
-}
-"""By kind, the parts and the side that tell a module's rank; of other kinds there is none to tell."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +30,7 @@ class Module:
     @property
     def applies(self) -> bool:
         """Whether this program applies, bakes and adds changes of this kind."""
-        return self.kind in APPLIED
+        return self.kind in applied_titles()
 
 
 @dataclass(frozen=True)
@@ -130,7 +121,7 @@ def contents_of(path: str | Path) -> Contents:
     shapes = {f"{key}.{part}": tuple(t.shape) for key, parts in found.modules.items() for part, t in parts.items()}
     family = family_of(shapes)
     modules = tuple(
-        Module(key, block_of_key(key, family), kind_of(found.modules[key]), _rank(found.modules[key]))
+        Module(key, block_of_key(key, family), kind_of(found.modules[key]), rank_in(found.modules[key]))
         for key in sorted(found.modules, key=natural)
     )
     notes = (*notes, *found.notes, *alpha_notes(found))
@@ -168,10 +159,3 @@ def _outline(path: Path) -> tuple[dict[str, Tensor], dict[str, str], int, tuple[
     small = [name for name, info in header.tensors.items() if name.endswith(".alpha") and info.end - info.start <= 64]
     outline |= read_scalars(path, header, small)
     return outline, header.metadata, header.size - header.data_start, header.notes
-
-
-def _rank(parts: Mapping[str, Tensor]) -> int | None:
-    for part, side in _RANKS.get(kind_of(parts), ()):
-        if part in parts and parts[part].ndim > side:
-            return parts[part].shape[side]
-    return None

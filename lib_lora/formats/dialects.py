@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
+from lib_lora.formats.adapters.registry import KINDS, REFUSED_NAMES
 from lib_lora.formats.families import family_of
 from lib_lora.formats.keys import UNET_PREFIX, find_module, is_module_key
 
@@ -52,20 +54,21 @@ _BARE_TEXT = re.compile(
 )
 _ROOTS = tuple(sorted((*_UNET_ROOTS, *_TEXT_ROOTS, "transformer", "prior"), key=len, reverse=True))
 
-_KOHYA_PARTS = (
-    r"lora_(?:up|down|mid)\.weight|alpha|dora_scale|hada_[wt]\d(?:_[ab])?|lokr_[wt]\d(?:_[ab])?|diff(?:_b)?|set_weight"
-    r"|[wb]_norm|oft_\w+(?:\.weight)?|rescale|[ab][12]\.weight|bm\.weight|on_input"
-    r"|(?:q_layer|p_layer|lambda_layer)(?:\.weight)?|ia3_\w+(?:\.weight)?|boft_\w+"
-)
-_PART = re.compile(
+MAGNITUDE = "lora_magnitude_vector"
+"""PEFT's name of a DoRA's lengths, one for each output."""
+
+_PART = (
     r"(?P<path>.+?)(?:\.processor)?[.]"
     r"(?:lora_(?P<ab>[AB])(?:\.(?!weight|bias)[^.]+)*(?:\.weight)?"
     r"|(?:lora_linear_layer|lora)\.(?P<side>up|down)(?:\.weight)?"
     r"|(?P<proj>to_q|to_k|to_v|to_out)_lora\.(?P<old>up|down)\.weight"
     r"|(?P<magnitude>lora_magnitude_vector(?:\.(?!weight)[^.]+)*(?:\.weight)?)"
     r"|(?P<bias>lora_B(?:\.(?!weight|bias)[^.]+)*\.bias)"
-    rf"|(?P<kohya>{_KOHYA_PARTS}))"
+    r"|oft_R(?:\.(?!weight)[^.]+)*(?P<rotation>\.weight)"
+    r"|ia3_l(?:\.[^.]+)?(?P<multiples>)"
+    r"|(?P<kohya>alpha|%s))"
 )
+"""The end of a dotted name, with room for the names that kinds of adapters have."""
 _SIDES: Mapping[str, str] = MappingProxyType({"A": "down", "B": "up"})
 _LORA_LIKE = re.compile(
     r"lora_(?:up|down|mid|[AB])\b|lora_[AB]|[._]lora\.|_lora\.|lora_linear_layer|hada_[wt]|lokr_[wt]|dora_scale"
@@ -177,7 +180,7 @@ def _split(name: str, target: str) -> Spelled | None:
     """Return a tensor's name taken apart, or None where no program known here spells a LoRA's tensor so."""
     if is_module_key(name):
         return _split_kohya(name)
-    match = _PART.fullmatch(name)
+    match = _part_pattern(tuple(kind.names for kind in KINDS)).fullmatch(name)
     if match is None:
         return None
     root, path, dotted = _rooted(match["path"], target)
@@ -189,6 +192,12 @@ def _split(name: str, target: str) -> Spelled | None:
     return Spelled(root, path, _part(match), dotted)
 
 
+@lru_cache(maxsize=8)
+def _part_pattern(kinds: tuple[str, ...]) -> re.Pattern[str]:
+    """Return the pattern of dotted names, with the part names of all kinds in it."""
+    return re.compile(_PART % "|".join((*kinds, REFUSED_NAMES)))
+
+
 def _part(match: re.Match[str]) -> str:
     """Return kohya's name of a part."""
     if match["ab"]:
@@ -197,6 +206,10 @@ def _part(match: re.Match[str]) -> str:
         return f"lora_{match['side']}.weight"
     if match["magnitude"]:
         return "dora_scale"
+    if match["rotation"]:
+        return "oft_R.weight"
+    if match["multiples"] is not None:
+        return "ia3_l"
     return "bias" if match["bias"] else match["kohya"]
 
 
@@ -213,6 +226,7 @@ def _split_kohya(name: str) -> Spelled | None:
     part = f"lora_{_SIDES[peft.group(1)]}.weight" if peft is not None else part
     if not part:
         return None
+    key = re.sub(r"^oft_(?=unet_|te\d?_)", "lora_", key)  # sd-scripts' own OFT
     text = _TEXT_KEY.fullmatch(key)
     if text is not None:
         return Spelled(f"te{text.group(1)}", text.group(2), part)

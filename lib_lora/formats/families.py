@@ -83,7 +83,7 @@ def _input_widths(shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, in
     """Yield (module name, inputs of its layer) for every module whose parts tell it."""
     for name, shape in shapes.items():
         key, _, part = name.partition(".")
-        if part in ("lora_down.weight", "hada_w1_b", "diff") and len(shape) > 1:
+        if part in ("lora_down.weight", "hada_w1_b", "diff", "b2.weight", "q_layer.weight") and len(shape) > 1:
             yield key, shape[1]
         elif part in ("lokr_w1", "lokr_w1_b") and len(shape) > 1:
             other = next((shapes[f"{key}.{w}"] for w in ("lokr_w2", "lokr_w2_b") if f"{key}.{w}" in shapes), ())

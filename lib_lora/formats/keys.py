@@ -295,6 +295,20 @@ def _leaves(container: _Container, *, conv: bool) -> tuple[str, ...]:
     return ("",) if container.kind == "conv" and conv else ()
 
 
+def _norms(family: str) -> Iterator[ModuleName]:
+    """Yield the normalizations of a UNet, which files of some kinds change."""
+    for container in _containers(family):
+        leaves: list[str] = []
+        if container.kind == "resnet":
+            leaves = ["norm1", "norm2"]
+        elif container.kind == "attention":
+            inner = [f"transformer_blocks.{k}.norm{n}" for k in range(container.depth) for n in (1, 2, 3)]
+            leaves = ["norm", *inner]
+        for leaf in leaves:
+            path = f"{container.diffusers}.{leaf}"
+            yield _module(path, to_ldm(path, family), family)
+
+
 def _text_modules(family: str) -> Iterator[ModuleName]:
     counts = _unet(family).text_layers
     for encoder, layers in enumerate(counts, start=1):
@@ -311,7 +325,7 @@ def _by_key(family: str) -> Mapping[str, ModuleName]:
     """Return every module that a LoRA file may name, by each spelling of its key."""
     table: dict[str, ModuleName] = {}
     outside = [_module(c.diffusers, c.ldm, family) for c in _OUTSIDE]
-    for module in [*outside, *module_table(family, conv=True)]:
+    for module in [*outside, *module_table(family, conv=True), *_norms(family)]:
         table[module.key] = module
         if module.part == "unet":
             table[UNET_PREFIX + module.diffusers.replace(".", "_")] = module

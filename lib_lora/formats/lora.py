@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,8 @@ from torch import Tensor
 from lib_lora.blocks.layouts import OTHER, full_layout
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.adapters import Adapter, read_adapter
-from lib_lora.formats.adapters.base import SCALES, scaled_fp8
+from lib_lora.formats.adapters.parts import SCALES, scaled_fp8
+from lib_lora.formats.adapters.registry import rank_in
 from lib_lora.formats.families import family_of
 from lib_lora.formats.files import file_size, read_with_notes, write_tensors
 from lib_lora.formats.keys import block_of_key
@@ -87,7 +88,7 @@ def in_order_of_blocks(found: Mapping[str, _T], family: str) -> dict[str, _T]:
 
 
 def read_lora(path: str | Path) -> LoraFile:
-    """Read a LoRA, LoCon, LoHa or LoKr file; every spelling of names that is known becomes kohya's.
+    """Read a LoRA file of any kind that is applied; every spelling of names that is known becomes kohya's.
 
     Raises:
         FileError: the file is broken, no LoRA, of a kind that is not applied, or holds NaN or infinite numbers.
@@ -102,7 +103,8 @@ def read_lora(path: str | Path) -> LoraFile:
         error.where = f"{where}, {error.where}"
         raise
     _refuse_broken_numbers(adapters, where=where)
-    return LoraFile(adapters, found.metadata, found.extras, Path(path), (*notes, *found.notes, *alpha_notes(found)))
+    notes = (*notes, *found.notes, *alpha_notes(found), *assumptions(adapters.values()))
+    return LoraFile(adapters, found.metadata, found.extras, Path(path), notes)
 
 
 def _computable(tensor: Tensor) -> Tensor:
@@ -130,9 +132,15 @@ def refuse_strangers(found: Named, *, where: str, known: bool = True) -> None:
 
 def alpha_notes(found: Named) -> tuple[str, ...]:
     """Return what is to be said of alphas of 0."""
-    zero = sum("alpha" in parts and not bool(parts["alpha"].float().any()) for parts in found.modules.values())
+    ranked = [parts for parts in found.modules.values() if rank_in(parts) is not None and "alpha" in parts]
+    zero = sum(not bool(parts["alpha"].float().any()) for parts in ranked)
     notes = (f"In {zero} modules alpha is 0; it is taken as the rank, as LyCORIS does.",)
     return notes if zero else ()
+
+
+def assumptions(adapters: Iterable[Adapter]) -> tuple[str, ...]:
+    """Return what the files of some kinds do not say and is assumed, each sentence once."""
+    return tuple(dict.fromkeys(filter(None, (adapter.assumed() for adapter in adapters))))
 
 
 def natural(key: str) -> tuple[str | int, ...]:

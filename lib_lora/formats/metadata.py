@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -191,12 +191,10 @@ def _asking_for_hashes(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def network_facts(adapters: Mapping[str, Adapter]) -> dict[str, str]:
     """Return ss_network_* of a set of adapters: "Dynamic" where modules differ, 3×3 convolutions counted apart."""
-    convs = [a for a in adapters.values() if len(a.shape) == 4 and a.shape[2:] != (1, 1)]
-    plain = [a for a in adapters.values() if not (len(a.shape) == 4 and a.shape[2:] != (1, 1))] or convs
-    kinds = {a.kind for a in adapters.values()}
-    tucker = any("lora_mid.weight" in a.tensors() for a in adapters.values() if a.kind == "lora")
-    kinds = {"locon" if tucker and kind == "lora" else kind for kind in kinds}
-    arguments: dict[str, str] = {} if kinds == {"lora"} else {"algo": kinds.pop() if len(kinds) == 1 else "mixed"}
+    ranked = [a for a in adapters.values() if a.stated_rank is not None] or list(adapters.values())
+    convs = [a for a in ranked if len(a.shape) == 4 and a.shape[2:] != (1, 1)]
+    plain = [a for a in ranked if not (len(a.shape) == 4 and a.shape[2:] != (1, 1))] or convs
+    arguments = _arguments([a.network_args() for a in adapters.values()])
     if convs and plain is not convs:
         arguments["conv_dim"] = _common(str(a.rank) for a in convs)
         arguments["conv_alpha"] = _common(f"{a.alpha:.6g}" for a in convs)
@@ -206,6 +204,16 @@ def network_facts(adapters: Mapping[str, Adapter]) -> dict[str, str]:
         "ss_network_alpha": _common(f"{a.alpha:.6g}" for a in plain),
         "ss_network_args": json.dumps(arguments),
     }
+
+
+def _arguments(found: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the network_args of all modules together; several kinds are "mixed", a LoRA among LoCons is none."""
+    algos = {one.get("algo", "lora") for one in found}
+    algos -= {"lora"} if "locon" in algos else set()
+    merged = {name: value for one in found for name, value in one.items() if name != "algo"}
+    if merged or algos != {"lora"}:
+        merged = {"algo": algos.pop() if len(algos) == 1 else "mixed", **merged}
+    return merged
 
 
 def _common(values: Iterable[str]) -> str:

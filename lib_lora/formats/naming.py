@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lib_lora.errors import FileError
-from lib_lora.formats.dialects import is_of_a_lora, is_of_a_model, kohya_spelling
+from lib_lora.formats.adapters.registry import find_kind, rank_in
+from lib_lora.formats.dialects import MAGNITUDE, is_of_a_lora, is_of_a_model, kohya_spelling
 from lib_lora.formats.keys import is_module_key
 from lib_lora.formats.peft import HEADER_KEY, PeftOptions, options_beside, options_in_header
-
-_RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
-"""The parts whose first side is the rank that PEFT divides alpha by."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
     twice: list[str] = []
     for name, tensor in tensors.items():
         key, _, part = names.get(name, name).partition(".")
+        tensor = tensor.reshape(-1, 1) if MAGNITUDE in name and part == "dora_scale" else tensor  # PEFT: one an output
         if not (part and is_module_key(f"{key}.")):
             extras[name] = tensor
         elif part in modules.setdefault(key, {}):
@@ -72,6 +72,7 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
     if twice:
         notes.append(f"{len(twice)} tensors are there twice, with the same numbers; one counts (e.g. {twice[0]}).")
     _add_alphas(modules, paths, options, notes, beside=beside)
+    _add_settings(modules, paths, options)
     kept = {name: value for name, value in metadata.items() if name != HEADER_KEY or not paths}
     extras = {name: tensor for name, tensor in extras.items() if name not in unknown}
     return Named(modules, extras, unknown, kept, tuple(notes), twice=bool(twice))
@@ -130,6 +131,16 @@ def _add_alphas(
         notes.append(f"{of} do not say their alpha; there it is taken as the rank (e.g. {assumed[0]}).")
 
 
+def _add_settings(
+    modules: Mapping[str, dict[str, Tensor]], paths: Mapping[str, str], options: PeftOptions | None
+) -> None:
+    """Let every kind that PEFT's options say more of than alpha put it into its parts."""
+    for key, path in paths.items() if options is not None else ():
+        kind = find_kind(modules[key])
+        if kind is not None:
+            kind.from_peft(modules[key], partial(options.setting, path))
+
+
 def _add_alpha(parts: dict[str, Tensor], path: str, options: PeftOptions | None) -> bool:
     """Add a module's alpha where the options say it; return whether they do."""
     rank = _rank(parts) or (options.rank(path) if options is not None else None)
@@ -160,4 +171,4 @@ def _is_whole(parts: Mapping[str, Tensor]) -> bool:
 
 def _rank(parts: Mapping[str, Tensor]) -> int:
     """Return the rank of a module's tensors; 0 where it has none to divide by."""
-    return next((parts[part].shape[0] for part in _RANKED if part in parts and parts[part].ndim), 0)
+    return rank_in(parts) or 0

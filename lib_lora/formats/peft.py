@@ -90,6 +90,11 @@ class PeftOptions:
         alpha = self._value(path, "lora_alpha", "alpha_pattern")
         return self._value(path, "alpha", "alpha_pattern") if alpha is None else alpha
 
+    def setting(self, path: str, name: str) -> object:
+        """Return another option of a module as it stands there, or None."""
+        found = (self.table.get(f"{prefix}{name}") for prefix, _ in _readings(path))
+        return next((value for value in found if value is not None), None)
+
     def _flag(self, path: str, name: str) -> bool:
         return any(self.table.get(f"{prefix}{name}") is True for prefix, _ in _readings(path))
 

@@ -50,7 +50,8 @@ class LoadedModel(Protocol):
     """A diffusion model that a host has in memory; the core acts on nothing else.
 
     ``layers`` maps each kohya module name (``lora_unet_…``, ``lora_te_…``) to the live Linear or Conv2d. A family that
-    is spelled in two ways (SDXL) has both spellings in it, with the same layer behind them.
+    is spelled in two ways (SDXL) has both spellings in it, with the same layer behind them. ``norms`` maps the names of
+    normalizations alike: nothing trains them, but a file may change them.
     """
 
     name: str
@@ -58,6 +59,7 @@ class LoadedModel(Protocol):
     """The checkpoint's file."""
     family: str
     layers: Mapping[str, nn.Module]
+    norms: Mapping[str, nn.Module]
     prediction_type: str
     schedule: Schedule
     alphas_cumprod: Tensor

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
+from lib_lora.formats.adapters.layer import is_norm
 from lib_lora.formats.keys import to_ldm
 from lib_lora.host.base import Conditioning
 from lib_lora.host.checkpoint import Checkpoint
@@ -47,6 +48,7 @@ class DiffusersModel:
         self.native_side = _native_side(checkpoint)
         self.text_layers = self.text_encoders[0].config.num_hidden_layers
         self.layers: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family)
+        self.norms: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family, wanted=is_norm)
 
     def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """Return the UNet's output ``(B, 4, h, w)`` for noisy latents at integer timesteps ``(B,)``."""
@@ -100,18 +102,28 @@ def _native_side(checkpoint: Checkpoint) -> int:
     )
 
 
-def _layers(unet: nn.Module, text_encoders: Sequence[nn.Module], family: str) -> dict[str, nn.Module]:
-    """Return every Linear and Conv2d by its kohya module name; SDXL's UNet under both spellings."""
+def _is_matrix(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear | nn.Conv2d)
+
+
+def _layers(
+    unet: nn.Module,
+    text_encoders: Sequence[nn.Module],
+    family: str,
+    *,
+    wanted: Callable[[nn.Module], bool] = _is_matrix,
+) -> dict[str, nn.Module]:
+    """Return every Linear and Conv2d (or what is ``wanted``) by its kohya name; SDXL's UNet under both spellings."""
     found: dict[str, nn.Module] = {}
     for path, module in unet.named_modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
+        if wanted(module):
             found["lora_unet_" + path.replace(".", "_")] = module
             if family == "sdxl":
                 found["lora_unet_" + to_ldm(path, family).replace(".", "_")] = module
     prefixes = ("lora_te_",) if len(text_encoders) == 1 else ("lora_te1_", "lora_te2_")
     for prefix, encoder in zip(prefixes, text_encoders, strict=True):
         for path, module in encoder.named_modules():
-            if isinstance(module, nn.Linear):
+            if wanted(module) and not isinstance(module, nn.Conv2d):
                 inner = path if path.startswith("text_") else f"text_model.{path}"
                 found[prefix + inner.replace(".", "_")] = module
     return found

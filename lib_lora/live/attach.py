@@ -19,12 +19,13 @@ from lib_lora.blocks.layouts import BASE
 from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.live import fold
+from lib_lora.live.summed import untouched
+from lib_lora.live.swap import RECORD as SWAPPED
 from lib_lora.live.targets import (
     HasLayers,
     Ratio,
     Strength,
     Target,
-    added_work,
     find_targets,
     strength_of,
     uniform_multipliers,
@@ -161,7 +162,7 @@ class Attached:
             return True
         if self._strategy != "auto":
             return self._strategy == "factors"
-        return added_work(target.adapter, target.layer) <= CHEAP
+        return target.adapter.cheap_work(target.layer) <= CHEAP
 
     def _hook(self, index: int):
         adapter = self.targets[index].adapter
@@ -171,13 +172,19 @@ class Attached:
             if not isinstance(strength, Tensor):
                 if strength == 0.0:
                     return None
-                change = adapter.apply(inputs[0], layer)
+                change = _change(adapter, layer, inputs[0])
                 return output + (change if strength == 1.0 else change * strength)
             if not strength.any():
                 return None
-            return output + adapter.apply(inputs[0], layer) * _per_sample(strength, output)
+            return output + _change(adapter, layer, inputs[0]) * _per_sample(strength, output)
 
         return add
+
+
+def _change(adapter: Adapter, layer: nn.Module, x: Tensor) -> Tensor:
+    """Return what an adapter adds for an input, made from the weight that the layer has without us."""
+    weight, bias = untouched(layer, getattr(layer, fold.RECORD, None), getattr(layer, SWAPPED, None))
+    return adapter.apply(x, layer, weight=weight, bias=bias)
 
 
 def _per_sample(strength: Tensor, output: Tensor) -> Tensor:

@@ -8,27 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib_lora.formats.adapters.base import Adapter
+from lib_lora.live.summed import Part, summed
 
 RECORD = "_lora_atelier_fold"
 
 
 class Fold:
-    """The original parameter of a layer and what is added to it, in the order in which it came."""
+    """The original parameters of a layer and what is added to them, in the order in which it came."""
 
-    def __init__(self, original: nn.Parameter) -> None:
-        self.original = original
-        self.parts: dict[Hashable, tuple[Adapter, float]] = {}
+    def __init__(self, layer: nn.Module) -> None:
+        self.original: nn.Parameter = layer.weight
+        self.bias: nn.Parameter | None = getattr(layer, "bias", None)
+        self.parts: dict[Hashable, Part] = {}
+
+    @property
+    def waiting(self) -> tuple[Tensor, Tensor | None]:
+        """The layer's own weight and bias."""
+        return self.original, self.bias
 
 
 def contribute(layer: nn.Module, owner: Hashable, adapter: Adapter, strength: float) -> None:
     """Add ``strength · delta`` of ``adapter`` to the layer's weight, in place of what ``owner`` added before."""
     fold: Fold | None = getattr(layer, RECORD, None)
     if fold is None:
-        fold = Fold(layer.weight)
+        fold = Fold(layer)
         object.__setattr__(layer, RECORD, fold)
     fold.parts[owner] = (adapter, strength)
     _install(layer, fold)
@@ -44,13 +50,14 @@ def withdraw(layer: nn.Module, owner: Hashable) -> None:
 
 
 def _install(layer: nn.Module, fold: Fold) -> None:
+    own = layer._parameters
     if not fold.parts:
-        layer._parameters["weight"] = fold.original
+        own["weight"] = fold.original
         object.__delattr__(layer, RECORD)
-        return
-    with torch.no_grad():
-        weight = fold.original.detach()
-        total = weight.float()  # a copy where the weight is half precision, else the sum below makes one
-        for adapter, strength in fold.parts.values():
-            total = total + adapter.delta().to(total.device).reshape(weight.shape) * strength
-        layer._parameters["weight"] = nn.Parameter(total.to(weight.dtype), requires_grad=False)
+    else:
+        own["weight"], bias = summed(fold.original, fold.bias, fold.parts.values())
+        if bias is not None:
+            own["bias"] = bias
+            return
+    if own.get("bias") is not fold.bias:
+        own["bias"] = fold.bias

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lib_lora.formats.adapters.base import Adapter
+from lib_lora.live.summed import Part, summed
 
 RECORD = "_lora_atelier_swap"
 
@@ -24,12 +24,13 @@ class _Swapped:
     """What one layer gets while it runs, and the parameter that waits meanwhile."""
 
     def __init__(self, layer: nn.Module, settle: Settle) -> None:
-        self.parts: dict[Hashable, tuple[Adapter, float]] = {}
+        self.parts: dict[Hashable, Part] = {}
         self._settle = settle
         self._base: nn.Parameter | None = None
         self._state: tuple[Any, ...] = ()
-        self._sum: nn.Parameter | None = None
-        self._waiting: nn.Parameter | None = None
+        self._sum: tuple[nn.Parameter | None, nn.Parameter | None] = (None, None)
+        self.waiting: tuple[Tensor, Tensor | None] | None = None
+        """The layer's own weight and bias while the sum is in their place."""
         before = layer.register_forward_pre_hook(self._put_in)
         # always_call: the parameter comes back even where the layer's forward raises (out of memory, interrupt)
         after = layer.register_forward_hook(self._take_out, always_call=True)
@@ -45,19 +46,30 @@ class _Swapped:
             handle.remove()
 
     def _put_in(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if self._waiting is not None:  # called inside of itself: the sum is in already
+        if self.waiting is not None:  # called inside of itself: the sum is in already
             return
         self._settle(layer)
-        weight = layer._parameters["weight"]
-        state = (weight._version, weight.data_ptr(), weight.device, weight.dtype)
+        own = layer._parameters
+        weight, bias = own["weight"], own.get("bias")
+        state = (*_state(weight), *(() if bias is None else _state(bias)))
         if weight is not self._base or state != self._state:
-            self._base, self._state, self._sum = weight, state, _sum(weight, self.parts)
-        self._waiting = weight
-        layer._parameters["weight"] = self._sum
+            self._base, self._state, self._sum = weight, state, summed(weight, bias, self.parts.values())
+        self.waiting = (weight, bias)
+        own["weight"] = self._sum[0]
+        if self._sum[1] is not None:
+            own["bias"] = self._sum[1]
 
     def _take_out(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if self._waiting is not None:
-            layer._parameters["weight"], self._waiting = self._waiting, None
+        if self.waiting is None:
+            return
+        (layer._parameters["weight"], bias), self.waiting = self.waiting, None
+        if self._sum[1] is not None:
+            layer._parameters["bias"] = bias
+
+
+def _state(tensor: Tensor) -> tuple[Any, ...]:
+    """Return by what it is seen that a host changed or moved a tensor."""
+    return tensor._version, tensor.data_ptr(), tensor.device, tensor.dtype
 
 
 class Swap:
@@ -89,11 +101,3 @@ class Swap:
         if not record.parts:
             record.close()
             object.__delattr__(layer, RECORD)
-
-
-def _sum(weight: nn.Parameter, parts: dict[Hashable, tuple[Adapter, float]]) -> nn.Parameter:
-    with torch.no_grad():
-        total = weight.detach().float()
-        for adapter, strength in parts.values():
-            total = total + adapter.delta().to(total.device).reshape(weight.shape) * strength
-        return nn.Parameter(total.to(weight.dtype), requires_grad=False)

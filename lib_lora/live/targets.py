@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from lib_lora.blocks.layouts import BASE, OTHER, full_layout
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters.base import Adapter
+from lib_lora.formats.adapters.layer import weight_of
 from lib_lora.formats.dialects import settled_key
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile
@@ -51,13 +51,14 @@ def find_targets(model: HasLayers, lora: LoraFile) -> tuple[tuple[Target, ...], 
     """Return the targets of ``lora`` on ``model`` and the keys that match no layer.
 
     Raises:
-        InputError: no key at all matches: the file is made for another family of models.
+        InputError: no key at all matches: the file is made for another family of models; or a layer has another size,
+            or a weight that a change depends on is quantized.
     """
     found, unmatched = [], []
     for key, adapter in lora.adapters.items():
-        layer = model.layers.get(key)
+        layer = _layer(model, key)
         if layer is None:  # a file that says too little of its family, such as a text encoder's alone
-            layer = model.layers.get(settled_key(key, model.family))
+            layer = _layer(model, settled_key(key, model.family))
         if layer is None:
             unmatched.append(key)
         else:
@@ -70,7 +71,15 @@ def find_targets(model: HasLayers, lora: LoraFile) -> tuple[tuple[Target, ...], 
         )
     for target in found:
         target.adapter.fitting_shape(target.layer)
+        if target.adapter.needs_weight:
+            weight_of(target.layer)
     return tuple(found), tuple(unmatched)
+
+
+def _layer(model: HasLayers, key: str) -> nn.Module | None:
+    """Return the live layer of a key: a Linear, a convolution, or a normalization, where the host tells those."""
+    found = model.layers.get(key)
+    return getattr(model, "norms", {}).get(key) if found is None else found
 
 
 def left_out(model: HasLayers, lora: LoraFile) -> tuple[str, ...]:
@@ -97,17 +106,6 @@ def misfit(name: str, keys: Sequence[str], *, of: int) -> str:
     found = (next((key for key in keys if key.startswith(_TEXT) is text), "") for text in (False, True))
     examples = ", ".join(filter(None, found))
     return f"{len(keys)} of {of} modules of {name} fit no layer of this model (e.g. {examples})."
-
-
-def added_work(adapter: Adapter, layer: nn.Module) -> float:
-    """Return the work of applying ``adapter`` as factors, as a share of the layer's own: ``r (in + out) / (in · out)``.
-
-    Only plain LoRA is cheap as factors; the other kinds rebuild the whole delta at every call.
-    """
-    if adapter.kind != "lora":
-        return math.inf
-    rows, columns = layer.weight.shape[0], layer.weight[0].numel()
-    return adapter.rank * (rows + columns) / (rows * columns)
 
 
 def uniform_multipliers(family: str, strength: float = 1.0) -> dict[str, float]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
 from lib_lora.formats.lora import LoraFile
-from lib_lora.merge.rank import squared_norm
+from lib_lora.merge.rank import size_of
 from lib_lora.merge.recipe import merged, short
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
 
@@ -21,7 +21,8 @@ def bake(lora: LoraFile, multipliers: Mapping[str, float]) -> tuple[LoraFile, Me
     metadata follow, and a step is added to its recipe.
 
     Raises:
-        InputError: a number is missing or not finite, or nothing is left.
+        InputError: a number is missing or not finite, nothing is left, or a kind of change has no such multiple
+            (`lib_lora.merge.difference` makes full differences of those).
     """
     blocks = lora.blocks()
     strengths = {block: strength_of(block, multipliers) for block in blocks}
@@ -60,10 +61,18 @@ def strength_of(block: str, multipliers: Mapping[str, float]) -> float:
 
 
 def rounded_part(block: str, before: Adapter, after: Adapter, *, q: float) -> ModuleResult:
-    """Return a module's row part; the rounding error is exact, because only alpha and the first tensor changed."""
-    norm = squared_norm(before) * q * q
+    """Return a module's row part, with the error of rounding; of a kind that needs the weight that of its numbers."""
+    norm = size_of(before) * q * q
+    if before.has_factors or before.needs_weight:  # a product: only alpha and the first tensor changed
+        error = _first_error(before, after, q) * norm
+    else:
+        error = float((before.delta().double() * q - after.delta().double()).square().sum())
+    return ModuleResult(block, before.rank, after.rank, wanted=norm, kept=norm, error=error)
+
+
+def _first_error(before: Adapter, after: Adapter, q: float) -> float:
+    """Return the relative squared error of the first tensor times alpha/rank."""
     first, scaled = before.parameters()[0].detach().double(), after.parameters()[0].detach().double()
     wanted, got = first * (q * before.scale()), scaled * after.scale()
     size = float(wanted.square().sum())
-    error = float((got - wanted).square().sum()) / size if size else 0.0
-    return ModuleResult(block, before.rank, after.rank, wanted=norm, kept=norm, error=error * norm)
+    return float((got - wanted).square().sum()) / size if size else 0.0

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 
 import torch
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, LoraAdapter
-from lib_lora.formats.adapters.base import as_fp32
+from lib_lora.formats.adapters.parts import as_fp32
 from lib_lora.formats.lora import LoraFile
-from lib_lora.merge.rank import RankRule, Spectrum, full_shape, spectrum, squared_difference
+from lib_lora.merge.difference import refuse_dependent
+from lib_lora.merge.rank import RankRule, Spectrum, full_shape, size_of, spectrum, squared_difference
 from lib_lora.merge.recipe import merged, short
 from lib_lora.merge.report import MergeReport, ModuleResult, OnModule, rows_of
 
@@ -21,13 +23,15 @@ _log = logging.getLogger(__name__)
 def compress(lora: LoraFile, rule: RankRule, on_module: OnModule | None = None) -> tuple[LoraFile, MergeReport]:
     """Return a LoRA of lower rank: each module's best approximation (Eckart-Young) with as many directions as asked.
 
-    LoHa, LoKr and Tucker modules become plain LoRA; a module that would not get smaller stays as it is, one that
-    changes nothing is dropped. Types stay, only alpha becomes fp32. Rank and alpha of the metadata follow, and a step
-    is added to its recipe. ``on_module`` is called with (done, all) after each module; what it raises ends the work.
+    LoHa, LoKr, Tucker modules and full differences become plain LoRA; a module that would not get smaller stays as it
+    is, one that changes nothing is dropped. Types stay, only alpha becomes fp32. Rank and alpha of the metadata follow,
+    and a step is added to its recipe. ``on_module`` is called with (done, all) after each module; what it raises ends
+    the work.
 
     Raises:
-        InputError: no module changes anything.
+        InputError: no module changes anything, or a change depends on the model's weights.
     """
+    refuse_dependent(lora)
     blocks = lora.blocks()
     block_of = {key: block for block, keys in blocks.items() for key in keys}
     adapters: dict[str, Adapter] = {}
@@ -49,7 +53,21 @@ def compress(lora: LoraFile, rule: RankRule, on_module: OnModule | None = None) 
 
 
 def _reduce(adapter: Adapter, rule: RankRule, *, block: str) -> tuple[Adapter | None, ModuleResult]:
-    """Return one module's smaller adapter (None where its change is zero) and its part of the report."""
+    """Return one module's smaller adapter (None where its change is zero) and its part of the report.
+
+    A bias stays as it is beside it, and so does the change of a normalization.
+    """
+    part = adapter.weight_part
+    if part is None or len(part.shape) == 1:
+        size = size_of(adapter)
+        return adapter, ModuleResult(block, adapter.rank, adapter.rank, wanted=size, kept=size)
+    reduced, result = _reduce_weight(part, rule, block=block)
+    kept = adapter.with_weight_part(reduced)
+    return kept, replace(result, rank_after=result.rank_after if kept is None else max(result.rank_after, 1))
+
+
+def _reduce_weight(adapter: Adapter, rule: RankRule, *, block: str) -> tuple[Adapter | None, ModuleResult]:
+    """Return the smaller adapter of a change of a weight matrix, and its part of the report."""
     factors = adapter.factors()
     try:
         found = spectrum(factors)

@@ -10,7 +10,7 @@ import torch
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
 from lib_lora.formats.lora import LoraFile
-from lib_lora.merge.rank import squared_difference, squared_norm
+from lib_lora.merge.rank import size_of, squared_difference
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
 
 Precision = Literal["fp16", "bf16", "fp32"]
@@ -31,7 +31,7 @@ def convert(lora: LoraFile, precision: Precision) -> tuple[LoraFile, MergeReport
             if not all(bool(torch.isfinite(tensor).all()) for tensor in after.parameters()):
                 raise InputError(f"Numbers are too large for {precision}", where=key, cure="Save as bf16 or fp32.")
             adapters[key] = after
-            size = squared_norm(before)
+            size = size_of(before)
             error = _squared_error(before, after)
             results.append(ModuleResult(block, before.rank, after.rank, wanted=size, kept=size, error=error))
     saved = LoraFile({key: adapters[key] for key in lora.adapters}, lora.metadata, lora.extras, lora.path)
@@ -41,7 +41,10 @@ def convert(lora: LoraFile, precision: Precision) -> tuple[LoraFile, MergeReport
 def _squared_error(before: Adapter, after: Adapter) -> float:
     if all(torch.equal(a.float(), b.float()) for a, b in zip(before.parameters(), after.parameters(), strict=True)):
         return 0.0
-    if before.kind != "lora":
+    if before.needs_weight:  # as `size_of`: the error of its numbers
+        pairs = zip(before.parameters(), after.parameters(), strict=True)
+        return sum(float((a.double() - b.double()).square().sum()) for a, b in pairs)
+    if not before.is_thin:
         return float((before.delta() - after.delta()).double().square().sum())
     one, two = before.factors(), after.factors()
     error = squared_difference(one.up, one.down, two.up, two.down)

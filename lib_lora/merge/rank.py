@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, Factors
@@ -105,11 +105,33 @@ def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return left.float(), sigma.float(), right.float()
 
 
-def squared_norm(adapter: Adapter) -> float:
-    """Return the squared Frobenius norm of an adapter's delta; of a LoRA without forming it."""
-    if adapter.kind != "lora":
-        return float(adapter.delta().detach().double().square().sum())
-    return product_norm(adapter.factors())
+def squared_norm(adapter: Adapter, layer: nn.Module | None = None) -> float:
+    """Return the squared Frobenius norm of an adapter's changes of weight and bias; of a LoRA without forming them.
+
+    Args:
+        adapter: whose changes.
+        layer: that it acts on; without it the norm of a change that depends on the layer's weight is NaN.
+    """
+    if adapter.needs_weight and layer is None:
+        return math.nan
+    weight, bias = (None, None) if layer is None else (layer.weight, getattr(layer, "bias", None))
+    change = adapter.bias_delta(None if bias is None else bias.detach())
+    more = 0.0 if change is None else _squared(change)
+    part = adapter.weight_part
+    if part is None:
+        return more
+    return more + (product_norm(part.factors()) if part.is_thin else _squared(part.delta(weight)))
+
+
+def size_of(adapter: Adapter) -> float:
+    """Return the squared norm of an adapter's change, of one that depends on the layer that of its numbers instead."""
+    if adapter.needs_weight:
+        return sum(map(_squared, adapter.parameters()))
+    return squared_norm(adapter)
+
+
+def _squared(tensor: Tensor) -> float:
+    return float(tensor.detach().double().square().sum())
 
 
 def product_norm(factors: Factors) -> float:

@@ -14,6 +14,8 @@ from lib_lora.formats.adapters import Adapter, Factors, LoraAdapter
 from lib_lora.formats.keys import block_of_key, find_module
 from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.bake import rounded_part, strength_of
+from lib_lora.merge.dense import dense_sum
+from lib_lora.merge.difference import dependent
 from lib_lora.merge.rank import NOISE, full_shape, product_norm, spectrum, squared_difference
 from lib_lora.merge.recipe import merged_from_many, short
 from lib_lora.merge.report import MergeReport, ModuleResult, OnModule, rows_of
@@ -41,7 +43,8 @@ class _Share:
 def add(parts: Sequence[Part], on_module: OnModule | None = None) -> tuple[LoraFile, MergeReport]:
     """Return the LoRA whose change of every module is ``Σ q·Δ`` over the parts.
 
-    A module of several files becomes one plain LoRA: ``up = [q₁s₁U₁ | q₂s₂U₂ | …]``, ``down = [D₁; D₂; …]``, alpha =
+    A module of several files becomes one plain LoRA, or with a full difference, a bias or a normalization among them
+    one full difference: ``up = [q₁s₁U₁ | q₂s₂U₂ | …]``, ``down = [D₁; D₂; …]``, alpha =
     rank = the sum of the ranks, or the layer's smaller side where that is less. A module of one file only keeps its
     kind. The numbers are computed in fp32 and saved in the widest type of the sources; a module that fp16 cannot hold
     stays fp32.
@@ -51,8 +54,9 @@ def add(parts: Sequence[Part], on_module: OnModule | None = None) -> tuple[LoraF
         on_module: called with (done, all) after each module; what it raises ends the work.
 
     Raises:
-        InputError: no part, files for different families, shapes that do not fit, extras that contradict each other,
-            a number is missing or not finite, or nothing is left.
+        InputError: no part, files for different families, shapes that do not fit, a change that depends on the model's
+            weights beside another one, extras that contradict each other, a number is missing or not finite, or
+            nothing is left.
     """
     family = _family(parts)
     shares = _by_module(parts, family)
@@ -122,12 +126,25 @@ def _sum(key: str, shares: Sequence[_Share], *, block: str, dtype: torch.dtype) 
         share = acting[0]
         scaled = _renamed(share.adapter, key).scaled(share.q)
         return scaled, rounded_part(block, share.adapter, scaled, q=share.q)
+    _refuse_dependent(key, acting)
+    if not all(share.adapter.has_factors and share.adapter.weight_part is share.adapter for share in acting):
+        adapter, wanted, error = dense_sum(key, [(share.adapter, share.q) for share in acting], dtype=dtype)
+        return adapter, ModuleResult(block, before, 0 if adapter is None else adapter.rank, wanted, wanted, error)
     factors = _reduced(_stacked(key, acting))
     if factors is None:
         return None, ModuleResult(block, before, 0)
     wanted = product_norm(factors)
     adapter, error = _saved(key, factors, wanted, dtype=dtype)
     return adapter, ModuleResult(block, before, adapter.rank, wanted=wanted, kept=wanted, error=error)
+
+
+def _refuse_dependent(key: str, shares: Sequence[_Share]) -> None:
+    """Refuse to add changes of which one is known only with the model's weights."""
+    kinds = ", ".join(dependent(share.adapter for share in shares))
+    if kinds:
+        where = f"{key}: {', '.join(share.source for share in shares)}"
+        what = f"A change of the kind {kinds} cannot be added to another one: it depends on the model's weights"
+        raise InputError(what, where=where, cure="Leave one of the files out, or make full differences of it first.")
 
 
 def _renamed(adapter: Adapter, key: str) -> Adapter:

@@ -87,7 +87,7 @@ class FileFacts:
 
     def _measure(self, name: str) -> Facts:
         lora, model = self._host.read_lora(name), self._host.model
-        shares = delta_shares(lora)
+        shares = delta_shares(lora, model if model.layers else None)
         if model.layers:
             targets, _ = find_targets(model, lora)
             found, family = {target.block for target in targets}, model.family

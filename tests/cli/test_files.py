@@ -94,16 +94,18 @@ def test_precision_is_rounded_once_and_its_error_told(tmp_path: Path, capsys) ->
     assert told > 1e-4
 
 
-def test_any_kind_is_inspected_and_labelled_but_not_applied(tmp_path: Path, capsys) -> None:
+def test_a_kind_that_is_not_linear_is_inspected_labelled_and_baked_whole(tmp_path: Path, capsys) -> None:
     path = save(tmp_path / "x.safetensors", {IN01: {**sample("linear"), "dora_scale": torch.ones(1, 8)}})
     code, out, _ = run(capsys, "inspect", path)
     assert code == 0
     assert "dora" in out
-    assert "note: Changes of these kinds are described" in out
+    assert "described" not in out
     assert run(capsys, "label", path, "--set", "title=a", "--out", tmp_path / "y.safetensors")[0] == 0
-    code, _, said = run(capsys, "bake", path, "--out", tmp_path / "z.safetensors")
-    assert code == 1
-    assert "DoRA" in said
+    assert run(capsys, "bake", path, "--out", tmp_path / "w.safetensors")[0] == 0
+    assert read_lora(tmp_path / "w.safetensors").adapters[IN01].title == "DoRA"
+    code, _, said = run(capsys, "bake", path, "--unet", "0.5", "--out", tmp_path / "z.safetensors")
+    assert code == 2
+    assert "A DoRA at strength 0.5 has no form as a DoRA" in said
 
 
 def test_inspect_names_modules_of_no_layer(tmp_path: Path, capsys) -> None:

@@ -135,14 +135,10 @@ def test_every_missing_part_and_odd_shape_is_a_file_error(kind: str) -> None:
 @pytest.mark.parametrize(
     ("part", "kind"),
     [
-        ("dora_scale", "DoRA"),
-        ("on_input", "IA3"),
-        ("oft_blocks", "OFT"),
-        ("oft_diag", "OFT"),
-        ("a1.weight", "GLoRA"),
-        ("diff", "full"),
-        ("w_norm", "norm"),
-        ("bias", "bias"),
+        ("boft_R", "BOFT of PEFT"),
+        ("oft_diag", "old OFT"),
+        ("set_weight", "whole weight"),
+        ("bias_indices", "sparse bias"),
     ],
 )
 @pytest.mark.parametrize("beside_lora", [True, False])

@@ -19,15 +19,28 @@ from tests.formats.lora_samples import SHAPES, TEXT, key_for, sample
 ATTENTION = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
 NORM = "lora_unet_down_blocks_0_resnets_0_norm1"
 
-OTHERS: dict[str, dict[str, dict[str, Tensor]]] = {
+APPLIED: dict[str, dict[str, dict[str, Tensor]]] = {
     "DoRA": {ATTENTION: {**sample("linear"), "dora_scale": torch.ones(1, 8)}},
-    "full difference": {ATTENTION: {"diff": torch.ones(6, 768), "diff_b": torch.ones(6)}},
+    "full difference": {ATTENTION: {"diff": torch.ones(6, 768)}},
     "norm": {NORM: {"w_norm": torch.ones(4), "b_norm": torch.ones(4)}},
     "IA3": {ATTENTION: {"weight": torch.ones(6, 1), "on_input": torch.tensor(False)}},
-    "OFT or BOFT": {ATTENTION: {"oft_blocks": torch.ones(2, 3, 3), "alpha": torch.tensor(1.0)}},
+    "OFT": {ATTENTION: {"oft_blocks": torch.ones(2, 3, 3), "alpha": torch.tensor(0.0)}},
+    "BOFT": {ATTENTION: {"oft_blocks": torch.ones(2, 2, 2, 2)}},
+    "OFT v2": {ATTENTION: {"oft_R.weight": torch.ones(2, 6)}},
     "GLoRA": {ATTENTION: {f"{part}.weight": torch.ones(2, 2) for part in ("a1", "a2", "b1", "b2")}},
-    "T-LoRA": {ATTENTION: {f"{part}.weight": torch.ones(2, 2) for part in ("q_layer", "p_layer")}},
+    "T-LoRA": {
+        ATTENTION: {
+            "q_layer.weight": torch.ones(2, 8),
+            "p_layer.weight": torch.ones(6, 2),
+            "lambda_layer": torch.ones(1, 2),
+        }
+    },
     "bias": {ATTENTION: {**sample("linear"), "bias": torch.ones(6)}},
+}
+OTHERS: dict[str, dict[str, dict[str, Tensor]]] = {
+    "BOFT of PEFT": {ATTENTION: {"boft_R": torch.ones(1, 2, 2, 2), "boft_s": torch.ones(6, 1)}},
+    "old OFT": {ATTENTION: {"oft_diag": torch.ones(2, 3, 3)}},
+    "whole weight": {ATTENTION: {"set_weight": torch.ones(6, 8)}},
 }
 
 
@@ -46,6 +59,16 @@ def test_a_kind_that_is_not_applied_is_described_and_named(tmp_path: Path, kind:
     assert (found.extras, found.unknown, found.metadata) == (("emb",), (), {"ss_output_name": "x"})
     with pytest.raises(FileError, match=kind):
         read_lora(path)
+
+
+@pytest.mark.parametrize("kind", APPLIED)
+def test_a_kind_that_depends_on_the_model_is_described_and_read(tmp_path: Path, kind: str) -> None:
+    path = save(tmp_path / "x.safetensors", {TEXT: sample("linear"), **APPLIED[kind]})
+    found, lora = contents_of(path), read_lora(path)
+    assert (found.kinds, found.not_applied, dict(found.faults)) == (tuple(sorted(("LoRA", kind))), (), {})
+    assert [adapter.title for adapter in lora.adapters.values()].count(kind) == 1
+    assert found.strangers == ()
+    assert not [note for note in lora.notes if "alpha is 0" in note]
 
 
 @pytest.mark.parametrize("kind", SHAPES)

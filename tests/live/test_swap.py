@@ -96,9 +96,9 @@ def test_sum_is_made_once_for_many_calls() -> None:
     class Counting(LoraAdapter):
         made = 0
 
-        def delta(self) -> torch.Tensor:
+        def delta(self, weight: torch.Tensor | None = None) -> torch.Tensor:
             Counting.made += 1
-            return super().delta()
+            return super().delta(weight)
 
     layer, one = layer_of_a_host(), adapter(1)
     Swap(nothing).contribute(layer, "a", Counting(one.key, one.up, one.down, None, one.alpha), 1.0)

@@ -20,15 +20,8 @@ from lib_lora.ui.block_weight.handlers import Handlers
 from tests.webui.tagging import BLOCKS, ONES, ZEROS, put_in
 
 LORA = {"lora_up.weight": (8, 2), "lora_down.weight": (2, 8)}
-KINDS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
-    "DoRA": {**LORA, "dora_scale": (8, 1)},
-    "full difference": {"diff": (8, 8)},
-    "IA3": {"weight": (8,), "on_input": ()},
-    "OFT or BOFT": {"oft_blocks": (2, 4, 4)},
-    "GLoRA": {f"{part}.weight": (2, 8) for part in ("a1", "a2", "b1", "b2")},
-    "norm": {"w_norm": (8,), "b_norm": (8,)},
-}
-UNKNOWN_TO_HOST = {"T-LoRA": {"q_layer.weight": (2, 8), "p_layer.weight": (8, 2), "lambda_layer": (1, 2)}}
+KINDS: Mapping[str, Mapping[str, tuple[int, ...]]] = {"old OFT": {"oft_diag": (2, 4, 4)}}
+UNKNOWN_TO_HOST = {"whole weight": {"set_weight": (8, 8)}}
 HALF = ",".join(["0.5"] * 26)
 TEXT_TOO = f"0.25,{','.join(['0.5'] * 25)}"
 
@@ -51,7 +44,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def given(a1111: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Activates a prompt; returns what the host was given and what was said below the picture."""
     put(a1111.loras, "special", KINDS[kind])
-    put(a1111.loras, "strange", UNKNOWN_TO_HOST["T-LoRA"])
+    put(a1111.loras, "strange", UNKNOWN_TO_HOST["whole weight"])
     a1111.networks.list_available_networks()
     with put_in(a1111):
         got: list[list[Any]] = []
@@ -111,7 +104,7 @@ def test_what_the_host_cannot_say_is_told_and_the_others_work(given: Any, kind: 
 def test_what_the_host_does_not_know_either_is_refused(given: Any) -> None:
     got, said = given(f"cat <lora:strange:1:{HALF}>")
     assert got == []
-    assert "the kind T-LoRA, which cannot be applied" in said
+    assert "the kind whole weight, which cannot be applied" in said
 
 
 def test_a_plain_tag_is_the_hosts_affair(given: Any) -> None:

@@ -1,23 +1,23 @@
-"""What every adapter can do, and the checks that all of them share."""
+"""What every kind of adapter can do: the contract that reading, attaching, merging and describing rely on."""
 
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lib_lora.errors import FileError, InputError
+from lib_lora.errors import InputError
+from lib_lora.formats.adapters.layer import layer_shape, run_layer, weight_of
+from lib_lora.formats.adapters.parts import as_fp32
 
 _A = TypeVar("_A", bound="Adapter")
-
-SCALES = ("weight_scale", "scale_weight", "weight_scale_inv", "weight_scale_2", "input_scale", "scale_input")
-"""Ends of the names of what fp8 numbers are multiplied by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +33,46 @@ class Factors:
 
 
 class Adapter(ABC):
-    """The change of one layer, of one kind; subclasses are frozen dataclasses of their tensors and ``alpha``."""
+    """The change of one layer, of one kind; subclasses are frozen dataclasses of ``key``, ``alpha`` and their tensors.
+
+    Attributes:
+        kind: the kind's name as LyCORIS and PEFT write it.
+        title: the kind's name as people write it.
+        signs: a regular expression of the part names that give the kind away.
+        names: one of all its part names, as a dotted tensor name may end with them.
+        is_linear: whether an adapter of the same kind can hold q times the change, so that it can be baked.
+        needs_weight: whether the change depends on the weight that it is added to.
+        has_factors: whether the change is a product of matrices by itself.
+        is_thin: whether that product's rank is the one that the file states.
+        takes_norms: whether it fits layers whose weight is one number a channel.
+    """
 
     kind: ClassVar[str]
+    title: ClassVar[str]
+    signs: ClassVar[str]
+    names: ClassVar[str]
+    is_linear: ClassVar[bool] = True
+    needs_weight: ClassVar[bool] = False
+    has_factors: ClassVar[bool] = False
+    is_thin: ClassVar[bool] = False
+    takes_norms: ClassVar[bool] = False
     key: str
     alpha: float
 
     @classmethod
-    @abstractmethod
-    def matches(cls, parts: Collection[str]) -> bool:
-        """Whether these part names under one key are, completely or not, of this kind."""
+    def matches(cls, parts: Mapping[str, Tensor]) -> bool:
+        """Whether the parts under one key are, completely or not, of this kind."""
+        return any(re.fullmatch(cls.signs, part) for part in parts)
+
+    @classmethod
+    def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:
+        """Return the rank that alpha is divided by, from shapes alone; None where the kind or the parts have none."""
+        return None
+
+    @classmethod
+    def from_peft(cls, parts: dict[str, Tensor], setting: Callable[[str], object]) -> None:
+        """Put what PEFT's options say of one module, by name, into its parts; alpha is there already."""
+        return
 
     @classmethod
     @abstractmethod
@@ -53,26 +83,82 @@ class Adapter(ABC):
             FileError: a part is missing, superfluous, of another shape or type, or alpha is not finite.
         """
 
+    @classmethod
+    def new(cls: type[_A], key: str, layer: nn.Module, **spec: Any) -> _A:
+        """Return a fresh adapter that changes nothing yet and whose parameters can be trained.
+
+        Raises:
+            InputError: this kind is not trained here, or the layer cannot take it.
+        """
+        what = f"A {cls.title} cannot be trained here"
+        raise InputError(what, where=key, cure="Choose the network lora or locon.")
+
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """Return the parts by name; ``read(key, tensors())`` gives the same adapter. Alpha is fp32."""
 
     @property
-    @abstractmethod
     def rank(self) -> int:
-        """The rank that alpha is divided by."""
+        """The rank that alpha is divided by; 1 where the kind has none."""
+        return self.stated_rank or 1
+
+    @property
+    def stated_rank(self) -> int | None:
+        """The rank that the file states, None where the kind has none."""
+        return type(self).rank_in(self.tensors())
+
+    @property
+    def label(self) -> str:
+        """What people call this very adapter; mostly the kind's title."""
+        return self.title
+
+    def network_args(self) -> dict[str, str]:
+        """Return how a trainer's ``network_args`` name the kind; nothing for a plain LoRA."""
+        return {"algo": self.kind}
+
+    def assumed(self) -> str:
+        """Return what the file does not say and is assumed, in a sentence; mostly nothing."""
+        return ""
 
     @abstractmethod
-    def delta(self) -> Tensor:
-        """Return the change of the weight in fp32, (out, in) or (out, in, kh, kw); differentiable."""
+    def delta(self, weight: Tensor | None = None) -> Tensor:
+        """Return the change of the weight at strength 1, in fp32 and of as many numbers; differentiable.
 
-    @abstractmethod
+        Args:
+            weight: the untouched base weight, on any device and in any type; only kinds with ``needs_weight`` read it.
+
+        Raises:
+            InputError: the weight is needed and not given.
+        """
+
+    def bias_delta(self, bias: Tensor | None) -> Tensor | None:
+        """Return the change of the layer's bias at strength 1 in fp32 ``(out,)``; None where there is none.
+
+        Args:
+            bias: the untouched bias, None where the layer has none.
+        """
+        return None
+
+    @property
+    def weight_part(self) -> Adapter | None:
+        """What of this adapter changes the weight; None where only a bias is changed."""
+        return self
+
+    def with_weight_part(self, part: Adapter | None) -> Adapter | None:
+        """Return the adapter with another change of the weight, and of the bias what it was; None for nothing."""
+        return part
+
     def factors(self) -> Factors:
-        """Return the same change as a product of two matrices, exact but for fp32 rounding."""
+        """Return the change as a product of two matrices, exact but for fp32 rounding; of no kind with `needs_weight`.
+
+        Without a low rank of its own, the identity stands on the longer side.
+        """
+        whole = self.delta()
+        return Factors(*whole_pair(whole), tuple(whole.shape))
 
     @abstractmethod
     def parameters(self) -> list[Tensor]:
-        """Return what training updates; ``scaled`` touches the first only."""
+        """Return all tensors that hold the change, in a fixed order; ``scaled`` touches the first only, or all."""
 
     @abstractmethod
     def with_parameters(self: _A, tensors: list[Tensor]) -> _A:
@@ -82,54 +168,66 @@ class Adapter(ABC):
         """Return alpha divided by rank."""
         return self.alpha / self.rank
 
-    def apply(self, x: Tensor, layer: nn.Module) -> Tensor:
+    def cheap_work(self, layer: nn.Module) -> float:
+        """Return the work of ``apply`` as a share of the layer's own; infinite where the whole change is built."""
+        return math.inf
+
+    def apply(self, x: Tensor, layer: nn.Module, *, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         """Return what to add to ``layer(x)`` at strength 1, in the type and on the device of ``x``.
 
         The layer's stride, padding and dilation are used; an adapter stored 2-D fits a convolution of as many numbers
         and the other way round.
+
+        Args:
+            x: the layer's input.
+            layer: the live layer.
+            weight, bias: the untouched ones; None for those that the layer has now.
         """
-        weight = self.delta().reshape(self.fitting_shape(layer)).to(x)
-        if isinstance(layer, nn.Conv2d):
-            return layer._conv_forward(x, weight, None)  # keeps padding modes, as WebUI's tiling sets them
-        return nn.functional.linear(x, weight)
+        shape = self.fitting_shape(layer)
+        if self.needs_weight and weight is None:
+            weight = weight_of(layer)
+        bias = getattr(layer, "bias", None) if bias is None else bias
+        change = self.bias_delta(None if bias is None else bias.detach())
+        return run_layer(layer, x, self.delta(weight).reshape(shape), change)
 
     def fitting_shape(self, layer: nn.Module) -> tuple[int, ...]:
-        """Return the shape of the layer's weight if this adapter's delta has that many rows and numbers.
+        """Return the shape of the layer's weight if this adapter can change it.
 
         Raises:
             InputError: it was made for another layer.
         """
-        if isinstance(layer, nn.Conv2d) and layer.groups == 1:
-            shape = (layer.out_channels, layer.in_channels, *layer.kernel_size)
-        elif is_linear(layer):
-            shape = (layer.out_features, layer.in_features)
-        else:
+        shape = layer_shape(layer)
+        if shape is None or (len(shape) == 1 and not self.takes_norms):
             raise InputError(
                 f"A {type(layer).__name__} cannot take this LoRA",
                 where=self.key,
                 cure="Choose a LoRA that was made for this kind of model.",
             )
-        own = self.shape
-        kernels_differ = len(own) == 4 and len(shape) == 4 and own[2:] != shape[2:]
-        if own[0] != shape[0] or prod(own) != prod(shape) or kernels_differ:
-            what = f"The LoRA changes a weight of shape {own}, the model's layer has {shape}"
+        if not self.fits(shape):
+            what = f"The LoRA changes a weight of shape {self.shape}, the model's layer has {shape}"
             raise InputError(what, where=self.key, cure="Choose a LoRA that was made for this kind of model.")
         return shape
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a weight of this shape can be changed: as many rows, numbers and the same kernel."""
+        own = self.shape
+        kernels_differ = len(own) == 4 and len(shape) == 4 and own[2:] != shape[2:]
+        return own[0] == shape[0] and prod(own) == prod(shape) and not kernels_differ
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """The shape of ``delta()``, without computing it."""
+        """The shape of ``delta()`` without computing it; of kinds with ``needs_weight`` as far as the file tells it."""
 
     def scaled(self: _A, q: float) -> _A:
         """Return an adapter whose delta is ``q`` times this one's; only alpha is rounded (fp32), signs go on a tensor.
 
         Raises:
-            InputError: ``q`` is not finite, or the result is not.
+            InputError: ``q`` is not finite, or the result is not, or the kind is not linear and ``q`` not 1.
         """
-        if not math.isfinite(q):
-            raise InputError(f"A strength must be a finite number, not {q}", where=self.key, cure="Change it.")
-        alpha = as_fp32(self.alpha * abs(q))
+        if not self.is_linear:
+            return self._only_whole(q)
+        alpha = as_fp32(self.alpha * abs(self._checked(q)))
         if not math.isfinite(alpha):
             raise InputError(f"A strength of {q} is too large", where=self.key, cure="Choose a smaller number.")
         first, *rest = self.parameters()
@@ -137,74 +235,53 @@ class Adapter(ABC):
             return self.with_parameters([torch.zeros_like(first), *rest])
         return replace(self.with_parameters([-first, *rest]) if q < 0 else self, alpha=alpha)
 
+    def _checked(self, q: float) -> float:
+        if not math.isfinite(q):
+            raise InputError(f"A strength must be a finite number, not {q}", where=self.key, cure="Change it.")
+        return q
+
+    def _only_whole(self: _A, q: float) -> _A:
+        """Return the adapter itself for strength 1; nothing else has a form of its own kind."""
+        if self._checked(q) == 1:
+            return self
+        what = f"A {self.title} at strength {q:g} has no form as a {self.title}"
+        cure = "Bake it with 0 or 1 in every block, or with its model loaded: then it becomes a full difference."
+        raise InputError(what, where=self.key, cure=cure)
+
+    def _times(self, tensor: Tensor, q: float) -> Tensor:
+        """Return ``q`` times a tensor in its type, in fp32 where that cannot hold it."""
+        product = (tensor.double() * self._checked(q)).to(tensor.dtype)
+        product = product if torch.isfinite(product).all() else (tensor.double() * q).float()
+        if not torch.isfinite(product).all():
+            raise InputError(f"A strength of {q} is too large", where=self.key, cure="Choose a smaller number.")
+        return product
+
+    def base(self, weight: Tensor | None) -> Tensor:
+        """Return the base weight in fp32 on the device of this adapter's tensors.
+
+        Raises:
+            InputError: it is not given.
+        """
+        if weight is None:
+            what = f"The change of a {self.title} depends on the model's weights"
+            raise InputError(what, where=self.key, cure="Load the model that the LoRA was made for.")
+        return weight.detach().to(self.parameters()[0].device).float()
+
     def to(self: _A, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> _A:
         """Return the adapter on another device or in another type; alpha stays."""
         return self.with_parameters([t.to(device=device, dtype=dtype) for t in self.parameters()])
 
 
-def is_linear(layer: nn.Module) -> bool:
-    """Whether a layer is a Linear; Forge's own Linear is no subclass of torch's, so what it has decides."""
-    return isinstance(layer, nn.Linear) or (hasattr(layer, "in_features") and hasattr(layer, "out_features"))
+def low_rank_work(rank: int, layer: nn.Module) -> float:
+    """Return the work of two thin matrices as a share of a layer's own: ``r (in + out) / (in · out)``."""
+    rows, columns = layer.weight.shape[0], layer.weight[0].numel()
+    return rank * (rows + columns) / (rows * columns)
 
 
-def as_fp32(value: float) -> float:
-    """Return ``value`` rounded to what fp32 can hold; infinity beyond."""
-    return float(torch.tensor(value, dtype=torch.float64).to(torch.float32))
-
-
-def take_parts(
-    key: str, parts: Mapping[str, Tensor], *, required: Collection[str], optional: Collection[str] = ()
-) -> dict[str, Tensor]:
-    """Return the tensors of one key after checking that none is missing, unknown, empty or not of real numbers.
-
-    Raises:
-        FileError: any of this is not so; the key is named.
-    """
-    missing = sorted(set(required) - set(parts))
-    unknown = sorted(set(parts) - set(required) - set(optional) - {"alpha"})
-    if missing:
-        raise FileError(f"{missing[0]} is missing", where=key, cure="The file is incomplete; get it again.")
-    if any(name.endswith(SCALES) for name in unknown):
-        raise scaled_fp8(key)
-    if unknown:
-        raise FileError(
-            f"The part {unknown[0]} is not understood", where=key, cure="Use a LoRA, LoCon, LoHa or LoKr file."
-        )
-    tensors = {name: tensor for name, tensor in parts.items() if name != "alpha"}
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or tensor.numel() == 0:
-            raise FileError(f"{name} holds no real numbers", where=key, cure="The file is broken; get it again.")
-    return tensors
-
-
-def scaled_fp8(where: str) -> FileError:
-    """Return the error of fp8 numbers whose scales stand beside them: without these they mean something else."""
-    return FileError("Scaled fp8 is not read", where=where, cure="Use an fp16 file of this LoRA.")
-
-
-def shape_error(key: str, tensors: Mapping[str, Tensor]) -> FileError:
-    """Return the error that names the shapes which do not fit one another."""
-    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(tensors.items()))
-    return FileError(f"Ranks or shapes do not fit: {shapes}", where=key, cure="The file is broken; get it again.")
-
-
-def read_alpha(key: str, parts: Mapping[str, Tensor], *, rank: int) -> float:
-    """Return alpha: a 0-D or 1-element tensor; missing or 0 means rank."""
-    tensor = parts.get("alpha")
-    if tensor is None:
-        return float(rank)
-    if tensor.numel() != 1:
-        raise FileError(
-            f"The alpha holds {tensor.numel()} numbers", where=key, cure="The file is broken; get it again."
-        )
-    alpha = float(tensor)
-    if not math.isfinite(alpha) or not math.isfinite(as_fp32(alpha)):
-        raise FileError(f"The alpha is {alpha}", where=key, cure="The file is broken; get it again.")
-    if as_fp32(alpha) == 0.0:
-        return float(rank)  # as LyCORIS takes it; `LoraFile.notes` says so
-    return as_fp32(alpha)
-
-
-def alpha_tensor(alpha: float) -> Tensor:
-    """Return alpha as it is stored: 0-D, fp32."""
-    return torch.tensor(alpha, dtype=torch.float32)
+def whole_pair(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a whole matrix as a product with the identity on its longer side, in fp32: rank min(rows, columns)."""
+    matrix = weight.float().flatten(1)
+    rows, columns = matrix.shape
+    if rows < columns:
+        return torch.eye(rows, device=matrix.device), matrix
+    return matrix, torch.eye(columns, device=matrix.device)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lib_lora.formats.adapters.base import Adapter, Factors, alpha_tensor, read_alpha, shape_error, take_parts
+from lib_lora.formats.adapters.base import Adapter, Factors
+from lib_lora.formats.adapters.parts import alpha_tensor, first_side, read_alpha, shape_error, take_parts
 
 _WEIGHTS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 _CORES = ("hada_t1", "hada_t2")
@@ -23,6 +24,10 @@ class LohaAdapter(Adapter):
     """
 
     kind: ClassVar[str] = "loha"
+    title: ClassVar[str] = "LoHa"
+    signs: ClassVar[str] = r"hada_[wt]\d(?:_[ab])?"
+    names: ClassVar[str] = signs
+    has_factors: ClassVar[bool] = True
     key: str
     w1_a: Tensor
     w1_b: Tensor
@@ -33,9 +38,9 @@ class LohaAdapter(Adapter):
     alpha: float
 
     @classmethod
-    def matches(cls, parts: Collection[str]) -> bool:
-        """Whether a part's name starts with ``hada_``."""
-        return any(part.startswith("hada_") for part in parts)
+    def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:
+        """Return the rows of ``w1_b``."""
+        return first_side(parts, "hada_w1_b")
 
     @classmethod
     def read(cls, key: str, parts: Mapping[str, Tensor]) -> LohaAdapter:
@@ -83,7 +88,7 @@ class LohaAdapter(Adapter):
         """Return both factors of the Hadamard product as (out, r) and (r, in·kh·kw), in fp32."""
         return tucker_pair(self.w1_a, self.w1_b, self.t1), tucker_pair(self.w2_a, self.w2_b, self.t2)
 
-    def delta(self) -> Tensor:
+    def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the change of the weight."""
         (a1, b1), (a2, b2) = self._halves()
         return ((a1 @ b1) * (a2 @ b2) * self.scale()).reshape(self.shape)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lib_lora.formats.adapters.base import Adapter, Factors, alpha_tensor, read_alpha, shape_error, take_parts
+from lib_lora.formats.adapters.base import Adapter, Factors, whole_pair
 from lib_lora.formats.adapters.loha import tucker_pair
+from lib_lora.formats.adapters.parts import alpha_tensor, first_side, read_alpha, shape_error, take_parts
 
 _PREFIX = "lokr_"
 
@@ -23,6 +24,10 @@ class LokrAdapter(Adapter):
     """
 
     kind: ClassVar[str] = "lokr"
+    title: ClassVar[str] = "LoKr"
+    signs: ClassVar[str] = r"lokr_[wt]\d(?:_[ab])?"
+    names: ClassVar[str] = signs
+    has_factors: ClassVar[bool] = True
     key: str
     w1: Tensor | None
     w1_a: Tensor | None
@@ -34,9 +39,9 @@ class LokrAdapter(Adapter):
     alpha: float
 
     @classmethod
-    def matches(cls, parts: Collection[str]) -> bool:
-        """Whether a part's name starts with ``lokr_``."""
-        return any(part.startswith(_PREFIX) for part in parts)
+    def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:
+        """Return the rows of the low-rank factor that LyCORIS divides alpha by; None where both are whole."""
+        return first_side(parts, "lokr_w2_b", "lokr_w1_b")
 
     @classmethod
     def read(cls, key: str, parts: Mapping[str, Tensor]) -> LokrAdapter:
@@ -112,7 +117,7 @@ class LokrAdapter(Adapter):
             out2, in2 = self.w2_a.shape[0 if self.t2 is None else 1], self.w2_b.shape[1]
         return (out1 * out2, in1 * in2, *self._kernel())
 
-    def delta(self) -> Tensor:
+    def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the change of the weight."""
         w1 = self.w1.float() if self.w1 is not None else self.w1_a.float() @ self.w1_b.float()
         if self.w2 is not None:
@@ -142,10 +147,7 @@ class LokrAdapter(Adapter):
         if not self._ignores_alpha() or scaled.alpha == self.alpha:
             return scaled
         first, *rest = self.parameters()
-        product = (first.double() * q).to(first.dtype)
-        if not torch.isfinite(product).all():
-            product = (first.double() * q).float()  # beyond fp16: this one tensor is kept in fp32
-        return self.with_parameters([product, *rest])
+        return self.with_parameters([self._times(first, q), *rest])
 
 
 _TENSORS = tuple(field.name for field in fields(LokrAdapter) if field.name not in ("key", "alpha"))
@@ -154,12 +156,3 @@ _TENSORS = tuple(field.name for field in fields(LokrAdapter) if field.name not i
 def _multiply(left: Tensor, right: Tensor) -> bool:
     """Whether two tensors are matrices that can be multiplied."""
     return left.ndim == right.ndim == 2 and left.shape[1] == right.shape[0]
-
-
-def whole_pair(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a whole matrix as a product with the identity on its longer side, in fp32: rank min(rows, columns)."""
-    matrix = weight.float().flatten(1)
-    rows, columns = matrix.shape
-    if rows < columns:
-        return torch.eye(rows, device=matrix.device), matrix
-    return matrix, torch.eye(columns, device=matrix.device)

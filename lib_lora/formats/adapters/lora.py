@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import ClassVar
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from lib_lora.errors import InputError
-from lib_lora.formats.adapters.base import (
-    Adapter,
-    Factors,
+from lib_lora.formats.adapters.base import Adapter, Factors, low_rank_work
+from lib_lora.formats.adapters.layer import is_linear
+from lib_lora.formats.adapters.parts import (
     alpha_tensor,
     as_fp32,
-    is_linear,
+    first_side,
     read_alpha,
     shape_error,
     take_parts,
@@ -30,6 +30,11 @@ class LoraAdapter(Adapter):
     """``up`` (out, r[, 1, 1]), ``down`` (r, in[, kh, kw]), and for Tucker ``mid`` (r, r, kh, kw) with ``down`` 1×1."""
 
     kind: ClassVar[str] = "lora"
+    title: ClassVar[str] = "LoRA"
+    signs: ClassVar[str] = r"lora_(?:up|down|mid)\.weight"
+    names: ClassVar[str] = signs
+    has_factors: ClassVar[bool] = True
+    is_thin: ClassVar[bool] = True
     key: str
     up: Tensor
     down: Tensor
@@ -70,9 +75,9 @@ class LoraAdapter(Adapter):
         return cls(key, up.requires_grad_(), down.to(where).requires_grad_(), None, as_fp32(alpha))
 
     @classmethod
-    def matches(cls, parts: Collection[str]) -> bool:
-        """Whether there is an up, a down or a mid."""
-        return not {_UP, _DOWN, _MID}.isdisjoint(parts)
+    def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:
+        """Return the rows of ``down``."""
+        return first_side(parts, _DOWN)
 
     @classmethod
     def read(cls, key: str, parts: Mapping[str, Tensor]) -> LoraAdapter:
@@ -88,6 +93,15 @@ class LoraAdapter(Adapter):
         if not fits:
             raise shape_error(key, tensors)
         return cls(key, up, down, mid, read_alpha(key, parts, rank=rank))
+
+    @property
+    def label(self) -> str:
+        """LoCon where it changes a convolution with a kernel."""
+        return "LoCon" if len(self.shape) == 4 and self.shape[2:] != (1, 1) else self.title
+
+    def network_args(self) -> dict[str, str]:
+        """Return nothing, or LyCORIS' name of a LoRA with a Tucker core."""
+        return {} if self.mid is None else {"algo": "locon"}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the parts by name."""
@@ -116,12 +130,16 @@ class LoraAdapter(Adapter):
             down = torch.einsum("nmkl,mj->njkl", self.mid.float(), down.flatten(1))
         return Factors(up * self.scale(), down.flatten(1), self.shape)
 
-    def delta(self) -> Tensor:
+    def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the change of the weight."""
         factors = self.factors()
         return (factors.up @ factors.down).reshape(factors.shape)
 
-    def apply(self, x: Tensor, layer: nn.Module) -> Tensor:
+    def cheap_work(self, layer: nn.Module) -> float:
+        """Return the work of up and down as a share of the layer's own."""
+        return low_rank_work(self.rank, layer)
+
+    def apply(self, x: Tensor, layer: nn.Module, *, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         """Return ``scale · up(down(x))``: no weight of the layer's size is ever built."""
         shape = self.fitting_shape(layer)
         up, down = self.up.flatten(1).to(x), self.down.to(x)

@@ -21,7 +21,7 @@ from lib_lora.host.webui.model import WebuiModel, current_model
 from lib_lora.host.webui.plan import Ours
 from lib_lora.live.attach import CHEAP, Attached
 from lib_lora.live.swap import Swap
-from lib_lora.live.targets import Target, added_work, find_targets
+from lib_lora.live.targets import Target, find_targets
 
 Failed = Callable[[AtelierError], None]
 """Told of a LoRA that does not fit the model any more (a refiner took over); the picture goes on without it."""
@@ -132,7 +132,7 @@ def _strategy() -> str:
 
 def _room_for_sums(targets: Sequence[Target]) -> bool:
     """Tell whether the GPU has room for the sums of the layers that would be folded, and as much for the picture."""
-    folded = [one.layer.weight for one in targets if added_work(one.adapter, one.layer) > CHEAP]
+    folded = [one.layer.weight for one in targets if one.adapter.cheap_work(one.layer) > CHEAP]
     if not folded or folded[0].device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(folded[0].device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_lora.errors import InputError
-from lib_lora.formats.adapters.base import is_linear
+from lib_lora.formats.adapters.layer import is_linear, is_norm
 from lib_lora.formats.keys import to_diffusers
 
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
@@ -45,9 +45,18 @@ class Third(nn.Linear):
 
 def unet_layers(unet: nn.Module, family: str) -> dict[str, nn.Module]:
     """Return every Linear and Conv2d of a UNet in LDM's naming by kohya name; SDXL under both spellings."""
+    return _named(unet, family, lambda layer: is_linear(layer) or isinstance(layer, nn.Conv2d))
+
+
+def unet_norms(unet: nn.Module, family: str) -> dict[str, nn.Module]:
+    """Return every normalization of a UNet alike."""
+    return _named(unet, family, is_norm)
+
+
+def _named(unet: nn.Module, family: str, wanted: Callable[[nn.Module], bool]) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
     for path, layer in unet.named_modules():
-        if not (is_linear(layer) or isinstance(layer, nn.Conv2d)):
+        if not wanted(layer):
             continue
         try:
             found["lora_unet_" + to_diffusers(path, family).replace(".", "_")] = layer

@@ -16,7 +16,7 @@ from lib_lora.host.base import Conditioning, LoadedModel
 from lib_lora.host.noise_schedule import Schedule
 from lib_lora.host.webui import a1111
 from lib_lora.host.webui.kind import HostKind, detect
-from lib_lora.host.webui.layers import size_embedding, unet_layers
+from lib_lora.host.webui.layers import size_embedding, unet_layers, unet_norms
 from lib_lora.host.webui.parts import MODEL, Parts
 from lib_lora.host.webui.text import conditioning
 
@@ -44,8 +44,10 @@ class WebuiModel:
         self.pixels_per_latent, self.native_side = 8, 512
         self.text_layers = _text_layers(parts)
         self.layers: Mapping[str, nn.Module] = {}
+        self.norms: Mapping[str, nn.Module] = {}
         if parts.unet is not None:
             self.layers = unet_layers(parts.unet, parts.family)
+            self.norms = unet_norms(parts.unet, parts.family)
             for text in parts.texts:
                 self.layers.update(text.layers)
             self.pixels_per_latent = 8 if parts.vae is None else 2 ** (_levels(parts.vae) - 1)
@@ -144,6 +146,7 @@ class NoModel:
 
     name, family, prediction_type = "", "sd1", "epsilon"
     layers: Mapping[str, nn.Module] = {}
+    norms: Mapping[str, nn.Module] = {}
     pixels_per_latent, native_side, text_layers = 8, 512, 12
     dtype = torch.float32
     loss_scale, vae = 1.0, None

@@ -22,6 +22,7 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.idle import idle_notes
 from lib_lora.host.prompt import multipliers_of
+from lib_lora.host.webui.loader import text_left_out
 from lib_lora.host.webui.model import no_model
 from lib_lora.host.webui.tags import (
     HostReading,
@@ -271,6 +272,10 @@ class _Planner:
             elif len(ratios) > 1:
                 notes.append("Element rules cannot tell parts of the text encoder apart here: BASE counts in all.")
         needed = bool(keys) and strength != 0.0
+        left_out = text_left_out(lora) if needed else ""
+        if left_out:
+            notes.append(left_out)
+            return None
         bundled = any(key.startswith(_BUNDLED) for key in lora.extras)
         if needed or bundled or tag.name == self.order.implied:
             return HostReading(tag.name, strength if keys else 0.0, 0.0, tag.dyn)

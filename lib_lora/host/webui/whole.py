@@ -8,8 +8,8 @@ from lib_lora.formats.contents import Contents
 from lib_lora.formats.keys import block_of_key
 from lib_lora.host.webui.tags import HostReading
 
-_BY_HOST = frozenset({"DoRA", "OFT or BOFT", "GLoRA", "full difference", "norm", "IA3"})
-"""Kinds that the loader of A1111 1.10.1 builds a module for (`network_*.py`), by the names of `kind_of`."""
+_BY_HOST = frozenset({"old OFT"})
+"""Kinds that we only describe and the loader of A1111 1.10.1 builds a module for (`network_*.py`), by their titles."""
 
 
 def only_by_host(contents: Contents) -> bool:
@@ -33,7 +33,7 @@ def whole_reading(tag: ResolvedTag, contents: Contents, family: str) -> HostRead
         raise InputError(
             f"A LoRA of the kind {kinds} cannot be analyzed block by block",
             where=tag.name,
-            cure="Use a LoRA, LoCon, LoHa or LoKr file.",
+            cure="Use a file of another kind, such as LoRA or LoHa.",
         )
     if tag.start is not None or tag.stop is not None:
         raise InputError(

@@ -1,0 +1,104 @@
+"""DoRA: the changed weight's rows or columns get learned lengths (Liu et al. 2024, arXiv:2402.09353, equation 5).
+
+``W' = m · (W + Δ) / ‖W + Δ‖``, with Δ of a LoRA, a LoHa or a LoKr. PEFT and LyCORIS' ``wd_on_out`` keep one length for
+each output, older LyCORIS one for each input; the shape of ``dora_scale`` tells which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lib_lora.formats.adapters.base import Adapter
+from lib_lora.formats.adapters.parts import checked, shape_error, take_parts
+from lib_lora.formats.adapters.registry import find_kind, read_adapter
+
+_SCALE = "dora_scale"
+
+
+@dataclass(frozen=True, eq=False)
+class DoraAdapter(Adapter):
+    """``inner`` is what is added first; ``dora_scale`` (out, 1[, 1, 1]) or (1, in[, 1, 1]) holds the lengths."""
+
+    kind: ClassVar[str] = "dora"
+    title: ClassVar[str] = "DoRA"
+    signs: ClassVar[str] = _SCALE
+    names: ClassVar[str] = signs
+    is_linear: ClassVar[bool] = False
+    needs_weight: ClassVar[bool] = True
+    key: str
+    inner: Adapter
+    dora_scale: Tensor
+
+    @classmethod
+    def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:
+        """Return the rank of what is added first."""
+        rest = _without_scale(parts)
+        kind = find_kind(rest)
+        return None if kind is None else kind.rank_in(rest)
+
+    @classmethod
+    def read(cls, key: str, parts: Mapping[str, Tensor]) -> DoraAdapter:
+        """Build the adapter of one key; see ``Adapter.read``."""
+        rest = _without_scale(parts)
+        if not rest.keys() - {"alpha"}:
+            take_parts(key, parts, required=("lora_down.weight",), optional=(_SCALE,))  # raises: nothing is added
+        inner, scale = read_adapter(key, rest), checked(key, {_SCALE: parts[_SCALE]})[_SCALE]
+        scale = scale.reshape(-1, 1) if scale.ndim == 1 else scale
+        adapter = cls(key, inner, scale)
+        if inner.needs_weight or scale.numel() != max(scale.shape[:2]) or not adapter._fits(inner.shape):
+            raise shape_error(key, {**inner.tensors(), _SCALE: scale})
+        return adapter
+
+    @property
+    def alpha(self) -> float:
+        """Alpha of what is added first."""
+        return self.inner.alpha
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of ``delta()``."""
+        return self.inner.shape
+
+    def network_args(self) -> dict[str, str]:
+        """Return LyCORIS' names: what is added first, with its weight decomposed."""
+        return {"algo": "lora", **self.inner.network_args(), "dora_wd": "True"}
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether what is added first fits, and there are as many lengths as rows or columns."""
+        return self.inner.fits(shape) and self._fits(shape)
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether the lengths are as many; of a delta stored 2-D the columns are not known."""
+        rows, columns = self.dora_scale.shape[:2]
+        return rows == shape[0] if columns == 1 else shape[1] % columns == 0
+
+    def delta(self, weight: Tensor | None = None) -> Tensor:
+        """Return ``m · (W + Δ) / ‖W + Δ‖ - W``."""
+        base = self.base(weight)
+        whole = base + self.inner.delta(base).reshape(base.shape)
+        axis = 0 if self.dora_scale.shape[1] == 1 else 1
+        lengths = whole.transpose(0, axis).flatten(1).norm(dim=1) + torch.finfo(torch.float32).eps  # as LyCORIS
+        along = [-1 if side == axis else 1 for side in range(base.ndim)]
+        return whole * (self.dora_scale.float().flatten() / lengths).reshape(along) - base
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the parts by name."""
+        return {**self.inner.tensors(), _SCALE: self.dora_scale}
+
+    def parameters(self) -> list[Tensor]:
+        """Return the lengths and what is added first."""
+        return [self.dora_scale, *self.inner.parameters()]
+
+    def with_parameters(self, tensors: list[Tensor]) -> DoraAdapter:
+        """Return the adapter with other tensors."""
+        scale, *inner = tensors
+        return replace(self, inner=self.inner.with_parameters(inner), dora_scale=scale)
+
+
+def _without_scale(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in parts.items() if name != _SCALE}

@@ -1,0 +1,216 @@
+"""Write the small files by which adapters are compared with LyCORIS and PEFT: their tensors and their own change.
+
+pip install torch lycoris-lora peft safetensors
+python tools/adapter_cases.py --out tests/formats/library_cases
+
+One file a library. A tensor is called ``CASE|NAME``: ``base.weight`` and ``base.bias`` are the layer's,
+``delta.weight`` and ``delta.bias`` what the library's merge adds to them, everything else is as the library saves it.
+The header holds each case's options where there are some.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+KEY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+CONV_KEY = "lora_unet_mid_block_resnets_0_conv1"
+NORM_KEY = "lora_unet_down_blocks_0_resnets_0_norm1"
+DOTTED = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+CONV_DOTTED = "mid_block.resnets.0.conv1"
+
+Case = tuple[dict[str, Tensor], dict[str, Any] | None]
+
+
+def main() -> None:
+    """Write both files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    folder = parser.parse_args().out
+    folder.mkdir(parents=True, exist_ok=True)
+    for library, cases in (("lycoris", lycoris_cases()), ("peft", peft_cases())):
+        tensors: dict[str, Tensor] = {}
+        options: dict[str, str] = {}
+        for name, (found, config) in cases:
+            tensors.update({f"{name}|{part}": tensor.detach().clone().contiguous() for part, tensor in found.items()})
+            if config is not None:
+                options[name] = json.dumps(config)
+        save_file(tensors, folder / f"{library}.safetensors", metadata=options)
+        print(library, len(tensors), "tensors")
+
+
+def linear(rows: int = 6, columns: int = 8) -> nn.Module:
+    """Return a layer with random numbers."""
+    return nn.Linear(columns, rows)
+
+
+def conv(kernel: int = 3) -> nn.Module:
+    """Return a convolution with random numbers."""
+    return nn.Conv2d(4, 6, kernel, padding=kernel // 2)
+
+
+def lycoris_cases() -> Iterator[tuple[str, Case]]:
+    """Yield a case for every kind and form that LyCORIS saves."""
+    from lycoris.modules import boft, diag_oft, dylora, full, glora, ia3, locon, loha, lokr, norms, tlora
+
+    low = {"lora_dim": 2, "alpha": 1.5}
+    wide = {"lora_dim": 3, "alpha": 2.0}
+    in_axis, out_axis = {"weight_decompose": True, "wd_on_out": False}, {"weight_decompose": True, "wd_on_out": True}
+    kron = {"lora_dim": 1, "alpha": 0.7, "factor": 2}
+    table: dict[str, tuple[Any, Callable[[], nn.Module], dict[str, Any]]] = {
+        "lora": (locon.LoConModule, linear, low),
+        "locon": (locon.LoConModule, conv, low),
+        "locon tucker": (locon.LoConModule, conv, {**low, "use_tucker": True}),
+        "loha": (loha.LohaModule, linear, low),
+        "loha tucker": (loha.LohaModule, conv, {**low, "use_tucker": True}),
+        "lokr": (lokr.LokrModule, linear, kron),
+        "lokr conv": (lokr.LokrModule, conv, kron),
+        "dora in": (locon.LoConModule, linear, {**low, **in_axis}),
+        "dora out": (locon.LoConModule, linear, {**low, **out_axis}),
+        "dora in conv": (locon.LoConModule, conv, {**low, **in_axis}),
+        "dora out conv": (locon.LoConModule, conv, {**low, **out_axis}),
+        "dora square in": (locon.LoConModule, lambda: linear(6, 6), {**low, **in_axis}),
+        "dora square out": (locon.LoConModule, lambda: linear(6, 6), {**low, **out_axis}),
+        "dora loha in": (loha.LohaModule, linear, {**low, **in_axis}),
+        "dora loha out": (loha.LohaModule, conv, {**low, **out_axis}),
+        "dora lokr in": (lokr.LokrModule, conv, {**kron, **in_axis}),
+        "dora lokr out": (lokr.LokrModule, linear, {**kron, **out_axis}),
+        "ia3 out": (ia3.IA3Module, linear, {}),
+        "ia3 in": (ia3.IA3Module, linear, {"train_on_input": True}),
+        "ia3 out conv": (ia3.IA3Module, conv, {}),
+        "ia3 in conv": (ia3.IA3Module, conv, {"train_on_input": True}),
+        "oft": (diag_oft.DiagOFTModule, linear, {"lora_dim": 2}),
+        "oft bounded": (diag_oft.DiagOFTModule, conv, {"lora_dim": 2, "constraint": 0.05}),
+        "oft rescaled": (diag_oft.DiagOFTModule, lambda: linear(6, 6), {"lora_dim": 2, "rescaled": True}),
+        "boft": (boft.ButterflyOFTModule, lambda: linear(16, 8), {"lora_dim": 2}),
+        "boft conv": (boft.ButterflyOFTModule, lambda: nn.Conv2d(4, 12, 3), {"lora_dim": 6, "constraint": 0.04}),
+        "boft rescaled": (boft.ButterflyOFTModule, lambda: linear(8, 8), {"lora_dim": 4, "rescaled": True}),
+        "glora": (glora.GLoRAModule, linear, low),
+        "glora conv": (glora.GLoRAModule, conv, low),
+        "full": (full.FullModule, linear, {}),
+        "full conv": (full.FullModule, conv, {}),
+        "norm group": (norms.NormModule, lambda: nn.GroupNorm(2, 8), {}),
+        "norm layer": (norms.NormModule, lambda: nn.LayerNorm(8), {}),
+        "dylora": (dylora.DyLoraModule, linear, {"lora_dim": 3, "alpha": 1.5, "block_size": 1}),
+        "tlora": (tlora.TLoraModule, linear, wide),
+        "tlora conv": (tlora.TLoraModule, lambda: conv(1), wide),
+    }
+    for number, (name, (kind, layer, options)) in enumerate(table.items()):
+        torch.manual_seed(number)
+        base = layer()
+        if base.weight.ndim == 1:
+            nn.init.normal_(base.weight)
+            nn.init.normal_(base.bias)
+        yield name, (_of_lycoris(kind, base, options), None)
+
+
+def _of_lycoris(kind: Any, base: nn.Module, options: dict[str, Any]) -> dict[str, Tensor]:
+    """Return what LyCORIS saves of a module full of random numbers, and what its merge adds."""
+    key = {1: NORM_KEY, 2: KEY}.get(base.weight.ndim, CONV_KEY)
+    module = kind(key, base, 1.0, **options)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if not name.startswith(("org_", "base_")):
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+        saved = {f"{key}.{part}": tensor.detach().clone() for part, tensor in _state(module).items()}
+        more = {"rank": options["lora_dim"] - 1} if "block_size" in options else {}
+        if options.keys() & {"factor"} or "Loha" in kind.__name__:  # their merge multiplies with alpha/rank twice;
+            weight, bias = base.weight + module.get_weight(base.weight.shape), None  # in training and in use once
+            weight = module.apply_weight_decompose(weight) if module.wd else weight
+        else:
+            weight, bias = module.get_merged_weight(1.0, shape=base.weight.shape, **more)
+    found = {**saved, "base.weight": base.weight, "delta.weight": weight.reshape(base.weight.shape) - base.weight}
+    if bias is not None:
+        found |= {"base.bias": base.bias, "delta.bias": bias - base.bias}
+    return found
+
+
+def _state(module: Any) -> dict[str, Tensor]:
+    """Return what a module gives its network to save."""
+    own = getattr(module, "custom_state_dict", None)
+    state = own() if own is not None and type(module).__name__ != "FullModule" else None
+    if state is not None:
+        return state
+    if type(module).__name__ == "FullModule":  # still a difference: its own saving wants it merged
+        return {"diff": module.weight, "diff_b": module.bias}
+    return {name: tensor for name, tensor in module.state_dict().items() if not name.startswith(("org_", "base_"))}
+
+
+def peft_cases() -> Iterator[tuple[str, Case]]:
+    """Yield a case for every kind and form that PEFT saves; each with its adapter_config.json."""
+    import peft
+
+    both = {"target_modules": ["to_q", "conv1"]}
+    linear_only, conv_only = {"target_modules": ["to_q"]}, {"target_modules": ["conv1"]}
+    lora = {"r": 2, "lora_alpha": 3}
+    feed = {"target_modules": ["to_q"], "feedforward_modules": ["to_q"]}
+    table: dict[str, tuple[Any, dict[str, Any]]] = {
+        "lora": (peft.LoraConfig, {**lora, **both}),
+        "lora bias": (peft.LoraConfig, {**lora, **both, "lora_bias": True}),
+        "dora": (peft.LoraConfig, {**lora, **linear_only, "use_dora": True}),
+        "dora conv": (peft.LoraConfig, {**lora, **conv_only, "use_dora": True}),
+        "dora rslora": (peft.LoraConfig, {**lora, **both, "use_dora": True, "use_rslora": True}),
+        "ia3 out": (peft.IA3Config, {**linear_only, "feedforward_modules": []}),
+        "ia3 in": (peft.IA3Config, feed),
+        "oft v2": (peft.OFTConfig, {**both, "r": 0, "oft_block_size": 4}),
+        "oft v2 shared": (peft.OFTConfig, {**linear_only, "r": 0, "oft_block_size": 4, "block_share": True}),
+        "oft v2 inverse": (peft.OFTConfig, {**both, "r": 0, "oft_block_size": 4, "use_cayley_neumann": False}),
+        "oft v2 terms": (peft.OFTConfig, {**both, "r": 0, "oft_block_size": 4, "num_cayley_neumann_terms": 7}),
+        "oft v2 three terms": (peft.OFTConfig, {**both, "r": 0, "oft_block_size": 4, "num_cayley_neumann_terms": 3}),
+        "oft v2 bounded": (peft.OFTConfig, {**linear_only, "r": 0, "oft_block_size": 4, "coft": True, "eps": 0.1}),
+        "loha": (peft.LoHaConfig, {**linear_only, "r": 2, "alpha": 3}),
+        "lokr": (peft.LoKrConfig, {**linear_only, "r": 1, "alpha": 3}),
+    }
+    for number, (name, (config, options)) in enumerate(table.items()):
+        torch.manual_seed(100 + number)
+        for part, case in _of_peft(peft, config(**options)):
+            yield f"{name} {part}".strip(), case
+
+
+def _of_peft(peft: Any, config: Any) -> Iterator[tuple[str, Case]]:
+    """Yield what PEFT saves of each layer of a small model, and what its merge adds there."""
+    model = _model()
+    base = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    wrapped = peft.get_peft_model(model, config)
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+    saved = {name: tensor.detach().clone() for name, tensor in peft.get_peft_model_state_dict(wrapped).items()}
+    merged = dict(wrapped.merge_and_unload().named_parameters())
+    told = {
+        name: value
+        for name, value in json.loads(json.dumps(config.to_dict(), default=sorted)).items()
+        if value is not None
+    }
+    for part, path in (("linear", DOTTED), ("conv", CONV_DOTTED)):
+        own = {name: tensor for name, tensor in saved.items() if path in name}
+        if own:
+            found = {**own, "base.weight": base[f"{path}.weight"], "base.bias": base[f"{path}.bias"]}
+            found |= {f"delta.{one}": merged[f"{path}.{one}"] - base[f"{path}.{one}"] for one in ("weight", "bias")}
+            yield part, (found, told)
+
+
+def _model() -> nn.Module:
+    """Return a model that has a Linear and a convolution where a UNet has them."""
+    model = nn.Module()
+    for path, layer in ((DOTTED, nn.Linear(8, 6)), (CONV_DOTTED, nn.Conv2d(4, 6, 3, padding=1))):
+        *above, leaf = path.split(".")
+        place = model
+        for step in above:
+            if not hasattr(place, step):
+                place.add_module(step, nn.Module())
+            place = getattr(place, step)
+        place.add_module(leaf, layer)
+    return model
+
+
+if __name__ == "__main__":
+    main()
