@@ -16,7 +16,8 @@ from lib_lora.blocks.layouts import Layout
 from lib_lora.blocks.tag import readable_tags
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.host.base import GenerateRequest, GenerateResult, Part, Progress
+from lib_lora.host.base import GenerateRequest, GenerateResult
+from lib_lora.progress import Part, Progress
 
 
 class Renders(Protocol):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import AtelierError, FileError
-from lib_lora.host.base import Stoppable
+from lib_lora.progress import Stoppable
 
 if TYPE_CHECKING:
     from lib_lora.host.base import GenerateRequest

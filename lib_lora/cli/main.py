@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from lib_lora import __version__
 from lib_lora.atomic import FULL, cure_of, reason_of
@@ -35,9 +36,10 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+def main(arguments: Sequence[str] | None = None, *, build_app: Callable[..., Any] | None = None) -> int:
+    """Run one command and return its exit code; ``build_app`` makes the pages of ``studio`` from an `Atelier`."""
     options = parser().parse_args(with_negative_values(sys.argv[1:] if arguments is None else arguments))
+    options.build_app = build_app
     try:
         options.run(options)
     except AtelierError as error:

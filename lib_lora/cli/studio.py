@@ -69,6 +69,10 @@ def run(options: argparse.Namespace) -> None:
     """Serve until Ctrl-C or SIGTERM, then let the running job save itself."""
     from lib_lora.services.jobs.folder_lock import hold
 
+    if options.build_app is None:
+        raise InputError(
+            "The studio's pages are not here", where="studio", cure="Start it with python -m lib_lora studio."
+        )
     user, password = checked_access(options)
     with bind(options) as door, hold(options.data.resolve(), address=address(options, door)):
         os.environ.setdefault("GRADIO_TEMP_DIR", str(private_folder(options.data.resolve() / "temp")))
@@ -76,12 +80,11 @@ def run(options: argparse.Namespace) -> None:
         # Heavy imports come after everything that can be wrong with the command line.
         import uvicorn
 
-        from lib_lora.ui.app import build_app
         from lib_lora.web.api import add_api
         from lib_lora.web.guard import Guard
 
         language = "" if options.language == "auto" else options.language
-        app = build_app(atelier, language=language)
+        app = options.build_app(atelier, language=language)
         add_api(app, atelier)  # whoever the guard lets in may call it
         guard = Guard(app, user=user, password=password, local_only=not options.listen)
         # Gradio 3.41's client hangs on a connection that the server closed just when it was to be used again.

@@ -113,7 +113,7 @@ def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any
 
     What is wrong with the options is said before a model is loaded; the recipe is fitted to the model after that.
     """
-    from lib_lora.host.start_check import check_pictures, check_start
+    from lib_lora.services.start_check import check_pictures, check_start
     from lib_lora.train.loop import start
     from lib_lora.train.options import from_mapping
     from lib_lora.train.recipes import facts_of
@@ -137,7 +137,7 @@ def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any
 def run(options: argparse.Namespace) -> None:
     """Train, or go on with a run, and say where the file is."""
     from lib_lora.host.noise_schedule import VELOCITY
-    from lib_lora.host.samples import sampler_of
+    from lib_lora.services.samples import sampler_of
     from lib_lora.train.loop import run as run_training
     from lib_lora.train.recipes import facts_of
 

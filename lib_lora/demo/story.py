@@ -23,7 +23,7 @@ from lib_lora.demo.regularisation import draw_each
 from lib_lora.demo.settings import Size
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from lib_lora.formats.metadata import relabel_file
-from lib_lora.host.base import GenerateRequest, Progress
+from lib_lora.host.base import GenerateRequest
 from lib_lora.host.infotext import png_info
 from lib_lora.host.studio import StudioHost
 from lib_lora.live.attach import attach
@@ -31,6 +31,7 @@ from lib_lora.merge.bake import bake
 from lib_lora.merge.compress import compress
 from lib_lora.merge.rank import RankRule
 from lib_lora.merge.report import MergeReport
+from lib_lora.progress import Progress
 from lib_lora.train.loop import run as run_training
 from lib_lora.train.loop import start
 from lib_lora.train.options import from_mapping

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from lib_lora.host.base import Progress
+from lib_lora.progress import Progress
 
 
 class Interrupted(Exception):

@@ -19,7 +19,7 @@ from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import LoraFile
 from lib_lora.formats.lora_names import find_named, named_files, namesakes, unnameable
-from lib_lora.host.base import GenerateRequest, GenerateResult, Lease, Progress, check_clip_skip
+from lib_lora.host.base import GenerateRequest, GenerateResult, Lease, check_clip_skip
 from lib_lora.host.checkpoint import load_checkpoint
 from lib_lora.host.diffusers_model import DiffusersModel
 from lib_lora.host.gpu_memory import gpu_memory
@@ -36,6 +36,7 @@ from lib_lora.host.sampling import SAMPLERS, calls_of, sample, sampler_name
 from lib_lora.live.attach import Attached, attach
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import find_targets, left_out
+from lib_lora.progress import Progress
 
 POCKET = Path(__file__).with_name("pocket") / "pocket.safetensors"
 

@@ -12,7 +12,8 @@ from PIL import Image
 from lib_lora.data import FolderScan, scan
 from lib_lora.data.edit_captions import captions_of
 from lib_lora.data.preview import crop_preview
-from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.host.base import LoadedModel
+from lib_lora.progress import Progress
 from lib_lora.train.material import plan_for
 from lib_lora.train.options import TrainOptions
 

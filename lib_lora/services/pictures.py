@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib_lora.errors import AtelierError
-from lib_lora.host.base import GenerateRequest, Host, Part
+from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.host.limits import LARGEST_SEED
+from lib_lora.progress import Part
 from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import save_picture

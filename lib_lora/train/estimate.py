@@ -16,9 +16,10 @@ from lib_lora.atomic import replace_file
 from lib_lora.blocks.layouts import BASE, OTHER
 from lib_lora.data import FolderScan, batch_count
 from lib_lora.formats.keys import block_of_key
-from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.host.base import LoadedModel
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.live.attach import attach
+from lib_lora.progress import Progress
 from lib_lora.train import network
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.material import plan_for, usual_goal

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from lib_lora.errors import AtelierError
 from lib_lora.formats.lora import LoraFile, write_lora
-from lib_lora.host.base import LoadedModel, Progress, check_clip_skip
+from lib_lora.host.base import LoadedModel, check_clip_skip
 from lib_lora.live.attach import Attached, attach
+from lib_lora.progress import Progress
 from lib_lora.train import network, resume
 from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.length import times_text, total_steps

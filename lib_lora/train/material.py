@@ -26,8 +26,9 @@ from lib_lora.data import (
 from lib_lora.data.remarks import about_fit
 from lib_lora.data.tag_lines import plain_commas, split_tags, trained_line
 from lib_lora.errors import InputError, StoppedError
-from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.host.base import LoadedModel
 from lib_lora.host.interruption import Interrupted, interruptible
+from lib_lora.progress import Progress
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import SMALL_SIDE, facts_of

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib_lora.host.base import LoadedModel, Progress
+from lib_lora.host.base import LoadedModel
+from lib_lora.progress import Progress
 
 _CHUNK = 2**22
 _OLD_WINDOW = (0x100000, 0x110000)

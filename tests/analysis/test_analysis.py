@@ -15,7 +15,8 @@ from lib_lora.analysis.norms import block_norms, delta_shares
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import LoraFile, write_lora
-from lib_lora.host.base import GenerateRequest, Stoppable
+from lib_lora.host.base import GenerateRequest
+from lib_lora.progress import Stoppable
 
 LAYOUT = full_layout("sd1")
 REQUEST = GenerateRequest("red apple <lora:strong:1:XYZ>", seed=2, steps=3)

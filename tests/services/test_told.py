@@ -10,9 +10,9 @@ from PIL import Image
 from lib_lora.data import folder as data_folder
 from lib_lora.data import scan
 from lib_lora.errors import StoppedError
-from lib_lora.host.base import Stoppable
 from lib_lora.i18n.error_words import in_words
 from lib_lora.i18n.words import Words
+from lib_lora.progress import Stoppable
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.run_log import RunLogs

@@ -8,7 +8,7 @@ import pytest
 
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import read_lora
-from lib_lora.host import start_check
+from lib_lora.services import start_check
 from lib_lora.services.jobs.delivery import deliver
 from lib_lora.services.jobs.run_log import RunLogs
 from lib_lora.train.run_folder import RunFolder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,23 +13,17 @@ import pytest
 from tools import gates
 
 ROOT = Path(gates.__file__).resolve().parent.parent
-# A room -> the rooms above it, which it must not know. host/base.py is the protocol that every room may speak of.
-ABOVE = {
-    "blocks": ("formats", "live", "merge", "data", "train", "analysis", "host", "services", "ui", "cli", "web"),
-    "formats": ("live", "merge", "data", "train", "analysis", "host", "services", "ui", "cli", "web"),
-    "live": ("train", "analysis", "host", "services", "ui", "cli", "web"),
-    "merge": ("train", "analysis", "host", "services", "ui", "cli", "web"),
-    "data": ("train", "analysis", "host", "services", "ui", "cli", "web"),
-    "train": ("services", "ui", "cli", "web"),
-    "analysis": ("services", "ui", "cli", "web"),
-    "host": ("services", "ui", "cli", "web"),
-    "i18n": ("data", "train", "analysis", "host", "services", "ui", "cli", "web"),
-    "services": ("ui", "cli", "web", "demo"),
-    "web": ("ui", "cli", "demo"),
-    "ui": ("cli", "demo"),
-}
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
+def read_floors(page: str) -> dict[str, int]:
+    """Return each room's floor as the page draws them, counted from the entry files down."""
+    drawn = [line for line in page.partition("## Floors")[2].partition("\n## ")[0].splitlines() if line[:4] == " " * 4]
+    named = [re.split(r" {2,}", line.strip())[0].split(" · ") for line in drawn]
+    return {room: floor for floor, rooms in enumerate(named) for room in rooms}
+
+
+FLOORS = read_floors(PAGE)
 STUDIO = ("lib_lora.host.studio", "lib_lora.host.diffusers_model", "lib_lora.host.sampling", "lib_lora.host.checkpoint")
 
 
@@ -46,14 +41,37 @@ def test_core_imports_no_host_and_no_gradio() -> None:
     assert gates.host_imports(sources()) == []
 
 
-def test_no_room_imports_from_a_floor_above_it() -> None:
-    wrong = [
-        f"{source.path}:{line} {name}"
-        for source in sources()
-        for line, name in gates.imported(source)
-        if room(name) in ABOVE.get(source.path.split("/")[1], ()) and not name.startswith("lib_lora.host.base")
-    ]
-    assert wrong == []
+def is_downward(source: gates.Source, name: str) -> bool:
+    """Whether an import stays in its room or goes to a lower floor; what is none of our rooms is another test's."""
+    own, other = room(source.path.removesuffix(".py").replace("/", ".")), room(name)
+    return other not in FLOORS or own == other or FLOORS[own] < FLOORS[other]
+
+
+def test_every_room_stands_on_the_page() -> None:
+    rooms = {room(source.path.removesuffix(".py").replace("/", ".")) for source in sources()} - {"__init__"}
+    assert rooms | {"scripts", "run.py"} == set(FLOORS)
+
+
+def test_every_import_points_down_as_the_page_says() -> None:
+    within = [source for source in sources() if source.path != "lib_lora/__init__.py"]
+    assert [f"{s.path}:{at} {name}" for s in within for at, name in gates.imported(s) if not is_downward(s, name)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "good"),
+    [
+        ("lib_lora/web/routes.py", "from lib_lora.ui import compat", False),
+        ("lib_lora/cli/studio.py", "from lib_lora.ui.app import build_app", False),
+        ("lib_lora/train/loop.py", "from lib_lora.analysis import norms", False),
+        ("lib_lora/merge/bake.py", "from lib_lora.host.base import Host", False),
+        ("lib_lora/ui/app.py", "from lib_lora.services.atelier import Atelier", True),
+        ("lib_lora/errors.py", "import lib_lora.atomic", False),
+        ("lib_lora/blocks/tag.py", "from lib_lora.blocks import tokens", True),
+    ],
+)
+def test_import_that_climbs_or_goes_next_door_would_be_found(path: str, line: str, good: bool) -> None:
+    source = gates.Source(path, 1, ast.parse(line))
+    assert all(is_downward(source, name) for _, name in gates.imported(source)) is good
 
 
 def root_of(name: str) -> str:

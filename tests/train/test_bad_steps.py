@@ -9,7 +9,7 @@ import torch
 
 from lib_lora.errors import AtelierError
 from lib_lora.formats.lora import read_lora
-from lib_lora.host.base import Progress
+from lib_lora.progress import Progress
 from lib_lora.train import loop, network
 from lib_lora.train.loop import run, start
 from lib_lora.train.run_folder import RunFolder

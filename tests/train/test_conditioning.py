@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib_lora.host.base import Progress
+from lib_lora.progress import Progress
 from lib_lora.train import network
 from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.loop import run, start

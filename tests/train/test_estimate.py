@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lib_lora.data import scan
-from lib_lora.host.base import Progress
+from lib_lora.progress import Progress
 from lib_lora.train import network
 from lib_lora.train.estimate import STATES, Paces, _trained_numbers, measure_pace, memory_needed, plan_run
 from lib_lora.train.loop import run, start

@@ -13,9 +13,9 @@ import torch
 
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import read_lora
-from lib_lora.host.base import Progress, Stoppable
 from lib_lora.live.attach import attach
 from lib_lora.process import same_bits
+from lib_lora.progress import Progress, Stoppable
 from lib_lora.train import network
 from lib_lora.train.loop import one_step, run, start
 from lib_lora.train.optimizers import OPTIMIZERS

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from lib_lora.formats.header import read_header
-from lib_lora.host.base import Progress, Stoppable
+from lib_lora.progress import Progress, Stoppable
 from lib_lora.train.loop import run, start
 from lib_lora.train.origin import _known, checkpoint_hashes
 from lib_lora.train.run_folder import RunFolder

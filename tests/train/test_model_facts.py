@@ -11,9 +11,10 @@ import torch
 from lib_lora.errors import InputError
 from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora
-from lib_lora.host.base import GenerateRequest, Progress
+from lib_lora.host.base import GenerateRequest
 from lib_lora.host.noise_schedule import Schedule, zero_terminal_snr
 from lib_lora.host.studio import POCKET, StudioHost
+from lib_lora.progress import Progress
 from lib_lora.train import network
 from lib_lora.train.estimate import plan_run
 from lib_lora.train.loop import run, start

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lib_lora.errors import AtelierError, FileError
-from lib_lora.host.base import Progress
+from lib_lora.progress import Progress
 from lib_lora.train import loop, network, states
 from lib_lora.train.loop import run, save_lora, save_state, start
 from lib_lora.train.optimizers import OPTIMIZERS, Group, RatioOptimizer

@@ -7,8 +7,8 @@ from PIL import Image
 
 from lib_lora.data import scan
 from lib_lora.errors import InputError
-from lib_lora.host.base import Progress
-from lib_lora.host.start_check import check_pictures
+from lib_lora.progress import Progress
+from lib_lora.services.start_check import check_pictures
 from lib_lora.train.estimate import plan_run
 from lib_lora.train.length import times_text
 from lib_lora.train.loop import start

@@ -22,7 +22,7 @@ BOOKS = {"where": ("places",), "progress": ("progress",)}
 
 UNREADABLE = {
     ("lib_lora/data/folder.py", "notice"): "the notices of pictures.py and pixels.py, read where they are appended",
-    ("lib_lora/host/base.py", "text"): "hands on what it is given",
+    ("lib_lora/progress.py", "text"): "hands on what it is given",
     ("lib_lora/services/jobs/run_state.py", "parts[0]"): "an earlier error's sentence, kept on the disk",
     ("lib_lora/services/jobs/run_state.py", "parts[2]"): "an earlier error's cure, kept on the disk",
     ("lib_lora/services/jobs/run_watch.py", "text"): "hands on what it is given",

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from lib_lora.host.base import Progress
 from lib_lora.i18n.words import LANGUAGES, Words
+from lib_lora.progress import Progress
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.picture_folder import look
 from lib_lora.train.options import usual_values

@@ -13,7 +13,8 @@ PRELUDE = """
 from dataclasses import replace
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.weights import BlockWeights
-from lib_lora.host.base import GenerateRequest, Stoppable
+from lib_lora.host.base import GenerateRequest
+from lib_lora.progress import Stoppable
 from lib_lora.ui.webui import one
 
 host = one.atelier().host

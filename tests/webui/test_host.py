@@ -15,12 +15,13 @@ from torch import nn
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
-from lib_lora.host.base import GenerateRequest, Stoppable
+from lib_lora.host.base import GenerateRequest
 from lib_lora.host.webui import block_weights
 from lib_lora.host.webui import host as host_module
 from lib_lora.host.webui.batches import batch_size, batches
 from lib_lora.host.webui.host import WebuiHost
 from lib_lora.host.webui.wishes import wishes_of
+from lib_lora.progress import Stoppable
 from tests.webui.test_fakes import QUERY, small_lora
 
 LAYOUT = full_layout("sd1")

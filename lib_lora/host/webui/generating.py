@@ -13,12 +13,13 @@ from PIL import Image
 
 from lib_lora.blocks.weights import fit
 from lib_lora.errors import InputError
-from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, Progress
+from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel
 from lib_lora.host.webui.batches import batch_size, batches, in_order
 from lib_lora.host.webui.samplers import chosen_sampler, chosen_scheduler, noise_by_batch
 from lib_lora.host.webui.untouched import bars_cleared, prompt_history_kept, same_encoder_noise, settings_kept
 from lib_lora.host.webui.watch import watched
 from lib_lora.host.webui.wishes import ATTRIBUTE, Wishes
+from lib_lora.progress import Progress
 
 SEEDS = 2**32
 logger = logging.getLogger(__name__)

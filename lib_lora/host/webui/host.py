@@ -15,7 +15,7 @@ from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.errors import AtelierError
 from lib_lora.formats.contents import Contents
 from lib_lora.formats.lora import LoraFile
-from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, Progress, check_clip_skip
+from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, check_clip_skip
 from lib_lora.host.lora_cache import LoraCache
 from lib_lora.host.prompt import read_prompt
 from lib_lora.host.webui import block_weights, lora_list, samplers
@@ -25,6 +25,7 @@ from lib_lora.host.webui.tags import is_plain, reading_of
 from lib_lora.host.webui.turn import Turn
 from lib_lora.host.webui.whole import only_by_host, whole_note, whole_reading
 from lib_lora.live.targets import find_targets
+from lib_lora.progress import Progress
 
 if TYPE_CHECKING:
     from lib_lora.host.base import Lease

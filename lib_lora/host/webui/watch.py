@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lib_lora.host.base import Progress
+from lib_lora.progress import Progress
 
 POLL = 0.1
 """Seconds between two looks; the host has no callback that every sampler calls on every kind of host."""

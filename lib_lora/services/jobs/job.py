@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib_lora.errors import AtelierError
-from lib_lora.host.base import Progress
+from lib_lora.progress import Progress
 
 WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped", "failed"
 _numbers = itertools.count(1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lib_lora.host.base import Lease, Progress
+from lib_lora.host.base import Lease
+from lib_lora.progress import Progress
 from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import WAITING, Job
 from lib_lora.services.jobs.run_state import PREPARE, SAMPLE, Run

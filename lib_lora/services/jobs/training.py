@@ -13,8 +13,6 @@ import torch
 from lib_lora.atomic import cure_of, reason_of
 from lib_lora.errors import AtelierError, FileError, InputError, StoppedError
 from lib_lora.host.base import Host, Lease
-from lib_lora.host.samples import sampler_of
-from lib_lora.host.start_check import check_start
 from lib_lora.services.jobs.delivery import deliver
 from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
@@ -31,6 +29,8 @@ from lib_lora.services.jobs.run_state import (
     view_of_folder,
 )
 from lib_lora.services.jobs.run_watch import Preparing, Watch, told
+from lib_lora.services.samples import sampler_of
+from lib_lora.services.start_check import check_start
 from lib_lora.train.estimate import Paces
 from lib_lora.train.option_files import options_file
 from lib_lora.train.options import TrainOptions

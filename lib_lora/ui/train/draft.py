@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.host.samples import default_prompts
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.picture_folder import Found
 from lib_lora.services.run_plan import free_name, plan_of
+from lib_lora.services.samples import default_prompts
 from lib_lora.train.options import TrainOptions, epochs_are_meant, from_mapping, usual_values
 from lib_lora.train.recipes import facts_of
 from lib_lora.ui.train.options import NAMES

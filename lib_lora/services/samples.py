@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from lib_lora.data.edit_captions import tag_counts
 from lib_lora.data.tag_lines import trained_line
-from lib_lora.host.base import GenerateRequest, Host, Progress
+from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.host.png import write_png
+from lib_lora.progress import Progress
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.sample_prompts import read_sample
