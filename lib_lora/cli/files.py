@@ -1,13 +1,16 @@
-"""``bake``, ``compress``, ``inspect``, ``label``: what is done to a LoRA file; no model is loaded."""
+"""``bake``, ``compress``, ``inspect``, ``label``: what is done to a LoRA file; only ``--base`` loads a model."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.cli.common import give, presets_of, refuse_existing, say
 from lib_lora.errors import InputError
+
+if TYPE_CHECKING:
+    from lib_lora.formats.lora import LoraFile
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -45,6 +48,7 @@ def _add_bake(commands: argparse._SubParsersAction) -> None:
     )
     bake.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets (default: the shipped ones)")
     _add_precision(bake)
+    _add_base(bake)
     bake.set_defaults(run=run_bake)
 
 
@@ -68,6 +72,7 @@ def _add_compress(commands: argparse._SubParsersAction) -> None:
     )
     compress.add_argument("--max-rank", type=int, metavar="N", help="keep at most N directions")
     _add_precision(compress)
+    _add_base(compress)
     compress.set_defaults(run=run_compress)
 
 
@@ -111,6 +116,16 @@ def _add_file(command: argparse.ArgumentParser, *, out: bool) -> None:
         command.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
 
+def _add_base(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--base",
+        type=Path,
+        metavar="FILE",
+        help="model that a DoRA, OFT or the like was made for: where it cannot stay what it is, its change of this "
+        "model is written number by number",
+    )
+
+
 def _add_precision(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--precision", choices=("fp16", "bf16", "fp32"), help="precision of the new file (default: as it was)"
@@ -129,7 +144,9 @@ def run_bake(options: argparse.Namespace) -> None:
     text, family = options.weights.strip() or "ALL", lora.family
     weights = resolve_blocks(text, presets_of(options), family, x=options.x, fill=options.fill)
     tag = ResolvedTag(lora.name, te=options.te, unet=options.unet, weights=weights, other=options.other)
-    baked, report = rounded(*bake(lora, tag.multipliers(family)), options.precision)
+    multipliers = tag.multipliers(family)
+    lora = _with_base(options, lora, multipliers, alone=True)
+    baked, report = rounded(*bake(lora, multipliers), options.precision)
     saved = write_lora(baked, options.out, overwrite=options.overwrite)
     used = {"weights": weights.as_dict(), "notes": lora.notes}
     _give_merge(options, saved, report, used, [*lora.notes, f"weights {weights.format()}"])
@@ -151,9 +168,20 @@ def run_compress(options: argparse.Namespace) -> None:
     }
     kind, value = next((kind, value) for kind, value in given.items() if value is not None)
     lora = widened(read_lora(options.file), options.precision)
+    lora = _with_base(options, lora, {}, alone=False)
     small, report = rounded(*compress(lora, RankRule(kind, value, cap=options.max_rank)), options.precision)
     saved = write_lora(small, options.out, overwrite=options.overwrite)
     _give_merge(options, saved, report, {"notes": lora.notes}, list(lora.notes))
+
+
+def _with_base(options: argparse.Namespace, lora: LoraFile, multipliers: dict[str, float], *, alone: bool) -> LoraFile:
+    """Return a LoRA as it can be merged, with the model of ``--base`` where one is given."""
+    from lib_lora.host.studio import StudioHost
+    from lib_lora.merge.difference import known
+
+    if options.base is None:
+        return lora
+    return known(lora, multipliers, StudioHost.open(options.base).model, alone=alone)
 
 
 def _give_merge(options: argparse.Namespace, saved: Path, report: Any, more: dict[str, Any], lines: list[str]) -> None:

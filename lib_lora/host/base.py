@@ -61,6 +61,8 @@ class LoadedModel(Protocol):
     family: str
     layers: Mapping[str, nn.Module]
     norms: Mapping[str, nn.Module]
+    own_weights: bool
+    """Whether the layers hold the checkpoint's weights, and never those of LoRAs that a host puts in."""
     prediction_type: str
     schedule: Schedule
     alphas_cumprod: Tensor

@@ -48,6 +48,7 @@ class DiffusersModel:
         self.native_side = _native_side(checkpoint)
         self.text_layers = self.text_encoders[0].config.num_hidden_layers
         self.layers: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family)
+        self.own_weights = True
         self.norms: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family, wanted=is_norm)
 
     def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:

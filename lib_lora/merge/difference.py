@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from torch import nn
@@ -31,10 +31,10 @@ def refuse_dependent(lora: LoraFile) -> None:
         raise InputError(what, where=lora.name, cure=cure)
 
 
-def as_differences(lora: LoraFile, model: HasLayers) -> LoraFile:
-    """Return the LoRA with every change that depends on the model's weights as a full difference, for this model only.
+def as_differences(lora: LoraFile, model: HasLayers, keys: Collection[str] | None = None) -> LoraFile:
+    """Return the LoRA with changes that depend on the model's weights as full differences, for this model only.
 
-    Modules that fit no layer of the model are left out; the other kinds stay as they are.
+    Those of ``keys``, None for all of them; such a module that fits no layer of the model is left out.
 
     Raises:
         InputError: the LoRA fits none of the model's layers, or one of another size.
@@ -42,12 +42,31 @@ def as_differences(lora: LoraFile, model: HasLayers) -> LoraFile:
     targets, unmatched = find_targets(model, lora)
     adapters = dict(lora.adapters)
     for target in targets:
-        if target.adapter.needs_weight:
+        if target.adapter.needs_weight and (keys is None or target.adapter.key in keys):
             adapters[target.adapter.key] = difference(target.adapter, target.layer)
     for key in unmatched:
-        if adapters[key].needs_weight:
+        if adapters[key].needs_weight and (keys is None or key in keys):
             del adapters[key]
     return replace(lora, adapters=adapters)
+
+
+def known(lora: LoraFile, multipliers: Mapping[str, float], model: HasLayers | None, *, alone: bool) -> LoraFile:
+    """Return the LoRA as it can be merged: what depends on the model's weights as full differences where it has to be.
+
+    Args:
+        lora: the file.
+        multipliers: of its blocks.
+        model: None where none is known; one of another family, or one whose weights are not its own now, is not used.
+        alone: whether it is only baked, neither added to another LoRA nor compressed.
+    """
+    blocks = lora.blocks()
+    asked = {key for block, keys in blocks.items() for key in keys if multipliers.get(block, 1.0) not in (0.0, 1.0)}
+    moving = {key for key, one in lora.adapters.items() if one.needs_weight}
+    if alone:  # a multiple of a linear kind, and 0 or 1 of any, needs no model
+        moving = {key for key in moving & asked if not lora.adapters[key].is_linear}
+    if not moving or model is None or model.family != lora.family or not getattr(model, "own_weights", False):
+        return lora
+    return as_differences(lora, model, moving)
 
 
 def difference(adapter: Adapter, layer: nn.Module) -> Adapter:

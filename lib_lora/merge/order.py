@@ -15,8 +15,10 @@ from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import LoraFile, predicted_size, read_lora
 from lib_lora.formats.names import proposed_stem
+from lib_lora.live.targets import HasLayers
 from lib_lora.merge.bake import bake
 from lib_lora.merge.compress import compress
+from lib_lora.merge.difference import known
 from lib_lora.merge.precision import TYPES, Precision, convert
 from lib_lora.merge.rank import RankRule
 from lib_lora.merge.report import BlockRow, MergeReport
@@ -102,8 +104,17 @@ def shown_weights(weights: BlockWeights, blocks: Sequence[str], family: str) -> 
     return weights.convert(layout)[0]
 
 
-def make(order: Order, presets: PresetFile, tell: Tell = lambda done, total, text: None) -> Made:
+def make(
+    order: Order,
+    presets: PresetFile,
+    tell: Tell = lambda done, total, text: None,
+    *,
+    model: HasLayers | None = None,
+) -> Made:
     """Read the files, do what the order says and return the new LoRA, not yet saved.
+
+    With a ``model`` of the LoRAs' family, changes that depend on its weights and cannot stay what they are become full
+    differences for it.
 
     Raises:
         InputError: the order cannot be right; FileError: a file cannot be read.
@@ -112,7 +123,9 @@ def make(order: Order, presets: PresetFile, tell: Tell = lambda done, total, tex
     for number, row in enumerate(order.ingredients):
         tell(number, len(order.ingredients), "reading")
         part = _part(row, presets)
-        parts.append(replace(part, lora=widened(part.lora, order.precision)))
+        alone = len(order.ingredients) == 1 and order.rule is None
+        lora = known(widened(part.lora, order.precision), part.multipliers, model, alone=alone)
+        parts.append(replace(part, lora=lora))
     made, report = _joined(parts, tell)
     if order.rule is not None:
         made, second = compress(made, order.rule, lambda done, total: tell(done, total, "compressing"))

@@ -45,6 +45,7 @@ class WebuiModel:
         self.text_layers = _text_layers(parts)
         self.layers: Mapping[str, nn.Module] = {}
         self.norms: Mapping[str, nn.Module] = {}
+        self.own_weights = False  # the host may have its own LoRAs in them
         if parts.unet is not None:
             self.layers = unet_layers(parts.unet, parts.family)
             self.norms = unet_norms(parts.unet, parts.family)
@@ -147,6 +148,7 @@ class NoModel:
     name, family, prediction_type = "", "sd1", "epsilon"
     layers: Mapping[str, nn.Module] = {}
     norms: Mapping[str, nn.Module] = {}
+    own_weights = False
     pixels_per_latent, native_side, text_layers = 8, 512, 12
     dtype = torch.float32
     loss_scale, vae = 1.0, None

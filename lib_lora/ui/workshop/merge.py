@@ -92,8 +92,8 @@ class Handlers:
         if order is None:
             yield message, "", update(visible=False)
             return
-        presets = self.atelier.host.presets
-        job = file_work.submit(self.atelier, self._title(values), lambda tell: make(order, presets, tell))
+        presets, model = self.atelier.host.presets, self.atelier.host.model
+        job = file_work.submit(self.atelier, self._title(values), lambda tell: make(order, presets, tell, model=model))
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended)
         if job.result is not None:
@@ -113,7 +113,7 @@ class Handlers:
             return
 
         def write(tell: Tell) -> Any:
-            made = make(order, self.atelier.host.presets, tell)
+            made = make(order, self.atelier.host.presets, tell, model=self.atelier.host.model)
             tell(1, 1, "saving")
             return made, write_lora(made.lora, target, overwrite=replace)
 

@@ -46,7 +46,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         presets = atelier.host.presets
 
         def work(tell: Any) -> dict[str, Any]:
-            made = make(order, presets, tell)
+            made = make(order, presets, tell, model=atelier.host.model)
             saved = write_lora(made.lora, target, overwrite=call["overwrite"])
             return made_row(made, saved.stem, saved.stat().st_size, call.language)
 
