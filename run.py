@@ -33,7 +33,7 @@ OVERLAY = "gradio3.txt"  # not for .venv: tools/gradio3.py lays it over .venv, i
 LIMITS = "versions.txt"  # pins what the other requirement files bring along
 ALONE = "alone.txt"  # packages of which only the files are used: installed without what they need to run
 # commands that run in the project's folder -> their module
-IN_PROJECT = {"test": "pytest", "gradio3": "tools.gradio3", "webui-test": "tools.webui"}
+IN_PROJECT = {"test": "tools.suite", "gradio3": "tools.gradio3", "webui-test": "tools.webui"}
 STARTED_IN = "LORA_ATELIER_STARTED_IN"  # the variable that tells those commands where relative paths begin
 USAGE = """LoRA Atelier
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import run
+from tools import suite
 
 NAME, LOG = ".venv-gradio3", ".venv-gradio3-install.log"
 TESTS = ("tests/ui", "tests/services", "tests/webui/test_entry.py")
@@ -49,10 +50,11 @@ def set_up(root: Path, key: str, lock: int) -> None:
     run.say(f"ready after {time.monotonic() - began:.0f} s.")
 
 
-def pytest_arguments(root: Path, arguments: list[str]) -> list[str]:
-    """Return the arguments for pytest: with the usual tests before them, unless they name some."""
-    named = any((root / argument.split("::")[0]).exists() for argument in arguments if not argument.startswith("-"))
-    return arguments if named else [*TESTS, *CHOSEN, *arguments]
+def pytest_arguments(root: Path, arguments: list[str], count: int) -> list[str]:
+    """Return the arguments for pytest: the usual tests in ``count`` processes, unless they name some."""
+    return (
+        arguments if suite.named(root, arguments) else [*suite.sharing(arguments, count), *TESTS, *CHOSEN, *arguments]
+    )
 
 
 def start(root: Path, arguments: list[str]) -> int:
@@ -61,7 +63,9 @@ def start(root: Path, arguments: list[str]) -> int:
     if run.fault(root / NAME, key):
         with run.locked(root) as lock:
             set_up(root, key, lock)
-    run.become(root / NAME, ["-m", "pytest", *pytest_arguments(root, arguments)], run.child_env())
+    given = pytest_arguments(root, arguments, suite.processes())
+    shared = suite.variables(given) if "-n" in given else {}
+    run.become(root / NAME, ["-m", "pytest", *given], run.child_env() | shared)
 
 
 def main(arguments: list[str], root: Path = run.ROOT) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import run
-from tools import gradio3
+from tools import gradio3, suite
 
 from .conftest import PretendedPip, site_packages
 
@@ -107,7 +107,8 @@ def test_packages_of_the_overlay_come_before_those_of_venv(tmp_path: Path) -> No
     ],
 )
 def test_tests_of_the_panels_run_unless_others_are_named(
-    overlay: Path, arguments: list[str], wanted: list[str]
+    overlay: Path, arguments: list[str], wanted: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(suite, "processes", lambda: 1)
     start(overlay, *arguments)
     assert started == [(overlay, ["-m", "pytest", *wanted])]

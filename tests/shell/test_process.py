@@ -51,7 +51,7 @@ def test_these_tests_run_in_a_process_that_is_set() -> None:
 
 
 def test_where_nothing_is_set_as_in_a_webui_a_resumed_run_is_the_same_within_rounding() -> None:
-    chosen = "tests/train/test_loop.py::test_forty_steps_equal_twenty_resume_and_twenty[AdamW]"
+    chosen = "tests/train/test_loop.py::test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not[AdamW]"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", chosen]
     made = subprocess.run(command, cwd=ROOT, env=bare(MKL_CBWR=""), capture_output=True, text=True)
     assert (made.returncode, made.stdout[:1]) == (0, "."), made.stdout

@@ -52,15 +52,11 @@ def test_exit_code_arguments_and_folder_pass_through(ready: Path, tmp_path: Path
     assert result.stderr == ""
 
 
-def test_test_command_runs_pytest_in_the_project_with_its_arguments(ready: Path, tmp_path: Path) -> None:
-    result = start(ready, "test", "-k", "shell", cwd=tmp_path)
-    assert result.stdout == f"pytest ['-k', 'shell'] {ready}\n"
-
-
-def test_gradio3_command_runs_its_tool_in_the_project_with_its_arguments(ready: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("command", "tool"), [("test", "suite"), ("gradio3", "gradio3"), ("webui-test", "webui")])
+def test_commands_for_tests_run_their_tool_in_the_project(ready: Path, tmp_path: Path, command: str, tool: str) -> None:
     (ready / "tools").mkdir()
-    (ready / "tools" / "gradio3.py").write_text("import os, sys; print(sys.argv[1:], os.getcwd())", encoding="utf-8")
-    assert start(ready, "gradio3", "-k", "ui", cwd=tmp_path).stdout == f"['-k', 'ui'] {ready}\n"
+    (ready / "tools" / f"{tool}.py").write_text("import os, sys; print(sys.argv[1:], os.getcwd())", encoding="utf-8")
+    assert start(ready, command, "-k", "ui", cwd=tmp_path).stdout == f"['-k', 'ui'] {ready}\n"
 
 
 def test_ctrl_c_reaches_the_command_and_its_exit_code_returns(ready: Path) -> None:

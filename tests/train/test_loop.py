@@ -45,8 +45,8 @@ def trained(model, options, path, progress=None):
 
 
 @pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-def test_forty_steps_equal_twenty_resume_and_twenty(model, options_for, tmp_path, optimizer):
-    steps = 40 if optimizer == "DAdaptAdanIP" else 6
+def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(model, options_for, tmp_path, optimizer):
+    steps = 16 if optimizer == "DAdaptAdanIP" else 6  # the recipes' own adapts its rate after some steps
     rate = {"AdamW": 1e-3, "Lion": 1e-4, "AdaFactor": 0.0}.get(optimizer, 1.0)
     options = options_for(
         steps=steps,
