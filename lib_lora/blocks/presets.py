@@ -12,6 +12,7 @@ from lib_lora.blocks.errors import LineProblem, PositionError, shorten, suggest
 from lib_lora.blocks.layouts import Layout, full_layout
 from lib_lora.blocks.store import read_text, write_text
 from lib_lora.blocks.tokens import Token, parse_tokens, read_number
+from lib_lora.blocks.typed import half_width
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import InputError
 
@@ -124,6 +125,20 @@ class PresetFile:
             cure = suggest(name, (*self.names(), "ALL", "NONE")) or "Look at the list of presets, or add it."
             raise InputError(f"There is no preset “{shorten(name)}”", cure=cure)
         return chosen
+
+    def vector(self, text: str, family: str) -> Preset:
+        """Return what a text means as block weights: a vector where it is written as one, else the preset of that name.
+
+        A preset's name has no comma, and a number is a name only where the file has it; both are taken in full width.
+
+        Raises:
+            InputError: no such name, or no layout for this family. PositionError: a vector that cannot be right.
+        """
+        typed = half_width(text)
+        if "," in typed or (read_number(typed) is not None and not self.has(text)):
+            layout, tokens = parse_tokens(typed)
+            return Preset("", layout, tokens, line=0)
+        return self.lookup(text if self.has(text) else typed, family)
 
     def resolve(
         self, name: str, family: str, *, x: float = 1.0, rng: random.Random | None = None, fill: float = 0.0

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from lib_lora.blocks.elements import ElementFile, ElementRules
 from lib_lora.blocks.errors import PositionError, TagError
-from lib_lora.blocks.presets import Preset, PresetFile
+from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag, Span, spell
-from lib_lora.blocks.tokens import format_number, parse_tokens, read_number
-from lib_lora.blocks.typed import half_width
+from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights, fit, unnamed_blocks
 from lib_lora.errors import InputError
 
@@ -95,7 +94,7 @@ def _vector(parsed: ParsedTag, presets: PresetFile, family: str, *, seed: int, f
         note = f"{span.sweep} stands for the analyzer's vector; without the analyzer every block counts 1."
         return _Vector(None, notes=(note,))
     try:
-        source = _source(span.text, presets, family)
+        source = presets.vector(span.text, family)
         notes: tuple[str, ...] = ()
         if parsed.x is None and any(token.kind == "X" for token in source.tokens):
             notes = ("X is 1 because the tag has no x=.",)
@@ -109,15 +108,6 @@ def _vector(parsed: ParsedTag, presets: PresetFile, family: str, *, seed: int, f
         ) from error
     except InputError as error:
         raise TagError(error.what, text=parsed.text, position=span.position, cure=error.cure) from error
-
-
-def _source(text: str, presets: PresetFile, family: str) -> Preset:
-    """Return the vector that a text names or writes; a preset's name has no comma."""
-    typed = half_width(text)
-    if "," in typed or (read_number(typed) is not None and not presets.has(text)):
-        layout, tokens = parse_tokens(typed)
-        return Preset("", layout, tokens, line=0)
-    return presets.lookup(text if presets.has(text) else typed, family)
 
 
 def _elements(parsed: ParsedTag, elements: ElementFile | None) -> ElementRules | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lib_lora.atomic import replace_file
 from lib_lora.cli.common import (
     TerminalProgress,
     add_host_options,
@@ -22,6 +21,11 @@ from lib_lora.cli.common import (
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the commands."""
+    _add_generate(commands)
+    _add_analyze(commands)
+
+
+def _add_generate(commands: argparse._SubParsersAction) -> None:
     generate = commands.add_parser(
         "generate",
         help="render pictures from a prompt",
@@ -37,13 +41,21 @@ def register(commands: argparse._SubParsersAction) -> None:
     add_host_options(generate)
     generate.set_defaults(run=run_generate)
 
+
+def _add_analyze(commands: argparse._SubParsersAction) -> None:
     analyze = commands.add_parser(
         "analyze",
         help="Effective Block Analyzer: which block does what",
         description="Change one block at a time and look what changes in the picture. "
-        "The LoRA's tag carries XYZ: <lora:NAME:1:XYZ>.",
+        "The LoRA's tag carries XYZ: <lora:NAME:1:XYZ>; where none does, the first LoRA is analyzed.",
     )
     add_picture_options(analyze)
+    analyze.add_argument(
+        "--lora",
+        default="",
+        metavar="NAME",
+        help="the LoRA to analyze where no tag carries XYZ (default: the first)",
+    )
     analyze.add_argument(
         "--range",
         default="0,1",
@@ -54,7 +66,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         "--blocks",
         default="",
         metavar="LIST",
-        help="e.g. 26ALL, 17ALL, or IN04,M00,OUT03-OUT05 (default: all of the model)",
+        help="e.g. 26ALL, 17ALL, or IN04,M00,OUT03-OUT05 (default: those that the file changes)",
     )
     analyze.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds, counted up (default: %(default)s)")
     analyze.add_argument(
@@ -105,50 +117,43 @@ def run_generate(options: argparse.Namespace) -> None:
 
 
 def run_analyze(options: argparse.Namespace) -> None:
-    """Analyse, save grid and table, and print the ranking."""
-    from lib_lora.analysis.effective_block import Plan, analyse, parse_range
-    from lib_lora.analysis.grid import GridStyle, draw_grid
-    from lib_lora.blocks.block_list import parse_block_list
-    from lib_lora.blocks.layouts import full_layout
-    from lib_lora.host.png import write_png
+    """Analyze, save grid and table, and print the ranking."""
+    from lib_lora.analysis.effective_block import parse_range
+    from lib_lora.services.analysis import Fields, analyze, order_of, save, table_name
+    from lib_lora.services.file_facts import FileFacts
 
     examined, others = parse_range(options.range)
-    if (options.out / "blocks.csv").exists():
-        refuse_existing(options.out / "blocks.csv", overwrite=options.overwrite)
+    table = options.out / table_name(examined, others)
+    if table.exists():
+        refuse_existing(table, overwrite=options.overwrite)
     host, progress = open_studio(options), TerminalProgress(quiet=options.json)
-    layout = full_layout(host.model.family)
-    entries = parse_block_list(options.blocks, layout) or [(name,) for name in layout.names]
-    plan = Plan(
-        examined=examined,
-        others=others,
-        entries=tuple(entries),
-        layout=layout,
+    fields = Fields(
+        examined,
+        others,
+        entries=options.blocks,
         seeds=options.seeds,
         threshold=options.threshold,
         colour=options.color,
         gain=options.gain,
+        rows=options.rows,
     )
+    order = order_of(request_of(options), options.lora, fields, host, FileFacts(host))
     with stopped_by_keyboard(progress):
-        found = analyse(host, request_of(options), plan, filled=host.swept_blocks(options.prompt), progress=progress)
+        whole = analyze(order, host, progress)
     progress.close()
+    (found,) = whole.analyses
     tell(found.notes, found.problems)
     options.out.mkdir(parents=True, exist_ok=True)
-    grids = []
-    for number in range(len(found.sources)):
-        grids.append(options.out / ("grid.png" if plan.seeds == 1 else f"grid-{number + 1}.png"))
-        style = GridStyle(cell=min(256, found.sources[0].width), transpose=not options.rows)
-        write_png(grids[-1], draw_grid(found, title=options.prompt, seed_index=number, style=style))
-    replace_file(options.out / "blocks.csv", found.to_csv().encode(), what="The table")
+    grids = [str(path) for path, *_ in save(whole, options.out).grids]
     rows = {row.name: {"percent": row.mean, "spread": row.spread, "modules": row.has_modules} for row in found.rows}
     result = {
         "blocks": rows,
         "noise_floor": found.noise_floor,
         "gain": found.gain,
         "grids": grids,
-        "csv": options.out / "blocks.csv",
+        "csv": table,
         **told(found.notes, found.problems),
         "finished": found.finished,
     }
     lines = [f"{row.name:>8} {row.mean:8.3f} %" for row in found.ranking()]
-    lines += [f"noise floor {found.noise_floor:.3f} %", *(str(grid) for grid in grids), str(options.out / "blocks.csv")]
-    give(options, result, lines)
+    give(options, result, [*lines, f"noise floor {found.noise_floor:.3f} %", *grids, str(table)])

@@ -10,7 +10,7 @@ from pathlib import Path
 from lib_lora.blocks.layouts import attention_layout, full_layout
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
-from lib_lora.blocks.tokens import format_number, parse_tokens
+from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import LoraFile, predicted_size, read_lora
@@ -87,14 +87,10 @@ def resolve_blocks(
     text = text.strip()
     if not text:
         return None
-    if "," in text and not presets.has(text):
-        layout, tokens = parse_tokens(text)
-    else:
-        preset = presets.lookup(text, family)
-        layout, tokens = preset.layout, preset.tokens
-    if any(token.kind in ("R", "U") for token in tokens):
+    vector = presets.vector(text, family)
+    if any(token.kind in ("R", "U") for token in vector.tokens):
         raise InputError("Random weights cannot be written into a file", where=text, cure="Write numbers.")
-    return fit(BlockWeights.from_tokens(layout, tokens, x=x), family, fill=fill)
+    return fit(vector.weights(x=x), family, fill=fill)
 
 
 def shown_weights(weights: BlockWeights, blocks: Sequence[str], family: str) -> BlockWeights:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.host.limits import check_order
 from lib_lora.host.png import write_png
-from lib_lora.progress import Part
+from lib_lora.progress import Part, Progress
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import new_folder
@@ -119,29 +119,36 @@ def _marked(prompt: str, label: str) -> str:
 
 
 def run(order: Order, host: Host, job: Job, *, outputs: Path, speed: Speed) -> Found:
-    """Work on an order: show each part, save what there is at the end or after a stop."""
-    before: list[Analysis] = []
-    total, done = order.pictures * order.request.steps, 0
+    """Work on an order at the desk: show each part, save what there is at the end or after a stop."""
     began = time.monotonic()
-    for plan in order.plans:
-        count = pictures_of(plan, order.filled)
-        units = count * order.request.steps
-
-        def show(found: Analysis) -> None:
-            job.show(_found(order, [*before, found]))
-
-        share = Part(job, done, units, total)
-        part = max(1, count // plan.seeds // PARTS)
-        found = analyse(host, order.request, plan, filled=order.filled, progress=share, part=part, show=show)
-        before.append(found)
-        done += units
-        if job.stopped:
-            break
+    found = analyze(order, host, job, show=job.show)
     if not job.stopped:
         seconds = time.monotonic() - began
         side = host.model.native_side
         speed.record(host.model.name, order.request, side=side, pictures=order.pictures, seconds=seconds)
-    return _save(_found(order, before), outputs)
+    return save(found, new_folder(outputs / "analysis")) if found.grids else found
+
+
+def analyze(order: Order, host: Host, progress: Progress, *, show: Callable[[Found], None] | None = None) -> Found:
+    """Return what an order finds, or found before a stop; nothing is saved. ``show`` is given what there is so far."""
+    before: list[Analysis] = []
+    total, done = order.pictures * order.request.steps, 0
+    for plan in order.plans:
+        count = pictures_of(plan, order.filled)
+        units = count * order.request.steps
+
+        def so_far(found: Analysis) -> None:
+            if show is not None:
+                show(_found(order, [*before, found]))
+
+        share = Part(progress, done, units, total)
+        part = max(1, count // plan.seeds // PARTS)
+        found = analyse(host, order.request, plan, filled=order.filled, progress=share, part=part, show=so_far)
+        before.append(found)
+        done += units
+        if progress.stopped:
+            break
+    return _found(order, before)
 
 
 def _found(order: Order, analyses: Sequence[Analysis]) -> Found:
@@ -157,20 +164,26 @@ def _found(order: Order, analyses: Sequence[Analysis]) -> Found:
     return Found(tuple(analyses), tuple(grids))
 
 
-def _save(found: Found, outputs: Path) -> Found:
-    """Write grids and tables into a new folder; nothing where there is nothing."""
-    if not found.grids:
-        return found
-    folder = new_folder(outputs / "analysis")
+def save(found: Found, folder: Path) -> Found:
+    """Write grids and tables into a folder, each with its range in its name: ``grid_0_1_42.png``, ``blocks_0_1.csv``.
+
+    Raises:
+        FileError: the disk refuses.
+    """
     grids, files = [], []
     for picture, text, seed, gain in found.grids:
         path = folder / f"grid_{text.replace('/', '_')}_{seed}.png"
         grids.append((write_png(path, picture), text, seed, gain))
     for analysis in found.analyses:
-        path = folder / f"blocks_{range_text(analysis.plan).replace('/', '_')}.csv"
+        path = folder / table_name(analysis.plan.examined, analysis.plan.others)
         # The mark in front lets spreadsheet programs read the file as UTF-8.
         files.append(replace_file(path, analysis.to_csv().encode("utf-8-sig"), what="The table"))
     return Found(found.analyses, tuple(grids), (*files, *(path for path, *_ in grids)))
+
+
+def table_name(examined: float, others: float) -> str:
+    """Return the name of a range's table: ``blocks_0_1.csv``."""
+    return f"blocks_{examined:g}_{others:g}.csv"
 
 
 def range_text(plan: Plan) -> str:

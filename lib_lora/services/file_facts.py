@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lib_lora.analysis.norms import delta_shares
 from lib_lora.blocks.layouts import OTHER, Layout, attention_layout, full_layout
 from lib_lora.blocks.tag_model import ParsedTag
+from lib_lora.host.base import Host
 from lib_lora.live.targets import find_targets
 from lib_lora.services.atelier import Atelier
 
@@ -48,10 +51,20 @@ def lora_path(atelier: Atelier, name: str) -> Path:
 
 
 class FileFacts:
-    """The facts of files by their name in a tag; measured once for each content of a file."""
+    """The facts of files by their name in a tag; measured once for each content of a file.
 
-    def __init__(self, atelier: Atelier) -> None:
-        self._atelier, self._host = atelier, atelier.host
+    Args:
+        host: whose model the files are for.
+        path_of: finds a name's file, or refuses it; without it every file that the host finds.
+    """
+
+    @classmethod
+    def confined(cls, atelier: Atelier) -> FileFacts:
+        """Return the facts of those files that a server may use."""
+        return cls(atelier.host, partial(lora_path, atelier))
+
+    def __init__(self, host: Host, path_of: Callable[[str], Path] | None = None) -> None:
+        self._host, self._path_of = host, path_of or host.find_lora
         self._known: OrderedDict[tuple[object, ...], Facts] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -61,7 +74,7 @@ class FileFacts:
         Raises:
             AtelierError: there is no such file, it is broken, or made for another family of models.
         """
-        path = lora_path(self._atelier, name)
+        path = self._path_of(name)
         status = path.stat()
         model = self._host.model
         key = (str(path), status.st_size, status.st_mtime_ns, model.family, bool(model.layers))
@@ -82,7 +95,7 @@ class FileFacts:
         Raises:
             AtelierError: there is no such file, or the tag says more than that loader can do.
         """
-        lora_path(self._atelier, tag.name)
+        self._path_of(tag.name)
         return self._host.applied_whole(tag)
 
     def _measure(self, name: str) -> Facts:

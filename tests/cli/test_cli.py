@@ -83,7 +83,19 @@ def test_analyze_writes_grid_and_table(folder, capsys):
     assert set(result["blocks"]) == {"IN00", "OUT03 OUT04 OUT05", "M00"}
     assert result["blocks"]["IN00"] == {"percent": 0.0, "spread": 0.0, "modules": False}
     assert Image.open(result["grids"][0]).width > 300
-    assert Path(result["csv"]).read_text(encoding="utf-8").startswith("block,")
+    assert Path(result["csv"]).read_text(encoding="utf-8-sig").startswith("block,")
+
+
+def test_analyze_takes_the_files_blocks_and_the_first_lora_as_page_and_rest_do(folder, capsys):
+    words = ("--prompt", "red apple <lora:strong:1>", "--steps", 1, "--out", "out")
+    assert call(capsys, "analyze", *words)[0] == 0
+    code, result = call(capsys, "analyze", *words)
+    assert code == 1
+    assert "exists already" in result["error"]["what"]
+    code, result = call(capsys, "analyze", *words, "--overwrite")
+    assert code == 0
+    assert all(row["modules"] for row in result["blocks"].values())
+    assert {path.name for path in Path("out").iterdir()} == {"blocks_0_1.csv", "grid_0_1_0.png"}
 
 
 def test_bake_writes_the_numbers_of_the_preset(folder, capsys, studio):

@@ -44,7 +44,7 @@ def atelier(studio, model, lora, tmp_path):
 
 @pytest.fixture
 def files(atelier):
-    return FileFacts(atelier)
+    return FileFacts.confined(atelier)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_listening_server_reads_no_lora_from_elsewhere(atelier, lora, tmp_path
     closed = Atelier(atelier.host, replace(atelier.folders, confined=True))
     assert lora_path(closed, "plain").name == "plain.safetensors"
     with pytest.raises(InputError, match="own folders"):
-        FileFacts(closed).of(str(outside))
+        FileFacts.confined(closed).of(str(outside))
 
 
 def test_the_same_lora_twice_is_told_apart():

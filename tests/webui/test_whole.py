@@ -129,11 +129,13 @@ def test_the_accordion_says_who_applies_it(
 ) -> None:
     host = block_weights.installed().get_host()
     atelier = Atelier(host, Folders.under(tmp_path / "data"))
-    view = view_of(f"cat <lora:{tag}>", "", host, FileFacts(atelier))
+    view = view_of(f"cat <lora:{tag}>", "", host, FileFacts.confined(atelier))
     assert note in view.note
     assert bool(view.note) == bool(note)
     assert problem in str(view.problem or "")
     assert bool(view.problem) == bool(problem)
-    shown = Handlers(atelier, Words("ja"), FileFacts(atelier), "t").refresh_anew(f"cat <lora:{tag}>", "", active=True)
+    shown = Handlers(atelier, Words("ja"), FileFacts.confined(atelier), "t").refresh_anew(
+        f"cat <lora:{tag}>", "", active=True
+    )
     assert ("WebUI が" in shown[10] or "WebUI 自身" in shown[10]) == bool(note)
     assert "atelier-error" not in shown[10] or problem

@@ -124,7 +124,7 @@ def draw(
         watched: element ids of a WebUI's widgets whose values the analyzer's estimate follows.
     """
     load_presets(atelier)
-    files = FileFacts(atelier)
+    files = FileFacts.confined(atelier)
     with gr.Accordion(words("block_weight.title"), open=False, elem_id=row_id(place, "accordion")) as accordion:
         parts, saving = _widgets(atelier, words, accordion, place)
         if prompt_id:

@@ -18,7 +18,7 @@ SIDE = 4096
 
 def routes(atelier: Atelier) -> tuple[Route, ...]:
     """Return the analyzer's route; status, stop and result are those of its job."""
-    facts, speed = FileFacts(atelier), Speed(atelier.folders.data / "speed.json")
+    facts, speed = FileFacts.confined(atelier), Speed(atelier.folders.data / "speed.json")
 
     def analyze(call: Call) -> Any:
         examined, others = parse_range(call["range"])
