@@ -10,7 +10,7 @@ from torch import nn
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, BiasAdapter, FullAdapter
 from lib_lora.formats.lora import LoraFile
-from lib_lora.live.targets import HasLayers, find_targets
+from lib_lora.live.targets import HasLayers, find_targets, misfit
 
 
 def dependent(adapters: Iterable[Adapter]) -> tuple[str, ...]:
@@ -34,20 +34,25 @@ def refuse_dependent(lora: LoraFile) -> None:
 def as_differences(lora: LoraFile, model: HasLayers, keys: Collection[str] | None = None) -> LoraFile:
     """Return the LoRA with changes that depend on the model's weights as full differences, for this model only.
 
-    Those of ``keys``, None for all of them; such a module that fits no layer of the model is left out.
+    Those of ``keys``, None for all of them; such a module that fits no layer of the model is left out. Notes tell both.
 
     Raises:
         InputError: the LoRA fits none of the model's layers, or one of another size.
     """
     targets, unmatched = find_targets(model, lora)
-    adapters = dict(lora.adapters)
+    moving = {key for key, one in lora.adapters.items() if one.needs_weight and (keys is None or key in keys)}
+    gone = [key for key in unmatched if key in moving]
+    adapters = {key: adapter for key, adapter in lora.adapters.items() if key not in gone}
     for target in targets:
-        if target.adapter.needs_weight and (keys is None or target.adapter.key in keys):
+        if target.adapter.key in moving:
             adapters[target.adapter.key] = difference(target.adapter, target.layer)
-    for key in unmatched:
-        if adapters[key].needs_weight and (keys is None or key in keys):
-            del adapters[key]
-    return replace(lora, adapters=adapters)
+    notes = list(lora.notes)
+    if len(moving) > len(gone):
+        name = getattr(model, "name", "") or model.family
+        notes.append(f"{len(moving) - len(gone)} modules are full differences now, which fit the model {name} only.")
+    if gone:
+        notes.append(misfit(lora.name, gone, of=len(lora.adapters)))
+    return replace(lora, adapters=adapters, notes=tuple(notes))
 
 
 def known(lora: LoraFile, multipliers: Mapping[str, float], model: HasLayers | None, *, alone: bool) -> LoraFile:

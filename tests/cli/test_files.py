@@ -12,6 +12,7 @@ from lib_lora.cli import main as cli
 from lib_lora.cli.common import harmless
 from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora
+from lib_lora.host.studio import POCKET, StudioHost
 from tests.formats.lora_samples import reference, relative, sample
 
 IN01 = "lora_unet_down_blocks_0_attentions_0_proj_in"
@@ -132,3 +133,18 @@ def test_harmless_texts_stay() -> None:
     kept = "赤いリンゴ 👩‍👩‍👧\tเด็ก\nשלום naïve"
     assert harmless(kept) == kept
     assert harmless("\x1b[2J") == "\\x1b[2J"
+
+
+def test_with_its_base_a_dora_is_baked_at_any_strength(tmp_path: Path, capsys) -> None:
+    model = StudioHost.open(None).model
+    key = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
+    rows, columns = model.layers[key].weight.shape
+    parts = {"lora_up.weight": torch.ones(rows, 1), "lora_down.weight": torch.ones(1, columns)}
+    path = save(tmp_path / "x.safetensors", {key: {**parts, "dora_scale": torch.ones(rows, 1)}})
+    out = tmp_path / "y.safetensors"
+    assert run(capsys, "bake", path, "--unet", "0.5", "--out", out)[0] == 2
+    code, said, _ = run(capsys, "bake", path, "--unet", "0.5", "--base", POCKET, "--out", out)
+    assert code == 0
+    assert "1 modules are full differences now" in said
+    wanted = read_lora(path).adapters[key].delta(model.layers[key].weight) * 0.5
+    torch.testing.assert_close(read_lora(out).adapters[key].delta(), wanted)

@@ -106,6 +106,7 @@ def test_an_order_uses_the_loaded_model_where_it_has_to(model, tmp_path: Path) -
     with pytest.raises(InputError, match="no form"):
         make(order, PresetFile.shipped())
     made = make(order, PresetFile.shipped(), model=model)
+    assert any("3 modules are full differences now" in note for _, note in made.notes)
     with attach(model, read_lora(path), 0.5):
         wanted = predict(model)
     with attach(model, made.lora):
