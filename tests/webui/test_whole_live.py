@@ -1,4 +1,4 @@
-"""LoRAs of kinds that only the real host's loader applies: equal weights give the pictures of a plain tag."""
+"""Kinds without low rank in the real host: our block weights give the pictures of its own loader's plain tag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.webui.material import Layers, make_lora
 
 PROMPT = "a red apple"
 HALF = ",".join(["0.5"] * 26)
-TEXT_OFF = f"0{',0.5' * 25}"
+NEAR = 2
+"""Of 255: the host merges, we add."""
 ONE_BLOCK = f"0,0,1{',0' * 23}"  # IN01
 
 Parts = Callable[[Tensor, Tensor], dict[str, Tensor]]
@@ -33,7 +34,9 @@ def full(up: Tensor, down: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("parts", [dora, full])
-def test_equal_weights_are_the_plain_tag_others_are_told(webui: LiveHost, live_layers: Layers, parts: Parts) -> None:
+def test_weights_act_block_by_block_as_the_plain_tag_does_whole(
+    webui: LiveHost, live_layers: Layers, parts: Parts
+) -> None:
     name = parts.__name__
     tensors = {
         f"{key}.{part}": tensor.contiguous()
@@ -47,12 +50,15 @@ def test_equal_weights_are_the_plain_tag_others_are_told(webui: LiveHost, live_l
         one = webui.txt2img(prompt=f"{PROMPT} {tag}".strip())
         return one.image.tobytes(), one.infotext
 
+    def furthest(one: bytes, two: bytes) -> int:
+        return max(abs(a - b) for a, b in zip(one, two, strict=True))
+
     none, _ = made("")
     plain, _ = made(f"<lora:{name}:0.4>")
     equal, told = made(f"<lora:{name}:0.8:{HALF}>")
-    assert equal == plain != none
+    assert furthest(equal, plain) <= NEAR < furthest(plain, none)
     assert PROBLEMS not in told
-    assert made(f"<lora:{name}:0.8:{TEXT_OFF}>")[0] == made(f"<lora:{name}:0:0.4>")[0] != plain
     uneven, told = made(f"<lora:{name}:0.8:{ONE_BLOCK}>")
-    assert uneven == none
-    assert "cannot have different weights" in told
+    assert PROBLEMS not in told
+    assert uneven not in (none, equal)
+    assert made("")[0] == none
