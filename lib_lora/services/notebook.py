@@ -1,0 +1,173 @@
+"""One call for each thing that a program or a notebook asks for; `import lib_lora` offers them (docs/python.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lib_lora.analysis.effective_block import Analysis, Plan, analyse
+from lib_lora.blocks.block_list import parse_block_list
+from lib_lora.blocks.layouts import full_layout
+from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.tag_model import ResolvedTag
+from lib_lora.blocks.weights import BlockWeights, fit
+from lib_lora.formats.lora import LoraFile
+from lib_lora.host.base import GenerateRequest, Host
+from lib_lora.host.studio import StudioHost
+from lib_lora.merge import bake as baking
+from lib_lora.merge import sum as adding
+from lib_lora.merge.difference import known
+from lib_lora.merge.order import resolve_blocks
+from lib_lora.merge.report import MergeReport
+from lib_lora.progress import Progress
+from lib_lora.services.samples import sampler_of
+from lib_lora.services.start_check import check_pictures, check_start
+from lib_lora.train.loop import TrainResult, run, start
+from lib_lora.train.options import from_mapping
+from lib_lora.train.recipes import facts_of
+from lib_lora.train.run_folder import RunFolder
+
+Weights = BlockWeights | Mapping[str, float] | str | float
+"""Block weights as a program may give them: an object, numbers by block, a preset's name or a vector, or one number."""
+
+
+def open_studio(
+    model: str | Path | None = None, *, loras: Iterable[str | Path] = (), device: str = "auto"
+) -> StudioHost:
+    """Load a checkpoint and return a host that renders, trains and analyzes on it.
+
+    Args:
+        model: an SD1, SD2 or SDXL checkpoint file; None loads the small model that comes with the project.
+        loras: folders in which a prompt's ``<lora:name:1>`` finds its files.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        InputError, FileError: there is no such model, or it is none of these kinds.
+    """
+    return StudioHost.open(
+        Path(model) if model else None, lora_folders=[Path(folder) for folder in loras], device=device
+    )
+
+
+def multipliers(lora: LoraFile, weights: Weights = 1.0, *, presets: PresetFile | None = None) -> dict[str, float]:
+    """Return one number for every block of ``lora``, BASE and ``other`` included, as its tag would give.
+
+    Args:
+        lora: the file whose family of models decides what a vector means.
+        weights: see `Weights`; what a mapping leaves out is 0, except `other`, which no vector names either
+            and which stays at 1.
+        presets: where a preset's name is looked up; None takes the shipped ones.
+
+    Raises:
+        InputError: a name, a vector or a number cannot be right, or a mapping names a block that the family lacks.
+    """
+    if isinstance(weights, str):
+        found = resolve_blocks(weights, presets or PresetFile.shipped(), lora.family)
+    elif isinstance(weights, BlockWeights):
+        found = fit(weights, lora.family)
+    elif isinstance(weights, Mapping):
+        found = BlockWeights.uniform(full_layout(lora.family), 0.0).replaced(
+            {block: value for block, value in weights.items() if block != "other"}
+        )
+    else:
+        return ResolvedTag(lora.name, te=float(weights), unet=float(weights)).multipliers(lora.family)
+    given = ResolvedTag(lora.name, weights=found).multipliers(lora.family)
+    return given | ({"other": float(weights["other"])} if isinstance(weights, Mapping) and "other" in weights else {})
+
+
+def bake(
+    lora: LoraFile, weights: Weights = 1.0, *, model: Any = None, presets: PresetFile | None = None
+) -> tuple[LoraFile, MergeReport]:
+    """Return a LoRA that holds its block weights in itself, and what that changed.
+
+    Args:
+        lora: the LoRA, as `read_lora` gives it.
+        weights: see `multipliers`.
+        model: a host's ``model``; kinds of adapters that depend on its weights become full differences for it.
+        presets: see `multipliers`.
+
+    Raises:
+        InputError: the weights cannot be right, or nothing of the LoRA is left.
+    """
+    numbers = multipliers(lora, weights, presets=presets)
+    return baking.bake(known(lora, numbers, model, alone=True), numbers)
+
+
+def add(loras: Sequence[LoraFile | tuple[LoraFile, Weights]], *, model: Any = None) -> tuple[LoraFile, MergeReport]:
+    """Return the exact sum of LoRAs, each alone or with its weights, and what that changed.
+
+    Raises:
+        InputError: none is given, two families of models, or weights that cannot be right.
+    """
+    parts = []
+    for each in loras:
+        lora, weights = each if isinstance(each, tuple) else (each, 1.0)
+        numbers = multipliers(lora, weights)
+        parts.append(adding.Part(known(lora, numbers, model, alone=False), numbers))
+    return adding.add(parts)
+
+
+def analyze(
+    host: Host,
+    request: GenerateRequest | str,
+    *,
+    blocks: str = "",
+    examined: float = 0.0,
+    others: float = 1.0,
+    seeds: int = 1,
+    threshold: int = 20,
+    progress: Progress | None = None,
+) -> Analysis:
+    """Render the pictures of the Effective Block Analyzer and return how much each block changes.
+
+    Args:
+        host: a host, as `open_studio` gives it.
+        request: the picture, or its prompt alone; the analyzed LoRA's tag carries XYZ: ``<lora:name:1:XYZ>``.
+        blocks: names, ranges and groups as in the analyzer's field (``IN04,M00,OUT03-OUT05``); "" for every block.
+        examined, others: the two numbers of Range.
+        seeds: how many seeds, counted up from the request's.
+        threshold: level difference, 0 to 255, above which a color value counts as changed.
+        progress: is told how far it is, and may stop it.
+
+    Raises:
+        InputError: no tag carries XYZ, or an option cannot be right.
+    """
+    request = GenerateRequest(request) if isinstance(request, str) else request
+    layout = full_layout(host.model.family)
+    entries = parse_block_list(blocks, layout) or [(name,) for name in layout.names]
+    plan = Plan(examined, others, tuple(entries), layout, seeds=seeds, threshold=threshold)
+    filled = host.swept_blocks(request.prompt)
+    return analyse(host, replace(request, batch=1), plan, filled=filled, progress=progress or Progress())
+
+
+def train_lora(
+    host: Host,
+    options: Mapping[str, Any] | None = None,
+    *,
+    runs: str | Path = "runs",
+    progress: Progress | None = None,
+    **more: Any,
+) -> TrainResult:
+    """Train a LoRA on a host's model; its file, log, samples and states lie in the folder ``runs``/name.
+
+    Args:
+        host: a host, as `open_studio` gives it.
+        options: training options by name, as in an options file; ``more`` are added to them.
+        runs: folder of runs.
+        progress: is told how far it is, and may stop it.
+
+    Returns:
+        The steps, the loss and the file (``.lora``); after a stop, what there is by then.
+
+    Raises:
+        InputError: an option cannot be right; nothing was begun.
+        FileError: a folder cannot be used.
+    """
+    values, progress = {**(options or {}), **more}, progress or Progress()
+    check_pictures(from_mapping(values, where="train_lora"))
+    chosen = from_mapping(values, where="train_lora", model=facts_of(host.model))
+    folder = RunFolder.fresh(Path(runs) / chosen.name)
+    check_start(host, chosen, Path(runs))
+    return run(start(host.model, chosen, folder, progress), progress, sampler_of(host, chosen))
