@@ -120,7 +120,7 @@ def test_a_plain_tag_is_the_hosts_affair(given: Any) -> None:
         (f"special:1:{HALF}", "UNet 0.5, text encoder 0.5", ""),
         ("special:1:FACE", "", "cannot have different weights"),
         ("special:1:XYZ", "", "cannot be analyzed block by block"),
-        ("strange:1", "", "T-LoRA, which cannot be applied"),
+        ("strange:1", "", "whole weight, which cannot be applied"),
         ("one:1", "", ""),
     ],
 )
