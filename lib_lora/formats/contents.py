@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.errors import FileError
+from lib_lora.formats.adapters import NormAdapter
 from lib_lora.formats.adapters.registry import UNKNOWN_KIND, applied_titles, kind_of, rank_in, read_adapter
 from lib_lora.formats.families import family_of
 from lib_lora.formats.files import is_pickle, read_header, read_scalars, read_tensors, read_with_notes, torch_type
@@ -75,7 +76,7 @@ class Contents:
         """The modules that no layer of the family's models has; of a family without a table none."""
         if self.family not in FAMILIES:
             return ()
-        named = (module.key for module in self.modules if module.kind != "norm")
+        named = (module.key for module in self.modules if module.kind != NormAdapter.title)
         return tuple(key for key in named if find_module(key, self.family) is None)
 
     def remarks(self) -> tuple[str, ...]:

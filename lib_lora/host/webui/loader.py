@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lib_lora.formats.adapters import Adapter, BiasAdapter
+from lib_lora.formats.adapters import Adapter, BiasAdapter, FullAdapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.webui.kind import HostKind, detect
 
@@ -31,7 +31,7 @@ def text_left_out(lora: LoraFile) -> str:
 
 def _applied(adapter: Adapter, known: frozenset[str], host: HostKind) -> bool:
     if isinstance(adapter, BiasAdapter):  # the loaders know a bias beside a full difference only
-        return adapter.inner is not None and adapter.inner.kind == "full"
+        return isinstance(adapter.inner, FullAdapter)
     parts = adapter.tensors()
     on_outputs = "dora_scale" in parts and parts["dora_scale"].shape[1] == 1
     if "ia3_l" in parts or (on_outputs and host is HostKind.A1111):
