@@ -5,26 +5,26 @@ from __future__ import annotations
 import re
 
 from lib_lora.blocks.errors import PositionError
-from lib_lora.blocks.layouts import LAYOUTS, OTHER, Layout
+from lib_lora.blocks.layouts import OTHER, Layout, block_in, layout_of
 from lib_lora.errors import InputError
 
 _PART = re.compile(r"([^\s\-]+)(?:\s*-\s*([^\s\-]+))?")
-_SHORTCUT = re.compile(r"\s*(12|17|20|26|61)ALL\s*", re.IGNORECASE)
+_SHORTCUT = re.compile(r"\s*(\d{1,3})ALL\s*", re.IGNORECASE)
 
 
 def parse_block_list(text: str, layout: Layout) -> list[tuple[str, ...]]:
     """Read a comma-separated list of block groups; each group is examined or changed together.
 
     A group is one block, `A B` (several), `A-B` (a range of the layout, in either direction) or any of these after
-    `NOT` (every other block of the layout). `12ALL 17ALL 20ALL 26ALL 61ALL` as the whole text mean every block of that
-    layout, one by one. An empty text is an empty list. `other` may be named but is in no range and no NOT.
+    `NOT` (every other block of the layout). A vector's length with ALL, such as `17ALL`, as the whole text means every
+    block of that layout, one by one. An empty text is an empty list. `other` may be named, but is in no range or NOT.
 
     Raises:
         PositionError: pointing at the first entry that cannot be read.
     """
     shortcut = _SHORTCUT.fullmatch(text)
     if shortcut:
-        return _shortcut(text, LAYOUTS[int(shortcut[1])], layout)
+        return _shortcut(text, int(shortcut[1]), layout)
     if not text.strip():
         return []
     groups: list[tuple[str, ...]] = []
@@ -89,12 +89,16 @@ def _name(part: re.Match[str], group: int, text: str, layout: Layout) -> str:
     if part[group].casefold() == OTHER:
         return OTHER
     try:
-        return layout.canonical(part[group])
+        return block_in(layout, part[group])
     except InputError as error:
         raise PositionError(error.what, text=text, position=part.start(group), cure=error.cure) from error
 
 
-def _shortcut(text: str, wanted: Layout, layout: Layout) -> list[tuple[str, ...]]:
+def _shortcut(text: str, length: int, layout: Layout) -> list[tuple[str, ...]]:
+    try:
+        wanted = layout_of(length, layout.family)
+    except InputError as error:
+        raise PositionError(error.what, text=text, position=0, cure=f"Use {layout.length}ALL instead.") from error
     absent = [name for name in wanted.names if name not in layout.names]
     if absent:
         raise PositionError(

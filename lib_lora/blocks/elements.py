@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib_lora.architectures.registry import architectures
 from lib_lora.blocks.block_list import parse_blocks
 from lib_lora.blocks.errors import LineProblem, PositionError, shorten, suggest
-from lib_lora.blocks.layouts import LAYOUTS
 from lib_lora.blocks.store import read_text, write_text
 from lib_lora.blocks.tokens import read_number
 from lib_lora.errors import InputError
@@ -184,11 +184,12 @@ def _read_rule(text: str, line: int) -> ElementRule | LineProblem:
 
 
 def _blocks(text: str) -> tuple[str, ...]:
-    """Read block IDs by the 26 names of SD1, which include SDXL's, or else by those of Flux."""
-    try:
-        return parse_blocks(text, LAYOUTS[26])
-    except PositionError as error:
-        try:
-            return parse_blocks(text, LAYOUTS[61])
-        except PositionError:
-            raise error from None  # most users mean Stable Diffusion's names
+    """Read block IDs by the names of the first family that has them all: SD1's 26 include SDXL's."""
+    wrong: list[PositionError] = []
+    for one in architectures():
+        if one.layouts:
+            try:
+                return parse_blocks(text, one.layouts[0])
+            except PositionError as error:
+                wrong.append(error)
+    raise wrong[0]  # most users mean Stable Diffusion's names

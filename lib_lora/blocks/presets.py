@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lib_lora.architectures.registry import layouts_of_length
 from lib_lora.blocks.errors import LineProblem, PositionError, shorten, suggest
-from lib_lora.blocks.layouts import Layout, full_layout
+from lib_lora.blocks.layouts import Layout, full_layout, layout_of
 from lib_lora.blocks.store import read_text, write_text
-from lib_lora.blocks.tokens import Token, parse_tokens, read_number
+from lib_lora.blocks.tokens import Token, parse_tokens, read_number, read_tokens
 from lib_lora.blocks.typed import half_width
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import InputError
@@ -22,12 +23,28 @@ _FORBIDDEN = ",:<>=#"
 
 @dataclass(frozen=True)
 class Preset:
-    """One named vector as it was written: R, U and X stay open until it is used. `line` counts from 1, 0 = built in."""
+    """One named vector as it was written: R, U and X stay open until it is used. `line` counts from 1, 0 = built in.
+
+    `layout` is that of the first family with vectors of this length, until `lookup` says for which one it is wanted.
+    """
 
     name: str
     layout: Layout
     tokens: tuple[Token, ...]
     line: int
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families that have a layout of this length."""
+        return tuple(layout.family for layout in layouts_of_length(len(self.tokens)))
+
+    def for_family(self, family: str) -> Preset:
+        """Return the preset in the layout that its length has for a family.
+
+        Raises:
+            InputError: several other families have vectors of this length, and it is not known which is meant.
+        """
+        return replace(self, layout=layout_of(len(self.tokens), family))
 
     def weights(self, *, x: float = 1.0, rng: random.Random | None = None) -> BlockWeights:
         """Return the numbers, in the layout in which the preset was written."""
@@ -115,7 +132,7 @@ class PresetFile:
         full = full_layout(family)
         named = [preset for preset in self.presets if preset.name == name]
         named = named or [preset for preset in self.presets if preset.name.casefold() == name.casefold()]
-        chosen = next((preset for preset in reversed(named) if preset.layout.family == full.family), None)
+        chosen = next((preset for preset in reversed(named) if full.family in preset.families), None)
         chosen = chosen or (named[-1] if named else None)
         value = _all_blocks_value(name, chosen)
         if value is not None:
@@ -124,7 +141,7 @@ class PresetFile:
         if chosen is None:
             cure = suggest(name, (*self.names(), "ALL", "NONE")) or "Look at the list of presets, or add it."
             raise InputError(f"There is no preset “{shorten(name)}”", cure=cure)
-        return chosen
+        return chosen.for_family(family)
 
     def vector(self, text: str, family: str) -> Preset:
         """Return what a text means as block weights: a vector where it is written as one, else the preset of that name.
@@ -136,7 +153,7 @@ class PresetFile:
         """
         typed = half_width(text)
         if "," in typed or (read_number(typed) is not None and not self.has(text)):
-            layout, tokens = parse_tokens(typed)
+            layout, tokens = parse_tokens(typed, family)
             return Preset("", layout, tokens, line=0)
         return self.lookup(text if self.has(text) else typed, family)
 
@@ -152,9 +169,9 @@ class PresetFile:
 
     def with_preset(self, name: str, values: str) -> PresetFile:
         """Return a copy in which the preset of this exact name and family has these values; added when it is new."""
-        layout, _ = parse_tokens(values)
+        families = {layout.family for layout in layouts_of_length(len(read_tokens(values)))}
         lines = self.text.splitlines()
-        same = [p for p in self.presets if p.name == name and p.layout.family == layout.family]
+        same = [p for p in self.presets if p.name == name and families.intersection(p.families)]
         if same:
             lines[same[-1].line - 1] = f"{name}:{values}"
         else:
@@ -175,15 +192,15 @@ def _read_line(content: str, number: int) -> Preset | LineProblem:
     if not name or read_number(name) is not None:
         return LineProblem(number, "A preset needs a name that is no number", "Write NAME:values.")
     try:
-        layout, tokens = parse_tokens(values.strip())
+        tokens = read_tokens(values.strip())
     except PositionError as error:
         return LineProblem(number, f"{name}: {error.what}", error.cure)
-    return Preset(name, layout, tokens, number)
+    return Preset(name, layouts_of_length(len(tokens))[0], tokens, number)
 
 
 def _duplicates(new: Preset, presets: list[Preset]) -> list[LineProblem]:
     """Warn when a name comes twice for one family; the same name for another family is meant to be there."""
-    same = [p for p in presets if p.name == new.name and p.layout.family == new.layout.family]
+    same = [p for p in presets if p.name == new.name and set(new.families).intersection(p.families)]
     if not same:
         return []
     what = f"{new.name} is already on line {same[-1].line}; this line is the one that counts"

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Literal
 
 from lib_lora.blocks.elements import ElementRules
-from lib_lora.blocks.layouts import BASE, OTHER, TEXT_BLOCKS, full_layout
+from lib_lora.blocks.layouts import BASE, OTHER, first_text_block, full_layout, text_blocks
 from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights, fit
 
@@ -129,7 +129,7 @@ class ResolvedTag:
         layout = full_layout(family)
         weights = fit(self.weights if self.weights is not None else BlockWeights.uniform(layout, 1.0), family)
         table = {name: self._strength(name) * weight for name, weight in weights.as_dict().items()}
-        table.setdefault(BASE, table.get("CLIP", self.te))
+        table.setdefault(BASE, table.get(first_text_block(family), self.te))
         table[OTHER] = self.unet * self.other_weight
         return table
 
@@ -144,7 +144,7 @@ class ResolvedTag:
         return begun and (self.stop is None or step < self.stop.index(total))
 
     def _strength(self, block: str) -> float:
-        return self.te if block in TEXT_BLOCKS else self.unet
+        return self.te if block in text_blocks() else self.unet
 
 
 def spell(name: str, te: float, unet: float, named: Mapping[str, str | None], rest: Iterable[str] = ()) -> str:

@@ -34,7 +34,7 @@ def resolve(
     elements: ElementFile | None = None,
     fill: float = 0.0,
 ) -> ResolvedTag:
-    """Turn a tag's names into numbers for a model family ("sd1", "sd2", "sdxl", "flux").
+    """Turn a tag's names into numbers for a model family.
 
     Args:
         parsed: the tag.

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from lib_lora.architectures.registry import layouts_of_length
 from lib_lora.blocks.errors import PositionError, shorten
-from lib_lora.blocks.layouts import LAYOUTS, Layout
+from lib_lora.blocks.layouts import Layout, allowed_counts, layout_of
 from lib_lora.errors import InputError
 
 _UNSIGNED = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(rf"[+-]?{_UNSIGNED}")
 _OFFSET = re.compile(rf"[xX](?:([+-])\s*({_UNSIGNED}))?")
 _RANDOM: Mapping[str, tuple[float, float]] = MappingProxyType({"R": (0.0, 1.0), "U": (-0.5, 1.5)})
-
-ALLOWED_COUNTS = "12/17/20/26/61"
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,19 @@ def format_number(value: float) -> str:
     return repr(value)
 
 
-def parse_tokens(text: str) -> tuple[Layout, tuple[Token, ...]]:
-    """Read a comma-separated vector; its count decides the layout.
+def parse_tokens(text: str, family: str | None = None) -> tuple[Layout, tuple[Token, ...]]:
+    """Read a comma-separated vector; its count decides the layout, and ``family`` where several have this count.
+
+    Raises:
+        PositionError: a count that no layout has, or an item that is empty, not a value or not finite.
+        InputError: a count that only several other families have.
+    """
+    tokens = read_tokens(text)
+    return layout_of(len(tokens), family), tokens
+
+
+def read_tokens(text: str) -> tuple[Token, ...]:
+    """Read a comma-separated vector of any family.
 
     Raises:
         PositionError: a count that no layout has, or an item that is empty, not a value or not finite.
@@ -72,17 +82,16 @@ def parse_tokens(text: str) -> tuple[Layout, tuple[Token, ...]]:
     for part in text.split(","):
         items.append((position + len(part) - len(part.lstrip()), part.strip()))
         position += len(part) + 1
-    if len(items) not in LAYOUTS:
+    if not layouts_of_length(len(items)):
         empty = [at for at, item in items if not item]
         aside = " (one of them empty)" if len(empty) == 1 else f" ({len(empty)} of them empty)" if empty else ""
         raise PositionError(
-            f"Wrong number of block weights: got {len(items)}{aside}, allowed {ALLOWED_COUNTS}",
+            f"Wrong number of block weights: got {len(items)}{aside}, allowed {allowed_counts()}",
             text=text,
             position=empty[0] if empty else items[0][0],
             cure="Give one value for every block, separated by commas.",
         )
-    tokens = tuple(_token(item, text, position=at, ordinal=i) for i, (at, item) in enumerate(items, start=1))
-    return LAYOUTS[len(items)], tokens
+    return tuple(_token(item, text, position=at, ordinal=i) for i, (at, item) in enumerate(items, start=1))
 
 
 def _token(item: str, text: str, *, position: int, ordinal: int) -> Token:

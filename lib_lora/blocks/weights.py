@@ -7,8 +7,16 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lib_lora.blocks.layouts import LAYOUTS, Layout, attention_layout, full_layout
-from lib_lora.blocks.tokens import ALLOWED_COUNTS, Token, format_number, parse_tokens
+from lib_lora.blocks.layouts import (
+    Layout,
+    allowed_counts,
+    attention_layout,
+    block_in,
+    full_layout,
+    lengths_of,
+    text_blocks,
+)
+from lib_lora.blocks.tokens import Token, format_number, parse_tokens
 from lib_lora.errors import InputError
 
 
@@ -27,21 +35,23 @@ class BlockWeights:
         if len(self.values) != self.layout.length:
             raise InputError(
                 f"Wrong number of block weights: got {len(self.values)}, the layout has {self.layout.length}",
-                cure=f"Allowed lengths are {ALLOWED_COUNTS}.",
+                cure=f"Allowed lengths are {allowed_counts()}.",
             )
         bad = [name for name, value in zip(self.layout.names, self.values, strict=True) if not math.isfinite(value)]
         if bad:
             raise InputError(f"The weight of {', '.join(bad)} is not a finite number", cure="Write a number like 0.5.")
 
     @classmethod
-    def parse(cls, text: str, *, x: float = 1.0, rng: random.Random | None = None) -> BlockWeights:
+    def parse(
+        cls, text: str, family: str | None = None, *, x: float = 1.0, rng: random.Random | None = None
+    ) -> BlockWeights:
         """Read a comma-separated vector; X stands for `x`, R and U draw from `rng` in the order of writing.
 
         Raises:
             PositionError: wrong count or a bad item, pointing at it.
-            InputError: R or U without `rng`.
+            InputError: R or U without `rng`, or a count of several families without `family`.
         """
-        layout, tokens = parse_tokens(text)
+        layout, tokens = parse_tokens(text, family)
         return cls.from_tokens(layout, tokens, x=x, rng=rng)
 
     @classmethod
@@ -65,12 +75,12 @@ class BlockWeights:
         return dict(zip(self.layout.names, self.values, strict=True))
 
     def __getitem__(self, name: str) -> float:
-        return self.values[self.layout.names.index(self.layout.canonical(name))]
+        return self.values[self.layout.names.index(block_in(self.layout, name))]
 
     def replaced(self, changes: Mapping[str, float]) -> BlockWeights:
         """Return a copy with some blocks changed, by name."""
         table = self.as_dict()
-        table.update((self.layout.canonical(name), float(value)) for name, value in changes.items())
+        table.update((block_in(self.layout, name), float(value)) for name, value in changes.items())
         return replace(self, values=tuple(table.values()))
 
     def complement(self) -> BlockWeights:
@@ -97,15 +107,21 @@ class BlockWeights:
 
 
 def unnamed_blocks(layout: Layout, family: str) -> tuple[str, ...]:
-    """Return the blocks of a model family that a vector of this layout says nothing about."""
-    return tuple(name for name in full_layout(family).names if name not in layout.names)
+    """Return the blocks of a model family that a vector of this layout says nothing about.
+
+    A text encoder that the family's own shorter layout has no place for is not among them: it stays as it is.
+    """
+    full = full_layout(family)
+    kept = text_blocks() if layout.family == full.family else ()
+    return tuple(name for name in full.names if name not in layout.names and name not in kept)
 
 
 def fit(weights: BlockWeights, family: str, *, fill: float = 0.0) -> BlockWeights:
     """Return the weights in the full layout of a model family.
 
-    A vector of the same family always fits; blocks without attention that it does not name get `fill`. A vector of
-    another family fits only if no weight is dropped and every block with attention is named.
+    A vector of the same family always fits; blocks without attention that it does not name get `fill`, and a text
+    encoder that its layout has no place for keeps 1. A vector of another family fits only if no weight is dropped and
+    every block with attention is named.
 
     Raises:
         InputError: something would be lost; the message names the blocks.
@@ -113,7 +129,8 @@ def fit(weights: BlockWeights, family: str, *, fill: float = 0.0) -> BlockWeight
     target = full_layout(family)
     converted, lost = weights.convert(target, fill=fill)
     if target.family == weights.layout.family:
-        return converted
+        silent = text_blocks().intersection(target.names).difference(weights.layout.names)
+        return converted.replaced(dict.fromkeys(silent, 1.0))
     attention = attention_layout(family).names
     unnamed = tuple(name for name in unnamed_blocks(weights.layout, family) if name in attention)
     if not lost and not unnamed:
@@ -123,8 +140,7 @@ def fit(weights: BlockWeights, family: str, *, fill: float = 0.0) -> BlockWeight
         reasons.append(f"the model has no {', '.join(lost)}")
     if unnamed:
         reasons.append(f"the vector says nothing about {', '.join(unnamed)}")
-    lengths = sorted(length for length, layout in LAYOUTS.items() if layout.family == target.family)
     raise InputError(
         f"{weights.layout.length} block weights do not fit a model of family {family}: {'; '.join(reasons)}",
-        cure=f"Use a vector of {' or '.join(map(str, lengths))} values.",
+        cure=f"Use a vector of {' or '.join(map(str, lengths_of(family)))} values.",
     )

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lib_lora.blocks.layouts import title_of
 from lib_lora.errors import FileError
 from lib_lora.formats.adapters import NormAdapter
 from lib_lora.formats.adapters.registry import UNKNOWN_KIND, applied_titles, kind_of, rank_in, read_adapter
 from lib_lora.formats.families import family_of
 from lib_lora.formats.files import is_pickle, read_header, read_scalars, read_tensors, read_with_notes, torch_type
-from lib_lora.formats.keys import FAMILIES, block_of_key, find_module
+from lib_lora.formats.keys import block_of_key, find_module, has_module_table
 from lib_lora.formats.lora import alpha_notes, in_order_of_blocks, natural, refuse_strangers
 from lib_lora.formats.naming import named
 
@@ -40,7 +41,7 @@ class Contents:
 
     Attributes:
         path: the file.
-        family: "sd1", "sd2", "sdxl", "flux", "sd3" or "unknown".
+        family: the name of its `Architecture`, or "unknown".
         modules: in the file's natural order.
         metadata: the header's texts.
         extras: names of tensors that are none of a LoRA's (bundled embeddings and the like).
@@ -74,7 +75,7 @@ class Contents:
     @property
     def strangers(self) -> tuple[str, ...]:
         """The modules that no layer of the family's models has; of a family without a table none."""
-        if self.family not in FAMILIES:
+        if not has_module_table(self.family):
             return ()
         named = (module.key for module in self.modules if module.kind != NormAdapter.title)
         return tuple(key for key in named if find_module(key, self.family) is None)
@@ -90,7 +91,7 @@ class Contents:
             notes.append(f"{told}: {reason}. {cure}")
         if lost:
             of = f"{len(lost)} of {len(self.modules)} modules of {name}"
-            notes.append(f"{of} fit no layer of {self.family.upper()} models (e.g. {lost[0]}).")
+            notes.append(f"{of} fit no layer of {title_of(self.family)} models (e.g. {lost[0]}).")
         if self.unknown:
             notes.append(
                 f"{len(self.unknown)} tensors are of a kind or spelling that is not known (e.g. {self.unknown[0]})."

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
+from lib_lora.architectures.base import Architecture
+from lib_lora.architectures.registry import architectures, find_architecture
 from lib_lora.formats.adapters.registry import KINDS, REFUSED_NAMES
 from lib_lora.formats.families import family_of
-from lib_lora.formats.keys import UNET_PREFIX, find_module, is_module_key
+from lib_lora.formats.keys import UNET_PREFIX, is_module_key
 
 _WRAPPERS = ("base_model.model.", "_orig_mod.", "module.")
 """What PEFT, a compiled and a distributed model put in front."""
@@ -74,9 +76,6 @@ _LORA_LIKE = re.compile(
     r"lora_(?:up|down|mid|[AB])\b|lora_[AB]|[._]lora\.|_lora\.|lora_linear_layer|hada_[wt]|lokr_[wt]|dora_scale"
     r"|lora_magnitude_vector|oft_(?:blocks|diag|R)|\.lora\d*\."
 )
-
-_SECOND_WIDTH = 1280
-"""Hidden size of SDXL's second text encoder; no other family has it."""
 
 _TEXT_KEY = re.compile(r"lora_te(\d?)_(.+)")
 _OLD_TEXT: Mapping[str, str] = MappingProxyType(
@@ -146,19 +145,17 @@ def _first_text(split: Mapping[str, Spelled], shapes: Mapping[str, Sequence[int]
         return "te1"
     for name, found in split.items():
         if found.root == "te" and found.part == "lora_down.weight" and re.search(r"[._][qkv]_proj$", found.path):
-            return "te2" if len(shapes[name]) > 1 and shapes[name][1] == _SECOND_WIDTH else "te"
+            return "te2" if list(shapes[name][1:2]) == [_two_encoders().text_encoders[1].width] else "te"
     return "te"
 
 
 def settled_key(key: str, family: str) -> str:
     """Return the module name that a family's models know: SD1 and SD2 in diffusers' spelling, SDXL in either."""
-    text = _TEXT_KEY.fullmatch(key)
+    known, text = find_architecture(family), _TEXT_KEY.fullmatch(key)
     if text is not None:
-        number = "" if family in ("sd1", "sd2") and text.group(1) == "1" else text.group(1)
-        number = "1" if family == "sdxl" and number == "" else number
+        number = text.group(1) if known is None else known.text_number(text.group(1))
         return f"lora_te{number}_{_text_path(text.group(2))}"
-    module = find_module(key, family) if family in ("sd1", "sd2") else None
-    return key if module is None else module.key
+    return key if known is None else known.settled(key)
 
 
 def _with_key(name: str, keys: Mapping[str, str]) -> str:
@@ -264,6 +261,11 @@ def _unwrapped(path: str) -> str:
 
 
 def _is_wide(shapes: Mapping[str, Sequence[int]]) -> bool:
-    """Whether some cross-attention reads SDXL's 2048 numbers."""
-    widths = (shape[1] for name, shape in shapes.items() if "attn2" in name and "to_k" in name and len(shape) > 1)
-    return 2048 in widths
+    """Whether some cross-attention reads what two text encoders give."""
+    widths = {shape[1] for name, shape in shapes.items() if "attn2" in name and "to_k" in name and len(shape) > 1}
+    return bool(widths.intersection(_two_encoders().unet.cross_widths))
+
+
+def _two_encoders() -> Architecture:
+    """Return the family whose UNet reads two text encoders; no other's second one is as wide as its."""
+    return next(one for one in architectures() if one.pooled)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lib_lora.blocks.tokens import parse_tokens, read_number
+from lib_lora.blocks.tokens import read_number, read_tokens
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.cover import COVERS, THUMBNAIL, with_cover, without_cover
 from lib_lora.formats.files import read_header, rewrite_metadata
@@ -85,7 +85,7 @@ def _check(fields: Mapping[str, str]) -> None:
     if number is None or not math.isfinite(number):
         raise InputError("The preferred weight is no number", where=weight[:40], cure="Write a number like 0.8.")
     if "," in blocks:
-        parse_tokens(blocks)
+        read_tokens(blocks)
 
 
 def changes_of(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Change, ...]:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from lib_lora.blocks.layouts import OTHER, full_layout
+from lib_lora.blocks.layouts import OTHER, blocked_families, full_layout
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.adapters import Adapter, read_adapter
 from lib_lora.formats.adapters.parts import SCALES, scaled_fp8
@@ -49,7 +49,7 @@ class LoraFile:
 
     @cached_property
     def family(self) -> str:
-        """The family of models that it was made for, by names and shapes: "sd1", "sd2", "sdxl", … or "unknown"."""
+        """The family of models that it was made for, by names and shapes; "unknown" where nothing tells it."""
         shapes = {
             f"{key}.{part}": tuple(tensor.shape)
             for key, adapter in self.adapters.items()
@@ -82,7 +82,7 @@ class LoraFile:
 
 def in_order_of_blocks(found: Mapping[str, _T], family: str) -> dict[str, _T]:
     """Return a table by block in the order of the family's full layout, ``other`` last."""
-    names = full_layout(family).names if family in ("sd1", "sd2", "sdxl", "flux") else ()
+    names = full_layout(family).names if family in blocked_families() else ()
     ordered = [*names, *sorted(set(found) - set(names) - {OTHER}), OTHER]
     return {name: found[name] for name in ordered if name in found}
 

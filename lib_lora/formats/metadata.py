@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from lib_lora.architectures.registry import find_architecture
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
 from lib_lora.formats.files import read_header, rewrite_metadata
@@ -53,19 +54,6 @@ _FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "optimizer": ("ss_optimizer",),
         "seed": ("ss_seed",),
         "date": ("modelspec.date",),
-    }
-)
-
-_BASES: Mapping[str, tuple[str, str, str, str]] = MappingProxyType(
-    {
-        "sd1": ("sd_v1", "stable-diffusion-v1", "512x512", "diffusers"),
-        "sd2": ("sd_v2", "stable-diffusion-v2-512", "512x512", "diffusers"),
-        "sdxl": (
-            "sdxl_base_v1-0",
-            "stable-diffusion-xl-v1-base",
-            "1024x1024",
-            "https://github.com/Stability-AI/generative-models",
-        ),
     }
 )
 
@@ -169,15 +157,15 @@ def complete(metadata: Mapping[str, str], adapters: Mapping[str, Adapter], *, fa
     """
     network = network_facts(adapters)
     found = {**network, **metadata, "ss_output_name": name}
-    if family in _BASES:
-        version, architecture, resolution, implementation = _BASES[family]
+    known = find_architecture(family)
+    if known is not None and known.labels is not None:
         defaults = {
-            "ss_base_model_version": version,
-            "ss_v2": str(family == "sd2"),
+            "ss_base_model_version": known.labels.base_model,
+            "ss_v2": str(known.labels.v2),
             "modelspec.sai_model_spec": "1.0.1",
-            "modelspec.architecture": f"{architecture}/lora",
-            "modelspec.implementation": implementation,
-            "modelspec.resolution": resolution,
+            "modelspec.architecture": f"{known.labels.architecture}/lora",
+            "modelspec.implementation": known.labels.implementation,
+            "modelspec.resolution": known.labels.resolution,
             "modelspec.title": name,
         }
         found = {**defaults, **found}

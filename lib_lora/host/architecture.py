@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from lib_lora.architectures import registry
+from lib_lora.architectures.registry import architecture_of
 from lib_lora.errors import FileError
 
 UNET = "model.diffusion_model."
@@ -62,7 +64,7 @@ class Yaml:
 
 
 def family_of_checkpoint(names: Iterable[str], *, where: str) -> str:
-    """Return ``sd1``, ``sd2`` or ``sdxl`` from tensor names.
+    """Return the family of a checkpoint with a UNet from its tensors' names.
 
     Raises:
         FileError: it is none of these; the message says what it looks like.
@@ -72,12 +74,9 @@ def family_of_checkpoint(names: Iterable[str], *, where: str) -> str:
         raise FileError(
             "This file holds no Stable Diffusion UNet", where=where, cure="Choose a full SD1, SD2 or SDXL checkpoint."
         )
-    if any(name.startswith("conditioner.embedders.0.transformer.") for name in present):
-        return "sdxl"
-    if any(name.startswith("cond_stage_model.model.transformer.") for name in present):
-        return "sd2"
-    if any(name.startswith("cond_stage_model.transformer.") for name in present):
-        return "sd1"
+    found = registry.family_of_checkpoint(present)
+    if found is not None and found.unet is not None:
+        return found.name
     raise FileError(
         "The checkpoint has no text encoder that the studio knows",
         where=where,
@@ -98,10 +97,8 @@ def unet_config(shapes: Shapes, family: str, heads: int | None, *, where: str) -
     channels, depths, layers = _levels(shapes)
     context = next(s[1] for n, s in shapes.items() if n.startswith(UNET) and n.endswith("attn2.to_k.weight"))
     linear = next(len(s) == 2 for n, s in shapes.items() if n.startswith(UNET) and n.endswith(".proj_in.weight"))
-    if heads is None and family != "sd1":
-        per_level: Any = [width // 64 for width in channels]
-    else:
-        per_level = heads or 8
+    heads = heads or architecture_of(family).unet.heads
+    per_level: Any = heads or [width // 64 for width in channels]
     config: dict[str, Any] = {
         "block_out_channels": tuple(channels),
         "layers_per_block": layers,

@@ -15,6 +15,7 @@ from diffusers.loaders.single_file_utils import (
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from lib_lora.architectures.registry import architecture_of
 from lib_lora.errors import FileError
 from lib_lora.formats.files import read_tensors
 from lib_lora.host import architecture as arch
@@ -38,12 +39,6 @@ class Checkpoint:
     marks: Marks
 
 
-BETAS = (0.00085, 0.012)
-"""First and last β of Stable Diffusion's scaled-linear noise schedule; a config beside the file may say others."""
-
-LATENT_SCALE = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
-
-
 def load_checkpoint(path: Path, *, tokenizer: Path | None = None) -> Checkpoint:
     """Load ``path``; everything in fp32 on the CPU, gradients off.
 
@@ -65,7 +60,7 @@ def load_checkpoint(path: Path, *, tokenizer: Path | None = None) -> Checkpoint:
         unet_arguments = arch.unet_config(shapes, family, config.heads, where=str(path))
         unet = UNet2DConditionModel(**unet_arguments)
         _fill(unet, convert_ldm_unet_checkpoint(floats, unet.config), part="UNet", where=path)
-        scale = config.latent_scale or LATENT_SCALE[family]
+        scale = config.latent_scale or architecture_of(family).latent_scale
         vae = AutoencoderKL(**arch.vae_config(shapes), scaling_factor=scale)
         _fill(vae, convert_ldm_vae_checkpoint(floats, vae.config), part="VAE", where=path)
         text_encoders = _text_encoders(floats, shapes, family, config, where=path)
@@ -78,7 +73,8 @@ def load_checkpoint(path: Path, *, tokenizer: Path | None = None) -> Checkpoint:
     for module in (unet, vae, *text_encoders):
         module.requires_grad_(False).eval()
     words = find_tokenizer(tokenizer or config.text_folder, family=family)
-    return Checkpoint(path, family, unet, vae, text_encoders, words, prediction, scale, config.betas or BETAS, marks)
+    betas = config.betas or architecture_of(family).betas
+    return Checkpoint(path, family, unet, vae, text_encoders, words, prediction, scale, betas, marks)
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], *, part: str, where: Path) -> None:
@@ -109,35 +105,36 @@ def _renamed(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 def _text_encoders(
     tensors: Mapping[str, Tensor], shapes: arch.Shapes, family: str, config: arch.Yaml, *, where: Path
 ) -> tuple[nn.Module, ...]:
-    """Return the text encoder, or SDXL's two."""
-    if family == "sd2":
-        return (_open_clip(tensors, shapes, "cond_stage_model.model.", CLIPTextModel, drop_last=True, where=where),)
-    outer = "cond_stage_model.transformer." if family == "sd1" else "conditioner.embedders.0.transformer."
-    prefix = outer + "text_model."
+    """Return the text encoder, or SDXL's two, of which the second has a projection and all its layers."""
+    known = architecture_of(family)
+    return tuple(
+        _open_clip(tensors, shapes, encoder.root, pooled=known.pooled, where=where)
+        if encoder.open_clip
+        else _clip(tensors, shapes, encoder.root + "text_model.", config, where=where)
+        for encoder in known.text_encoders
+    )
+
+
+def _clip(
+    tensors: Mapping[str, Tensor], shapes: arch.Shapes, prefix: str, config: arch.Yaml, *, where: Path
+) -> nn.Module:
+    """Return a text model that the checkpoint has in transformers' own names."""
     if config.text_folder is not None and (config.text_folder / "config.json").is_file():
         settings = CLIPTextConfig.from_pretrained(config.text_folder)
     else:
         settings = CLIPTextConfig(**arch.clip_config(shapes, prefix))
-    first = CLIPTextModel(settings)
+    model = CLIPTextModel(settings)
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    _fill(first, _renamed(first, own), part="text encoder", where=where)
-    if family == "sd1":
-        return (first,)
-    second = "conditioner.embedders.1.model."
-    return (first, _open_clip(tensors, shapes, second, CLIPTextModelWithProjection, drop_last=False, where=where))
+    _fill(model, _renamed(model, own), part="text encoder", where=where)
+    return model
 
 
 def _open_clip(
-    tensors: Mapping[str, Tensor],
-    shapes: arch.Shapes,
-    prefix: str,
-    kind: type[nn.Module],
-    *,
-    drop_last: bool,
-    where: Path,
+    tensors: Mapping[str, Tensor], shapes: arch.Shapes, prefix: str, *, pooled: bool, where: Path
 ) -> nn.Module:
     """Return an open_clip text model as transformers' CLIP."""
-    model = kind(CLIPTextConfig(**arch.open_clip_config(shapes, prefix, drop_last=drop_last)))
+    kind = CLIPTextModelWithProjection if pooled else CLIPTextModel
+    model = kind(CLIPTextConfig(**arch.open_clip_config(shapes, prefix, drop_last=not pooled)))
     converted = convert_open_clip_checkpoint(model, dict(tensors), prefix=prefix)
     _fill(model, _renamed(model, converted), part="text encoder", where=where)
     return model

@@ -8,11 +8,12 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
+from lib_lora.architectures.registry import architecture_of
 from lib_lora.formats.adapters.layer import is_norm
 from lib_lora.formats.keys import to_ldm
 from lib_lora.host.base import Conditioning
 from lib_lora.host.checkpoint import Checkpoint
-from lib_lora.host.noise_schedule import Schedule
+from lib_lora.host.noise_schedule import VELOCITY, Schedule
 from lib_lora.host.text import encode, encode_prompts, token_ids
 
 
@@ -98,9 +99,7 @@ def _native_side(checkpoint: Checkpoint) -> int:
     """Return the side in pixels that the model was trained at: said by its name in code, small models 128."""
     if checkpoint.unet.config.block_out_channels[0] < 320:
         return 128
-    return {"sd1": 512, "sd2": 768 if checkpoint.prediction_type == "v_prediction" else 512}.get(
-        checkpoint.family, 1024
-    )
+    return architecture_of(checkpoint.family).side(velocity=checkpoint.prediction_type == VELOCITY)
 
 
 def _is_matrix(layer: nn.Module) -> bool:
@@ -116,15 +115,15 @@ def _layers(
 ) -> dict[str, nn.Module]:
     """Return every Linear and Conv2d (or what is ``wanted``) by its kohya name; SDXL's UNet under both spellings."""
     found: dict[str, nn.Module] = {}
+    known = architecture_of(family)
     for path, module in unet.named_modules():
         if wanted(module):
             found["lora_unet_" + path.replace(".", "_")] = module
-            if family == "sdxl":
+            if known.unet.ldm_keys:
                 found["lora_unet_" + to_ldm(path, family).replace(".", "_")] = module
-    prefixes = ("lora_te_",) if len(text_encoders) == 1 else ("lora_te1_", "lora_te2_")
-    for prefix, encoder in zip(prefixes, text_encoders, strict=True):
+    for named, encoder in zip(known.text_encoders, text_encoders, strict=True):
         for path, module in encoder.named_modules():
             if wanted(module) and not isinstance(module, nn.Conv2d):
                 inner = path if path.startswith("text_") else f"text_model.{path}"
-                found[prefix + inner.replace(".", "_")] = module
+                found[named.prefix + inner.replace(".", "_")] = module
     return found

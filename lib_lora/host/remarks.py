@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lib_lora.architectures.registry import find_architecture
 from lib_lora.blocks.errors import shorten
 from lib_lora.blocks.tag import find_tags, meant_as_tag, other_networks
 from lib_lora.blocks.typed import without_comments, without_invisible
@@ -68,7 +69,8 @@ def text_remarks(prompt: str, negative: str) -> list[str]:
 def model_remarks(family: str, clip_skip: int) -> list[str]:
     """Return what is to be said of clip skip on a model family."""
     said = []
-    if family == "sdxl" and clip_skip > 1:
+    known = find_architecture(family)
+    if known is not None and known.pooled and clip_skip > 1:
         said.append(
             "SDXL always takes the last layer but one of its text encoders, as in the WebUI: clip skip does nothing."
         )

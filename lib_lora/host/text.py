@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from lib_lora.architectures.registry import architecture_of
 from lib_lora.host.base import Conditioning
 from lib_lora.host.chunks import chunked, in_batch_order, side_by_side, weighted_ids, wrapped, zero_padded
 from lib_lora.host.emphasis import read_emphasis
@@ -130,8 +131,9 @@ def _encode(
     change = change or (lambda hidden: hidden)
     flat = in_batch_order(ids.to(next(encoders[0].parameters()).device))
     zeros = zero_padded(flat, end)
-    if family != "sdxl":
-        hidden = _hidden(encoders[0], zeros if family == "sd2" else flat, skip=clip_skip)
+    known = architecture_of(family)
+    if not known.pooled:
+        hidden = _hidden(encoders[0], zeros if known.text_encoders[0].open_clip else flat, skip=clip_skip)
         return Conditioning(side_by_side(change(hidden), chunks))
     first = encoders[0](flat, output_hidden_states=True).hidden_states[-2]
     second = encoders[1](zeros, output_hidden_states=True)

@@ -20,8 +20,6 @@ from lib_lora.merge.rank import NOISE, full_shape, product_norm, spectrum, squar
 from lib_lora.merge.recipe import merged_from_many, short
 from lib_lora.merge.report import MergeReport, ModuleResult, OnModule, rows_of
 
-_FAMILIES_WITH_TWO_SPELLINGS = ("sd1", "sd2", "sdxl")
-
 
 @dataclass(frozen=True)
 class Part:
@@ -110,7 +108,7 @@ def _by_module(parts: Sequence[Part], family: str) -> dict[str, list[_Share]]:
         block_of = {key: block for block, keys in part.lora.blocks().items() for key in keys}
         strengths = {block: strength_of(block, part.multipliers) for block in set(block_of.values())}
         for key, adapter in part.lora.adapters.items():
-            module = find_module(key, family) if family in _FAMILIES_WITH_TWO_SPELLINGS else None
+            module = find_module(key, family)
             name = spelled.setdefault(module.key if module is not None else key, key)
             shares.setdefault(name, []).append(_Share(adapter, strengths[block_of[key]], part.lora.name))
     return shares

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lib_lora.architectures.registry import architecture_of
 from lib_lora.atomic import replace_file
-from lib_lora.blocks.layouts import BASE, OTHER
+from lib_lora.blocks.layouts import BASE
 from lib_lora.data import FolderScan, batch_count
 from lib_lora.formats.keys import block_of_key
 from lib_lora.host.base import LoadedModel
@@ -161,7 +162,7 @@ def activation_bytes(
     trained: TrainOptions | None = None,
 ) -> int:
     """Return what a UNet keeps for the backward pass at ``positions`` latent positions a sample, in bytes."""
-    text = trained is not None and bool(trained.text_encoder_ratio)
+    text, unet = trained is not None and bool(trained.text_encoder_ratio), architecture_of(family).unet
     values = 0.0
     for layer_key in {id(layer): key for key, layer in layers.items()}.values():
         layer, block = layers[layer_key], block_of_key(layer_key, family)
@@ -173,20 +174,8 @@ def activation_bytes(
         elif "emb" in layer_key:
             values += width
         else:
-            values += width * positions / 4 ** _level(block, family)
+            values += width * positions / 4 ** unet.level(block)
     return int(values * batch * itemsize * _KEPT)
-
-
-def _level(block: str, family: str) -> int:
-    """Return how often the UNet has halved its sides in a block."""
-    deepest = 2 if family == "sdxl" else 3
-    if block == OTHER:
-        return 0
-    if block.startswith("IN"):
-        return min(deepest, int(block[2:]) // 3)
-    if block.startswith("OUT"):
-        return max(0, deepest - int(block[3:]) // 3)
-    return deepest
 
 
 def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, *, steps: int = 3) -> float:
@@ -200,7 +189,8 @@ def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, 
     )
     side = (options.resolution or model.native_side) // model.pixels_per_latent
     generator = torch.Generator().manual_seed(0)
-    clean = torch.randn(options.batch_size, 4, side, side, generator=generator).to(model.device)
+    channels = architecture_of(model.family).latent_channels
+    clean = torch.randn(options.batch_size, channels, side, side, generator=generator).to(model.device)
     times = []
     with attach(model, lora, 1.0, strategy="factors"):
         for done in range(steps + 1):

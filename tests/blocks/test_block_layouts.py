@@ -6,42 +6,45 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib_lora.architectures.registry import layouts
 from lib_lora.blocks.block_list import parse_block_list
 from lib_lora.blocks.errors import PositionError
 from lib_lora.blocks.layouts import (
     BASE,
-    LAYOUTS,
     OTHER,
     Layout,
     attention_layout,
     block_of_path,
+    blocked_families,
     canonical,
     full_layout,
+    layout_of,
     prefixes,
 )
 from lib_lora.errors import InputError
 
-FAMILIES = ("sd1", "sd2", "sdxl", "flux")
+FAMILIES = blocked_families()
+LENGTHS = sorted({layout.length for layout in layouts()})
 
 
 def test_every_layout_has_as_many_distinct_names_as_its_length() -> None:
-    assert sorted(LAYOUTS) == [12, 17, 20, 26, 61]
-    for length, layout in LAYOUTS.items():
-        assert len(layout.names) == len(set(layout.names)) == layout.length == length
+    assert LENGTHS == [12, 17, 20, 26, 28, 29, 40, 41, 52, 53, 57, 61]
+    for layout in layouts():
+        assert len(layout.names) == len(set(layout.names)) == layout.length
 
 
 def test_layouts_list_the_blocks_in_the_order_of_the_written_vectors() -> None:
     seventeen = "BASE IN01 IN02 IN04 IN05 IN07 IN08 M00 OUT03 OUT04 OUT05 OUT06 OUT07 OUT08 OUT09 OUT10 OUT11"
-    assert " ".join(LAYOUTS[17].names) == seventeen
-    assert " ".join(LAYOUTS[12].names) == "BASE IN04 IN05 IN07 IN08 M00 OUT00 OUT01 OUT02 OUT03 OUT04 OUT05"
-    assert LAYOUTS[26].names[:2] + LAYOUTS[26].names[12:15] == ("BASE", "IN00", "IN11", "M00", "OUT00")
-    assert LAYOUTS[20].names[-1] == "OUT08"
-    assert LAYOUTS[61].names[:4] + LAYOUTS[61].names[-2:] == ("CLIP", "T5", "IN", "D00", "S37", "OUT")
+    assert " ".join(layout_of(17).names) == seventeen
+    assert " ".join(layout_of(12).names) == "BASE IN04 IN05 IN07 IN08 M00 OUT00 OUT01 OUT02 OUT03 OUT04 OUT05"
+    assert layout_of(26).names[:2] + layout_of(26).names[12:15] == ("BASE", "IN00", "IN11", "M00", "OUT00")
+    assert layout_of(20).names[-1] == "OUT08"
+    assert layout_of(61).names[:4] + layout_of(61).names[-2:] == ("CLIP", "T5", "IN", "D00", "S37", "OUT")
 
 
 def test_sd2_shares_the_layouts_of_sd1() -> None:
-    assert full_layout("sd2") is full_layout("sd1") is LAYOUTS[26]
-    assert attention_layout("sdxl") is LAYOUTS[12]
+    assert full_layout("sd2") is full_layout("sd1") is layout_of(26)
+    assert attention_layout("sdxl") is layout_of(12)
     with pytest.raises(InputError, match="sd3"):
         full_layout("sd3")
 
@@ -117,7 +120,7 @@ def test_an_unknown_block_names_near_ones() -> None:
 
 
 def test_a_block_list_takes_single_grouped_ranged_and_inverted_entries() -> None:
-    layout = LAYOUTS[26]
+    layout = layout_of(26)
     assert parse_block_list("base, in01 IN04,mid", layout) == [("BASE",), ("IN01", "IN04"), ("M00",)]
     assert parse_block_list("OUT01 - IN11", layout) == [("IN11", "M00", "OUT00", "OUT01")]
     assert parse_block_list("NOT IN00-OUT11", layout) == [("BASE",)]
@@ -127,10 +130,10 @@ def test_a_block_list_takes_single_grouped_ranged_and_inverted_entries() -> None
 
 
 def test_block_list_shortcuts_mean_every_block_of_that_layout() -> None:
-    assert parse_block_list(" 17all ", LAYOUTS[26]) == [(name,) for name in LAYOUTS[17].names]
-    assert len(parse_block_list("20ALL", LAYOUTS[20])) == 20
+    assert parse_block_list(" 17all ", layout_of(26)) == [(name,) for name in layout_of(17).names]
+    assert len(parse_block_list("20ALL", layout_of(20))) == 20
     with pytest.raises(PositionError, match="OUT09"):
-        parse_block_list("26ALL", LAYOUTS[20])
+        parse_block_list("26ALL", layout_of(20))
 
 
 @pytest.mark.parametrize(
@@ -150,18 +153,18 @@ def test_block_list_shortcuts_mean_every_block_of_that_layout() -> None:
 )
 def test_a_wrong_block_list_points_at_the_entry(text: str, position: int) -> None:
     with pytest.raises(PositionError) as caught:
-        parse_block_list(text, LAYOUTS[26])
+        parse_block_list(text, layout_of(26))
     assert caught.value.position == position
 
 
-@given(text=st.text(alphabet="INOUTM0123 -,other\t", max_size=80), length=st.sampled_from(sorted(LAYOUTS)))
+@given(text=st.text(alphabet="INOUTM0123 -,other\t", max_size=80), length=st.sampled_from(LENGTHS))
 def test_any_block_list_gives_known_blocks_or_a_position(text: str, length: int) -> None:
-    groups = outcome(text, LAYOUTS[length])
+    groups = outcome(text, layout_of(length))
     if isinstance(groups, PositionError):
         assert 0 <= groups.position <= len(text)
         return
     assert all(groups)
-    assert {name for group in groups for name in group} <= {*LAYOUTS[length].names, OTHER}
+    assert {name for group in groups for name in group} <= {*layout_of(length).names, OTHER}
 
 
 def outcome(text: str, layout: Layout) -> list[tuple[str, ...]] | PositionError:

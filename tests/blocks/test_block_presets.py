@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib_lora.blocks.elements import ElementFile
-from lib_lora.blocks.layouts import LAYOUTS, full_layout
+from lib_lora.blocks.layouts import full_layout, layout_of
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import FileError, InputError
@@ -76,7 +76,7 @@ def test_each_broken_line_is_named_by_number_and_the_others_still_count() -> Non
     assert [(p.line, p.fatal) for p in presets.problems] == [
         (3, True), (4, True), (5, True), (6, True), (7, True), (8, False)
     ]  # fmt: skip
-    assert "got 2, allowed 12/17/20/26/61" in str(presets.problems[1])
+    assert "got 2, allowed 12/17/20/26/28" in str(presets.problems[1])
     assert "line 8: A is already on line 2" in str(presets.problems[-1])
 
 
@@ -172,6 +172,6 @@ def test_wrong_element_rules_are_named_by_line_and_left_out() -> None:
 
 def test_shipped_element_presets_act_on_the_deep_blocks() -> None:
     off = ElementFile.shipped().resolve("ATTNDEEPOFF")
-    inside = {name for name in LAYOUTS[26].names if off.ratio(name, "x_attn1_to_q") == 0.0}
-    assert inside == {*LAYOUTS[26].names[6:20]}
+    inside = {name for name in layout_of(26).names if off.ratio(name, "x_attn1_to_q") == 0.0}
+    assert inside == {*layout_of(26).names[6:20]}
     assert off.ratio("M00", "proj_in") is None

@@ -8,13 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
+from lib_lora.architectures.base import UNKNOWN
+from lib_lora.architectures.registry import architecture_of
+from lib_lora.architectures.stable_diffusion import REFINER_WIDTH
 from lib_lora.host.noise_schedule import NOISE, VELOCITY
 from lib_lora.host.webui import a1111_lend
 from lib_lora.host.webui.layers import clip_layers, context_width, open_clip_layers
-from lib_lora.host.webui.parts import OURS, REFINER_WIDTH, Parts
+from lib_lora.host.webui.parts import Parts, flagged, is_ours
 from lib_lora.host.webui.text import TextEncoder, clip_pass, open_clip_pass
-
-_FAMILIES = (("is_sd3", "sd3"), ("is_sdxl", "sdxl"), ("is_sd2", "sd2"), ("is_sd1", "sd1"))
 
 
 class A1111Parts(Parts):
@@ -31,7 +32,7 @@ class A1111Parts(Parts):
         self.prediction_type = self._predicts(VELOCITY if getattr(live, "parameterization", "eps") == "v" else NOISE)
         schedule = getattr(live, "alphas_cumprod_original", None)
         self.plain_alphas_cumprod = (live.alphas_cumprod if schedule is None else schedule).detach().float()
-        if self.family not in OURS:
+        if not is_ours(self.family):
             return
         self.unet, self.vae = live.model.diffusion_model, live.first_stage_model
         self.latent_scale = float(live.scale_factor)
@@ -88,24 +89,25 @@ def key_of(live: Any) -> tuple[object, ...]:
 
 def family_of(live: Any) -> str:
     """Return the family by the host's flags; a refiner and others that only look like one of ours are ``unknown``."""
-    family = next((name for flag, name in _FAMILIES if getattr(live, flag, False)), "unknown")
-    if family in OURS and context_width(live.model.diffusion_model) == REFINER_WIDTH:
-        return "unknown"
-    return family
+    family = flagged(live)
+    refines = is_ours(family) and context_width(live.model.diffusion_model) == REFINER_WIDTH
+    return UNKNOWN if refines else family
 
 
 def text_encoders(live: Any, family: str) -> tuple[TextEncoder, ...]:
     """Return the text encoders behind the host's wrappers; none while the host is still wrapping them."""
-    if family == "sdxl":
+    known = architecture_of(family)
+    if known.pooled:
         wrappers = [one for one in live.conditioner.embedders if hasattr(one, "wrapped") and hasattr(one, "tokenize")]
         if len(wrappers) != 2:
             return ()
-        first, second = wrappers
-        return (_clip(first, "lora_te1_", layer=first.wrapped.layer_idx), _open_clip(second, "lora_te2_"))
+        (first, second), (one, other) = wrappers, known.text_encoders
+        return (_clip(first, one.prefix, layer=first.wrapped.layer_idx), _open_clip(second, other.prefix))
     wrapper = live.cond_stage_model
     if not hasattr(wrapper, "wrapped"):
         return ()
-    return (_open_clip(wrapper, "lora_te_"),) if family == "sd2" else (_clip(wrapper, "lora_te_", layer=None),)
+    (only,) = known.text_encoders
+    return (_open_clip(wrapper, only.prefix) if only.open_clip else _clip(wrapper, only.prefix, layer=None),)
 
 
 def _clip(wrapper: Any, prefix: str, *, layer: int | None) -> TextEncoder:

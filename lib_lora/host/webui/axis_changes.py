@@ -66,7 +66,9 @@ class OneBlock(AxisChange):
         tokens = dict.fromkeys(layout.names, Token("number", 1.0))
         if tag.weights is not None and tag.sweep is None:
             text = tag.weights.text
-            written, values = parse_tokens(text) if "," in text else _preset(text, self.presets, self.family)
+            written, values = (
+                parse_tokens(text, self.family) if "," in text else _preset(text, self.presets, self.family)
+            )
             if written.family != layout.family:
                 return tag
             tokens = dict.fromkeys(layout.names, Token("number", 0.0))  # blocks that a shorter vector does not name

@@ -8,10 +8,11 @@ import re
 from dataclasses import dataclass
 from io import StringIO
 
+from lib_lora.architectures.registry import layouts_of_length
 from lib_lora.blocks.block_list import parse_block_list
 from lib_lora.blocks.errors import PositionError, shorten
-from lib_lora.blocks.layouts import LAYOUTS, Layout
-from lib_lora.blocks.tokens import format_number, parse_tokens, read_number
+from lib_lora.blocks.layouts import Layout
+from lib_lora.blocks.tokens import format_number, read_number, read_tokens
 from lib_lora.errors import InputError
 
 SOURCE = "source"
@@ -56,12 +57,12 @@ def split(text: str) -> list[str]:
 def split_weights(text: str) -> list[str]:
     """Return names and vectors; a text that is nothing but one vector needs no quotes."""
     parts = split(text)
-    if len(parts) not in LAYOUTS:
+    if not layouts_of_length(len(parts)):
         return parts
     first = Value.read(parts[0])
     vector = ",".join((first.text, *parts[1:]))
     try:
-        parse_tokens(vector)
+        read_tokens(vector)
     except PositionError:  # names, then, as many as a vector has values
         return parts
     return [str(Value(first.key, vector))]

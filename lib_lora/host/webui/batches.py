@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TypeVar
 
-from lib_lora.blocks.layouts import TEXT_BLOCKS
+from lib_lora.blocks.layouts import text_blocks
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.host.base import GenerateRequest, LoadedModel
 from lib_lora.host.gpu_memory import gpu_memory
@@ -76,7 +76,7 @@ def _fitting(request: GenerateRequest, model: LoadedModel) -> int:
 
 
 def _text_weights(weights: BlockWeights) -> tuple[float, ...]:
-    return tuple(value for name, value in weights.as_dict().items() if name in TEXT_BLOCKS)
+    return tuple(value for name, value in weights.as_dict().items() if name in text_blocks())
 
 
 def in_order(made: Sequence[tuple[int, T]]) -> list[T]:

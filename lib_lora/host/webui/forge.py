@@ -10,17 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib_lora.architectures.base import UNKNOWN
+from lib_lora.architectures.registry import architecture_of, architectures
+from lib_lora.architectures.stable_diffusion import REFINER_WIDTH
 from lib_lora.errors import InputError
 from lib_lora.host.webui.keep import attributes_kept
 from lib_lora.host.webui.layers import clip_layers, context_width
-from lib_lora.host.webui.parts import MODEL, OURS, REFINER_WIDTH, SETTINGS, Parts, check_channels
+from lib_lora.host.webui.parts import MODEL, SETTINGS, Parts, check_channels, flagged, is_ours
 from lib_lora.host.webui.text import TextEncoder
 
-_ENGINES = {
-    "sd1": (("text_processing_engine", "lora_te_"),),
-    "sd2": (("text_processing_engine", "lora_te_"),),
-    "sdxl": (("text_processing_engine_l", "lora_te1_"), ("text_processing_engine_g", "lora_te2_")),
-}
 _NORM = re.compile(r"transformer_blocks\.\d+\.norm(\d|_in)$")
 EMPTY = str([])
 """How Forge writes that no LoRA is wanted, or merged."""
@@ -42,11 +40,11 @@ class ForgeParts(Parts):
         self.family = family_of(live, model.diffusion_model)
         self.prediction_type = self._predicts(getattr(model.predictor, "prediction_type", "unknown"))
         self.plain_alphas_cumprod = getattr(model.predictor, "alphas_cumprod", torch.ones(1)).detach().clone().float()
-        if self.family not in OURS:
+        if not is_ours(self.family):
             return
         self.unet, self.vae = model.diffusion_model, getattr(objects.vae, "first_stage_model", None)
         self.latent_scale = float(getattr(self.vae, "scaling_factor", 1.0))
-        engines = [(getattr(live, name, None), prefix) for name, prefix in _ENGINES[self.family]]
+        engines = [(getattr(live, name, None), prefix) for name, prefix in _engines(self.family)]
         if all(engine is not None for engine, _ in engines):
             self.texts = tuple(_encoder(engine, prefix) for engine, prefix in engines)
 
@@ -118,12 +116,19 @@ def key_of(live: Any) -> tuple[object, ...]:
 
 def family_of(live: Any, network: nn.Module) -> str:
     """Return the family by the engine's flags; engines of other families by their name."""
-    name = type(live).__name__.lower()
-    flags = {"sd1": "is_sd1", "sd2": "is_sd2", "sdxl": "is_sdxl", "sd3": "is_sd3"}
-    family = next((one for one, flag in flags.items() if getattr(live, flag, False)), "")
-    if family in OURS:
-        return "unknown" if context_width(network) == REFINER_WIDTH else family
-    return family or ("flux" if "flux" in name else "unknown")
+    family = flagged(live)
+    if is_ours(family):
+        return UNKNOWN if context_width(network) == REFINER_WIDTH else family
+    engine = type(live).__name__.lower()
+    named = (one.name for one in architectures() if one.unet is None and one.name in engine)
+    return family if family != UNKNOWN else next(named, UNKNOWN)
+
+
+def _engines(family: str) -> list[tuple[str, str]]:
+    """Return the attribute of the engine of each text encoder, and the prefix of its modules."""
+    encoders = architecture_of(family).text_encoders
+    last = [f"_{one.short[-1]}" if len(encoders) > 1 else "" for one in encoders]  # clip_l, clip_g
+    return [(f"text_processing_engine{end}", one.prefix) for end, one in zip(last, encoders, strict=True)]
 
 
 def settle(live: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from lib_lora.architectures.registry import architecture_of
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters.layer import is_linear, is_norm
 from lib_lora.formats.keys import to_diffusers
@@ -62,7 +63,7 @@ def _named(unet: nn.Module, family: str, wanted: Callable[[nn.Module], bool]) ->
             found["lora_unet_" + to_diffusers(path, family).replace(".", "_")] = layer
         except InputError:
             continue  # a part that no trainer names, such as an extension's own module
-        if family == "sdxl":
+        if architecture_of(family).unet.ldm_keys:
             found["lora_unet_" + path.replace(".", "_")] = layer
     return found
 

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib_lora.architectures.registry import architecture_of, first
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import Conditioning, LoadedModel
-from lib_lora.host.noise_schedule import Schedule
+from lib_lora.host.noise_schedule import VELOCITY, Schedule
 from lib_lora.host.webui import a1111
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.layers import size_embedding, unet_layers, unet_norms
@@ -145,7 +146,7 @@ class WebuiModel:
 class NoModel:
     """Stands in while the host has no checkpoint in memory: panels can be drawn, work says what is missing."""
 
-    name, family, prediction_type = "", "sd1", "epsilon"
+    name, family, prediction_type = "", first().name, "epsilon"
     layers: Mapping[str, nn.Module] = {}
     norms: Mapping[str, nn.Module] = {}
     own_weights = False
@@ -286,7 +287,7 @@ def _native_side(parts: Parts, layers: Mapping[str, nn.Module]) -> int:
     first = layers.get("lora_unet_conv_in")
     if first is not None and first.weight.shape[0] < _SMALL:
         return 128
-    return {"sd1": 512, "sd2": 768 if parts.prediction_type == "v_prediction" else 512}.get(parts.family, 1024)
+    return architecture_of(parts.family).side(velocity=parts.prediction_type == VELOCITY)
 
 
 def _text_layers(parts: Parts) -> int:

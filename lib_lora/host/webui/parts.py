@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib_lora.architectures.base import UNKNOWN
+from lib_lora.architectures.registry import architectures
 from lib_lora.errors import InputError
+from lib_lora.formats.keys import has_module_table
 from lib_lora.host.noise_schedule import NOISE, VELOCITY, Schedule, marks_in
 from lib_lora.host.webui.text import TextEncoder
 
-OURS = ("sd1", "sd2", "sdxl")
-REFINER_WIDTH = 1280
-"""Width of the text that SDXL's refiner reads; by the host's flags it is an SDXL model."""
 MODEL = "the loaded checkpoint"
 START = "how the WebUI was started"
 SETTINGS = "the WebUI's settings"
@@ -114,6 +114,17 @@ class Parts:
     def settle(self) -> None:
         """Clear what a prompt has meanwhile left in the model; costs nothing where it left nothing."""
         raise NotImplementedError
+
+
+def is_ours(family: str) -> bool:
+    """Whether the layers of a family's models are known, so that a LoRA can be attached and trained."""
+    return has_module_table(family)
+
+
+def flagged(live: Any) -> str:
+    """Return the family that the host's own flags (``is_sd1``, ``is_sdxl``, …) say; ``unknown`` where none is set."""
+    names = (one.name for one in reversed(architectures()))
+    return next((name for name in names if getattr(live, f"is_{name}", False)), UNKNOWN)
 
 
 def check_channels(unet: nn.Module) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from lib_lora.analysis.effective_block import Analysis, parse_range
-from lib_lora.blocks.layouts import attention_layout, full_layout
+from lib_lora.blocks.layouts import Layout, attention_layout, full_layout, unet_families
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
@@ -135,7 +135,10 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
         others = gr.Number(1, label=words("block_weight.others"), min_width=90, **ident("others"))
         seeds = gr.Number(1, precision=0, minimum=1, label=words("block_weight.seeds"), min_width=70, **ident("seeds"))
         blocks = gr.Dropdown(
-            [words("block_weight.blocks_file"), *(f"{length}ALL" for length in lengths_of(atelier))],
+            [
+                words("block_weight.blocks_file"),
+                *(f"{n}ALL" for n in sorted({one.length for one in layouts_of(atelier)})),
+            ],
             value=words("block_weight.blocks_file"),
             allow_custom_value=True,
             label=words("block_weight.blocks"),
@@ -181,10 +184,10 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
     return _Widgets(fields, estimate, start, stop, status, grids, table, files)
 
 
-def lengths_of(atelier: Atelier) -> list[int]:
-    """Return the lengths of vectors that may be meant: the model's, or all where the host can change its model."""
-    families = ("sd1", "sdxl") if atelier.changing_model else (atelier.host.model.family,)
-    return sorted({layout.length for one in families for layout in (attention_layout(one), full_layout(one))})
+def layouts_of(atelier: Atelier) -> list[Layout]:
+    """Return the layouts that may be meant: the model's, or those of all models that the host can change to."""
+    families = unet_families() if atelier.changing_model else (atelier.host.model.family,)
+    return list(dict.fromkeys(layout for one in families for layout in (full_layout(one), attention_layout(one))))
 
 
 class _Analyzer:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lib_lora.blocks.layouts import LAYOUTS
+from lib_lora.blocks.layouts import Layout, layout_title
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.presets import save_preset
 from lib_lora.ui import compat
-from lib_lora.ui.block_weight.analyzer import lengths_of
+from lib_lora.ui.block_weight.analyzer import layouts_of
 from lib_lora.ui.block_weight.row import MAILBOX, VECTOR, layout_html, row_id
 from lib_lora.ui.compat import gr
 from lib_lora.ui.messages import error_html, note_html
-
-NAMES = {"sd1": "SD1 / SD2", "sdxl": "SDXL", "flux": "Flux"}
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,9 @@ def build(atelier: Atelier, words: Words, *, place: str) -> MakeWeights:
     def ident(thing: str) -> dict[str, str]:
         return {"elem_id": row_id(own, thing)}
 
-    lengths = lengths_of(atelier)
-    labels = {f"{NAMES[LAYOUTS[length].family]} · {length}": length for length in lengths}
-    first = LAYOUTS[lengths[-1] if 26 not in lengths else 26]
-    chosen = next(label for label, length in labels.items() if length == first.length)
+    labels: dict[str, Layout] = {f"{layout_title(one)} · {one.length}": one for one in layouts_of(atelier)}
+    chosen = next(iter(labels))  # every block of the first family
+    first = labels[chosen]
     with gr.Row(elem_classes="atelier-bw-line"):
         layout = gr.Dropdown(list(labels), value=chosen, label=words("block_weight.make_layout"), **ident("layout"))
         name = gr.Textbox("", label=words("block_weight.preset_name"), max_lines=1, **ident("name"))
@@ -52,7 +49,7 @@ def build(atelier: Atelier, words: Words, *, place: str) -> MakeWeights:
     message = gr.HTML("", **ident("message"))
 
     def show(label: str) -> tuple[str, str]:
-        found = LAYOUTS[labels.get(label, first.length)]
+        found = labels.get(label, first)
         return layout_html(found, words, place=own), ones(found.length)
 
     def keep(called: str, values: str, over: bool) -> str:

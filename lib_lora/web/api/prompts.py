@@ -6,6 +6,7 @@ from typing import Any
 
 from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.errors import PositionError
+from lib_lora.blocks.layouts import blocked_families
 from lib_lora.blocks.tag import (
     Moment,
     ParsedTag,
@@ -25,8 +26,6 @@ from lib_lora.services.atelier import Atelier
 from lib_lora.services.presets import presets_path, save_preset, save_presets
 from lib_lora.web.api.call import REQUIRED, Call, Field, Route
 from lib_lora.web.api.shared import lora_file
-
-FAMILIES = ("sd1", "sd2", "sdxl", "flux")
 
 
 def routes(atelier: Atelier) -> tuple[Route, ...]:
@@ -81,7 +80,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
             (
                 Field("prompt", str, "text with LoRA tags", REQUIRED),
                 Field("negative", str, "negative prompt", ""),
-                Field("family", str, "family of the model; without it the loaded one's", choices=FAMILIES),
+                Field("family", str, "family of the model; without it the loaded one's", choices=blocked_families()),
                 Field("seed", int, "draws the values of R and U", 0, low=0, high=2**32 - 1),
             ),
         ),

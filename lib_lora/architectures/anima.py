@@ -1,0 +1,81 @@
+"""Anima: one transformer of 28 blocks behind Qwen3-0.6B and an LLM adapter; 40 and 52 blocks in the expanded models.
+
+First hand, from the sources of sd-scripts and the key lists of other programs' tests, are kohya's names
+(``lora_unet_blocks_N_…``, ``lora_unet_llm_adapter_…``, ``lora_te_layers_N_…``), ComfyUI's
+(``diffusion_model.blocks.N.…``), the widths and what ``modelspec`` says. Second hand: vectors of one value a block
+(28 and 40, named B00 and so on), or one more in front for BASE, are what block weight extensions have; the depths 40
+and 52 are what programs that convert between them say; ``ss_base_model_version`` is what files are reported to have.
+
+The blocks of the three depths are other layers under the same names, so each depth is a family of its own; a file whose
+last blocks are missing counts as the smaller depth. Cosmos-Predict2 2B, which Anima was made from, has the same
+modules, so a LoRA of it is taken for Anima's. Diffusers' names are shared with other models and not recognized.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from lib_lora.architectures.base import (
+    BASE,
+    OTHER,
+    UNKNOWN,
+    Architecture,
+    BlockPrefixes,
+    Labels,
+    Layout,
+    Shapes,
+    TextEncoder,
+    frozen,
+    numbered,
+)
+
+_DEPTHS = {"anima": (28, "Anima"), "anima-2.9b": (40, "Anima 2.9B"), "anima-3.8b": (52, "Anima 3.8B")}
+_WIDTH, _TEXT_WIDTH = 2048, 1024
+_BLOCK = re.compile(
+    r"lora_unet_blocks_(\d+)_"
+    r"(?:(?:self|cross)_attn_(?:[qkv]|output)_proj|mlp_layer[12]|adaln_modulation_(?:self_attn|cross_attn|mlp)_[12])\."
+)
+_ADAPTER = re.compile(r"lora_(?:unet_|te_)?llm_adapter_")
+_TEXT = re.compile(r"lora_te_(?:model_)?layers_\d+_(?:self_attn_[qkv]_proj|mlp_(?:gate|up)_proj)\.lora_down\.weight$")
+_READS_STATE = re.compile(r"(?:self_attn_[qkv]_proj|cross_attn_q_proj|mlp_layer1)\.lora_down\.weight$")
+
+
+def detect(shapes: Shapes, group: Sequence[Architecture]) -> str | None:
+    """Return which depth a LoRA was made for: the smallest that has its last block; None where it is not Anima's."""
+    blocks = {name: int(found[1]) for name in shapes if (found := _BLOCK.match(name))}
+    if not blocks:
+        texts = [shapes[name] for name in shapes if _TEXT.match(name)]
+        ours = any(_ADAPTER.match(name) for name in shapes) or any(list(shape[1:2]) == [_TEXT_WIDTH] for shape in texts)
+        return group[0].name if ours else None
+    widths = {shapes[name][1] for name in blocks if _READS_STATE.search(name) and len(shapes[name]) > 1}
+    if widths and widths != {_WIDTH}:
+        return UNKNOWN
+    deep = [one.name for one in group if max(blocks.values()) < _DEPTHS[one.name][0]]
+    return deep[0] if deep else UNKNOWN
+
+
+def _prefixes(depth: int) -> Iterator[tuple[str, BlockPrefixes]]:
+    # The adapter turns the text encoder's states into the ones that the blocks read: hosts load it with the text.
+    yield BASE, BlockPrefixes(("llm_adapter",))
+    for i in range(depth):
+        yield f"B{i:02d}", BlockPrefixes((f"blocks.{i}",))
+    yield OTHER, BlockPrefixes(("x_embedder", "t_embedder", "t_embedding_norm", "final_layer"))
+
+
+def _anima(name: str, depth: int, title: str) -> Architecture:
+    some = numbered("B", *range(depth))
+    return Architecture(
+        name=name,
+        title=title,
+        detect=detect,
+        layouts=(Layout(depth + 1, name, (BASE, *some)), Layout(depth, name, some)),
+        blocks=frozen(dict(_prefixes(depth))),
+        text_encoders=(TextEncoder("te", "qwen3_06b", width=_TEXT_WIDTH, layers=28),),
+        latent_channels=16,
+        labels=Labels("anima", "anima-preview", "1024x1024", "https://huggingface.co/circlestone-labs/Anima"),
+        checkpoint_signs=("net.blocks.0.adaln_modulation", "model.diffusion_model.blocks.0.adaln_modulation"),
+    )
+
+
+ARCHITECTURES = tuple(_anima(name, depth, title) for name, (depth, title) in _DEPTHS.items())

@@ -1,0 +1,204 @@
+"""What a family of models is to this program: one frozen object, asked by every room above, in place of its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+
+from lib_lora.architectures.modules import ModuleName, by_key, text_modules, unet_modules
+from lib_lora.architectures.unet import Unet
+
+BASE = "BASE"
+OTHER = "other"
+UNKNOWN = "unknown"
+"""What stands in the place of a family's name where nothing tells it."""
+
+Shapes = Mapping[str, Sequence[int]]
+"""Shape of every tensor of a LoRA file by its kohya name."""
+
+_ROOTS = ("lora_unet_", "model_diffusion_model_", "diffusion_model_", "unet_", "transformer_", "net_")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The block names of one vector length of one family, in the order in which the vector writes them."""
+
+    length: int
+    family: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BlockPrefixes:
+    """Dotted module paths below the UNet (or transformer) that one block covers, in both spellings."""
+
+    ldm: tuple[str, ...]
+    diffusers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """One text encoder of a family.
+
+    Attributes:
+        part: kohya's short name: "te", "te1", "te2".
+        short: ComfyUI's name of it: "clip_l", "clip_g", "t5xxl".
+        width: numbers of a token's hidden state.
+        layers: layers that a LoRA may name.
+        block: the block that its modules belong to.
+        root: what its tensors' names begin with in a checkpoint in LDM names; "" where no such checkpoint holds it.
+        open_clip: whether it is OpenCLIP's, with q, k and v in one weight and zeros behind the end token.
+    """
+
+    part: str
+    short: str
+    width: int
+    layers: int
+    block: str = BASE
+    root: str = ""
+    open_clip: bool = False
+
+    @property
+    def prefix(self) -> str:
+        """What kohya's names of its modules begin with."""
+        return f"lora_{self.part}_"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a LoRA file's metadata says of the family: ``ss_base_model_version`` and the fields of ``modelspec``."""
+
+    base_model: str
+    architecture: str
+    resolution: str
+    implementation: str
+    v2: bool = False
+
+
+Detector = Callable[[Shapes, Sequence["Architecture"]], "str | None"]
+"""From a LoRA's names and shapes and the families that share the detector to one's name; None: it is none of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """A family of models; each is one object, and equal to itself only.
+
+    Attributes:
+        name: how code, files and REST call it.
+        title: how people call it.
+        detect: tells a LoRA of it from others; families that differ in shapes only share one.
+        layouts: its vectors, the one with every block first, the shortest last; empty where no block is known.
+        blocks: which module paths each block covers.
+        text_encoders: in the order of their numbers.
+        unet: its UNet's module names in every spelling; None of a transformer, which is read, labeled, baked and
+            merged, but not loaded or trained.
+        latent_channels, latent_scale: of its autoencoder.
+        native_side: side in px that it was made for; ``velocity_side`` where the model predicts the velocity.
+        betas: first and last β of the noise schedule; None of a flow model.
+        labels: what its files' metadata says; None where no program's words for it are known.
+        checkpoint_signs: what some name of a checkpoint's tensors begins with, where it is of this family.
+        clip_skip: whether the layer of the text encoder can be chosen.
+    """
+
+    name: str
+    title: str
+    detect: Detector
+    layouts: tuple[Layout, ...] = ()
+    blocks: Mapping[str, BlockPrefixes] = field(default_factory=dict)
+    text_encoders: tuple[TextEncoder, ...] = ()
+    unet: Unet | None = None
+    latent_channels: int = 4
+    latent_scale: float = 1.0
+    native_side: int = 1024
+    velocity_side: int = 0
+    betas: tuple[float, float] | None = None
+    labels: Labels | None = None
+    checkpoint_signs: tuple[str, ...] = ()
+    clip_skip: bool = False
+
+    def side(self, *, velocity: bool) -> int:
+        """Return the side in px that a full-size model was made for."""
+        return self.velocity_side if velocity and self.velocity_side else self.native_side
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the UNet also reads a pooled vector and sizes, as SDXL's with its two encoders does."""
+        return self.unet is not None and len(self.text_encoders) > 1
+
+    def text_encoder(self, number: str) -> TextEncoder | None:
+        """Return the encoder that a number behind ``te`` means; "" is the first, and one too high the last."""
+        encoders = self.text_encoders
+        return encoders[min(int(number or 1), len(encoders)) - 1] if encoders else None
+
+    def text_number(self, number: str) -> str:
+        """Return a text encoder's number as this family's files have it; that of no encoder of its stays."""
+        first = self.text_encoders[0].part.removeprefix("te") if self.text_encoders else number
+        return first if number in ("", "1") else number
+
+    def block_of_path(self, path: str) -> str:
+        """Return the block of a module path, dotted or underscored, in any spelling; else ``other``."""
+        flat = path.replace(".", "_")
+        for root in _ROOTS:
+            # Flux in diffusers: "transformer_blocks_3" is a block's own name, not the root "transformer."
+            if flat.startswith(root) and not flat.startswith("transformer_blocks_"):
+                flat = flat[len(root) :]
+        for prefix, block in self._lookup:
+            if flat == prefix or flat.startswith(prefix + "_"):
+                return block
+        return OTHER
+
+    def block_of_text(self, number: str) -> str:
+        """Return the block of a text encoder's modules by the number behind ``te``."""
+        encoder = self.text_encoder(number)
+        return BASE if encoder is None else encoder.block
+
+    def modules(self, *, conv: bool = False) -> list[ModuleName]:
+        """Return the modules of a complete LoRA file: attention and feed-forward, with ``conv`` ResNets too.
+
+        A UNet's keys are in the spelling of its trainers; `find` knows both. A transformer has no table: none.
+        """
+        return [] if self.unet is None else [*unet_modules(self, conv=conv), *text_modules(self)]
+
+    def find(self, key: str) -> ModuleName | None:
+        """Return all names of the module that a kohya key in either spelling means, or None."""
+        return self._by_key.get(key)
+
+    def settled(self, key: str) -> str:
+        """Return a UNet module's name as hosts know it: SDXL's in either spelling, others in diffusers'."""
+        module = None if self.unet is None or self.unet.ldm_keys else self.find(key)
+        return key if module is None else module.key
+
+    @cached_property
+    def _by_key(self) -> Mapping[str, ModuleName]:
+        return {} if self.unet is None else by_key(self)
+
+    @cached_property
+    def _lookup(self) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (prefix.replace(".", "_"), block)
+            for block, both in self.blocks.items()
+            for prefix in (*both.ldm, *both.diffusers)
+        )
+
+
+def numbered(kind: str, *numbers: int) -> tuple[str, ...]:
+    """Return block names such as IN04, two digits each."""
+    return tuple(f"{kind}{number:02d}" for number in numbers)
+
+
+def frozen(blocks: Mapping[str, BlockPrefixes]) -> Mapping[str, BlockPrefixes]:
+    """Return a table of blocks that nobody can change."""
+    return MappingProxyType(dict(blocks))
+
+
+def signature(name: str, pattern: str) -> Detector:
+    """Return the detector of a family that a word in its modules' names tells."""
+    found = re.compile(pattern)
+
+    def detect(shapes: Shapes, _: Sequence[Architecture]) -> str | None:
+        return name if any(found.search(each) for each in shapes) else None
+
+    return detect
