@@ -25,5 +25,10 @@ def build_app(atelier: Atelier, *, language: str = "") -> FastAPI:
     return app.build_app(atelier, language=language)
 
 
+def start() -> int:
+    """Run the command that was typed and return its exit code; an installed package is started here."""
+    return main(build_app=build_app)
+
+
 if __name__ == "__main__":
-    sys.exit(main(build_app=build_app))
+    sys.exit(start())

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from lib_lora import __version__
@@ -20,8 +21,9 @@ EXIT_CODES = "exit codes: 0 done · 1 the work failed · 2 what was asked for ca
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
+    installed = Path(sys.argv[0]).stem == "lora-atelier"
     top = argparse.ArgumentParser(
-        prog="python run.py",
+        prog="lora-atelier" if installed else "python run.py",
         description="LoRA Atelier: train, use, analyse, bake, compress and label LoRAs.",
         epilog=EXIT_CODES,
     )

@@ -22,8 +22,11 @@ from lib_lora.web.served import SAFE, served_file
 
 BASE = "/lora-atelier/v1"
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ROOT / "javascript"
-STYLE = ROOT / "style.css"
+PACKED = Path(__file__).with_name("page")
+"""Where an installed package holds what an extension has at its top, because a WebUI looks there (setup.py)."""
+
+SCRIPTS = PACKED if PACKED.is_dir() else ROOT / "javascript"
+STYLE = (PACKED if PACKED.is_dir() else ROOT) / "style.css"
 COOKIE = "atelier_language"
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#c2410c"/>'
