@@ -32,6 +32,8 @@ from lib_lora.architectures.base import (
 
 _DEPTHS = {"anima": (28, "Anima"), "anima-2.9b": (40, "Anima 2.9B"), "anima-3.8b": (52, "Anima 3.8B")}
 _WIDTH, _TEXT_WIDTH = 2048, 1024
+_TEXT_ROOTS = ("text_encoder.qwen3", "text_encoders.qwen3_06b.transformer.model")
+"""ComfyUI's as sd-scripts' converter writes it, and the one below which ComfyUI keeps the model."""
 _BLOCK = re.compile(
     r"lora_unet_blocks_(\d+)_"
     r"(?:(?:self|cross)_attn_(?:[qkv]|output)_proj|mlp_layer[12]|adaln_modulation_(?:self_attn|cross_attn|mlp)_[12])\."
@@ -71,7 +73,7 @@ def _anima(name: str, depth: int, title: str) -> Architecture:
         detect=detect,
         layouts=(Layout(depth + 1, name, (BASE, *some)), Layout(depth, name, some)),
         blocks=frozen(dict(_prefixes(depth))),
-        text_encoders=(TextEncoder("te", "qwen3_06b", width=_TEXT_WIDTH, layers=28),),
+        text_encoders=(TextEncoder("te", "qwen3_06b", width=_TEXT_WIDTH, layers=28, roots=_TEXT_ROOTS),),
         latent_channels=16,
         labels=Labels("anima", "anima-preview", "1024x1024", "https://huggingface.co/circlestone-labs/Anima"),
         checkpoint_signs=("net.blocks.0.adaln_modulation", "model.diffusion_model.blocks.0.adaln_modulation"),

@@ -50,6 +50,7 @@ class TextEncoder:
         layers: layers that a LoRA may name.
         block: the block that its modules belong to.
         root: what its tensors' names begin with in a checkpoint in LDM names; "" where no such checkpoint holds it.
+        roots: what dotted names of its modules in LoRA files begin with, besides ``short`` and what all families share.
         open_clip: whether it is OpenCLIP's, with q, k and v in one weight and zeros behind the end token.
     """
 
@@ -59,6 +60,7 @@ class TextEncoder:
     layers: int
     block: str = BASE
     root: str = ""
+    roots: tuple[str, ...] = ()
     open_clip: bool = False
 
     @property

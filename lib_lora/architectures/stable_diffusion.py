@@ -37,6 +37,9 @@ _UNET_WORD = re.compile(
     r"|out_\d)"
 )
 
+_CLIP = re.compile(r"lora_te_(?!(?:model_)?layers_)")
+"""Text encoders of language models, such as Qwen's, have their layers at once behind the prefix."""
+
 
 def layouts_of(family: str, unet: Unet) -> tuple[Layout, Layout]:
     """Return the layout with every block, and the one of the blocks with attention, where a standard LoRA is."""
@@ -100,11 +103,11 @@ def _by_names(names: str, shapes: Shapes, group: Sequence[Architecture]) -> str 
     if unet == deepest.name:
         return unet
     for name, width in input_widths(shapes):
-        if name.startswith("lora_te_") and re.search(r"_[qkv]_proj$|_fc1$", name):
+        if _CLIP.match(name) and re.search(r"_[qkv]_proj$|_fc1$", name):
             return next((one.name for one in alone if one.text_encoders[0].width == width), alone[0].name)
     if unet is not None:
         return unet
-    if any(_UNET_WORD.match(name) for name in shapes) or re.search(r"lora_te_(?!(?:model_)?layers_)", names):
+    if any(_UNET_WORD.match(name) for name in shapes) or any(map(_CLIP.match, shapes)):
         return alone[0].name
     return None
 

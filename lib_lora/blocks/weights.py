@@ -15,6 +15,8 @@ from lib_lora.blocks.layouts import (
     full_layout,
     lengths_of,
     text_blocks,
+    title_of,
+    unet_families,
 )
 from lib_lora.blocks.tokens import Token, format_number, parse_tokens
 from lib_lora.errors import InputError
@@ -120,8 +122,8 @@ def fit(weights: BlockWeights, family: str, *, fill: float = 0.0) -> BlockWeight
     """Return the weights in the full layout of a model family.
 
     A vector of the same family always fits; blocks without attention that it does not name get `fill`, and a text
-    encoder that its layout has no place for keeps 1. A vector of another family fits only if no weight is dropped and
-    every block with attention is named.
+    encoder that its layout has no place for keeps 1. A vector of another UNet fits only if no weight is dropped and
+    every block with attention is named; that of another transformer never does.
 
     Raises:
         InputError: something would be lost; the message names the blocks.
@@ -133,13 +135,16 @@ def fit(weights: BlockWeights, family: str, *, fill: float = 0.0) -> BlockWeight
         return converted.replaced(dict.fromkeys(silent, 1.0))
     attention = attention_layout(family).names
     unnamed = tuple(name for name in unnamed_blocks(weights.layout, family) if name in attention)
-    if not lost and not unnamed:
+    kin = {target.family, weights.layout.family} <= set(unet_families())  # elsewhere equal names are other layers
+    if not lost and not unnamed and kin:
         return converted
     reasons = []
     if lost:
         reasons.append(f"the model has no {', '.join(lost)}")
     if unnamed:
         reasons.append(f"the vector says nothing about {', '.join(unnamed)}")
+    if not reasons:
+        reasons.append(f"the vector was written for {title_of(weights.layout.family)}")
     raise InputError(
         f"{weights.layout.length} block weights do not fit a model of family {family}: {'; '.join(reasons)}",
         cure=f"Use a vector of {' or '.join(map(str, lengths_of(family)))} values.",

@@ -28,12 +28,6 @@ _TEXT_ROOTS: Mapping[str, str] = MappingProxyType(
         "text_encoder_1": "",
         "text_encoder_2": "2",
         "text_encoder_3": "3",
-        "text_encoders.clip_l": "",
-        "text_encoders.clip_g": "2",
-        "text_encoders.t5xxl": "3",
-        "clip_l": "",
-        "clip_g": "2",
-        "t5xxl": "3",
         "te": "",
         "te1": "",
         "te2": "2",
@@ -46,15 +40,14 @@ _TEXT_ROOTS: Mapping[str, str] = MappingProxyType(
         "conditioner.embedders.1": "2",
     }
 )
+"""Roots of text encoders by the number that kohya has for them; `_text_roots` adds each family's own."""
 _UNET_STARTS = (
     r"(?:down|up|mid|input|output|middle)_blocks?|conv_in|conv_out|conv_norm_out|time_embed(?:ding)?|add_embedding"
     r"|label_emb|out[._]\d|(?:double|single|joint)_blocks|transformer_blocks|single_transformer_blocks"
 )
-_BARE_UNET = re.compile(rf"(?:{_UNET_STARTS})(?:[._]|$)")
 _BARE_TEXT = re.compile(
     r"text_model[._]|encoder[._]layers[._]|text_projection(?:[._]|$)|(?:transformer[._])?resblocks[._]"
 )
-_ROOTS = tuple(sorted((*_UNET_ROOTS, *_TEXT_ROOTS, "transformer", "prior"), key=len, reverse=True))
 
 MAGNITUDE = "lora_magnitude_vector"
 """PEFT's name of a DoRA's lengths, one for each output."""
@@ -110,7 +103,7 @@ def is_of_a_lora(name: str) -> bool:
 
 def is_of_a_model(name: str) -> bool:
     """Whether a dotted name begins as those of a model's parts do: what follows should have been understood."""
-    return name.startswith(_WRAPPERS) or any(name.startswith(f"{root}.") for root in _ROOTS)
+    return name.startswith(_WRAPPERS) or any(name.startswith(f"{root}.") for root in _roots(architectures()))
 
 
 def kohya_spelling(shapes: Mapping[str, Sequence[int]], *, target: str = "te") -> tuple[dict[str, str], dict[str, str]]:
@@ -241,16 +234,43 @@ def _rooted(path: str, target: str) -> tuple[str | None, str, str]:
     The first is "unet", "te", "te2", …, a root of another program that stays, or None where nothing tells it.
     """
     path = _unwrapped(path)
-    found = next((one for one in _ROOTS if path.startswith(f"{one}.")), None)
+    known = architectures()
+    found = next((one for one in _roots(known) if path.startswith(f"{one}.")), None)
     if found is None:
-        root = "unet" if _BARE_UNET.match(path) else target if _BARE_TEXT.match(path) else None
+        root = "unet" if _bare_unet(known).match(path) else target if _BARE_TEXT.match(path) else None
         return root, path, path
     inner = _unwrapped(path.removeprefix(f"{found}."))
-    if found in _TEXT_ROOTS:
-        return f"te{_TEXT_ROOTS[found]}", inner, path
+    texts = _text_roots(known)
+    if found in texts:
+        return f"te{texts[found]}", inner, path
     if found == "transformer" and _BARE_TEXT.match(inner):
         return target, inner, path
     return "unet" if found in _UNET_ROOTS else found, inner, path
+
+
+@lru_cache(maxsize=4)
+def _text_roots(known: tuple[Architecture, ...]) -> Mapping[str, str]:
+    """Return what a text encoder's dotted names begin with, by its number; "" is the first or only one."""
+    roots = dict(_TEXT_ROOTS)
+    for one in known:
+        for at, encoder in enumerate(one.text_encoders):
+            number = encoder.part.removeprefix("te") if at else ""
+            own = (encoder.short, f"text_encoders.{encoder.short}", *encoder.roots)
+            roots |= {root: number for root in own if root not in roots}
+    return roots
+
+
+@lru_cache(maxsize=4)
+def _roots(known: tuple[Architecture, ...]) -> tuple[str, ...]:
+    """Return every root of dotted names, the longest first."""
+    return tuple(sorted((*_UNET_ROOTS, *_text_roots(known), "transformer", "prior"), key=len, reverse=True))
+
+
+@lru_cache(maxsize=4)
+def _bare_unet(known: tuple[Architecture, ...]) -> re.Pattern[str]:
+    """Return the pattern of a module path without a root: it begins with a part of a UNet or transformer."""
+    firsts = {path.split(".")[0] for one in known for both in one.blocks.values() for path in both.ldm}
+    return re.compile(rf"(?:{_UNET_STARTS}|{'|'.join(sorted(map(re.escape, firsts - {'out'})))})(?:[._]|$)")
 
 
 def _unwrapped(path: str) -> str:
