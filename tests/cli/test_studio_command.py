@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lib_lora.__main__ import build_app
 from lib_lora.cli import main, studio
 from lib_lora.cli.main import parser
 from lib_lora.errors import InputError
@@ -16,12 +17,17 @@ from lib_lora.services.jobs.folder_lock import hold
 from lib_lora.services.jobs.job import Job
 
 
+def command(*arguments: str) -> int:
+    """Type `studio` with these arguments, as `python -m lib_lora` hands it on; return its exit code."""
+    return main.main(["studio", *arguments], build_app=build_app)
+
+
 def options(*arguments: str):
     return parser().parse_args(["studio", *arguments])
 
 
 def test_listening_without_a_password_is_refused_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["studio", "--listen"]) == 2
+    assert command("--listen") == 2
     assert "Add --auth USER:PASSWORD or --auth-file FILE" in capsys.readouterr().err
 
 
@@ -54,7 +60,7 @@ def test_password_comes_from_a_file_or_a_variable_too(tmp_path: Path, monkeypatc
 def test_a_file_without_a_password_opens_no_studio(tmp_path: Path, content: bytes | None, capsys) -> None:
     if content is not None:
         (tmp_path / "secret").write_bytes(content)
-    assert main.main(["studio", "--listen", "--auth-file", str(tmp_path / "secret")]) in (1, 2)
+    assert command("--listen", "--auth-file", str(tmp_path / "secret")) in (1, 2)
     assert "--auth-file" in capsys.readouterr().err
 
 
@@ -96,7 +102,7 @@ def test_impossible_port_is_said(port: str) -> None:
 
 def test_missing_model_is_said_before_anything_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--port", "0", "--data", str(tmp_path / "data"), "--model", str(tmp_path / "no.safetensors")]
-    assert main.main(["studio", "--no-browser", *arguments]) == 2
+    assert command("--no-browser", *arguments) == 2
     assert "no such model file" in capsys.readouterr().err
 
 
@@ -104,7 +110,7 @@ def test_a_data_folder_in_use_is_refused_before_a_model_is_loaded(tmp_path: Path
     monkeypatch.setattr(studio, "open_atelier", lambda _: pytest.fail("a second studio was opened"))
     arguments = ["--no-browser", "--port", "0", "--data", str(tmp_path)]
     with hold(tmp_path.resolve(), address="http://127.0.0.1:7870/"):
-        assert main.main(["studio", *arguments]) == 2
+        assert command(*arguments) == 2
     said = capsys.readouterr().err
     assert "Another studio uses this data folder" in said
     assert "http://127.0.0.1:7870/" in said
