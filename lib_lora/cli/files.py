@@ -30,7 +30,7 @@ def _add_bake(commands: argparse._SubParsersAction) -> None:
         "--weights",
         default="ALL",
         metavar="NAME|V,V,…",
-        help="preset, or 12, 17, 20 or 26 numbers (default: %(default)s)",
+        help="preset, or as many numbers as the family has blocks (default: %(default)s)",
     )
     bake.add_argument(
         "--te", type=float, default=1.0, help="strength of the text encoder, times BASE (default: %(default)s)"
