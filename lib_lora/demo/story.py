@@ -128,6 +128,7 @@ def train(story: Story) -> None:
             "epochs": size.epochs,
             "repeats": use.RUN_REPEATS,
             "batch_size": size.batch_size,
+            "prior_loss_weight": use.PRIOR_WEIGHT,
             "comment": "LoRA Atelier demo",
         },
         where="demo",
