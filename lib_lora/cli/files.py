@@ -10,7 +10,8 @@ from lib_lora.cli.common import give, presets_of, refuse_existing, say
 from lib_lora.errors import InputError
 
 if TYPE_CHECKING:
-    from lib_lora.formats.lora import LoraFile
+    from lib_lora.blocks.presets import PresetFile
+    from lib_lora.merge.order import Made, Order
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -134,32 +135,21 @@ def _add_precision(command: argparse.ArgumentParser) -> None:
 
 def run_bake(options: argparse.Namespace) -> None:
     """Bake, save, and print the numbers used and the rounding error per block."""
-    from lib_lora.blocks.tag_model import ResolvedTag
-    from lib_lora.formats.lora import read_lora, write_lora
-    from lib_lora.merge.bake import bake
-    from lib_lora.merge.order import resolve_blocks, rounded, widened
+    from lib_lora.merge.order import Ingredient, Order, resolve_blocks
 
-    refuse_existing(options.out, overwrite=options.overwrite)
-    lora = widened(read_lora(options.file), options.precision)
-    text, family = options.weights.strip() or "ALL", lora.family
-    weights = resolve_blocks(text, presets_of(options), family, x=options.x, fill=options.fill)
-    tag = ResolvedTag(lora.name, te=options.te, unet=options.unet, weights=weights, other=options.other)
-    multipliers = tag.multipliers(family)
-    lora = _with_base(options, lora, multipliers, alone=True)
-    baked, report = rounded(*bake(lora, multipliers), options.precision)
-    saved = write_lora(baked, options.out, overwrite=options.overwrite)
-    used = {"weights": weights.as_dict(), "notes": lora.notes}
-    _give_merge(options, saved, report, used, [*lora.notes, f"weights {weights.format()}"])
+    text, presets = options.weights.strip() or "ALL", presets_of(options)
+    given = {"te": options.te, "unet": options.unet, "other": options.other, "x": options.x, "fill": options.fill}
+    order = Order((Ingredient(options.file, blocks=text, **given),), precision=options.precision)
+    made, saved = _written(options, order, presets)
+    weights = resolve_blocks(text, presets, made.lora.family, x=options.x, fill=options.fill)
+    _give_merge(options, saved, made, {"weights": weights.as_dict()}, [f"weights {weights.format()}"])
 
 
 def run_compress(options: argparse.Namespace) -> None:
     """Compress, save, and print ranks, sizes and the error per block."""
-    from lib_lora.formats.lora import read_lora, write_lora
-    from lib_lora.merge.compress import compress
-    from lib_lora.merge.order import rounded, widened
+    from lib_lora.merge.order import Ingredient, Order
     from lib_lora.merge.rank import RankRule
 
-    refuse_existing(options.out, overwrite=options.overwrite)
     given = {
         "rank": options.rank,
         "sv_ratio": options.sv_ratio,
@@ -167,25 +157,26 @@ def run_compress(options: argparse.Namespace) -> None:
         "cumulative": options.cumulative,
     }
     kind, value = next((kind, value) for kind, value in given.items() if value is not None)
-    lora = widened(read_lora(options.file), options.precision)
-    lora = _with_base(options, lora, {}, alone=False)
-    small, report = rounded(*compress(lora, RankRule(kind, value, cap=options.max_rank)), options.precision)
-    saved = write_lora(small, options.out, overwrite=options.overwrite)
-    _give_merge(options, saved, report, {"notes": lora.notes}, list(lora.notes))
+    rule = RankRule(kind, value, cap=options.max_rank)
+    made, saved = _written(options, Order((Ingredient(options.file),), rule, options.precision), None)
+    _give_merge(options, saved, made, {}, [])
 
 
-def _with_base(options: argparse.Namespace, lora: LoraFile, multipliers: dict[str, float], *, alone: bool) -> LoraFile:
-    """Return a LoRA as it can be merged, with the model of ``--base`` where one is given."""
+def _written(options: argparse.Namespace, order: Order, presets: PresetFile | None) -> tuple[Made, Path]:
+    """Make what the order says, with the model of ``--base`` where one is given, and save it."""
+    from lib_lora.blocks.presets import PresetFile
     from lib_lora.host.studio import StudioHost
-    from lib_lora.merge.difference import known
+    from lib_lora.services import merge
 
-    if options.base is None:
-        return lora
-    return known(lora, multipliers, StudioHost.open(options.base).model, alone=alone)
+    refuse_existing(options.out, overwrite=options.overwrite)
+    model = None if options.base is None else StudioHost.open(options.base).model
+    presets = presets or PresetFile.shipped()
+    return merge.write(order, options.out, presets, model=model, overwrite=options.overwrite)
 
 
-def _give_merge(options: argparse.Namespace, saved: Path, report: Any, more: dict[str, Any], lines: list[str]) -> None:
-    """Print what a merge did: the file, its size, and a row a block."""
+def _give_merge(options: argparse.Namespace, saved: Path, made: Made, more: dict[str, Any], lines: list[str]) -> None:
+    """Print what a merge did: the file, its size, a row a block, and what was assumed on reading."""
+    report, notes = made.report, [note for _, note in made.notes]
     before, after = options.file.stat().st_size, saved.stat().st_size
     rows = report.by_block()
     result = {
@@ -195,6 +186,7 @@ def _give_merge(options: argparse.Namespace, saved: Path, report: Any, more: dic
         "dropped": len(report.dropped),
         "blocks": rows,
         **more,
+        "notes": notes,
     }
     table = [f"{'block':>6} {'modules':>8} {'rank':>11} {'energy kept':>12} {'error':>9}"]
     for name, row in rows.items():
@@ -203,7 +195,7 @@ def _give_merge(options: argparse.Namespace, saved: Path, report: Any, more: dic
             f"{name:>6} {row['modules']:>8} {ranks:>11} {row['energy_kept']:>11.2%} {row['relative_error']:>9.1e}"
         )
     sizes = f"{before / 1e6:.2f} MB → {after / 1e6:.2f} MB"
-    give(options, result, [*lines, *table, f"{len(report.dropped)} modules dropped", sizes, str(saved)])
+    give(options, result, [*notes, *lines, *table, f"{len(report.dropped)} modules dropped", sizes, str(saved)])
 
 
 def run_inspect(options: argparse.Namespace) -> None:

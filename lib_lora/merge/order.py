@@ -37,6 +37,9 @@ class Ingredient:
         strength: times everything.
         blocks: a preset's name or a vector; empty for 1 in every block.
         te, unet: times the text encoder's and the UNet's part, on top of ``strength``.
+        other: weight of layers outside all blocks; None for 1, or 0 where all blocks are 0.
+        x: value of X in ``blocks``.
+        fill: weight of the blocks that a shorter vector does not name.
     """
 
     path: Path
@@ -44,6 +47,9 @@ class Ingredient:
     blocks: str = ""
     te: float = 1.0
     unet: float = 1.0
+    other: float | None = None
+    x: float = 1.0
+    fill: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -122,10 +128,10 @@ def make(
         alone = len(order.ingredients) == 1 and order.rule is None
         lora = known(widened(part.lora, order.precision), part.multipliers, model, alone=alone)
         parts.append(replace(part, lora=lora))
-    made, report = _joined(parts, tell)
-    if order.rule is not None:
-        made, second = compress(made, order.rule, lambda done, total: tell(done, total, "compressing"))
-        report = _then(report, second)
+    if order.rule is None:
+        made, report = _joined(parts, tell)
+    else:
+        made, report = _compressed(parts, order.rule, tell)
     if order.precision is not None:
         tell(0, 1, "converting")
         made, report = rounded(made, report, order.precision)
@@ -157,8 +163,9 @@ def _part(row: Ingredient, presets: PresetFile) -> Part:
         if not math.isfinite(value) or abs(value) > 100:
             raise InputError(f"{name} cannot be {value:g}", where=row.path.stem, cure="Use a number from -10 to 10.")
     lora = read_lora(row.path)
-    weights = resolve_blocks(row.blocks, presets, lora.family)
-    tag = ResolvedTag(lora.name, te=row.strength * row.te, unet=row.strength * row.unet, weights=weights)
+    weights = resolve_blocks(row.blocks, presets, lora.family, x=row.x, fill=row.fill)
+    te, unet = row.strength * row.te, row.strength * row.unet
+    tag = ResolvedTag(lora.name, te=te, unet=unet, weights=weights, other=row.other)
     return Part(lora, tag.multipliers(lora.family))
 
 
@@ -167,6 +174,19 @@ def _joined(parts: Sequence[Part], tell: Tell) -> tuple[LoraFile, MergeReport]:
         return add(parts, lambda done, total: tell(done, total, "adding"))
     tell(0, 1, "baking")
     return bake(parts[0].lora, parts[0].multipliers)
+
+
+def _compressed(parts: Sequence[Part], rule: RankRule, tell: Tell) -> tuple[LoraFile, MergeReport]:
+    """Return the sum, or the only LoRA, with fewer ranks; one that is to stay at 1 everywhere is not baked first."""
+
+    def on_module(done: int, total: int) -> None:
+        tell(done, total, "compressing")
+
+    if len(parts) == 1 and set(parts[0].multipliers.values()) == {1.0}:
+        return compress(parts[0].lora, rule, on_module)
+    joined, first = _joined(parts, tell)
+    made, second = compress(joined, rule, on_module)
+    return made, _then(first, second)
 
 
 def _then(first: MergeReport, second: MergeReport) -> MergeReport:

@@ -35,6 +35,16 @@ def source(tmp_path: Path) -> Path:
     return save(tmp_path / "x.safetensors", {key: sample("linear", seed=n) for n, key in enumerate((IN01, IN02))})
 
 
+@pytest.mark.parametrize("command", [["bake"], ["compress", "--rank", 2]])
+def test_a_file_is_never_written_over_what_it_is_made_of(source: Path, capsys, command: list[object]) -> None:
+    before = source.read_bytes()
+    name, *rule = command
+    code, _, said = run(capsys, name, source, "--out", source, "--overwrite", *rule)
+    assert code == 2
+    assert "would replace one that it is made of" in said
+    assert source.read_bytes() == before
+
+
 @pytest.mark.parametrize("joined", [True, False])
 def test_a_list_that_begins_with_a_minus_is_a_value(source: Path, tmp_path: Path, capsys, joined: bool) -> None:
     vector = "-0.5,1,-2" + ",1" * 14

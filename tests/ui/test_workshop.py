@@ -232,12 +232,12 @@ def test_many_files_change_together_and_a_broken_one_keeps_none_from_it(atelier:
 def test_work_that_is_cancelled_writes_nothing(atelier: Atelier, monkeypatch: pytest.MonkeyPatch) -> None:
     do = merge.Handlers(atelier, Words("en"))
 
-    def make_and_stop(order, presets, tell):
+    def make_and_stop(order, presets, tell, *, model):
         file_work.stop(atelier)
         tell(1, 2, "adding")
         raise AssertionError("the wish to stop was not heard")
 
-    monkeypatch.setattr(merge, "make", make_and_stop)
+    monkeypatch.setattr("lib_lora.services.merge.make", make_and_stop)
     values = [*table(("girl", 1.0, "ALL", 1.0, 1.0)), *CHOICES]
     message, *_ = last(do.save("new", False, *values))
     assert "Cancelled" in message

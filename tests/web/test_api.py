@@ -106,6 +106,7 @@ def test_sum_with_a_rank_reports_its_error_by_block(web: Web) -> None:
         ({"loras": ["girl"], "out": "evil\u0000"}, 400),
         ({"loras": ["../../girl"]}, 404),
         ({"loras": ["girl"], "out": "girl"}, 409),
+        ({"loras": ["girl"], "out": "girl", "overwrite": True}, 400),
         ({"loras": [{"lora": "girl", "strenght": 1}]}, 400),
         ({"loras": [{"lora": "girl", "strength": "much"}]}, 400),
         ({"loras": [{"lora": "girl", "strength": 1e300}]}, 400),

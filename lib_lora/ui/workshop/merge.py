@@ -9,14 +9,13 @@ from typing import Any
 
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.blocks.tag_resolve import format_tag
-from lib_lora.errors import AtelierError, FileError, InputError
-from lib_lora.formats.lora import write_lora
+from lib_lora.errors import AtelierError, FileError
 from lib_lora.formats.names import ENDING, file_stem
-from lib_lora.formats.saving import check_target
 from lib_lora.i18n.words import Words
 from lib_lora.merge.order import Order, Tell, make, proposed_name
 from lib_lora.merge.rank import RankRule
 from lib_lora.services import files as file_work
+from lib_lora.services import merge
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import event_kw, gr, number, update
 from lib_lora.ui.messages import error_html, note_html
@@ -106,16 +105,15 @@ class Handlers:
         try:
             order = self.order(*values)
             target = self._target(name)
-            check_target(target, overwrite=replace)
-            self._not_a_source(target, order)
+            merge.check(order, target, overwrite=replace)
         except AtelierError as error:
             yield error_html(error, self.words), "", idle, update(visible=isinstance(error, FileError)), *keep[1:]
             return
 
+        host = self.atelier.host
+
         def write(tell: Tell) -> Any:
-            made = make(order, self.atelier.host.presets, tell, model=self.atelier.host.model)
-            tell(1, 1, "saving")
-            return made, write_lora(made.lora, target, overwrite=replace)
+            return merge.write(order, target, host.presets, model=host.model, overwrite=replace, tell=tell)
 
         job = file_work.submit(self.atelier, target.stem, write)
         for html in work.shown(self.atelier, self.words, job):
@@ -129,11 +127,6 @@ class Handlers:
 
     def _target(self, name: str) -> Path:
         return self.atelier.folders.allowed(self.atelier.folders.loras / f"{file_stem(name)}{ENDING}")
-
-    def _not_a_source(self, target: Path, order: Order) -> None:
-        if any(row.path.resolve() == target.resolve() for row in order.ingredients):
-            cure = "Choose another name."
-            raise InputError("The new file would replace one that it is made of", where=target.stem, cure=cure)
 
     def _title(self, values: Sequence[Any]) -> str:
         return " + ".join(table.row_text(row) for row in table.used_rows(values[:-CHOICES]))

@@ -9,12 +9,12 @@ from lib_lora.errors import InputError
 from lib_lora.formats.editing import Change, Edit, plan, write_copy, write_in_place
 from lib_lora.formats.header import read_header
 from lib_lora.formats.inspection import inspection
-from lib_lora.formats.lora import write_lora
 from lib_lora.formats.metadata import describe
 from lib_lora.i18n.error_words import sentence_in_words
-from lib_lora.merge.order import Ingredient, Made, Order, make, proposed_name
+from lib_lora.merge.order import Ingredient, Made, Order, proposed_name
 from lib_lora.merge.precision import Precision
 from lib_lora.merge.rank import RankRule, RuleKind
+from lib_lora.services import merge
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.files import check_own, submit
 from lib_lora.web.api.call import REQUIRED, Call, Field, Route
@@ -43,11 +43,11 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         order = order_of(atelier, call)
         taken = list(atelier.host.list_loras())
         target = new_file(atelier, call["out"] or proposed_name(order, taken=taken), overwrite=call["overwrite"])
-        presets = atelier.host.presets
+        merge.check(order, target, overwrite=call["overwrite"])
+        presets, model = atelier.host.presets, atelier.host.model
 
         def work(tell: Any) -> dict[str, Any]:
-            made = make(order, presets, tell, model=atelier.host.model)
-            saved = write_lora(made.lora, target, overwrite=call["overwrite"])
+            made, saved = merge.write(order, target, presets, model=model, overwrite=call["overwrite"], tell=tell)
             return made_row(made, saved.stem, saved.stat().st_size, call.language)
 
         job = submit(atelier, target.stem, work)

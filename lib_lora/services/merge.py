@@ -1,0 +1,53 @@
+"""New LoRA files from old ones: an order is looked at, made and written in one way, whichever door it came through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lib_lora.blocks.presets import PresetFile
+from lib_lora.errors import InputError
+from lib_lora.formats.lora import write_lora
+from lib_lora.formats.saving import check_target
+from lib_lora.live.targets import HasLayers
+from lib_lora.merge.order import Made, Order, Tell, make
+
+
+def check(order: Order, target: Path, *, overwrite: bool) -> None:
+    """Refuse a target before any work is done for it.
+
+    Raises:
+        InputError: it is one of the files that the order is made of.
+        FileError: it exists and ``overwrite`` is false, or its folder cannot be used.
+    """
+    check_target(target, overwrite=overwrite)
+    if any(row.path.resolve() == target.resolve() for row in order.ingredients):
+        cure = "Choose another name."
+        raise InputError("The new file would replace one that it is made of", where=target.stem, cure=cure)
+
+
+def write(
+    order: Order,
+    target: Path,
+    presets: PresetFile,
+    *,
+    model: HasLayers | None = None,
+    overwrite: bool = False,
+    tell: Tell = lambda done, total, text: None,
+) -> tuple[Made, Path]:
+    """Make what the order says and write it; return it and its file.
+
+    Args:
+        order: what the file is made of.
+        target: the new file.
+        presets: where the names of block weights are looked up.
+        model: the loaded model, for kinds of changes that depend on its weights.
+        overwrite: replace a file of this name.
+        tell: is told how far the work is; to stop it, it raises.
+
+    Raises:
+        InputError: the order cannot be right; FileError: a file cannot be read or written. A file that was there stays.
+    """
+    check(order, target, overwrite=overwrite)
+    made = make(order, presets, tell, model=model)
+    tell(1, 1, "saving")
+    return made, write_lora(made.lora, target, overwrite=overwrite)
