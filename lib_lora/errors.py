@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from lib_lora.sentences import Sentence, quoted, say
+
 
 class AtelierError(Exception):
     """Something that a person must know about; never shown as a traceback.
 
     Args:
-        what: what is wrong, in words without Python in them.
-        where: file, option, key or character that it is about.
-        cure: what to do now.
+        what: what is wrong, in words without Python in them and without a full stop; a literal template or a sentence.
+        where: file, option, key or character that it is about; a name as it is, or a sentence.
+        cure: what to do now; a literal template or a sentence.
+        option: the name of one of the program's options that the cure speaks of; the terminal shows its flag.
+        values: what stands in the ``{places}`` of `what` and `cure` (`sentences.say`).
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: str = "", cure: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", cure: str = "", option: str = "", **values: Any) -> None:
         super().__init__(what)
-        self.what, self.where, self.cure = what, where, cure
+        self.what, self.where, self.cure, self.option = _said(what, values), where, _said(cure, values), option
+
+    @property
+    def sentence(self) -> Sentence:
+        """The error as running text, which can be said in another language and stand inside of another sentence."""
+        what = say("{what} — {where}", what=self.what, where=self.where) if self.where else self.what
+        return say("{what}. {cure}", what=what, cure=self.cure) if self.cure else what
 
     def __str__(self) -> str:
-        text = f"{self.what} — {self.where}" if self.where else self.what
-        return f"{text.rstrip('.')}. {self.cure}" if self.cure else text
+        return str(self.sentence)
 
 
 class InputError(AtelierError):
@@ -38,3 +49,10 @@ class StoppedError(AtelierError):
 
     def __init__(self) -> None:
         super().__init__("The work was stopped before it was finished")
+
+
+def _said(text: str, values: dict[str, Any]) -> Sentence:
+    try:
+        return say(text, **values)
+    except (KeyError, IndexError, ValueError):  # a text that was put together by hand
+        return quoted(text)

@@ -1,54 +1,75 @@
 """The core's sentences in the language of the page: errors, remarks and what a job is doing.
 
-The core speaks English, with values in its sentences. `texts/errors.json` (what is wrong), `cures.json` (what to do),
-`places.json` (where), `remarks.json` (notes, notices, sentences inside of sentences), `system.json` (reasons that the
-operating system gives) and `progress.json` hold the same sentences as templates.
-`tests/ui/test_error_words.py` compares them with the sources.
+The core speaks English (`lib_lora/sentences.py`). `sentences/*.json` hold the same sentences in Japanese, by their
+English templates: what is wrong (`errors`), what to do (`cures`), where (`places`), notes, notices and sentences inside
+of sentences (`remarks`), what a job is doing (`progress`), and what systems and libraries say (`system`).
+`tests/ui/test_error_words.py` holds the sources to them.
 """
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
+from pathlib import Path
 
-from lib_lora.blocks.errors import PositionError
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.phrases import PhraseBook
 from lib_lora.i18n.words import table
+from lib_lora.sentences import Sentence, filled
 
-SENTENCES = ("errors", "cures", "remarks", "system")
+FOLDER = Path(__file__).with_name("sentences")
 
 
-@lru_cache(maxsize=8)
-def book(language: str, *files: str) -> PhraseBook:
-    """Return the sentences of some files of `texts/` in one language."""
-    known = {key: (texts["en"], texts[language]) for key, texts in table().items() if key.partition(".")[0] in files}
-    # A place is mostly a path or a name, which must not be taken for a sentence; a list of problems may follow it.
-    return PhraseBook(known, inner=book(language, *SENTENCES) if files == ("places",) else None)
+@lru_cache(maxsize=1)
+def japanese() -> dict[str, str]:
+    """Return every sentence in Japanese by its English template."""
+    found: dict[str, str] = {}
+    for path in sorted(FOLDER.glob("*.json")):
+        found |= json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def sentence_in_words(text: str, language: str) -> str:
+    """Return any sentence of the core in ``language``; what is no sentence, or is not known, stays as it is."""
+    if language == "en":
+        return str(text)
+    said = japanese().get(text.template) if isinstance(text, Sentence) else None
+    if said is None:
+        return _found(str(text))
+    try:
+        return filled(said, text.values, lambda inner: sentence_in_words(inner, language))
+    except (KeyError, TypeError, ValueError):  # read back from a file that another version wrote
+        return str(text)
 
 
 def in_words(error: AtelierError, language: str) -> tuple[str, str, str]:
-    """Return what, where and the cure of an error, in ``language`` where its sentence is known, else in English."""
-    if language == "en":
-        return error.what, error.where, error.cure
-    where = book(language, "places").say(error.where)
+    """Return what, where and the cure of an error in ``language``."""
+    where = (
+        sentence_in_words(error.where, language) if isinstance(error.where, Sentence) else _place(error.where, language)
+    )
     return sentence_in_words(error.what, language), where, sentence_in_words(error.cure, language)
 
 
 def sentence_of(error: AtelierError, language: str) -> str:
     """Return an error as running text: what and where in a sentence, the cure in another."""
-    what, where, cure = in_words(error, language)
-    if isinstance(error, PositionError):
-        where = f"{error.text}, {where}" if where else error.text
-    place, stop, gap = (f"（{where}）", "。", "") if language == "ja" else (f" — {where}", ".", " ")
-    said = (what + (place if where else "")).rstrip(".。") + stop
-    return f"{said}{gap}{cure}" if cure else said
+    said = sentence_in_words(error.sentence, language)
+    stop = "。" if language == "ja" else "."
+    return said if said.endswith(stop) else said + stop
 
 
-def sentence_in_words(text: str, language: str) -> str:
-    """Return any sentence of the core: a note of a result, a notice or a problem of a data set, alone or as a line."""
-    return text if language == "en" else book(language, *SENTENCES).say(text)
+progress_in_words = sentence_in_words
 
 
-def progress_in_words(text: str, language: str) -> str:
-    """Return a `Progress` text in ``language`` where it is known, else as it is."""
-    return text if language == "en" else book(language, "progress").say(text)
+@lru_cache(maxsize=8)
+def book(*files: str) -> PhraseBook:
+    """Return the sentences of some files of `texts/`, for what is not said by its template yet."""
+    known = {key: (texts["en"], texts["ja"]) for key, texts in table().items() if key.partition(".")[0] in files}
+    return PhraseBook(known, inner=book("errors", "cures", "remarks", "system") if files == ("places",) else None)
+
+
+def _found(text: str) -> str:
+    return book("errors", "cures", "remarks", "system", "progress").say(text)
+
+
+def _place(text: str, language: str) -> str:
+    return text if language == "en" else book("places").say(text)

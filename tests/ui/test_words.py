@@ -6,11 +6,13 @@ import ast
 import json
 import re
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 
 from lib_lora.i18n.words import FOLDER, LANGUAGES, Words, table
-from tests.ui.spoken import ROOT
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SPOKEN = ("errors", "cures", "places", "progress", "remarks", "system")
 """Files looked up by the English of the core; test_error_words.py compares them with what the core says."""
