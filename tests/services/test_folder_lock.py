@@ -10,7 +10,7 @@ import pytest
 from lib_lora.errors import FileError, InputError
 from lib_lora.i18n.error_words import in_words
 from lib_lora.services.jobs import folder_lock
-from lib_lora.services.jobs.folder_lock import NAME, hold
+from lib_lora.services.jobs.folder_lock import HOLDER, hold
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
@@ -47,9 +47,9 @@ def test_a_second_studio_is_refused_with_who_has_the_folder(tmp_path, other):
 def test_a_killed_studio_holds_nothing(tmp_path, other):
     other.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     other.wait()
-    assert (tmp_path / NAME).read_bytes()  # what it said of itself is still there
+    assert (tmp_path / HOLDER).read_bytes()  # what it said of itself is still there
     with hold(tmp_path, address="b"):
-        assert b'"b"' in (tmp_path / NAME).read_bytes()
+        assert b'"b"' in (tmp_path / HOLDER).read_bytes()
 
 
 def test_the_folder_is_free_again_afterwards_and_others_always_are(tmp_path):
