@@ -93,7 +93,7 @@ def _add_analyze(commands: argparse._SubParsersAction) -> None:
 
 def run_generate(options: argparse.Namespace) -> None:
     """Render and save."""
-    from lib_lora.host.png import write_png
+    from lib_lora.host.infotext import write_png
 
     count = options.batch
     names = (

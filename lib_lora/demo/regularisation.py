@@ -9,8 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from lib_lora.demo import settings as use
-from lib_lora.host.sampling import sample
-from lib_lora.host.studio import StudioHost, to_pictures
+from lib_lora.host.studio import StudioHost
+from lib_lora.host.studio.host import to_pictures
+from lib_lora.host.studio.sampling import sample
 
 AT_ONCE = 8
 """Captions in a pass. A small model's single picture costs twice as much: its layers are too short for a processor."""

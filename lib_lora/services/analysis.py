@@ -18,8 +18,8 @@ from lib_lora.blocks.tag import Span, find_tags, readable_tags
 from lib_lora.blocks.tag_edit import change_tag
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest, Host
+from lib_lora.host.infotext import write_png
 from lib_lora.host.limits import check_order
-from lib_lora.host.png import write_png
 from lib_lora.progress import Part, Progress
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.jobs.job import Job

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lib_lora.atomic import cure_of, new_file, reason_of
 from lib_lora.errors import FileError
-from lib_lora.host.png import png_bytes
+from lib_lora.host.infotext import png_bytes
 
 _TRIES = 1000
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from lib_lora.data.edit_captions import tag_counts
 from lib_lora.data.tag_lines import trained_line
 from lib_lora.host.base import GenerateRequest, Host
-from lib_lora.host.png import write_png
+from lib_lora.host.infotext import write_png
 from lib_lora.progress import Progress
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.run_folder import RunFolder

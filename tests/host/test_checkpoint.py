@@ -8,8 +8,8 @@ import torch
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.files import write_tensors
 from lib_lora.formats.keys import text_to_ldm
-from lib_lora.host.checkpoint import load_checkpoint
-from lib_lora.host.diffusers_model import DiffusersModel
+from lib_lora.host.studio.checkpoint import load_checkpoint
+from lib_lora.host.studio.model import DiffusersModel
 from tests.host.small_checkpoints import TOKENIZER, bare, write_checkpoint
 
 
@@ -83,8 +83,8 @@ def test_a_pickle_is_refused(tmp_path):
 
 def test_without_a_word_list_the_cure_is_said(tmp_path, monkeypatch):
     path, _, _ = write_checkpoint(tmp_path, "sd1")
-    monkeypatch.setattr("lib_lora.host.tokenizer._open_clip_list", lambda: None)
-    monkeypatch.setattr("lib_lora.host.tokenizer.CLIP_NAME", "nobody/nothing-of-this-name")
+    monkeypatch.setattr("lib_lora.host.studio.tokenizer._open_clip_list", lambda: None)
+    monkeypatch.setattr("lib_lora.host.studio.tokenizer.CLIP_NAME", "nobody/nothing-of-this-name")
     with pytest.raises(InputError, match="open-clip-torch"):
         load_checkpoint(path)
 

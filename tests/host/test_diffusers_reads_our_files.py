@@ -11,7 +11,7 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.base import GenerateRequest
-from lib_lora.host.sampling import SAMPLERS
+from lib_lora.host.studio.sampling import SAMPLERS
 from tests.conftest import random_lora
 
 

@@ -6,20 +6,20 @@ import pytest
 
 from lib_lora.errors import FileError
 from lib_lora.formats.lora import write_lora
-from lib_lora.host import lora_cache
-from lib_lora.host.lora_cache import LoraCache
+from lib_lora.host import lora_files
+from lib_lora.host.lora_files import LoraCache
 
 
 @pytest.fixture
 def reads(monkeypatch):
     """Paths that were really read from the disk."""
-    seen, read = [], lora_cache.read_lora
+    seen, read = [], lora_files.read_lora
 
     def counting(path):
         seen.append(path.name)
         return read(path)
 
-    monkeypatch.setattr(lora_cache, "read_lora", counting)
+    monkeypatch.setattr(lora_files, "read_lora", counting)
     return seen
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lib_lora.blocks.near import near_names
 from lib_lora.errors import InputError
-from lib_lora.host.lora_index import LoraIndex
+from lib_lora.host.lora_files import LoraIndex
 from lib_lora.walk import files_below
 
 MANY = [
@@ -88,7 +88,7 @@ def test_other_folders_and_what_is_forgotten_are_read(
 def test_the_studio_reads_its_folders_once_for_many_tags(studio, library: Library, monkeypatch) -> None:
     host = type(studio)(studio.model, (library.folder,), studio.presets)
     reads = []
-    monkeypatch.setattr("lib_lora.host.studio.named_files", lambda folders: reads.append(1) or library.read())
+    monkeypatch.setattr("lib_lora.host.studio.host.named_files", lambda folders: reads.append(1) or library.read())
     for name in MANY[:100]:
         assert host.find_lora(name).stem == name
     for name in MANY[:100]:

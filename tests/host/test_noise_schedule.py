@@ -9,11 +9,11 @@ import torch
 
 from lib_lora.errors import InputError
 from lib_lora.formats.files import read_tensors, write_tensors
-from lib_lora.host.checkpoint import load_checkpoint
-from lib_lora.host.diffusers_model import DiffusersModel
 from lib_lora.host.noise_schedule import IN_VAIN, Marks, Schedule, marks_in, marks_of, zero_terminal_snr
-from lib_lora.host.sampling import SAMPLERS, sample
 from lib_lora.host.studio import POCKET
+from lib_lora.host.studio.checkpoint import load_checkpoint
+from lib_lora.host.studio.model import DiffusersModel
+from lib_lora.host.studio.sampling import SAMPLERS, sample
 from lib_lora.train.objective import noised, schedule_for, snr_weight
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2

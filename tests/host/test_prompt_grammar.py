@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from lib_lora.host.chunks import wrapped
-from lib_lora.host.emphasis import PromptError, read_emphasis
-from lib_lora.host.prompt_editing import read_editing
-from lib_lora.host.remarks import tag_remarks, text_remarks
-from lib_lora.host.schedule import Part, parts_of, schedule_of, text_at
+from lib_lora.host.clip_chunks import wrapped
+from lib_lora.host.prompt.editing import read_editing
+from lib_lora.host.prompt.emphasis import PromptError, read_emphasis
+from lib_lora.host.prompt.remarks import tag_remarks, text_remarks
+from lib_lora.host.prompt.schedule import Part, parts_of, schedule_of, text_at
 from lib_lora.i18n.error_words import sentence_in_words
 
 WEIGHTS = {

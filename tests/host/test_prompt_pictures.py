@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from lib_lora.host.base import Conditioning, GenerateRequest
-from lib_lora.host.guidance import Guidance, Scheduled
-from lib_lora.host.schedule import Moment
-from lib_lora.host.text import emphasized
+from lib_lora.host.prompt.schedule import Moment
+from lib_lora.host.studio.guidance import Guidance, Scheduled
+from lib_lora.host.studio.text import emphasized
 
 REQUEST = GenerateRequest("red apple", seed=3, steps=4)
 

@@ -14,8 +14,8 @@ from lib_lora.errors import InputError
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.infotext import png_info, read_infotext
-from lib_lora.host.sampling import SAMPLERS
-from lib_lora.host.studio import cut_rank
+from lib_lora.host.studio.sampling import SAMPLERS
+from lib_lora.live.rank import cut_rank
 from lib_lora.progress import Progress, Stoppable
 
 REQUEST = GenerateRequest("red apple, blue background", seed=3, steps=3)

@@ -18,7 +18,7 @@ from lib_lora.blocks.store import write_text
 from lib_lora.data.tags import write_text as write_caption
 from lib_lora.errors import FileError
 from lib_lora.formats.files import write_tensors
-from lib_lora.host.png import write_png
+from lib_lora.host.infotext import write_png
 from lib_lora.services.jobs import delivery
 from lib_lora.services.outputs import save_picture
 

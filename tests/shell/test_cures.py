@@ -25,8 +25,8 @@ from lib_lora.formats.metadata import FIELD_LIMIT, label
 from lib_lora.formats.saving import check_target
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.limits import check_order
-from lib_lora.host.sampling import sampler_name
 from lib_lora.host.studio import StudioHost
+from lib_lora.host.studio.sampling import sampler_name
 from lib_lora.merge.order import Ingredient, Order, resolve_blocks
 from lib_lora.merge.rank import RankRule
 from lib_lora.train import available

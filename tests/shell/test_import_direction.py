@@ -24,7 +24,7 @@ def read_floors(page: str) -> dict[str, int]:
 
 
 FLOORS = read_floors(PAGE)
-STUDIO = ("lib_lora.host.studio", "lib_lora.host.diffusers_model", "lib_lora.host.sampling", "lib_lora.host.checkpoint")
+STUDIO = "lib_lora.host.studio"
 
 
 def sources() -> list[gates.Source]:

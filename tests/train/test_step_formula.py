@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lib_lora.host.checkpoint import load_checkpoint
-from lib_lora.host.diffusers_model import DiffusersModel
+from lib_lora.host.studio.checkpoint import load_checkpoint
+from lib_lora.host.studio.model import DiffusersModel
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
 from lib_lora.train.loop import batch_loss, start

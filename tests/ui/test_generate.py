@@ -7,8 +7,7 @@ from PIL import Image
 
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.base import GenerateRequest
-from lib_lora.host.infotext import png_info, read_infotext
-from lib_lora.host.settings_text import prompt_as_rendered, read_settings
+from lib_lora.host.infotext import png_info, prompt_as_rendered, read_infotext, read_settings
 from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.jobs.job import Job

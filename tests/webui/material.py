@@ -56,11 +56,11 @@ def layers_of(model: Path) -> Layers:
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from lib_lora.host import architecture as arch
-    from lib_lora.host.diffusers_model import _layers
+    from lib_lora.host.studio import ldm_config as arch
+    from lib_lora.host.studio.model import _layers
 
     shapes = {name: tuple(info.shape) for name, info in read_header(model).tensors.items()}
-    family, heads = arch.family_of_checkpoint(shapes, where=str(model)), arch.Yaml.beside(model).heads
+    family, heads = arch.family_of_checkpoint(shapes, where=str(model)), arch.LdmConfig.beside(model).heads
     if family != "sd1":
         raise ValueError(f"the live tests make LoRAs for SD1 checkpoints only, not for {family}")
     prefix = "cond_stage_model.transformer.text_model."

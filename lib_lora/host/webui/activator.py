@@ -13,7 +13,7 @@ from typing import Any
 from lib_lora.blocks.tag import TagError, broken_tags
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import Host
-from lib_lora.host.remarks import tag_remarks
+from lib_lora.host.prompt.remarks import tag_remarks
 from lib_lora.host.webui import comments, hashes, pasted, placed
 from lib_lora.host.webui.attachments import Attachments
 from lib_lora.host.webui.comments import Voice

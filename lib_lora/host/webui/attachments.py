@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lib_lora.errors import AtelierError
-from lib_lora.host.prompt import window_of
+from lib_lora.host.prompt.read import window_of
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.model import WebuiModel, current_model
 from lib_lora.host.webui.plan import Ours

@@ -16,8 +16,8 @@ from lib_lora.errors import AtelierError
 from lib_lora.formats.contents import Contents
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, check_clip_skip
-from lib_lora.host.lora_cache import LoraCache
-from lib_lora.host.prompt import read_prompt
+from lib_lora.host.lora_files import LoraCache
+from lib_lora.host.prompt.read import read_prompt
 from lib_lora.host.webui import block_weights, lora_list, samplers
 from lib_lora.host.webui.generating import Rendering, checked
 from lib_lora.host.webui.model import NO_MODEL, current_model, loaded_model

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from lib_lora.blocks.errors import suggest
 from lib_lora.errors import InputError
 from lib_lora.formats.names import ENDING
-from lib_lora.host.lora_index import LoraIndex
+from lib_lora.host.lora_files import LoraIndex
 
 _INDEX = LoraIndex()
 _EVERY = LoraIndex()

@@ -10,12 +10,12 @@ from lib_lora.blocks.tag import find_tags
 from lib_lora.blocks.tag_edit import change_tag
 from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.errors import InputError
-from lib_lora.host.settings_text import PictureSettings, prompt_as_rendered
+from lib_lora.host.infotext import PictureSettings, prompt_as_rendered
 from lib_lora.host.webui.tags import changed, plain
 from lib_lora.host.webui.wishes import Wishes
 
 KEY = "LoRA block weights"
-"""The same key and form as the studio's, so that `settings_text` reads both."""
+"""The same key and form as the studio's, so that `infotext` reads both."""
 
 HIRES_KEY = "Hires LoRA block weights"
 

@@ -20,8 +20,8 @@ from lib_lora.formats.contents import Contents
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import LoadedModel
-from lib_lora.host.idle import idle_notes
-from lib_lora.host.prompt import multipliers_of
+from lib_lora.host.prompt.read import multipliers_of
+from lib_lora.host.prompt.remarks import idle_notes
 from lib_lora.host.webui.loader import text_left_out
 from lib_lora.host.webui.model import no_model
 from lib_lora.host.webui.tags import (

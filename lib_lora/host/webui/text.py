@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_lora.host.base import Conditioning
-from lib_lora.host.chunks import chunked, in_batch_order, side_by_side, zero_padded
+from lib_lora.host.clip_chunks import chunked, in_batch_order, side_by_side, zero_padded
 
 Encode = Callable[[Tensor, int], tuple[Tensor, "Tensor | None"]]
 """Token ids ``(n, 77)`` and clip skip to hidden states ``(n, 77, width)`` and the pooled vector ``(n, width)``."""

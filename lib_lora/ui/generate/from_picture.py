@@ -7,8 +7,7 @@ from typing import Any
 
 from lib_lora.data.files import unreadable
 from lib_lora.errors import AtelierError
-from lib_lora.host.infotext import read_infotext
-from lib_lora.host.settings_text import PictureSettings, prompt_as_rendered, read_settings
+from lib_lora.host.infotext import PictureSettings, prompt_as_rendered, read_infotext, read_settings
 from lib_lora.i18n.words import Words
 from lib_lora.picture_file import open_picture
 from lib_lora.services.atelier import Atelier

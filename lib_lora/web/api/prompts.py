@@ -20,7 +20,7 @@ from lib_lora.blocks.tag import (
 )
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.limits import check_prompt
-from lib_lora.host.remarks import tag_remarks, text_remarks
+from lib_lora.host.prompt.remarks import tag_remarks, text_remarks
 from lib_lora.i18n.error_words import in_words, sentence_in_words
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.presets import presets_path, save_preset, save_presets

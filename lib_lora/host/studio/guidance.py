@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.host.base import Conditioning
-from lib_lora.host.schedule import Moment, parts_of, schedule_of, text_at
+from lib_lora.host.prompt.schedule import Moment, parts_of, schedule_of, text_at
 
 Encode = Callable[[Sequence[str], Sequence[int]], Sequence[Conditioning]]
 """From the texts of one prompt and how often each comes to their conditioning."""

@@ -12,9 +12,9 @@ from lib_lora.architectures.registry import architecture_of
 from lib_lora.formats.adapters.layer import is_norm
 from lib_lora.formats.keys import to_ldm
 from lib_lora.host.base import Conditioning
-from lib_lora.host.checkpoint import Checkpoint
 from lib_lora.host.noise_schedule import VELOCITY, Schedule
-from lib_lora.host.text import encode, encode_prompts, token_ids
+from lib_lora.host.studio.checkpoint import Checkpoint
+from lib_lora.host.studio.text import encode, encode_prompts, token_ids
 
 
 class DiffusersModel:

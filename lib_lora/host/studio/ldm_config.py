@@ -1,4 +1,4 @@
-"""Read a checkpoint's architecture off its tensors, so that any SD1, SD2 or SDXL file loads without a download.
+"""How a checkpoint's networks are built, read off its tensors, so that any SD1, SD2 or SDXL file opens offline.
 
 What shapes cannot tell (the number of attention heads) comes from the ``.yaml`` beside the file where there is one,
 else from what the family always has.
@@ -23,7 +23,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Yaml:
+class LdmConfig:
     """The few values of an LDM config file that a loader needs; all optional."""
 
     heads: int | None = None
@@ -33,7 +33,7 @@ class Yaml:
     text_folder: Path | None = None
 
     @classmethod
-    def beside(cls, checkpoint: Path) -> Yaml:
+    def beside(cls, checkpoint: Path) -> LdmConfig:
         """Read the config of the same name beside ``checkpoint``; empty where there is none.
 
         Raises:

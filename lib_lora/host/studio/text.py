@@ -13,8 +13,8 @@ from transformers import CLIPTokenizer
 
 from lib_lora.architectures.registry import architecture_of
 from lib_lora.host.base import Conditioning
-from lib_lora.host.chunks import chunked, in_batch_order, side_by_side, weighted_ids, wrapped, zero_padded
-from lib_lora.host.emphasis import read_emphasis
+from lib_lora.host.clip_chunks import chunked, in_batch_order, side_by_side, weighted_ids, wrapped, zero_padded
+from lib_lora.host.prompt.emphasis import read_emphasis
 
 _COMMA = ",</w>"
 

@@ -15,7 +15,7 @@ from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.blocks.typed import without_comments, without_invisible
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import AtelierError
-from lib_lora.host.remarks import tag_remarks, text_remarks
+from lib_lora.host.prompt.remarks import tag_remarks, text_remarks
 from lib_lora.live.attach import Window
 from lib_lora.live.targets import Strength
 

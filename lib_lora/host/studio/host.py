@@ -20,25 +20,23 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import LoraFile
 from lib_lora.formats.lora_names import find_named, named_files, namesakes, unnameable
 from lib_lora.host.base import GenerateRequest, GenerateResult, Lease, check_clip_skip
-from lib_lora.host.checkpoint import load_checkpoint
-from lib_lora.host.diffusers_model import DiffusersModel
 from lib_lora.host.gpu_memory import gpu_memory
-from lib_lora.host.guidance import Guidance
-from lib_lora.host.idle import idle_notes
 from lib_lora.host.infotext import infotext
 from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.host.limits import check_order
-from lib_lora.host.lora_cache import LoraCache
-from lib_lora.host.lora_index import LoraIndex
-from lib_lora.host.prompt import ReadPrompt, multipliers_of, read_prompt, window_of
-from lib_lora.host.remarks import model_remarks
-from lib_lora.host.sampling import SAMPLERS, calls_of, sample, sampler_name
+from lib_lora.host.lora_files import LoraCache, LoraIndex
+from lib_lora.host.prompt.read import ReadPrompt, multipliers_of, read_prompt, window_of
+from lib_lora.host.prompt.remarks import idle_notes, model_remarks
+from lib_lora.host.studio.checkpoint import load_checkpoint
+from lib_lora.host.studio.guidance import Guidance
+from lib_lora.host.studio.model import DiffusersModel
+from lib_lora.host.studio.sampling import SAMPLERS, calls_of, sample, sampler_name
 from lib_lora.live.attach import Attached, attach
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import find_targets, left_out
 from lib_lora.progress import Progress
 
-POCKET = Path(__file__).with_name("pocket") / "pocket.safetensors"
+POCKET = Path(__file__).parents[1] / "pocket" / "pocket.safetensors"
 
 
 def pick_device(name: str = "auto") -> torch.device:

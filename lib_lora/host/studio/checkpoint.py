@@ -18,9 +18,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from lib_lora.architectures.registry import architecture_of
 from lib_lora.errors import FileError
 from lib_lora.formats.files import read_tensors
-from lib_lora.host import architecture as arch
 from lib_lora.host.noise_schedule import NOISE, VELOCITY, Marks, marks_of
-from lib_lora.host.tokenizer import find_tokenizer
+from lib_lora.host.studio import ldm_config
+from lib_lora.host.studio.ldm_config import LdmConfig, Shapes
+from lib_lora.host.studio.tokenizer import find_tokenizer
 
 
 @dataclass
@@ -53,15 +54,15 @@ def load_checkpoint(path: Path, *, tokenizer: Path | None = None) -> Checkpoint:
         )
     tensors, metadata = read_tensors(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    family = arch.family_of_checkpoint(shapes, where=str(path))
-    config = arch.Yaml.beside(path)
+    family = ldm_config.family_of_checkpoint(shapes, where=str(path))
+    config = LdmConfig.beside(path)
     floats = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
     try:
-        unet_arguments = arch.unet_config(shapes, family, config.heads, where=str(path))
+        unet_arguments = ldm_config.unet_config(shapes, family, config.heads, where=str(path))
         unet = UNet2DConditionModel(**unet_arguments)
         _fill(unet, convert_ldm_unet_checkpoint(floats, unet.config), part="UNet", where=path)
         scale = config.latent_scale or architecture_of(family).latent_scale
-        vae = AutoencoderKL(**arch.vae_config(shapes), scaling_factor=scale)
+        vae = AutoencoderKL(**ldm_config.vae_config(shapes), scaling_factor=scale)
         _fill(vae, convert_ldm_vae_checkpoint(floats, vae.config), part="VAE", where=path)
         text_encoders = _text_encoders(floats, shapes, family, config, where=path)
     except (KeyError, StopIteration, ValueError) as error:
@@ -103,7 +104,7 @@ def _renamed(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def _text_encoders(
-    tensors: Mapping[str, Tensor], shapes: arch.Shapes, family: str, config: arch.Yaml, *, where: Path
+    tensors: Mapping[str, Tensor], shapes: Shapes, family: str, config: LdmConfig, *, where: Path
 ) -> tuple[nn.Module, ...]:
     """Return the text encoder, or SDXL's two, of which the second has a projection and all its layers."""
     known = architecture_of(family)
@@ -115,26 +116,22 @@ def _text_encoders(
     )
 
 
-def _clip(
-    tensors: Mapping[str, Tensor], shapes: arch.Shapes, prefix: str, config: arch.Yaml, *, where: Path
-) -> nn.Module:
+def _clip(tensors: Mapping[str, Tensor], shapes: Shapes, prefix: str, config: LdmConfig, *, where: Path) -> nn.Module:
     """Return a text model that the checkpoint has in transformers' own names."""
     if config.text_folder is not None and (config.text_folder / "config.json").is_file():
         settings = CLIPTextConfig.from_pretrained(config.text_folder)
     else:
-        settings = CLIPTextConfig(**arch.clip_config(shapes, prefix))
+        settings = CLIPTextConfig(**ldm_config.clip_config(shapes, prefix))
     model = CLIPTextModel(settings)
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     _fill(model, _renamed(model, own), part="text encoder", where=where)
     return model
 
 
-def _open_clip(
-    tensors: Mapping[str, Tensor], shapes: arch.Shapes, prefix: str, *, pooled: bool, where: Path
-) -> nn.Module:
+def _open_clip(tensors: Mapping[str, Tensor], shapes: Shapes, prefix: str, *, pooled: bool, where: Path) -> nn.Module:
     """Return an open_clip text model as transformers' CLIP."""
     kind = CLIPTextModelWithProjection if pooled else CLIPTextModel
-    model = kind(CLIPTextConfig(**arch.open_clip_config(shapes, prefix, drop_last=not pooled)))
+    model = kind(CLIPTextConfig(**ldm_config.open_clip_config(shapes, prefix, drop_last=not pooled)))
     converted = convert_open_clip_checkpoint(model, dict(tensors), prefix=prefix)
     _fill(model, _renamed(model, converted), part="text encoder", where=where)
     return model

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lib_lora.host.prompt_editing import read_editing
+from lib_lora.host.prompt.editing import read_editing
 
 _AND = re.compile(r"\bAND\b")
 _FACTOR = re.compile(r"\s*:\s*([-+]?(?:\d+\.?|\d*\.\d+))\s*\Z")
