@@ -12,7 +12,7 @@ from typing import Any
 
 from modules import scripts
 
-from lib_lora.host.webui import page
+from lib_lora.host.webui import folders
 
 logger = logging.getLogger("lora_atelier")
 
@@ -26,7 +26,7 @@ class LoraBlockWeightScript(scripts.Script):
 
     def show(self, is_img2img: bool) -> bool | object:
         """Show in both tabs, or step aside in one sentence; asked when all extensions are loaded."""
-        other = page.other_script(Path(__file__))
+        other = folders.other_script(Path(__file__))
         if other is None:
             return scripts.AlwaysVisible
         if not is_img2img:
@@ -42,12 +42,12 @@ class LoraBlockWeightScript(scripts.Script):
 
     def before_process(self, p: Any, active: Any = True, *_: Any) -> None:
         """Tell the generation whether block weights are on."""
-        from lib_lora.host.webui import block_weights
+        from lib_lora.host.webui.prompt import block_weights
 
         block_weights.before_process(p, off=active is False)
 
     def process(self, p: Any, *_: Any) -> None:
         """End a generation before its first picture where a tag is broken and the setting says so."""
-        from lib_lora.host.webui import block_weights
+        from lib_lora.host.webui.prompt import block_weights
 
         block_weights.process(p)

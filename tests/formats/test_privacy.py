@@ -10,7 +10,8 @@ import pytest
 from lib_lora.errors import InputError
 from lib_lora.formats.metadata import private_keys, remove_private
 from lib_lora.formats.privacy import last_name, tells_a_path, without_folders
-from lib_lora.host.webui.comments import PROBLEMS, Voice, tell_error
+from lib_lora.host.infotext import PROBLEMS
+from lib_lora.host.webui.prompt.record import Notifier, tell_error
 
 PLACES = [
     "/home/me/x",
@@ -134,6 +135,6 @@ def test_last_names_of_every_system() -> None:
 def test_a_problem_is_written_into_the_picture_without_folders() -> None:
     p = SimpleNamespace(comments=[], extra_generation_params={}, comment=lambda text: p.comments.append(text))
     error = InputError("There is no LoRA called “x”", where="/home/me/loras", cure="Put the file into this folder.")
-    tell_error(p, error, Voice())
+    tell_error(p, error, Notifier())
     assert "/home/me/loras" in p.comments[0]
     assert p.extra_generation_params[PROBLEMS] == "There is no LoRA called “x” — loras. Put the file into this folder."

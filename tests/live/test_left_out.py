@@ -14,7 +14,7 @@ from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.studio import StudioHost
-from lib_lora.host.webui import placed
+from lib_lora.host.webui.prompt import host_loader as placed
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.live.targets import find_targets, left_out
 from tests.cases import case

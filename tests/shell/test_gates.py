@@ -58,7 +58,7 @@ def test_hard_limit_fails_the_run_and_names_the_place(
     assert "FAIL" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["lib_lora/host/webui/model.py", "lib_lora/ui/shim.py"])
+@pytest.mark.parametrize("name", ["lib_lora/host/webui/model/live_model.py", "lib_lora/ui/shim.py"])
 def test_host_floor_may_import_the_host(small: Path, name: str) -> None:
     (small / name).parent.mkdir(parents=True)
     add(small, "import gradio\nfrom modules import shared\n", name)

@@ -15,9 +15,9 @@ from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.host.base import GenerateRequest
 from lib_lora.progress import Stoppable
-from lib_lora.ui.webui import one
+from lib_lora.ui.webui import singletons
 
-host = one.atelier().host
+host = singletons.atelier().host
 ONES = BlockWeights.uniform(full_layout(host.model.family), 1.0)
 USUAL = GenerateRequest("", seed=1, steps=4, cfg_scale=3, width=side, height=side, sampler="Euler")
 

@@ -12,9 +12,9 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.formats.adapters.loha import LohaAdapter
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile
-from lib_lora.host.webui import block_weights
-from lib_lora.host.webui.comments import Voice
 from lib_lora.host.webui.host import WebuiHost
+from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.prompt.record import Notifier
 from tests.webui.fakes.tiny_model import WIDTH
 
 BLOCKS = {
@@ -45,7 +45,7 @@ def loha(seed: int = 0) -> LoraFile:
 
 
 @contextlib.contextmanager
-def put_in(host: Any, voice: Voice | None = None) -> Iterator[WebuiHost]:
+def put_in(host: Any, voice: Notifier | None = None) -> Iterator[WebuiHost]:
     """Have our activator in the fake's registry."""
     ours = WebuiHost(presets=PresetFile.parse(PRESETS))
     host.add_lora("one", lora())

@@ -14,11 +14,12 @@ from torch import nn
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.weights import BlockWeights
-from lib_lora.host.webui import activator, attachments, block_weights, lora_list
 from lib_lora.host.webui import host as webui_host
-from lib_lora.host.webui.hashes import add_hashes
-from lib_lora.host.webui.layers import unet_layers
-from lib_lora.host.webui.wishes import ATTRIBUTE, Wishes
+from lib_lora.host.webui import lora_list
+from lib_lora.host.webui.model.layers import unet_layers
+from lib_lora.host.webui.prompt import activator, attachments, block_weights
+from lib_lora.host.webui.prompt.overrides import ATTRIBUTE, GenerationOverrides
+from lib_lora.host.webui.prompt.record import add_hashes
 from tests.webui.fakes.tiny_model import WIDTH
 from tests.webui.tagging import ONES, PRESETS, ZEROS, furthest, loha, lora, picture, put_in, trace
 
@@ -156,7 +157,7 @@ def test_a_sweep_gives_every_picture_of_a_batch_its_own_weights(host: Any) -> No
     ones = BlockWeights.uniform(full_layout("sd1"), 1.0)
     sweep = (ones, ones.replaced({"IN01": 0.0}), ones.replaced({"M00": 0.0}))
     p = host.order("cat <lora:one:1:XYZ> <lora:two:1:ZYX>", batch_size=3, seed=[4, 4, 4])
-    setattr(p, ATTRIBUTE, Wishes(sweep=sweep))
+    setattr(p, ATTRIBUTE, GenerationOverrides(sweep=sweep))
     done = host.run(p)
     for row, weights in enumerate(sweep):
         tags = f"<lora:one:1:lbw={weights.format()}> <lora:two:1:lbw={weights.complement().format()}>"
@@ -167,7 +168,7 @@ def test_a_sweep_gives_every_picture_of_a_batch_its_own_weights(host: Any) -> No
 
 def test_an_axis_of_a_plot_changes_the_tag_and_the_prompt_of_its_cell(host: Any) -> None:
     p = host.order("cat <lora:one:1:FACE>")
-    setattr(p, ATTRIBUTE, Wishes(changes={"": (lambda tag: replace(tag, te=0.5, unet=0.5),)}))
+    setattr(p, ATTRIBUTE, GenerationOverrides(changes={"": (lambda tag: replace(tag, te=0.5, unet=0.5),)}))
     done = host.run(p)
     assert done.images[0].tobytes() == picture(host, "cat <lora:one:0.5:FACE>")
     assert "<lora:one:0.5:lbw=FACE>" in done.infotexts[0]

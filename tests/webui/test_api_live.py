@@ -1,4 +1,4 @@
-"""The API in a real WebUI: its own LoRAs, its model, its doors."""
+"""The API in a real WebUI: its own LoRAs, its model, its access."""
 
 from __future__ import annotations
 

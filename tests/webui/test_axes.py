@@ -13,11 +13,10 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import parse_tag, resolve
 from lib_lora.errors import InputError
 from lib_lora.host.webui import lora_list
-from lib_lora.host.webui.axes import PREFIX, register_axes, unregister_axes
-from lib_lora.host.webui.axis_changes import Weights, changed
-from lib_lora.host.webui.axis_text import split_blocks, split_numbers, split_ranges, split_weights
-from lib_lora.host.webui.runs import files_of_runs
-from lib_lora.host.webui.wishes import Wishes, wishes_of
+from lib_lora.host.webui.axes.changes import Weights, changed
+from lib_lora.host.webui.axes.plot import PREFIX, register_axes, unregister_axes
+from lib_lora.host.webui.axes.values import files_of_runs, split_blocks, split_numbers, split_ranges, split_weights
+from lib_lora.host.webui.prompt.overrides import GenerationOverrides, overrides_of
 from lib_lora.i18n.error_words import sentence_of
 
 LAYOUT = full_layout("sd1")
@@ -82,7 +81,7 @@ def cell(p, *steps):
     mine = copy.copy(p)
     for axis, value in steps:
         axis.apply(mine, axis.type(value), [value])
-    changes = [change for group in wishes_of(mine).changes.values() for change in group]
+    changes = [change for group in overrides_of(mine).changes.values() for change in group]
     return [changed(parse_tag(text), changes) for text in ("<lora:girl:0.8:FACE>", "<lora:hat:1:0.5:start=2>")]
 
 
@@ -211,7 +210,7 @@ def test_epoch_file_takes_the_place_of_its_runs_lora(axes):
 
 
 def test_cells_share_nothing(axes):
-    p = order(atelier=Wishes(off=False, changes={"": (Weights(None, "ALL"),)}))
+    p = order(atelier=GenerationOverrides(off=False, changes={"": (Weights(None, "ALL"),)}))
     before = p.atelier
     one, two = copy.copy(p), copy.copy(p)
     axes["TE strength"].apply(one, "0.5", [])

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from lib_lora.errors import InputError
-from lib_lora.host.webui import page as host_facts
+from lib_lora.host.webui import folders, options
 from lib_lora.i18n.words import Words
 from lib_lora.ui.compat import gr
-from lib_lora.ui.webui import accordion, callbacks, one, settings, tabs
+from lib_lora.ui.webui import accordion, callbacks, settings, singletons, tabs
 from lib_lora.ui.webui.host_page import FIELDS, HostPage
 from tests.webui.fakes.a1111 import A1111
 
@@ -33,7 +33,7 @@ PRESSED_BY_KEYS = ("_generate", "_skip", "_interrupt")  # the host's keyboard sh
 @pytest.fixture
 def host(a1111: A1111, monkeypatch: pytest.MonkeyPatch) -> A1111:
     """A fake A1111, and a process that has no Atelier yet."""
-    monkeypatch.setattr(one, "_ONE", {})
+    monkeypatch.setattr(singletons, "_ONE", {})
     a1111.scripts_data.append(SimpleNamespace(path=str(ENTRY)))
     return a1111
 
@@ -147,7 +147,7 @@ def test_same_file_by_another_path_is_not_another_extension(host: A1111) -> None
 
 def test_accordion_is_built_once_a_page_whatever_the_api_asks(host: A1111) -> None:
     build_page()
-    page = one.page()
+    page = singletons.page()
     assert page is not None
     assert sorted(page.panels) == ["img2img", "txt2img"]
     script = load(ENTRY).LoraBlockWeightScript()
@@ -157,18 +157,18 @@ def test_accordion_is_built_once_a_page_whatever_the_api_asks(host: A1111) -> No
             assert only.value is True
     assert len([each for each in unseen.blocks.values() if getattr(each, "label", None)]) == 4
     build_page()  # Reload UI
-    assert one.page() is not page
-    assert sorted(one.page().panels) == ["img2img", "txt2img"]
+    assert singletons.page() is not page
+    assert sorted(singletons.page().panels) == ["img2img", "txt2img"]
 
 
 @pytest.mark.parametrize("script_first", [False, True])
 def test_panels_are_wired_wherever_the_user_has_put_the_scripts(host: A1111, script_first: bool) -> None:
     demo, arguments = build_page(script_first=script_first)
     for tab in ("txt2img", "img2img"):
-        panel, _ = one.page().panels[tab]
+        panel, _ = singletons.page().panels[tab]
         assert arguments[tab] == [panel.active]
         assert events_into(demo, panel.parts.row) > 0
-        assert events_into(demo, one.page().found[tab]["prompt"]) > 5
+        assert events_into(demo, singletons.page().found[tab]["prompt"]) > 5
         assert events_into(demo, panel.analyzer.widgets.estimate) > 5
 
 
@@ -204,7 +204,7 @@ def test_no_id_of_ours_is_pressed_by_the_hosts_keys_or_given_twice(host: A1111) 
 
 def test_nothing_of_ours_gets_into_ui_config(host: A1111) -> None:
     demo, _ = build_page()
-    own = {each for tab in one.page().found.values() for each in tab.values()}
+    own = {each for tab in singletons.page().found.values() for each in tab.values()}
     labelled = [each for each in demo.blocks.values() if getattr(each, "label", None) and each not in own]
     open_ = [each.label for each in labelled if not getattr(each, "do_not_save_to_config", False)]
     assert [label for label in open_ if label not in ("txt2img", "img2img", tabs.TRAIN, tabs.WORKSHOP)] == []
@@ -212,11 +212,11 @@ def test_nothing_of_ours_gets_into_ui_config(host: A1111) -> None:
 
 def test_reload_ui_keeps_the_atelier_with_its_queue(host: A1111) -> None:
     build_page()
-    before = one.atelier()
+    before = singletons.atelier()
     for path in SCRIPTS:
         load(path)
     build_page()
-    assert one.atelier() is before
+    assert singletons.atelier() is before
 
 
 def test_forges_canvas_is_found_behind_its_html() -> None:
@@ -286,11 +286,11 @@ def test_panels_speak_the_webuis_language_unless_told_otherwise(
 
 def test_settings_have_our_prefix_and_values_of_another_type_are_not_used(host: A1111) -> None:
     settings.add_settings()
-    ours = {key: info for key, info in host.opts.data_labels.items() if key.startswith(host_facts.PREFIX)}
+    ours = {key: info for key, info in host.opts.data_labels.items() if key.startswith(options.PREFIX)}
     assert len(ours) == len(settings.SETTINGS)
-    assert {info.section for info in ours.values()} == {host_facts.SECTION}
+    assert {info.section for info in ours.values()} == {options.SECTION}
     headings = host.modules.options.categories.mapping
-    assert {headings[info.category_id] for info in ours.values()} == {host_facts.SECTION[1]}
+    assert {headings[info.category_id] for info in ours.values()} == {options.SECTION[1]}
     assert [key for key, info in ours.items() if key.endswith("_dir") and not info.restrict_api] == []
     assert settings.stops_on_error() is False
     host.opts.lora_atelier_on_error = settings.STOP
@@ -301,7 +301,7 @@ def test_settings_have_our_prefix_and_values_of_another_type_are_not_used(host: 
 
 def test_japanese_file_translates_all_that_the_webui_shows_of_ours() -> None:
     known = json.loads((ROOT / "localizations" / "ja_JP.json").read_text(encoding="utf-8"))
-    shown = {tabs.TRAIN, tabs.WORKSHOP, host_facts.SECTION[1]}
+    shown = {tabs.TRAIN, tabs.WORKSHOP, options.SECTION[1]}
     shown |= {each.label for each in settings.SETTINGS} | {f"({each.info})" for each in settings.SETTINGS if each.info}
     shown |= {choice for each in settings.SETTINGS for choice in each.choices}
     assert shown - known.keys() == {settings.ENGLISH, settings.JAPANESE}  # languages by their own names
@@ -310,16 +310,16 @@ def test_japanese_file_translates_all_that_the_webui_shows_of_ours() -> None:
 
 def test_folders_are_the_hosts_and_confined_where_others_can_reach_it(host: A1111, tmp_path: Path) -> None:
     settings.add_settings()
-    found = host_facts.places()
+    found = folders.places()
     assert found.data == tmp_path / "lora-atelier"
     assert found.loras == host.loras
     assert found.outputs == tmp_path / "outputs" / "lora-atelier"
     assert not found.confined
     host.opts.lora_atelier_data_dir, host.opts.outdir_samples = str(tmp_path / "mine"), "made"
-    found = host_facts.places()
+    found = folders.places()
     assert (found.data, found.outputs) == (tmp_path / "mine", tmp_path / "made" / "lora-atelier")
     host.cmd_opts.disable_extension_access = True
-    assert host_facts.places().confined
+    assert folders.places().confined
 
 
 @pytest.mark.parametrize(
@@ -353,21 +353,21 @@ def test_confinement_follows_what_the_server_listens_on(
         monkeypatch.setenv("GRADIO_SERVER_NAME", variable)
     for name, value in given.items():
         setattr(host.cmd_opts, name, value)
-    assert host_facts.places().confined is wanted
+    assert folders.places().confined is wanted
 
 
 @pytest.mark.parametrize(("given", "address"), [(None, ""), ("sd", "/sd"), ("/team/sd/", "/team/sd")])
 def test_addresses_begin_where_the_host_stands_behind_a_proxy(host: A1111, given: str | None, address: str) -> None:
     settings.add_settings()
     host.cmd_opts.subpath = given
-    assert host_facts.places().address == address
+    assert folders.places().address == address
 
 
 def test_presets_of_the_other_extension_are_offered(host: A1111, tmp_path: Path) -> None:
     theirs = tmp_path / "extensions" / "sd-webui-lora-block-weight" / "scripts" / "lbwpresets.txt"
     theirs.parent.mkdir(parents=True)
     theirs.write_text("MINE:1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0\n", encoding="utf-8")
-    assert host_facts.others_presets() == (theirs,)
+    assert folders.others_presets() == (theirs,)
     demo, _ = build_page()
     buttons = [each.value for each in demo.blocks.values() if isinstance(each, gr.Button)]
     assert [text for text in buttons if str(theirs) in str(text)]

@@ -12,10 +12,10 @@ from torch import nn
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile
-from lib_lora.host.webui import forge as ours
-from lib_lora.host.webui.lend import check_training, lent, training_slice
-from lib_lora.host.webui.model import current_model
-from lib_lora.host.webui.turn import Turn
+from lib_lora.host.webui.model import forge as ours
+from lib_lora.host.webui.model.live_model import current_model
+from lib_lora.host.webui.session.queue_lock import QueueLock
+from lib_lora.host.webui.session.training import check_training, lent, training_slice
 from lib_lora.live.attach import attach
 
 KEY = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -132,6 +132,6 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(forge: Any, change: Any
 def test_before_a_model_is_loaded_nothing_is_refused_and_a_slice_loads_it(forge: Any) -> None:
     check_training(trains_text=False)
     forge.modules.sd_models.forge_model_reload = forge.load_model
-    with training_slice(Turn(), "x", trains_text=False) as lease:
+    with training_slice(QueueLock(), "x", trains_text=False) as lease:
         assert not lease.lost
         assert current_model() is not None

@@ -16,11 +16,11 @@ from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest
-from lib_lora.host.webui import block_weights
 from lib_lora.host.webui import host as host_module
-from lib_lora.host.webui.batches import batch_size, batches
 from lib_lora.host.webui.host import WebuiHost
-from lib_lora.host.webui.wishes import wishes_of
+from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.prompt.overrides import overrides_of
+from lib_lora.host.webui.render.pictures import batch_size, batches
 from lib_lora.progress import Stoppable
 from tests.webui.test_fakes import QUERY, small_lora
 
@@ -44,13 +44,17 @@ class Recorder:
         seeds = p.seed if isinstance(p.seed, list) else [p.seed + n for n in range(p.batch_size)]
         self.orders.append(
             SimpleNamespace(
-                p=p, seeds=seeds, sweep=wishes_of(p).sweep, job=self.host.state.job, options=dict(self.host.opts.data)
+                p=p,
+                seeds=seeds,
+                sweep=overrides_of(p).sweep,
+                job=self.host.state.job,
+                options=dict(self.host.opts.data),
             )
         )
         assert p.batch_size == len(seeds)
         self.during(p)
         images = [Image.new("RGB", (8, 8)) for _ in seeds]
-        swept = wishes_of(p).sweep
+        swept = overrides_of(p).sweep
         texts = [f"text {seed}" for seed in seeds] if swept is None else [weights.format() for weights in swept]
         return SimpleNamespace(images=images, infotexts=texts, index_of_first_image=0, comments="a note\n")
 
@@ -183,7 +187,7 @@ def test_free_memory_of_a_gpu_says_how_many_go_together(model, monkeypatch):
     model.device = torch.device("cuda")
     for gigabytes, least, most in ((2, 1, 4), (8, 5, 16), (80, 32, 32)):
         monkeypatch.setattr(
-            "lib_lora.host.webui.batches.gpu_memory", lambda device, free=gigabytes * 2**30: (free, free)
+            "lib_lora.host.webui.render.pictures.gpu_memory", lambda device, free=gigabytes * 2**30: (free, free)
         )
         size = batch_size(replace(REQUEST, width=512, height=512), model, "Euler")
         assert least <= size <= most
@@ -328,7 +332,7 @@ def test_progress_counts_the_steps_of_all_pictures(host, recorder, a1111):
 
 def test_samples_of_a_training_need_no_second_turn_and_pin_its_checkpoint(host, recorder, a1111):
     a1111.opts.sd_model_checkpoint = "chosen meanwhile"
-    with host.turn.taken("training"):
+    with host.queue.taken("training"):
         a1111.state.sampling_steps, a1111.state.sampling_step, a1111.state.job_no = 100, 40, 0
         recorder.during = lambda p: a1111.state.nextjob()
         host.generate(REQUEST)

@@ -203,7 +203,7 @@ def test_sample_is_made_inside_a_training_and_shows_its_lora(webui):
         """
         from lib_lora.live.attach import attach
         from lib_lora.live.targets import uniform_multipliers
-        from lib_lora.ui.webui import one
+        from lib_lora.ui.webui import singletons
 
         request = replace(USUAL, prompt="red apple")
         with host.training("probe", trains_text=False):

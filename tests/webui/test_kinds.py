@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.formats.files import write_tensors
-from lib_lora.host.webui import block_weights
+from lib_lora.host.webui.prompt import block_weights
 from tests.webui.fakes.tiny_model import WIDTH
 from tests.webui.tagging import BLOCKS, ONES, ZEROS, furthest, picture, put_in, trace
 

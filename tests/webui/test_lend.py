@@ -14,9 +14,9 @@ from torch import nn
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile
-from lib_lora.host.webui.lend import lent, training_slice
-from lib_lora.host.webui.model import current_model
-from lib_lora.host.webui.turn import Turn
+from lib_lora.host.webui.model.live_model import current_model
+from lib_lora.host.webui.session.queue_lock import QueueLock
+from lib_lora.host.webui.session.training import lent, training_slice
 from lib_lora.live.attach import attach
 from tests.webui.fakes.training import ready_for_training, trace
 
@@ -227,6 +227,6 @@ def test_with_medvram_the_unet_alone_can_be_trained(a1111: Any) -> None:
 
 
 def test_reforge_is_refused_in_one_sentence(reforge: Any) -> None:
-    with pytest.raises(InputError, match="reForge cannot train"), training_slice(Turn(), "x", trains_text=False):
+    with pytest.raises(InputError, match="reForge cannot train"), training_slice(QueueLock(), "x", trains_text=False):
         pytest.fail("it was lent")
     assert reforge.queue_lock.acquire(blocking=False)

@@ -10,9 +10,9 @@ from torch import nn
 
 from lib_lora.errors import InputError
 from lib_lora.formats.keys import module_table
-from lib_lora.host.webui import layers as named
 from lib_lora.host.webui.kind import HostKind, detect, why_not
-from lib_lora.host.webui.model import NO_MODEL, current_model, loaded_model
+from lib_lora.host.webui.model import layers as named
+from lib_lora.host.webui.model.live_model import NO_MODEL, current_model, loaded_model
 from tests.webui.fakes.tiny_model import SdModel
 from tests.webui.fakes.training import Autoencoder
 
@@ -167,20 +167,20 @@ def test_split_attention_is_the_fused_one_and_its_parts_are_heard() -> None:
     top = open_clip(blocks=1)
     attention = top.transformer.resblocks[0].attn
     found = named.open_clip_layers(top, "lora_te_", unused=0)
-    ((fused, thirds),) = named.fused_attentions(found)
+    ((fused, slices),) = named.fused_attentions(found)
     assert fused is attention
     x = torch.randn(5, 2, 8)
     mask = torch.full((5, 5), -torch.inf).triu(1)
     expected = attention(x, x, x, need_weights=False, attn_mask=mask)[0]
-    split = named.split_forward(attention, thirds)
+    split = named.split_forward(attention, slices)
     assert torch.allclose(split(x, x, x, need_weights=False, attn_mask=mask)[0], expected, atol=1e-6)
-    thirds[2].register_forward_hook(lambda layer, inputs, output: output + 1)
+    slices[2].register_forward_hook(lambda layer, inputs, output: output + 1)
     assert not torch.allclose(split(x, x, x, attn_mask=mask)[0], expected, atol=1e-3)
 
 
 def test_a_part_of_a_fused_attention_follows_its_weight_wherever_the_host_moves_it() -> None:
     attention = nn.MultiheadAttention(4, 2)
-    third = named.Third(attention, 1)
+    third = named.FusedQkvSlice(attention, 1)
     attention.in_proj_weight.data = attention.in_proj_weight.data.double() + 1
     assert torch.equal(third.weight, attention.in_proj_weight.detach()[4:8])
     assert not list(third.parameters())

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from lib_lora.formats.files import write_tensors
 from lib_lora.host.base import Conditioning
 from lib_lora.host.noise_schedule import IN_VAIN, zero_terminal_snr
-from lib_lora.host.webui.layers import size_embedding
-from lib_lora.host.webui.model import WebuiModel, current_model
-from lib_lora.host.webui.parts import NOT_RESCALED, NOT_VELOCITY, ZERO_TERMINAL, Parts
+from lib_lora.host.webui.model.layers import size_embedding
+from lib_lora.host.webui.model.live_model import WebuiModel, current_model
+from lib_lora.host.webui.model.parts import NOT_RESCALED, NOT_VELOCITY, ZERO_TERMINAL, Parts
 
 
 def marked(path: Any, *marks: str) -> str:
@@ -88,7 +88,7 @@ class Recorder(Parts):
 
 
 def test_sdxl_is_told_each_pictures_sizes_and_a_generations_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lib_lora.host.webui.model.unet_layers", lambda unet, family: {})
+    monkeypatch.setattr("lib_lora.host.webui.model.live_model.unet_layers", lambda unet, family: {})
     parts = Recorder()
     model = WebuiModel(parts)
     latents, steps, pooled = torch.zeros(2, 4, 8, 12), torch.tensor([1, 2]), torch.rand(2, 5)

@@ -28,8 +28,8 @@ SIDE = {True: 128, False: 64}
 
 SET_PRESETS = """
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.ui.webui import one
-host = one.atelier().host
+from lib_lora.ui.webui import singletons
+host = singletons.atelier().host
 result = host.presets.text
 host.presets = PresetFile.parse(text)
 """
@@ -198,7 +198,7 @@ def test_start_and_stop_count_steps_of_the_sampler(webui, presets, sampler):
 def test_only_the_steps_of_the_window_are_changed(webui, presets):
     active = """
     from modules import script_callbacks
-    from lib_lora.host.webui import block_weights
+    from lib_lora.host.webui.prompt import block_weights
     seen = []
     unet = block_weights.current_model().parts.unet
     def look(params):

@@ -14,9 +14,9 @@ import pytest
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import AtelierError
 from lib_lora.formats.lora import LoraFile, write_lora
-from lib_lora.host.webui import activator, block_weights
-from lib_lora.host.webui.comments import Voice
 from lib_lora.host.webui.host import WebuiHost
+from lib_lora.host.webui.prompt import activator, block_weights
+from lib_lora.host.webui.prompt.record import Notifier
 from lib_lora.i18n.error_words import sentence_in_words
 from tests.webui.tagging import PRESETS, lora, picture, put_in
 
@@ -85,7 +85,7 @@ def test_the_option_stop_ends_it_before_the_first_picture(host: Any) -> None:
 
 def test_notice_is_shown_once_for_all_batches_and_passes(a1111: Any) -> None:
     shown: list[str] = []
-    with put_in(a1111, Voice(notice=shown.append)):
+    with put_in(a1111, Notifier(notice=shown.append)):
         a1111.txt2img("cat <lora:one:1:FCAE>", n_iter=3, enable_hr=True)
     assert len(shown) == 1
 
@@ -158,7 +158,7 @@ def test_another_block_weight_extension_has_precedence(a1111: Any) -> None:
 def test_an_error_of_ours_is_said_in_the_voice_of_the_page(a1111: Any) -> None:
     said: list[AtelierError] = []
     speak: Callable[[AtelierError], str] = lambda error: said.append(error) or "間違い"  # noqa: E731
-    with put_in(a1111, Voice(error=speak)):
+    with put_in(a1111, Notifier(error=speak)):
         assert "間違い" in a1111.txt2img("cat <lora:one:1:FCAE>").comments
     assert said
 
@@ -179,7 +179,7 @@ def test_items_of_other_extensions_stay_with_the_host_and_misspelt_ones_of_ours_
 
 
 def test_tags_with_a_key_of_ours_can_be_copied() -> None:
-    from lib_lora.host.webui.conditioning import Encoded
+    from lib_lora.host.webui.prompt.conditioning import Encoded
 
     one = Encoded({"lora": []}, (("lora", "one", 0.5, None),))
     assert copy.deepcopy(one) == one != Encoded({"lora": []}, ())

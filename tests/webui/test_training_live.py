@@ -122,7 +122,7 @@ def test_a_picture_is_made_in_the_middle_of_a_training_without_its_lora(webui, t
 def test_an_error_in_the_middle_leaves_the_host_as_it_was(webui, train):
     before = clean(webui)
     break_it = """
-    from lib_lora.host.webui.model import current_model
+    from lib_lora.host.webui.model.live_model import current_model
     parts = current_model().parts
     def broken(*given):
         raise RuntimeError("broken for a test")
@@ -131,7 +131,7 @@ def test_an_error_in_the_middle_leaves_the_host_as_it_was(webui, train):
     webui.run(break_it)
     train("live_error", steps=10)
     webui.wait(lambda: ended(webui, "live_error"), timeout=300, what="the end")
-    webui.run("from lib_lora.host.webui.model import current_model\ndel current_model().parts.run_unet")
+    webui.run("from lib_lora.host.webui.model.live_model import current_model\ndel current_model().parts.run_unet")
     assert row(webui, "live_error")["state"] == "failed"
     assert clean(webui) == before
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lib_lora.formats.files import write_tensors
-from lib_lora.host.webui import block_weights
+from lib_lora.host.webui.prompt import block_weights
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.file_facts import FileFacts

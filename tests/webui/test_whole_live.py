@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.formats.files import write_tensors
-from lib_lora.host.webui.comments import PROBLEMS
+from lib_lora.host.infotext import PROBLEMS
 from tests.webui.live import LiveHost
 from tests.webui.material import Layers, make_lora
 

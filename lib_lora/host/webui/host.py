@@ -18,12 +18,14 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, check_clip_skip
 from lib_lora.host.lora_files import LoraCache
 from lib_lora.host.prompt.read import read_prompt
-from lib_lora.host.webui import block_weights, lora_list, samplers
-from lib_lora.host.webui.generating import Rendering, checked
-from lib_lora.host.webui.model import NO_MODEL, current_model, loaded_model
-from lib_lora.host.webui.tags import is_plain, reading_of
-from lib_lora.host.webui.turn import Turn
-from lib_lora.host.webui.whole import only_by_host, whole_note, whole_reading
+from lib_lora.host.webui import lora_list
+from lib_lora.host.webui.model.live_model import NO_MODEL, current_model, loaded_model
+from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.prompt.host_loader import only_by_host, whole_note, whole_reading
+from lib_lora.host.webui.prompt.tags import is_plain, reading_of
+from lib_lora.host.webui.render import samplers
+from lib_lora.host.webui.render.pictures import Rendering, checked
+from lib_lora.host.webui.session.queue_lock import QueueLock
 from lib_lora.live.targets import find_targets
 from lib_lora.progress import Progress
 
@@ -39,12 +41,12 @@ class WebuiHost:
 
     Attributes:
         presets: the block-weight presets that tags may name.
-        turn: the host's queue; whoever uses the model holds it.
+        queue: the lock of the host's queue; whoever uses the model holds it.
         lora_cache: the files that were read lately.
     """
 
     presets: PresetFile = field(default_factory=PresetFile.shipped)
-    turn: Turn = field(default_factory=Turn)
+    queue: QueueLock = field(default_factory=QueueLock)
     lora_cache: LoraCache = field(default_factory=LoraCache, repr=False)
 
     @property
@@ -108,7 +110,7 @@ class WebuiHost:
 
     def swept_blocks(self, prompt: str) -> frozenset[str]:
         """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""
-        with self.turn.taken(TITLE):
+        with self.queue.taken(TITLE):
             model = loaded_model()
         blocks: set[str] = set()
         for name in {tag.name for tag in readable_tags(prompt) if tag.sweep}:
@@ -119,7 +121,7 @@ class WebuiHost:
     def generate(self, request: GenerateRequest, progress: Progress | None = None) -> GenerateResult:
         """Return the pictures of ``request``, made by the host's own txt2img, or img2img where it has a picture.
 
-        Waits for the host's turn, unless this thread holds it: a training's samples are made in the middle of it.
+        Waits for the host's queue, unless this thread holds it: a training's samples are made in the middle of it.
         A stop, of ours or by the host's Interrupt button, returns the pictures that were finished.
 
         Raises:
@@ -129,8 +131,8 @@ class WebuiHost:
         if request.sweep is not None:
             block_weights.check_installed()
         progress = progress or Progress()
-        nested = self.turn.held
-        with self.turn.taken(f"{TITLE}: generate"):
+        nested = self.queue.held
+        with self.queue.taken(f"{TITLE}: generate"):
             model = loaded_model()
             request = checked(request, model)
             self._check_tags(request, model.family)
@@ -160,13 +162,13 @@ class WebuiHost:
 
     def check_training(self, *, trains_text: bool) -> None:
         """Refuse in one sentence what cannot be trained; a host without a checkpoint in memory is asked later."""
-        from lib_lora.host.webui.lend import check_training
+        from lib_lora.host.webui.session.training import check_training
 
         check_training(trains_text=trains_text)
 
     def training(self, name: str, *, trains_text: bool) -> AbstractContextManager[Lease]:
-        """Lend the model to a slice of the training ``name``: its context has the host's turn."""
+        """Lend the model to a slice of the training ``name``: its context holds the host's queue."""
         # The training's code is loaded where it is used; a start of the host does not wait for it.
-        from lib_lora.host.webui.lend import training_slice
+        from lib_lora.host.webui.session.training import training_slice
 
-        return training_slice(self.turn, name, trains_text=trains_text)
+        return training_slice(self.queue, name, trains_text=trains_text)

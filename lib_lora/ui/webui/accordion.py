@@ -8,13 +8,13 @@ from typing import Any
 
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest
-from lib_lora.host.webui import page as host_facts
+from lib_lora.host.webui import folders, options
 from lib_lora.i18n.words import Words
 from lib_lora.ui import block_weight, compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.picture_inputs import PictureInputs, chosen_seed
 from lib_lora.ui.remember import restore_when_opened
-from lib_lora.ui.webui import one, settings
+from lib_lora.ui.webui import settings, singletons
 from lib_lora.ui.webui.host_page import FIELDS, HostPage, keep_out_of_config
 
 logger = logging.getLogger("lora_atelier")
@@ -30,7 +30,7 @@ def build(tab: str) -> list[Any]:
     The WebUI asks again, in a page that nobody sees, where its API wants to know what the widgets say at the start.
     Nothing is raised: the WebUI's API would not start.
     """
-    page = one.page()
+    page = singletons.page()
     if page is not None and tab not in page.asked:
         page.asked.add(tab)
         try:
@@ -42,11 +42,11 @@ def build(tab: str) -> list[Any]:
 
 def _draw(tab: str, page: HostPage) -> block_weight.BlockWeightPanel:
     panel = block_weight.draw(
-        one.atelier(),
+        singletons.atelier(),
         settings.words(),
         place=tab,
-        others=host_facts.others_presets(),
-        threshold=min(255, max(0, host_facts.option("threshold", 20))),
+        others=folders.others_presets(),
+        threshold=min(255, max(0, options.option("threshold", 20))),
         prompt_id=f"{tab}_prompt",
         watched=[f"{tab}_{FIELDS[name]}" for name in WATCHED],
     )
@@ -57,7 +57,7 @@ def _draw(tab: str, page: HostPage) -> block_weight.BlockWeightPanel:
 
 def wire(page: HostPage) -> None:
     """Wire the accordions of a page to the WebUI's widgets, wherever its user has put those."""
-    atelier = one.atelier()
+    atelier = singletons.atelier()
     for tab, (panel, blocks) in page.panels.items():
         found = page.found[tab]
         if "prompt" not in found:
@@ -95,7 +95,7 @@ def picture_of(
             height=compat.number(given.get("height"), 0, int) or None,
             sampler=str(given.get("sampler") or next(iter(host_samplers()), "")),
             scheduler=str(given.get("scheduler") or ""),
-            clip_skip=host_facts.clip_skip(),
+            clip_skip=options.clip_skip(),
             init=given.get("init"),
             denoise=compat.number(given.get("denoise"), USUAL.denoise),
         )

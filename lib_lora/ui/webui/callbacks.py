@@ -47,24 +47,24 @@ def add_settings() -> None:
 
 def before_page() -> None:
     """Begin with a new page; the X/Y/Z plot reads its list of axes when its part of it is built."""
-    from lib_lora.host.webui.axes import register_axes
+    from lib_lora.host.webui.axes.plot import register_axes
     from lib_lora.i18n.error_words import sentence_of
-    from lib_lora.ui.webui import one, settings
+    from lib_lora.ui.webui import settings, singletons
 
-    one.new_page()
+    singletons.new_page()
     language = settings.words().language
 
     def say(error: AtelierError) -> str:
         return sentence_of(error, language)
 
-    register_axes(one.atelier().host, say)
+    register_axes(singletons.atelier().host, say)
 
 
 def note_component(component: Any, **given: Any) -> None:
     """Remember a widget of the WebUI that our panels are wired to."""
-    from lib_lora.ui.webui import one
+    from lib_lora.ui.webui import singletons
 
-    page = one.page()
+    page = singletons.page()
     if page is not None:
         page.note(component, given.get("elem_id"))
 
@@ -79,40 +79,40 @@ def build_tabs() -> list[tuple[Any, str, str]]:
 def start(demo: Any, app: FastAPI) -> None:
     """Give the server our routes; it is a new one after each *Reload UI*."""
     from lib_lora.ui import compat
-    from lib_lora.ui.webui import one
+    from lib_lora.ui.webui import singletons
     from lib_lora.web.api.webui import add_to_webui
 
     compat.let_go_of_the_lost(demo)
-    add_to_webui(app, one.atelier())
+    add_to_webui(app, singletons.atelier())
 
 
 def put_block_weights(*_: Any) -> None:
     """Put block weights into every generation; the host's own LoRA extension has registered by now."""
-    from lib_lora.host.webui import block_weights
-    from lib_lora.ui.webui import one
-    from lib_lora.ui.webui.voice import page_voice
+    from lib_lora.host.webui.prompt import block_weights
+    from lib_lora.ui.webui import singletons
+    from lib_lora.ui.webui.notifier import page_notifier
 
-    block_weights.install(lambda: one.atelier().host, page_voice())
+    block_weights.install(lambda: singletons.atelier().host, page_notifier())
 
 
 def before_step(params: Any) -> None:
     """Bring the LoRAs of the picture that is being sampled to its next step."""
-    from lib_lora.host.webui import block_weights
+    from lib_lora.host.webui.prompt import block_weights
 
     block_weights.on_cfg_denoiser(params)
 
 
 def restore_prompt(infotext: str, params: dict[str, Any]) -> None:
     """Give a pasted prompt the block weights that its picture was made with."""
-    from lib_lora.host.webui import block_weights
+    from lib_lora.host.webui.prompt import block_weights
 
     block_weights.on_infotext_pasted(infotext, params)
 
 
 def unload() -> None:
     """Take back what a reload does not; the Atelier and its running work stay."""
-    from lib_lora.host.webui import block_weights
-    from lib_lora.host.webui.axes import unregister_axes
+    from lib_lora.host.webui.axes.plot import unregister_axes
+    from lib_lora.host.webui.prompt import block_weights
 
     block_weights.uninstall()
     unregister_axes()

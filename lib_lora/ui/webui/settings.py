@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lib_lora.host.webui import page
-from lib_lora.host.webui.page import Setting
+from lib_lora.host.webui import options
+from lib_lora.host.webui.options import Setting
 from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.ui.compat import gr
 
@@ -47,15 +47,15 @@ SETTINGS = (
 
 def add_settings() -> None:
     """Put the section on the settings page."""
-    page.add_settings(SETTINGS, radio=gr.Radio, slider=gr.Slider)
+    options.add_settings(SETTINGS, radio=gr.Radio, slider=gr.Slider)
 
 
 def stops_on_error() -> bool:
     """Say whether a broken tag ends the generation instead of leaving that LoRA out."""
-    return page.option("on_error", GO_ON) == STOP
+    return options.option("on_error", GO_ON) == STOP
 
 
 def words() -> Words:
     """Return the panels' words: in the language of our setting, else in that of the WebUI's localization file."""
-    chosen = {ENGLISH: LANGUAGES[0], JAPANESE: LANGUAGES[1]}.get(page.option("language", AS_WEBUI))
-    return Words(chosen or ("ja" if page.localization().lower().startswith("ja") else LANGUAGES[0]))
+    chosen = {ENGLISH: LANGUAGES[0], JAPANESE: LANGUAGES[1]}.get(options.option("language", AS_WEBUI))
+    return Words(chosen or ("ja" if options.localization().lower().startswith("ja") else LANGUAGES[0]))

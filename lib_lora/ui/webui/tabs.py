@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from lib_lora.blocks.tag_edit import put_tag
-from lib_lora.host.webui import block_weights
+from lib_lora.host.webui.prompt import block_weights
 from lib_lora.i18n.error_words import in_words
 from lib_lora.ui import compat, train, workshop
 from lib_lora.ui.compat import gr
 from lib_lora.ui.messages import note_html
 from lib_lora.ui.remember import restore_when_opened
-from lib_lora.ui.webui import accordion, one, settings
+from lib_lora.ui.webui import accordion, settings, singletons
 from lib_lora.ui.webui.host_page import HostPage, keep_out_of_config
 
 logger = logging.getLogger("lora_atelier")
@@ -29,7 +29,7 @@ def build() -> list[tuple[Any, str, str]]:
 
     One that fails is left out with its reason in the log; the others stand.
     """
-    page = one.page()
+    page = singletons.page()
     if page is None:
         return []
     _tried("the accordion LoRA Block Weight", accordion.wire, page)
@@ -46,7 +46,7 @@ def _tried(what: str, work: Callable[[HostPage], Any], page: HostPage) -> Any:
 
 
 def _train(page: HostPage) -> gr.Blocks:
-    atelier = one.atelier()
+    atelier = singletons.atelier()
     with gr.Blocks(analytics_enabled=False) as blocks:
         made = train.build(atelier, settings.words())
         _use(page, made.used.change, made.used)
@@ -56,7 +56,7 @@ def _train(page: HostPage) -> gr.Blocks:
 
 
 def _workshop(page: HostPage) -> gr.Blocks:
-    atelier = one.atelier()
+    atelier = singletons.atelier()
     with gr.Blocks(analytics_enabled=False) as blocks:
         aside = block_weights.stands_aside()
         if aside is not None:

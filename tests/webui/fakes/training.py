@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib_lora.host.webui.keep import attributes_kept
+from lib_lora.host.webui.session.restore import attributes_kept
 from tests.webui.fakes.put import module, placed
 
 SCALE = 8

@@ -1,0 +1,1 @@
+"""Axes of ours in the host's X/Y/Z plot."""

@@ -1,0 +1,1 @@
+"""The live model of each kind of host as a `LoadedModel`."""

@@ -1,0 +1,32 @@
+"""What one generation of the WebUI wants of us, carried on its processing object ``p``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib_lora.blocks.tag_edit import Change
+from lib_lora.blocks.weights import BlockWeights
+
+ATTRIBUTE = "atelier"
+
+
+@dataclass(frozen=True)
+class GenerationOverrides:
+    """Immutable, because the X/Y/Z plot's cells are shallow copies of one ``p``: assign a changed copy.
+
+    Attributes:
+        off: the accordion is switched off; tags lose their block weights, steps and elements.
+        sweep: for tags marked XYZ or ZYX, the block weights of each picture of the batch.
+        changes: what the axes of the X/Y/Z plot change in the tag of a LoRA, by its name; "" changes every LoRA tag.
+    """
+
+    off: bool = False
+    sweep: tuple[BlockWeights, ...] | None = None
+    changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
+
+
+def overrides_of(p: Any) -> GenerationOverrides:
+    """Return the overrides that ``p`` carries, or plain ones."""
+    return getattr(p, ATTRIBUTE, None) or GenerationOverrides()

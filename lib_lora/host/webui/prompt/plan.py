@@ -1,0 +1,307 @@
+"""What is to be done with the LoRA tags of one pass: what the host's loader gets, and what we attach ourselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from lib_lora.blocks.elements import ElementFile
+from lib_lora.blocks.errors import TagError
+from lib_lora.blocks.layouts import BASE
+from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.tag import find_tags, format_tag, parse_tag, resolve
+from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
+from lib_lora.blocks.weights import BlockWeights, fit
+from lib_lora.errors import AtelierError
+from lib_lora.formats.contents import Contents
+from lib_lora.formats.keys import block_of_key
+from lib_lora.formats.lora import LoraFile
+from lib_lora.host.base import LoadedModel
+from lib_lora.host.prompt.read import multipliers_of
+from lib_lora.host.prompt.remarks import idle_notes
+from lib_lora.host.webui.model.live_model import no_model
+from lib_lora.host.webui.prompt.host_loader import only_by_host, text_left_out, whole_note, whole_reading
+from lib_lora.host.webui.prompt.overrides import GenerationOverrides
+from lib_lora.host.webui.prompt.tags import (
+    HostReading,
+    changed,
+    host_params,
+    host_reading,
+    is_foreign,
+    is_plain,
+    params_of_text,
+    plain,
+    reading_of,
+    text_of,
+    without_twins,
+)
+from lib_lora.live.rank import cut_rank
+from lib_lora.live.targets import Strength, find_targets, misfit
+
+_BUNDLED = "bundle_emb"
+
+
+class LoraSource(Protocol):
+    """The part of a `Host` that a plan needs."""
+
+    presets: PresetFile
+
+    def find_lora(self, name: str) -> Any:
+        """Raise an InputError where there is no LoRA of this name."""
+        ...
+
+    def namesakes(self, name: str) -> list[str]:
+        """Return the note that is due where several files have a tag's name; none else."""
+        ...
+
+    def describe_lora(self, name: str) -> Contents:
+        """Return what the LoRA file of a name in a tag holds, whatever its kinds."""
+        ...
+
+    def read_lora(self, name: str) -> LoraFile:
+        """Return the LoRA file of a name in a tag, on the model's device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a pass is resolved with.
+
+    Attributes:
+        loras: where LoRA files and presets are.
+        find_model: returns the live model; asked only where a tag needs it.
+        seed: of the first picture; random weights are drawn from it.
+        overrides: what the generation wants.
+        implied: a LoRA that the host adds to every prompt where its loader is not given it, "" for none.
+        lists_missing: the host itself names LoRAs that it does not find; else one stops all the others.
+        steps: of the pass; None where the sampler decides how many of them it makes.
+    """
+
+    loras: LoraSource
+    find_model: Callable[[], LoadedModel | None]
+    seed: int
+    overrides: GenerationOverrides = field(default_factory=GenerationOverrides)
+    implied: str = ""
+    lists_missing: bool = True
+    steps: int | None = None
+
+    @property
+    def model(self) -> LoadedModel:
+        """The live model.
+
+        Raises:
+            AtelierError: there is none.
+        """
+        model = self.find_model()
+        if model is None:
+            raise no_model()
+        return model
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A LoRA whose UNet part we attach: its adapters there, and one number for every block."""
+
+    tag: ResolvedTag
+    lora: LoraFile
+    multipliers: Mapping[str, Strength]
+
+
+@dataclass
+class Plan:
+    """The tags of one pass.
+
+    Attributes:
+        for_host: what the host's loader is given, in its own form.
+        ours: what we attach.
+        named: the LoRAs in use of which the host's loader may hear nothing; its list of hashes should have them.
+        texts: the weighted tags in numbers; one text for all pictures, or one a picture.
+        problems: the tags that were left out.
+        notes: remarks by the name of the LoRA.
+    """
+
+    for_host: list[Any] = field(default_factory=list)
+    ours: list[Ours] = field(default_factory=list)
+    named: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    problems: list[AtelierError] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+
+def make_plan(params_list: Iterable[Any], order: Order) -> Plan:
+    """Resolve the tags of a pass; one that cannot be right is left out and named, the others are not touched by it."""
+    planner = _Planner(order)
+    for params in params_list:
+        try:
+            planner.add(params)
+        except AtelierError as error:
+            planner.plan.problems.append(error)
+    return planner.finished()
+
+
+class _Planner:
+    """A plan while tag after tag is added to it."""
+
+    def __init__(self, order: Order) -> None:
+        self.order, self.plan = order, Plan()
+        self._readings: list[tuple[HostReading, Any]] = []
+        self._texts: list[list[str]] = []
+
+    def finished(self) -> Plan:
+        """Return the plan of all tags."""
+        for name, notes in self.plan.notes.items():
+            notes += self.order.loras.namesakes(name)
+        self.plan.for_host = without_twins(self._readings, ours=self.plan.named)
+        pictures = max(map(len, self._texts), default=0)
+        self.plan.texts = [" ".join(one[row % len(one)] for one in self._texts) for row in range(pictures)]
+        return self.plan
+
+    def add(self, params: Any) -> None:
+        """Add a tag.
+
+        Raises:
+            AtelierError: it cannot be right; nothing of it was added.
+        """
+        overrides = self.order.overrides
+        params = self._opened_last(params)
+        try:
+            parsed = changed(parse_tag(text_of(params)), overrides)
+        except TagError:
+            if not is_foreign(params):
+                raise
+            self._add_foreign(params)
+            return
+        notes = self.plan.notes.setdefault(parsed.name, [])
+        if overrides.off and not is_plain(parsed):
+            notes.append("LoRA Block Weight is off: weights, elements and steps do not count.")
+            parsed = plain(parsed)
+        if is_plain(parsed):
+            notes += parsed.notes
+            self._add_plain(params, reading_of(parsed))
+        else:
+            self._add_ours(parsed, notes)
+
+    def _opened_last(self, params: Any) -> Any:
+        """Return a tag alone where one before it was not closed, which the host takes for its beginning."""
+        *unclosed, last = find_tags(text_of(params)) or [None]
+        if not unclosed or last is None:
+            return params
+        for match in unclosed:
+            try:
+                parse_tag(match.text)
+            except TagError as error:
+                self.plan.problems.append(error)
+        return params_of_text(last.text)
+
+    def _add_foreign(self, params: Any) -> None:
+        """Leave a tag to the host that says nothing of ours, though we cannot read all of it."""
+        reading = host_reading(params)
+        if reading is None:  # `is_foreign` says that it can be read
+            return
+        notes = self.plan.notes.setdefault(reading.name, [])
+        notes.append("Its tag has an item of another extension; the WebUI gets the tag as it is.")
+        self._readings.append((reading, params))
+
+    def _add_plain(self, params: Any, reading: HostReading) -> None:
+        """Give the host a plain tag as it is, or in its own spelling where it would stumble over ours."""
+        try:
+            self.order.loras.find_lora(reading.name)
+        except AtelierError as error:
+            self.plan.problems.append(error)
+            if not self.order.lists_missing:
+                return
+        self._readings.append((reading, params if host_reading(params) == reading else host_params(reading)))
+
+    def _add_ours(self, parsed: ParsedTag, notes: list[str]) -> None:
+        order, model = self.order, self.order.model
+        tag = resolve(parsed, order.loras.presets, model.family, order.seed, elements=ElementFile.shipped())
+        contents = order.loras.describe_lora(tag.name)
+        if only_by_host(contents):
+            self._add_whole(tag, contents, notes)
+            return
+        lora = cut_rank(order.loras.read_lora(tag.name), tag.dyn)
+        multipliers = multipliers_of(tag, model.family, order.overrides.sweep)
+        unet = replace(lora, adapters={key: one for key, one in lora.adapters.items() if not _is_text(key)})
+        unmatched: tuple[str, ...] = ()
+        if unet.adapters:
+            _, unmatched = find_targets(model, unet)
+        swept = tag.sweep is not None and order.overrides.sweep is not None
+        text = [format_tag(one) for one in _each_picture(tag, model.family, order.overrides)]
+        reading = self._text_part(tag, lora, multipliers, notes)
+        # Nothing can go wrong with the tag any more.
+        if unet.adapters:
+            self.plan.ours.append(Ours(tag, unet, multipliers))
+        if reading is not None:
+            self._readings.append((reading, host_params(reading)))
+        if tag.weights is not None or swept:
+            self._texts.append(text)
+        self.plan.named.append(tag.name)
+        notes += parsed.notes if swept else tag.notes  # in a sweep the analyzer brings the vector: no news
+        notes += lora.notes
+        if unmatched:
+            notes.append(misfit(tag.name, unmatched, of=len(lora.adapters)))
+        _note_empty_blocks(notes, tag, unet, model.family)
+        fitting = [key for key in lora.adapters if key not in unmatched]
+        notes += [] if swept else idle_notes(tag, fitting, model.family, order.steps)
+
+    def _add_whole(self, tag: ResolvedTag, contents: Contents, notes: list[str]) -> None:
+        """Give the host a LoRA of kinds that only its own loader applies."""
+        reading = whole_reading(tag, contents, self.order.model.family)
+        if reading.te or reading.unet or tag.name == self.order.implied:
+            self._readings.append((reading, host_params(reading)))
+        if tag.weights is not None:
+            self._texts.append([format_tag(tag)])
+        self.plan.named.append(tag.name)
+        notes += (*tag.notes, whole_note(reading, contents))
+
+    def _text_part(
+        self, tag: ResolvedTag, lora: LoraFile, multipliers: Mapping[str, Strength], notes: list[str]
+    ) -> HostReading | None:
+        """Return what the host's loader does for the text encoder: strength × BASE; None where that is nothing."""
+        keys = [key for key in lora.adapters if _is_text(key)]
+        base = multipliers[BASE]
+        strength = float(base.flatten()[0]) if isinstance(base, Tensor) else base
+        if tag.elements is not None:
+            ratios = {tag.elements.ratio(BASE, key) for key in keys}
+            if len(ratios) == 1 and None not in ratios:
+                strength = tag.te * float(ratios.pop() or 0.0)
+            elif len(ratios) > 1:
+                notes.append("Element rules cannot tell parts of the text encoder apart here: BASE counts in all.")
+        needed = bool(keys) and strength != 0.0
+        left_out = text_left_out(lora) if needed else ""
+        if left_out:
+            notes.append(left_out)
+            return None
+        bundled = any(key.startswith(_BUNDLED) for key in lora.extras)
+        if needed or bundled or tag.name == self.order.implied:
+            return HostReading(tag.name, strength if keys else 0.0, 0.0, tag.dyn)
+        return None
+
+
+def _each_picture(tag: ResolvedTag, family: str, overrides: GenerationOverrides) -> Sequence[ResolvedTag]:
+    """Return the tag as each picture of a sweep has it, else itself."""
+    if not tag.sweep or overrides.sweep is None:
+        return (tag,)
+    vectors = [fit(weights, family) for weights in overrides.sweep]
+    return [tag.with_weights(_of_sweep(tag, weights)) for weights in vectors]
+
+
+def _of_sweep(tag: ResolvedTag, weights: BlockWeights) -> BlockWeights:
+    return weights.complement() if tag.sweep == "ZYX" else weights
+
+
+def _note_empty_blocks(notes: list[str], tag: ResolvedTag, unet: LoraFile, family: str) -> None:
+    """Say where a short vector leaves blocks at 0 that the file has modules in."""
+    if tag.weights is None or not tag.filled:
+        return
+    has = {block_of_key(key, family) for key in unet.adapters}
+    lost = [block for block in tag.filled if block in has and tag.weights[block] == 0]
+    if lost:
+        notes.append(f"The weights do not name {', '.join(lost)}, so they are off. Write every block to use them.")
+
+
+def _is_text(key: str) -> bool:
+    return key.startswith("lora_te")

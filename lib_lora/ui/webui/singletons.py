@@ -1,0 +1,56 @@
+"""What the whole process has one of: the Atelier, and the page that is being built.
+
+Both must outlive the scripts: *Reload UI* runs ``scripts/*.py`` again, while a training goes on and its desk, its queue
+and its files must stay the same ones. The WebUI keeps imported packages, so here is where they survive.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from lib_lora.host.webui import folders
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.ui.webui.host_page import HostPage
+
+_LOCK = threading.RLock()
+_ONE: dict[str, Any] = {}
+
+
+def atelier() -> Atelier:
+    """Return the process's Atelier; the first call makes it, with its folders.
+
+    Raises:
+        FileError: a folder cannot be made.
+    """
+    with _LOCK:
+        if "atelier" not in _ONE:
+            _ONE["atelier"] = _make()
+        return _ONE["atelier"]
+
+
+def new_page() -> HostPage:
+    """Begin with a new page; called before the WebUI builds one."""
+    with _LOCK:
+        _ONE["page"] = HostPage()
+        return _ONE["page"]
+
+
+def page() -> HostPage | None:
+    """Return the page that was begun last, None where the WebUI builds none (``--nowebui``)."""
+    return _ONE.get("page")
+
+
+def _make() -> Atelier:
+    from lib_lora.host.webui.host import WebuiHost
+
+    found = folders.places()
+    own = Folders.of_host(
+        found.data,
+        loras=found.loras,
+        outputs=found.outputs,
+        more=found.more,
+        confined=found.confined,
+        address=found.address,
+    )
+    return Atelier(WebuiHost(), own, changing_model=True)
