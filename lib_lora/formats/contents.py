@@ -14,7 +14,7 @@ from lib_lora.errors import FileError
 from lib_lora.formats.adapters import NormAdapter
 from lib_lora.formats.adapters.registry import UNKNOWN_KIND, applied_titles, kind_of, rank_in, read_adapter
 from lib_lora.formats.families import family_of
-from lib_lora.formats.files import is_pickle, read_header, read_scalars, read_tensors, read_with_notes, torch_type
+from lib_lora.formats.files import is_pickle, read_header, read_some, read_tensors, read_with_notes, torch_type
 from lib_lora.formats.keys import block_of_key, find_module, has_module_table
 from lib_lora.formats.lora import alpha_notes, in_order_of_blocks, natural, refuse_strangers
 from lib_lora.formats.naming import named
@@ -159,5 +159,5 @@ def _outline(path: Path) -> tuple[dict[str, Tensor], dict[str, str], int, tuple[
         for name, info in header.tensors.items()
     }
     small = [name for name, info in header.tensors.items() if name.endswith(".alpha") and info.end - info.start <= 64]
-    outline |= read_scalars(path, header, small)
+    outline |= read_some(path, header, small)
     return outline, header.metadata, header.size - header.data_start, header.notes

@@ -6,9 +6,12 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lib_lora.atomic import reason_of
@@ -31,6 +34,9 @@ __all__ = ["Header", "TensorInfo", "read_header", "read_tensors", "rewrite_metad
 
 READ_LIMIT = 8 * 2**30
 """Bytes that are read into memory at most; the largest LoRA files have about 2 GB."""
+
+_READING = {"backend": "pread"} if "backend" in signature(safetensors.torch.load_file).parameters else {}
+"""From safetensors 0.8 on a file can be read instead of mapped: a disk that fails is an error then, not a signal."""
 
 PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin"})
 
@@ -76,27 +82,15 @@ def read_with_notes(
     """
     if is_pickle(path):
         return _read_pickle(path, limit=limit), {}, ()
-    where, tensors = str(path), {}
-    with open_regular(path) as file:
-        header = header_of(file, where=where)
-        if header.size > limit:
-            raise FileError(
-                f"The file is too large for a LoRA ({header.size} bytes)",
-                where=where,
-                cure="Choose a LoRA file, not a checkpoint.",
-            )
-        for name, info in sorted(header.tensors.items(), key=lambda item: item[1].start):
-            data = torch.empty(info.end - info.start, dtype=torch.uint8)
-            try:
-                got = file.readinto(memoryview(data.numpy())) if data.numel() else 0
-            except OSError as error:
-                raise FileError(
-                    f"The file cannot be read: {reason_of(error)}", where=where, cure="Check the disk."
-                ) from error
-            if got != data.numel():
-                raise FileError("The file changed while it was read", where=where, cure="Try again.")
-            tensors[name] = _typed(data, info, where=f"{where}, tensor {name!r}")
-    return tensors, header.metadata, header.notes
+    header = read_header(path)
+    if header.size > limit:
+        raise FileError(
+            f"The file is too large for a LoRA ({header.size} bytes)",
+            where=str(path),
+            cure="Choose a LoRA file, not a checkpoint.",
+        )
+    names = sorted(header.tensors, key=lambda name: header.tensors[name].start)
+    return read_some(path, header, names), header.metadata, header.notes
 
 
 def is_pickle(path: str | Path) -> bool:
@@ -104,24 +98,37 @@ def is_pickle(path: str | Path) -> bool:
     return Path(path).suffix.lower() in PICKLES and not holds_safetensors(path)
 
 
-def read_scalars(path: str | Path, header: Header, names: Iterable[str]) -> dict[str, Tensor]:
-    """Return the tensors of these names, which are small, without reading the others."""
-    tensors = {}
-    with open_regular(path) as file:
-        for name in names:
-            info = header.tensors[name]
-            file.seek(header.data_start + info.start)
-            data = torch.frombuffer(bytearray(file.read(info.end - info.start)) or bytearray(1), dtype=torch.uint8)
-            tensors[name] = _typed(data[: info.end - info.start], info, where=f"{path}, tensor {name!r}")
-    return tensors
+def read_some(path: str | Path, header: Header, names: Iterable[str]) -> dict[str, Tensor]:
+    """Return the tensors of these names without reading the others; ``header`` is the file's, checked by us.
+
+    Raises:
+        FileError: the disk, this PyTorch or the safetensors library refuses.
+    """
+    where = str(path)
+    types = {name: torch_type(header.tensors[name].dtype, where=f"{where}, tensor {name!r}") for name in names}
+    try:
+        if header.notes:  # metadata that the library refuses: it gets the tensors without them
+            full = {name: info for name, info in header.tensors.items() if info.end > info.start}
+            found = safetensors.torch.load(encode_header(full, {}) + Path(path).read_bytes()[header.data_start :])
+            empty = {name: torch.empty(header.tensors[name].shape, dtype=types[name]) for name in types.keys() - full}
+            return {name: empty[name] if name in empty else _sound(found[name]) for name in types}
+        with safe_open(path, "pt", **_READING) as file:
+            # Copied where the file is mapped: who else writes into it would change them, or end this process.
+            return {name: _sound(file.get_tensor(name).clone()) for name in types}
+    except OSError as error:
+        reason = reason_of(error)
+        raise FileError(
+            "The file cannot be read: {reason}", where=where, cure="Check the disk.", reason=reason
+        ) from error
+    except (SafetensorError, KeyError) as error:  # changed meanwhile, or of a kind that this library does not know yet
+        what = "The safetensors library cannot read the file: {reason}"
+        cure = "Try again; if it stays so, use an fp16 file of this LoRA."
+        raise FileError(what, where=where, cure=cure, reason=str(error)) from error
 
 
-def _typed(data: Tensor, info: TensorInfo, *, where: str) -> Tensor:
-    """Return raw bytes as the tensor that ``info`` describes."""
-    dtype = torch_type(info.dtype, where=where)
-    if dtype is torch.bool:
-        return (data != 0).reshape(info.shape)
-    return data.view(dtype).reshape(info.shape) if data.numel() else torch.empty(info.shape, dtype=dtype)
+def _sound(tensor: Tensor) -> Tensor:
+    """Return a tensor whose truth values, if it has such, are 0 or 1, whatever bytes the file has."""
+    return tensor.view(torch.uint8) != 0 if tensor.dtype is torch.bool else tensor
 
 
 def torch_type(name: str, *, where: str) -> torch.dtype:
