@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lib_lora.errors import FileError
+from lib_lora.sentences import Sentence, say
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a system says when a disk, or what somebody may use of it, is full."""
@@ -25,6 +26,7 @@ UNFINISHED = re.compile(r"\.(atelier-)?[0-9a-f]{16}\.tmp")
 """Names of unfinished files, ours alone."""
 OLD = 3600.0
 """Seconds after which an unfinished file belongs to nobody, where the system has no locks that tell."""
+FILE = say("The file")
 _PAUSE = 1.0
 """Seconds in which a folder is not searched again: thousands of captions are saved one after another."""
 
@@ -32,7 +34,7 @@ _searched: dict[Path, float] = {}
 logger = logging.getLogger(__name__)
 
 
-def replace_file(path: Path, data: bytes, *, what: str = "The file", private: bool = False) -> Path:
+def replace_file(path: Path, data: bytes, *, what: Sentence = FILE, private: bool = False) -> Path:
     """Write ``data`` beside ``path``, flush it to the disk, and give it the name; links are followed, modes kept.
 
     Args:
@@ -49,7 +51,11 @@ def replace_file(path: Path, data: bytes, *, what: str = "The file", private: bo
             file.write(data)
     except OSError as error:
         raise FileError(
-            f"{what} cannot be written ({reason_of(error)})", where=str(path), cure=cure_of(error)
+            "{noun} cannot be written ({reason})",
+            noun=what,
+            reason=error,
+            where=str(path),
+            cure=cure_of(error),
         ) from error
     return path
 
@@ -114,16 +120,11 @@ def _for_its_owner(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def reason_of(error: OSError) -> str:
-    """Return the system's own words for a refusal."""
-    return error.strerror or type(error).__name__
-
-
-def cure_of(error: OSError) -> str:
+def cure_of(error: OSError) -> Sentence:
     """Return what to do about a file that cannot be written."""
     if error.errno in FULL:
-        return "The disk is full: free some space there and try again. Nothing that was there is lost."
-    return "Check the folder's permissions and the free space."
+        return say("The disk is full: free some space there and try again. Nothing that was there is lost.")
+    return say("Check the folder's permissions and the free space.")
 
 
 def remove_unfinished(folder: Path) -> list[Path]:

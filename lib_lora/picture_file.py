@@ -13,6 +13,7 @@ from typing import BinaryIO
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from lib_lora.errors import FileError
+from lib_lora.sentences import Sentence, quoted, say
 
 MAX_PIXELS = 80_000_000  # about 320 MB decoded; below Pillow's own warning
 MAX_TEXT = 16 * 2**20
@@ -74,13 +75,12 @@ def open_picture(
                 yield image
     except UnidentifiedImageError as error:
         empty = file.seek(0, io.SEEK_END) == 0
-        what = "The file is empty" if empty else "This is no picture, or of a kind that cannot be read here"
+        what = say("The file is empty") if empty else say("This is no picture, or of a kind that cannot be read here")
         raise FileError(what, where=where, cure="Save it again as PNG, JPEG or WebP.") from error
     except Image.DecompressionBombError as error:
-        raise _too_large(where, str(error), max_pixels) from error
+        raise _too_large(where, quoted(str(error)), max_pixels) from error
     except DECODE_ERRORS as error:
-        detail = str(error) or type(error).__name__
-        what = f"The picture is damaged or cut off ({detail})"
+        what = say("The picture is damaged or cut off ({reason})", reason=error)
         raise FileError(what, where=where, cure="Copy or save the file again.") from error
 
 
@@ -114,11 +114,13 @@ def _judge_size(size: tuple[int, ...], where: str, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise FileError("The picture has no pixels", where=where, cure="Save it again.")
     if width * height > max_pixels:
-        raise _too_large(where, f"{width} x {height}", max_pixels)
+        raise _too_large(where, say("{width} x {height}", width=width, height=height), max_pixels)
 
 
-def _too_large(where: str, detail: str, max_pixels: int) -> FileError:
-    what = f"The picture is too large to open safely ({detail}; the limit is {max_pixels:,} pixels)"
+def _too_large(where: str, detail: Sentence, max_pixels: int) -> FileError:
+    what = say(
+        "The picture is too large to open safely ({size}; the limit is {limit:,} pixels)", size=detail, limit=max_pixels
+    )
     return FileError(what, where=where, cure="Make it smaller.")
 
 
@@ -172,7 +174,9 @@ def _unpacked(kind: bytes, content: bytes, most: int) -> int:
 
 
 def _too_much_text(where: str) -> FileError:
-    what = f"The texts inside the picture are too large to open safely (the limit is {MAX_TEXT // 2**20} MB)"
+    what = say(
+        "The texts inside the picture are too large to open safely (the limit is {size} MB)", size=MAX_TEXT // 2**20
+    )
     return FileError(what, where=where, cure="Save it again without metadata.")
 
 
@@ -183,7 +187,7 @@ def _judge_scans(file: BinaryIO, where: str) -> None:
         scans += (before + part).count(b"\xff\xda")
         before = part[-1:]
     if scans > MAX_SCANS:
-        what = f"The picture is drawn {scans} times over itself, which no program needs"
+        what = say("The picture is drawn {n} times over itself, which no program needs", n=scans)
         raise FileError(what, where=where, cure="Save it again as PNG, JPEG or WebP.")
 
 

@@ -56,11 +56,9 @@ def quoted(text: str) -> Sentence:
 
 def reason_of(error: BaseException) -> Sentence:
     """Return what an error says in its own words: ours as they were made, the system's without number and path."""
-    said = getattr(error, "sentence", None)
-    if isinstance(said, Sentence):
-        return said
-    text = error.strerror if isinstance(error, OSError) else str(error)
-    return quoted(text or type(error).__name__)
+    if error.args and isinstance(error.args[0], Sentence):
+        return error.args[0]
+    return quoted(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
 def places_of(template: str) -> tuple[str, ...]:
@@ -77,16 +75,16 @@ def filled(template: str, values: Mapping[str, Any], said: Callable[[Sentence], 
     return _Filler(said).vformat(template, (), values)
 
 
-def packed(text: str) -> dict[str, Any]:
-    """Return a text as JSON can hold it: the English, and of a sentence template and values beside it."""
-    row: dict[str, Any] = {"text": str(text)}
-    if isinstance(text, Sentence):
-        row |= {"template": text.template, "values": {name: _packed(value) for name, value in text.values.items()}}
-    return row
+def packed(text: str) -> str | dict[str, Any]:
+    """Return a text as JSON can hold it; of a sentence its English, its template and its values."""
+    if not isinstance(text, Sentence):
+        return text
+    values = {name: _packed(value) for name, value in text.values.items()}
+    return {"text": str(text), "template": text.template, "values": values}
 
 
 def unpacked(row: object) -> str | None:
-    """Return the text of `packed`, or a plain text as it is; None where it is neither."""
+    """Return the text that `packed` was given; None where there is none."""
     if isinstance(row, str):
         return row
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
@@ -116,6 +114,8 @@ def _value(value: Any) -> Any:
     """Return a value in a form that can be kept: errors and paths as what they say, whatever is a list as one."""
     if isinstance(value, str | int | float):
         return value
+    if isinstance(said := getattr(value, "sentence", None), Sentence):
+        return said
     if isinstance(value, BaseException):
         return reason_of(value)
     if isinstance(value, os.PathLike):

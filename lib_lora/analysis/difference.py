@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 LARGEST_GAIN = 16.0
 """More would show rounding as if it were a change."""
@@ -48,6 +49,9 @@ def changed_percentage(changed: Image.Image, source: Image.Image, *, threshold: 
 
 def _absolute(changed: Image.Image, source: Image.Image) -> np.ndarray:
     if changed.size != source.size:
-        raise InputError("Pictures of different sizes cannot be compared", where=f"{changed.size} and {source.size}")
+        raise InputError(
+            "Pictures of different sizes cannot be compared",
+            where=say("{one:x} and {other:x}", one=changed.size, other=source.size),
+        )
     one, two = (np.asarray(picture.convert("RGB"), dtype=np.int16) for picture in (changed, source))
     return np.abs(one - two)

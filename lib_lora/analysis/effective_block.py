@@ -18,6 +18,7 @@ from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import GenerateRequest, GenerateResult
 from lib_lora.progress import Part, Progress
+from lib_lora.sentences import say
 
 
 class Renders(Protocol):
@@ -57,9 +58,11 @@ class Plan:
         if not all(math.isfinite(value) for value in (self.examined, self.others)):
             raise InputError("Range takes two finite numbers", where="range", cure="For example 0,1.")
         if self.seeds < 1 or not 0 <= self.threshold <= 255 or self.gain < 0:
-            raise InputError("Seeds from 1, threshold from 0 to 255, gain from 0", where="analyze")
+            raise InputError("Seeds from 1, threshold from 0 to 255, gain from 0", where=say("analyze"))
         if not self.entries:
-            raise InputError("No block is named", where="blocks", cure="For example 26ALL or IN04,M00,OUT03-OUT05.")
+            raise InputError(
+                "No block is named", where=say("blocks"), cure="For example 26ALL or IN04,M00,OUT03-OUT05."
+            )
 
     def source(self) -> BlockWeights:
         """Return the weights of the source picture: every block at ``others``."""
@@ -76,7 +79,7 @@ def parse_range(text: str) -> tuple[float, float]:
         first, second = (float(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(
-            f"Range is “{text}”",
+            say("Range is “{text}”", text=text),
             where="range",
             cure="Give two numbers: the examined block's value, then all others', e.g. 0,1.",
         ) from error
@@ -189,7 +192,7 @@ def analyse(
     if not any(tag.sweep for tag in readable_tags(request.prompt)):
         raise InputError(
             "No LoRA of the prompt carries XYZ, so nothing would change",
-            where="prompt",
+            where=say("prompt"),
             cure="Write <lora:NAME:1:XYZ> for the LoRA to be analysed.",
         )
     sheet = _Sheet(plan, filled)

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lib_lora.analysis.difference import difference_picture
 from lib_lora.analysis.effective_block import Analysis, Row
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 INK, PAPER, SOFT, HOT = (28, 30, 36), (252, 252, 253), (92, 96, 106), (190, 62, 20)
 NARROWEST = 620
@@ -52,7 +53,9 @@ def draw_grid(analysis: Analysis, *, title: str, seed_index: int = 0, style: Gri
         InputError: the analysis was stopped before it had a picture.
     """
     if not analysis.sources:
-        raise InputError("The analysis was stopped before its first picture", where="analyze", cure="Start it again.")
+        raise InputError(
+            "The analysis was stopped before its first picture", where=say("analyze"), cure="Start it again."
+        )
     style = style or GridStyle()
     gain = analysis.gain
     names = _Names(("source", f"block at {analysis.plan.examined:g}", f"difference x{gain:g}"), style)

@@ -7,6 +7,7 @@ import re
 from lib_lora.blocks.errors import PositionError
 from lib_lora.blocks.layouts import OTHER, Layout, block_in, layout_of
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 _PART = re.compile(r"([^\s\-]+)(?:\s*-\s*([^\s\-]+))?")
 _SHORTCUT = re.compile(r"\s*(\d{1,3})ALL\s*", re.IGNORECASE)
@@ -61,7 +62,7 @@ def parse_blocks(text: str, layout: Layout, *, start: int = 0, end: int | None =
             count += 1
         position = part.end()
     if count == 0:
-        what = "NOT stands alone" if negated else "An entry is empty"
+        what = say("NOT stands alone") if negated else say("An entry is empty")
         raise PositionError(what, text=text, position=start, cure="Name at least one block.")
     if negated:
         names = tuple(name for name in layout.names if name not in named)
@@ -79,7 +80,7 @@ def _part_names(part: re.Match[str], text: str, layout: Layout) -> tuple[str, ..
     last = _name(part, 2, text, layout)
     if OTHER in (first, last):
         raise PositionError(
-            f"“{OTHER}” cannot be the end of a range", text=text, position=part.start(), cure=f"Write {OTHER} alone."
+            "“other” cannot be the end of a range", text=text, position=part.start(), cure="Write other alone."
         )
     low, high = sorted((layout.names.index(first), layout.names.index(last)))
     return layout.names[low : high + 1]
@@ -98,10 +99,15 @@ def _shortcut(text: str, length: int, layout: Layout) -> list[tuple[str, ...]]:
     try:
         wanted = layout_of(length, layout.family)
     except InputError as error:
-        raise PositionError(error.what, text=text, position=0, cure=f"Use {layout.length}ALL instead.") from error
+        raise PositionError(error.what, text=text, position=0, cure="Use {n}ALL instead.", n=layout.length) from error
     absent = [name for name in wanted.names if name not in layout.names]
     if absent:
         raise PositionError(
-            f"This model has no {', '.join(absent)}", text=text, position=0, cure=f"Use {layout.length}ALL instead."
+            "This model has no {blocks}",
+            blocks=absent,
+            text=text,
+            position=0,
+            cure="Use {n}ALL instead.",
+            n=layout.length,
         )
     return [(name,) for name in wanted.names]

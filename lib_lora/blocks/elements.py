@@ -14,8 +14,9 @@ from lib_lora.blocks.errors import LineProblem, PositionError, shorten, suggest
 from lib_lora.blocks.store import read_text, write_text
 from lib_lora.blocks.tokens import read_number
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
-_RULE_FORM = "Write BLOCKS:ELEMENTS:RATIO, like IN05-OUT05:attn:0.5."
+_RULE_FORM = say("Write BLOCKS:ELEMENTS:RATIO, like IN05-OUT05:attn:0.5.")
 _FORBIDDEN = re.compile(r"[,<>=]")
 _NAMED = 12
 """How many names a cure tells."""
@@ -77,8 +78,8 @@ class ElementFile:
                 continue
             before = [preset for preset in presets if preset.name == read.name]
             if before:
-                what = f"{read.name} is already on line {before[-1].line}; this one counts"
-                problems.append(LineProblem(read.line, what, "Remove or rename one of them.", fatal=False))
+                what = say("{name} is already on line {line}; this one counts", name=read.name, line=before[-1].line)
+                problems.append(LineProblem(read.line, what, say("Remove or rename one of them."), fatal=False))
             presets.append(read)
         return cls(text, tuple(presets), tuple(problems))
 
@@ -105,8 +106,8 @@ class ElementFile:
         """
         broken = [problem for problem in self.problems if problem.fatal]
         if broken or (not self.presets and not allow_empty):
-            reason = " ".join(map(str, broken)) or "there is no preset left"
-            raise InputError(f"The element presets were not saved: {reason}", where=str(path))
+            reasons = broken or [say("there is no preset left")]
+            raise InputError("The element presets were not saved: {reasons: }", reasons=reasons, where=str(path))
         write_text(Path(path), self.text, backups=backups)
 
     def resolve(self, name: str) -> ElementRules:
@@ -119,8 +120,8 @@ class ElementFile:
         found = found or [preset for preset in self.presets if preset.name.casefold() == name.casefold()]
         if not found:
             known = [preset.name for preset in self.presets]
-            cure = suggest(name, known) or f"Known are {', '.join(known[:_NAMED])}."
-            raise InputError(f"There is no element preset “{shorten(name)}”", cure=cure)
+            cure = suggest(name, known) or say("Known are {names}.", names=known[:_NAMED])
+            raise InputError("There is no element preset “{name}”", name=shorten(name), cure=cure)
         return found[-1]
 
 
@@ -144,7 +145,11 @@ def _read_preset(paragraph: list[tuple[int, str]]) -> ElementRules | list[LinePr
     name = name.strip()
     if not colon or not name or _FORBIDDEN.search(name):
         return [
-            LineProblem(first, f"“{shorten(content)}” does not begin with a name", f"Put NAME: first. {_RULE_FORM}")
+            LineProblem(
+                first,
+                say("“{text}” does not begin with a name", text=shorten(content)),
+                say("Put NAME: first. Write BLOCKS:ELEMENTS:RATIO, like IN05-OUT05:attn:0.5."),
+            )
         ]
     rules: list[ElementRule] = []
     problems: list[LineProblem] = []
@@ -160,26 +165,29 @@ def _read_preset(paragraph: list[tuple[int, str]]) -> ElementRules | list[LinePr
             else:
                 problems.append(read)
     if not rules and not problems:
-        problems.append(LineProblem(first, f"{name} has no rule", _RULE_FORM))
+        problems.append(LineProblem(first, say("{name} has no rule", name=name), _RULE_FORM))
     return problems or ElementRules(name, tuple(rules), first)
 
 
 def _read_rule(text: str, line: int) -> ElementRule | LineProblem:
     fields = [field.strip() for field in text.split(":")]
     if len(fields) != 3:
-        cure = _RULE_FORM + (" Leave a blank line between presets." if len(fields) == 4 else "")
-        return LineProblem(line, f"“{shorten(text)}” has {len(fields) - 1} colons, a rule has 2", cure)
+        apart = say("Write BLOCKS:ELEMENTS:RATIO, like IN05-OUT05:attn:0.5. Leave a blank line between presets.")
+        cure = apart if len(fields) == 4 else _RULE_FORM
+        return LineProblem(
+            line, say("“{text}” has {n} colons, a rule has 2", text=shorten(text), n=len(fields) - 1), cure
+        )
     ratio = read_number(fields[2])
     if ratio is None or not math.isfinite(ratio):
-        return LineProblem(line, f"The ratio “{shorten(fields[2])}” is not a finite number", _RULE_FORM)
+        return LineProblem(line, say("The ratio “{text}” is not a finite number", text=shorten(fields[2])), _RULE_FORM)
     words = fields[1].casefold().split()
     without = bool(words) and words[0] == "not"
     if without and len(words) == 1:
-        return LineProblem(line, "NOT stands alone", "Name at least one element after NOT.")
+        return LineProblem(line, say("NOT stands alone"), say("Name at least one element after NOT."))
     try:
         blocks = frozenset(_blocks(fields[0])) if fields[0] else None
     except PositionError as error:
-        return LineProblem(line, error.what, error.cure or "Parts of a key belong in the second field.")
+        return LineProblem(line, error.what, error.cure or say("Parts of a key belong in the second field."))
     return ElementRule(blocks, tuple(words[1:] if without else words), without, ratio)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from lib_lora.blocks.near import near_names
 from lib_lora.errors import InputError
+from lib_lora.sentences import Sentence, say
 
 _SHOWN = 60  # characters of a wrong name that a message repeats
 
@@ -22,10 +24,11 @@ class PositionError(InputError):
         cure: what to write instead.
     """
 
-    noun = "text"
+    noun = say("text")
 
-    def __init__(self, what: str, *, text: str, position: int, cure: str = "") -> None:
-        super().__init__(what, where=f"{self.noun}, character {position + 1}", cure=cure)
+    def __init__(self, what: str, *, text: str, position: int, cure: str = "", **values: Any) -> None:
+        where = say("{noun}, character {n}", noun=self.noun, n=position + 1)
+        super().__init__(what, where=where, cure=cure, **values)
         self.text, self.position = text, position
 
     def caret(self) -> str:
@@ -41,7 +44,7 @@ class PositionError(InputError):
 class TagError(PositionError):
     """A LoRA tag of the prompt cannot be used; `position` is an index into the tag's own text."""
 
-    noun = "LoRA tag"
+    noun = say("LoRA tag")
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,19 @@ class LineProblem:
     """One remark about one line of a preset file; `fatal` means that the line cannot be used and must not be saved."""
 
     line: int
-    what: str
-    cure: str = ""
+    what: Sentence
+    cure: Sentence | str = ""
     fatal: bool = True
 
+    @property
+    def sentence(self) -> Sentence:
+        """The remark as running text, with its line."""
+        if not self.cure:
+            return say("line {n}: {what}.", n=self.line, what=self.what)
+        return say("line {n}: {what}. {cure}", n=self.line, what=self.what, cure=self.cure)
+
     def __str__(self) -> str:
-        return f"line {self.line}: {self.what.rstrip('.')}." + (f" {self.cure}" if self.cure else "")
+        return str(self.sentence)
 
 
 def shorten(name: str) -> str:
@@ -62,10 +72,10 @@ def shorten(name: str) -> str:
     return name if len(name) <= _SHOWN else name[:_SHOWN] + "…"
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return 'Did you mean A, B?' for known names near `name` (case does not count), or '' when none is near."""
+def suggest(name: str, known: Iterable[str]) -> Sentence | None:
+    """Return 'Did you mean A, B?' for known names near `name` (case does not count), or None where none is near."""
     near = near_names(name, known, cutoff=0.6)
-    return f"Did you mean {', '.join(near)}?" if near else ""
+    return say("Did you mean {names}?", names=near) if near else None
 
 
 def _cells(char: str) -> int:

@@ -6,6 +6,7 @@ from lib_lora.architectures.base import BASE, OTHER, Architecture, BlockPrefixes
 from lib_lora.architectures.registry import architectures, find_architecture, layouts, layouts_of_length
 from lib_lora.blocks.errors import shorten, suggest
 from lib_lora.errors import InputError
+from lib_lora.sentences import Sentence, say
 
 __all__ = [
     "BASE",
@@ -62,11 +63,11 @@ def layout_of(length: int, family: str | None = None) -> Layout:
         return own
     found = layouts_of_length(length)
     if not found:
-        what = f"Wrong number of block weights: got {length}, allowed {allowed_counts()}"
+        what = say("Wrong number of block weights: got {n}, allowed {counts}", n=length, counts=allowed_counts())
         raise InputError(what, cure="Give one value for every block, separated by commas.")
     if len(found) > 1:
-        families = ", ".join(title_of(layout.family) for layout in found)
-        what = f"{length} block weights may be meant for several families: {families}"
+        families = [title_of(layout.family) for layout in found]
+        what = say("{n} block weights may be meant for several families: {families}", n=length, families=families)
         raise InputError(what, cure="Load a model or choose a LoRA of the family that is meant.")
     return found[0]
 
@@ -110,7 +111,8 @@ def block_in(layout: Layout, name: str) -> str:
     """
     known = _spelling(name, layout.names)
     if known is None:
-        raise _unknown_block(name, layout.names, f"the {layout.length}-block layout")
+        what = say("There is no block “{name}” in the {n}-block layout", name=shorten(name.strip()), n=layout.length)
+        raise InputError(what, cure=_near_blocks(name, layout.names))
     return known
 
 
@@ -124,7 +126,10 @@ def canonical(name: str, family: str) -> str:
     names = (*layout.names, *(name for name in (BASE, OTHER) if name not in layout.names))
     known = _spelling(name, names)
     if known is None:
-        raise _unknown_block(name, names, f"a model of family {family}")
+        what = say(
+            "There is no block “{name}” in a model of family {family}", name=shorten(name.strip()), family=family
+        )
+        raise InputError(what, cure=_near_blocks(name, names))
     return known
 
 
@@ -142,8 +147,10 @@ def _blocked(family: str) -> Architecture:
     known = find_architecture(family)
     if known is None or not known.layouts:
         raise InputError(
-            f"There is no block layout for the model family {shorten(family)}",
-            cure=f"Known families: {', '.join(blocked_families())}.",
+            "There is no block layout for the model family {family}",
+            family=shorten(family),
+            cure="Known families: {names}.",
+            names=blocked_families(),
         )
     return known
 
@@ -154,6 +161,5 @@ def _spelling(name: str, names: tuple[str, ...]) -> str | None:
     return next((known for known in names if known.casefold() == wanted), None)
 
 
-def _unknown_block(name: str, names: tuple[str, ...], owner: str) -> InputError:
-    cure = suggest(name, names) or f"Its blocks: {', '.join(names)}."
-    return InputError(f"There is no block “{shorten(name.strip())}” in {owner}", cure=cure)
+def _near_blocks(name: str, names: tuple[str, ...]) -> Sentence:
+    return suggest(name, names) or say("Its blocks: {names}.", names=names)

@@ -16,6 +16,7 @@ from lib_lora.blocks.tokens import Token, parse_tokens, read_number, read_tokens
 from lib_lora.blocks.typed import half_width
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 _ALL_BLOCKS = re.compile(r"(?:(none)|all(.*))", re.IGNORECASE)
 _FORBIDDEN = ",:<>=#"
@@ -100,13 +101,15 @@ class PresetFile:
         broken = [problem for problem in self.problems if problem.fatal]
         if broken:
             raise InputError(
-                "The presets were not saved: " + " ".join(map(str, broken)),
+                "The presets were not saved: {reasons: }",
+                reasons=broken,
                 where=str(path),
                 cure="Correct these lines.",
             )
         if not self.presets and not allow_empty:
             raise InputError(
-                "The presets were not saved: there is no preset left",
+                "The presets were not saved: {reasons: }",
+                reasons=[say("there is no preset left")],
                 where=str(path),
                 cure="Write at least one preset.",
             )
@@ -139,8 +142,8 @@ class PresetFile:
             line = chosen.line if chosen else 0
             return Preset(name, full, (Token("number", value),) * full.length, line)
         if chosen is None:
-            cure = suggest(name, (*self.names(), "ALL", "NONE")) or "Look at the list of presets, or add it."
-            raise InputError(f"There is no preset “{shorten(name)}”", cure=cure)
+            cure = suggest(name, (*self.names(), "ALL", "NONE")) or say("Look at the list of presets, or add it.")
+            raise InputError("There is no preset “{name}”", name=shorten(name), cure=cure)
         return chosen.for_family(family)
 
     def vector(self, text: str, family: str) -> Preset:
@@ -183,18 +186,24 @@ def _read_line(content: str, number: int) -> Preset | LineProblem:
     name, colon, values = content.partition(":")
     name = name.strip()
     if not colon:
-        return LineProblem(number, f"“{shorten(content)}” is no preset", "Write NAME:values, or # before a comment.")
+        return LineProblem(
+            number,
+            say("“{text}” is no preset", text=shorten(content)),
+            say("Write NAME:values, or # before a comment."),
+        )
     bad = [char for char in _FORBIDDEN if char in name or (char == ":" and char in values)]
     if bad:
         return LineProblem(
-            number, f"The name of a preset cannot contain {' '.join(bad)}", "Use letters, digits, _ or -."
+            number,
+            say("The name of a preset cannot contain {characters: }", characters=bad),
+            say("Use letters, digits, _ or -."),
         )
     if not name or read_number(name) is not None:
-        return LineProblem(number, "A preset needs a name that is no number", "Write NAME:values.")
+        return LineProblem(number, say("A preset needs a name that is no number"), say("Write NAME:values."))
     try:
         tokens = read_tokens(values.strip())
     except PositionError as error:
-        return LineProblem(number, f"{name}: {error.what}", error.cure)
+        return LineProblem(number, say("{name}: {said}", name=name, said=error.what), error.cure)
     return Preset(name, layouts_of_length(len(tokens))[0], tokens, number)
 
 
@@ -203,8 +212,8 @@ def _duplicates(new: Preset, presets: list[Preset]) -> list[LineProblem]:
     same = [p for p in presets if p.name == new.name and set(new.families).intersection(p.families)]
     if not same:
         return []
-    what = f"{new.name} is already on line {same[-1].line}; this line is the one that counts"
-    return [LineProblem(new.line, what, "Remove or rename one of them.", fatal=False)]
+    what = say("{name} is already on line {line}; this line is the one that counts", name=new.name, line=same[-1].line)
+    return [LineProblem(new.line, what, say("Remove or rename one of them."), fatal=False)]
 
 
 def _all_blocks_value(name: str, preset: Preset | None) -> float | None:

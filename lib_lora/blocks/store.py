@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lib_lora.atomic import cure_of, reason_of, replace_file, replacing
+from lib_lora.atomic import cure_of, replace_file, replacing
 from lib_lora.errors import FileError
 
 
@@ -20,7 +20,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise FileError("The file is not UTF-8 text", where=str(path), cure="Save it as UTF-8.") from error
     except OSError as error:
-        raise FileError(f"The file cannot be read ({error.strerror})", where=str(path)) from error
+        raise FileError("The file cannot be read ({reason})", reason=error, where=str(path)) from error
 
 
 def backup_path(path: Path, number: int) -> Path:
@@ -43,7 +43,7 @@ def write_text(path: Path, text: str, *, backups: int = 3) -> None:
             _rotate(path, backups)
     except OSError as error:
         raise FileError(
-            f"The backup cannot be written ({reason_of(error)})", where=str(path), cure=cure_of(error)
+            "The backup cannot be written ({reason})", reason=error, where=str(path), cure=cure_of(error)
         ) from error
     replace_file(path, data)
 

@@ -10,6 +10,7 @@ from lib_lora.blocks.tag_model import Moment, ParsedTag, ResolvedTag, Span, Swee
 from lib_lora.blocks.tag_parse import parse_tag
 from lib_lora.blocks.tag_resolve import format_tag, resolve
 from lib_lora.blocks.typed import half_width, without_comments, without_invisible
+from lib_lora.sentences import say
 
 __all__ = [
     "Moment",
@@ -86,7 +87,7 @@ def broken_tags(prompt: str) -> list[TagError]:
             continue
         wide = _typed(text).find(">")
         place = len(text) if wide < 0 else wide
-        what = "The tag is not closed, so it is read as words"
+        what = say("The tag is not closed, so it is read as words")
         errors.append(TagError(what, text=text, position=place, cure="Write > at its end."))
     return errors
 
@@ -107,14 +108,15 @@ def _typed(text: str) -> str:
 
 def _not_ours(text: str, name: str, *, is_words: bool) -> TagError:
     """Return what is wrong with a tag that begins neither as ours nor as the WebUI's."""
-    end = "is read as words" if is_words else "was left out"
     if name not in ("lora", "lyco"):
-        cure = "Write <lora:NAME:1>; it reads a file of any kind."
-        return TagError(f"There is no tag <{name}:, so this {end}", text=text, position=1, cure=cure)
+        read = say("There is no tag <{kind}:, so this is read as words", kind=name)
+        what = read if is_words else say("There is no tag <{kind}:, so this was left out", kind=name)
+        return TagError(what, text=text, position=1, cure="Write <lora:NAME:1>; it reads a file of any kind.")
     right = f"<{name}:"
     place = next((n for n, (typed, wanted) in enumerate(zip(text.lower(), right, strict=False)) if typed != wanted), 0)
-    cure = "Write <lora: in half-width signs, without spaces."
-    return TagError(f"This is meant as a LoRA tag, but {end}", text=text, position=place, cure=cure)
+    read = say("This is meant as a LoRA tag, but is read as words")
+    what = read if is_words else say("This is meant as a LoRA tag, but was left out")
+    return TagError(what, text=text, position=place, cure="Write <lora: in half-width signs, without spaces.")
 
 
 def _matches(prompt: str) -> Iterator[TagMatch]:

@@ -12,6 +12,7 @@ from lib_lora.blocks.tag_model import ParsedTag, Span, spell
 from lib_lora.blocks.tag_parse import FOREIGN
 from lib_lora.blocks.tokens import format_number
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 Change = Callable[[ParsedTag], ParsedTag]
 
@@ -40,7 +41,7 @@ def change_tag(prompt: str, index: int, change: Change) -> str:
     """
     found = find_tags(prompt)
     if not 0 <= index < len(found):
-        raise InputError("This LoRA is no longer in the prompt", where="prompt", cure="Choose one that is.")
+        raise InputError("This LoRA is no longer in the prompt", where=say("prompt"), cure="Choose one that is.")
     match = found[index]
     before = parse_tag(match.text)
     after = change(before)

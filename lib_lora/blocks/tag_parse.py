@@ -22,6 +22,7 @@ from lib_lora.blocks.errors import TagError, shorten, suggest
 from lib_lora.blocks.tag_model import Moment, ParsedTag, Span
 from lib_lora.blocks.tokens import read_number
 from lib_lora.blocks.typed import half_width, without_invisible
+from lib_lora.sentences import Sentence, say
 
 _HEAD = re.compile(r"<(?:lora|lyco):", re.IGNORECASE)
 _SCHEDULE = re.compile(r"[0-9.eE+\-]+@[0-9.eE+\-]+(?:\s*,\s*[0-9.eE+\-]+@[0-9.eE+\-]+)*")
@@ -31,8 +32,8 @@ _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _KEYS = ("te", "unet", "dyn", "lbw", "w", "lbwe", "x", "other", "start", "stop", "step")
 _NAMES = ("lbw", "w", "lbwe")  # their values may be names, which keep their own signs
 FOREIGN = ("hr", "hrte", "hrunet")  # sd-webui-loractl's
-RENAME = "Write the name first; where the file's own name has : < > or =, rename the file."
-_MOMENT_FORM = "Write whole steps like 5, or a share of all steps like 0.3."
+RENAME = say("Write the name first; where the file's own name has : < > or =, rename the file.")
+_MOMENT_FORM = say("Write whole steps like 5, or a share of all steps like 0.3.")
 
 
 @dataclass
@@ -47,7 +48,7 @@ class _Items:
     elements: Span | None = None
     notes: list[str] = field(default_factory=list)
 
-    def error(self, what: str, at: Span | int, cure: str = "") -> TagError:
+    def error(self, what: Sentence, at: Span | int, cure: Sentence | str = "") -> TagError:
         position = at if isinstance(at, int) else at.position
         return TagError(what, text=self.tag, position=position, cure=cure)
 
@@ -97,7 +98,11 @@ def _split(text: str) -> tuple[str, list[Span]]:
         raise TagError("The tag is not closed", text=text, position=len(text), cure="Write > at its end.")
     for position in range(head.end(), len(text) - 1):
         if text[position] in "<>":
-            cure = "Close the tag with > before the next one." if text[position] == "<" else "Write > only at the end."
+            cure = (
+                say("Close the tag with > before the next one.")
+                if text[position] == "<"
+                else say("Write > only at the end.")
+            )
             raise TagError("The tag has an angle bracket inside", text=text, position=position, cure=cure)
     pieces: list[Span] = []
     position = head.end()
@@ -131,23 +136,25 @@ def _read_named(items: _Items, piece: Span) -> None:
     if key not in _NAMES:
         value = Span(half_width(value.text), value.position)
     if "=" in after:
-        raise items.error("An item has two =", value.position + value.text.index("="), "Write name=value once.")
+        raise items.error(
+            say("An item has two ="), value.position + value.text.index("="), say("Write name=value once.")
+        )
     if key in FOREIGN:
-        items.notes.append(f"{key}= belongs to another extension and was left out.")
+        items.notes.append(say("{item}= belongs to another extension and was left out.", item=key))
         return
     if key not in _KEYS:
-        cure = suggest(key, _KEYS) or f"Known are {', '.join(name + '=' for name in _KEYS)}."
-        raise items.error(f"There is no item “{shorten(key)}=”", piece, cure)
+        cure = suggest(key, _KEYS) or say("Known are {names}.", names=(name + "=" for name in _KEYS))
+        raise items.error(say("There is no item “{item}=”", item=shorten(key)), piece, cure)
     if key in items.named:
-        raise items.error(f"{key}= is given twice", piece, "Keep one of them.")
+        raise items.error(say("{item}= is given twice", item=key), piece, say("Keep one of them."))
     if not value.text:
-        raise items.error(f"{key}= has no value", value, f"Write a value after {key}=.")
+        raise items.error(say("{item}= has no value", item=key), value, say("Write a value after {item}=.", item=key))
     items.named[key] = value
 
 
 def _read_positional(items: _Items, piece: Span) -> None:
     if not piece.text:
-        raise items.error("An item is empty", piece, "Remove one colon, or write a value between them.")
+        raise items.error(say("An item is empty"), piece, say("Remove one colon, or write a value between them."))
     number = read_number(half_width(piece.text))
     if number is not None:
         if items.weights is None:
@@ -155,18 +162,22 @@ def _read_positional(items: _Items, piece: Span) -> None:
         elif items.x is None:
             items.x = piece
         else:
-            raise items.error("One number too many", piece, "After the block weights only the X value follows.")
+            raise items.error(
+                say("One number too many"), piece, say("After the block weights only the X value follows.")
+            )
         return
     _refuse_comma(items, piece)
     if _SCHEDULE.fullmatch(piece.text) and items.weights is None:
         items.strengths.append((1.0, piece))
-        items.notes.append(f"The schedule {shorten(piece.text)} is not followed: the strength is 1. Use start=, stop=.")
+        items.notes.append(
+            say("The schedule {text} is not followed: the strength is 1. Use start=, stop=.", text=shorten(piece.text))
+        )
     elif items.weights is None:
         items.weights = piece
     elif items.elements is None:
         items.elements = piece
     else:
-        raise items.error(f"“{shorten(piece.text)}” is one name too many", piece, RENAME)
+        raise items.error(say("“{text}” is one name too many", text=shorten(piece.text)), piece, RENAME)
 
 
 def _refuse_comma(items: _Items, piece: Span) -> None:
@@ -174,24 +185,26 @@ def _refuse_comma(items: _Items, piece: Span) -> None:
     typed = half_width(piece.text)
     if _COMMA.fullmatch(typed):
         comma = piece.position + typed.index(",")
-        cure = f"Write a point: {typed.replace(',', '.')}."
-        raise items.error(f"The number {typed} has a decimal comma", comma, cure)
+        cure = say("Write a point: {number}.", number=typed.replace(",", "."))
+        raise items.error(say("The number {number} has a decimal comma", number=typed), comma, cure)
 
 
 def _join_weights(items: _Items) -> None:
     """Bring the named weights and elements together with the legacy positional ones."""
     named = items.named
     if "lbw" in named and "w" in named:
-        items.notes.append("w= was left out because lbw= is there.")
+        items.notes.append(say("w= was left out because lbw= is there."))
     weights = named.get("lbw") or named.get("w")
     if weights and items.weights:
-        cure = "Keep one of them: as lbw=… or after the strengths."
-        raise items.error("The block weights are given twice", max(weights.position, items.weights.position), cure)
+        cure = say("Keep one of them: as lbw=… or after the strengths.")
+        raise items.error(say("The block weights are given twice"), max(weights.position, items.weights.position), cure)
     items.weights = weights or items.weights
     elements = named.get("lbwe")
     if elements and items.elements:
-        cure = "Keep lbwe=."
-        raise items.error("The element preset is given twice", max(elements.position, items.elements.position), cure)
+        cure = say("Keep lbwe=.")
+        raise items.error(
+            say("The element preset is given twice"), max(elements.position, items.elements.position), cure
+        )
     items.elements = elements or items.elements
 
 
@@ -199,7 +212,7 @@ def _strengths(items: _Items) -> tuple[float, float, int | None]:
     """Return TE, UNet and dyn as the WebUI reads them: UNet follows TE, the named items win."""
     placed = items.strengths
     if len(placed) > 3:
-        raise items.error("One number too many", placed[3][1], "The numbers are TE, UNet and dyn.")
+        raise items.error(say("One number too many"), placed[3][1], say("The numbers are TE, UNet and dyn."))
     te = _number(items, "te", None)
     first, second = [number for number, _ in (*placed, (None, None), (None, None))][:2]
     te = te if te is not None else 1.0 if first is None else first
@@ -213,7 +226,11 @@ def _strengths(items: _Items) -> tuple[float, float, int | None]:
         return te, unet, None
     typed = half_width(rank.text)
     if not _WHOLE.fullmatch(typed) or int(typed) < 1:
-        raise items.error(f"The value “{shorten(rank.text)}” of dyn is no rank", rank, "Write a whole number from 1.")
+        raise items.error(
+            say("The value “{text}” of dyn is no rank", text=shorten(rank.text)),
+            rank,
+            say("Write a whole number from 1."),
+        )
     return te, unet, int(typed)
 
 
@@ -226,14 +243,24 @@ def _number(items: _Items, key: str, default: Span | None) -> float | None:
         return _finite(items, number, span)
     _refuse_comma(items, span)
     if key in ("te", "unet") and _SCHEDULE.fullmatch(span.text):
-        items.notes.append(f"The schedule {shorten(span.text)} is not followed: {key} is 1. Use start=, stop=.")
+        items.notes.append(
+            say(
+                "The schedule {text} is not followed: {item} is 1. Use start=, stop=.",
+                text=shorten(span.text),
+                item=key,
+            )
+        )
         return 1.0
-    raise items.error(f"The item {key}= needs a number, not “{shorten(span.text)}”", span, "Write a number like 0.8.")
+    raise items.error(
+        say("The item {item}= needs a number, not “{text}”", item=key, text=shorten(span.text)),
+        span,
+        say("Write a number like 0.8."),
+    )
 
 
 def _finite(items: _Items, number: float, span: Span) -> float:
     if not math.isfinite(number):
-        raise items.error("The number is too large", span, "Write a finite number like 0.8.")
+        raise items.error(say("The number is too large"), span, say("Write a finite number like 0.8."))
     return number
 
 
@@ -244,27 +271,27 @@ def _moments(items: _Items) -> tuple[Moment | None, Moment | None]:
     start, stop = named.get("start"), named.get("stop")
     if span is not None:
         if start or stop:
-            cure = "Keep step=A-B, or start= and stop=."
-            raise items.error("The item step= stands beside start= or stop=", span, cure)
+            cure = say("Keep step=A-B, or start= and stop=.")
+            raise items.error(say("The item step= stands beside start= or stop="), span, cure)
         start, stop = _range(items, span)
     first = _moment(items, start) if start else None
     last = _moment(items, stop) if stop else None
     if first and last and first.is_share == last.is_share and first.value > last.value:
-        raise items.error("The range ends before it starts", stop or 0, "Write the smaller number first.")
+        raise items.error(say("The range ends before it starts"), stop or 0, say("Write the smaller number first."))
     return first, last
 
 
 def _range(items: _Items, span: Span) -> tuple[Span | None, Span | None]:
-    form = "Write step=5-10, step=5- or step=-10."
+    form = say("Write step=5-10, step=5- or step=-10.")
     before, dash, after = span.text.partition("-")
     if not dash:
-        raise items.error("The item step= needs a range", span.position + len(span.text), form)
+        raise items.error(say("The item step= needs a range"), span.position + len(span.text), form)
     if "-" in after:
         raise items.error(
-            "The item step= has more than one -", span.position + len(before) + 1 + after.index("-"), form
+            say("The item step= has more than one -"), span.position + len(before) + 1 + after.index("-"), form
         )
     if not before.strip() and not after.strip():
-        raise items.error("The item step= has no number", span, form)
+        raise items.error(say("The item step= has no number"), span, form)
     start = Span(before.strip(), span.position) if before.strip() else None
     place = span.position + len(span.text) - len(after.lstrip())
     return start, Span(after.strip(), place) if after.strip() else None
@@ -277,5 +304,5 @@ def _moment(items: _Items, span: Span) -> Moment:
         share = float(span.text)
         if share <= 1.0:
             return Moment(share, is_share=True)
-        raise items.error(f"{span.text} is more than all steps", span, _MOMENT_FORM)
-    raise items.error(f"“{shorten(span.text)}” is no moment of sampling", span, _MOMENT_FORM)
+        raise items.error(say("{text} is more than all steps", text=span.text), span, _MOMENT_FORM)
+    raise items.error(say("“{text}” is no moment of sampling", text=shorten(span.text)), span, _MOMENT_FORM)

@@ -13,6 +13,7 @@ from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag, Span, spell
 from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights, fit, unnamed_blocks
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 _LARGE = 10.0  # no LoRA in use needs more; beyond it pictures turn black
 _RESERVED = ":<>="
@@ -49,7 +50,11 @@ def resolve(
     """
     vector = _vector(parsed, presets, family, seed=seed, fill=fill) if parsed.weights else _Vector(None)
     notes = [*parsed.notes, *vector.notes]
-    notes += [f"{key} {format_number(v)} is very large." for key, v in _numbers(parsed, vector) if abs(v) > _LARGE]
+    notes += [
+        say("{item} {value} is very large.", item=key, value=format_number(v))
+        for key, v in _numbers(parsed, vector)
+        if abs(v) > _LARGE
+    ]
     resolved = ResolvedTag(
         name=parsed.name,
         te=parsed.te,
@@ -91,13 +96,15 @@ def format_tag(resolved: ResolvedTag) -> str:
 def _vector(parsed: ParsedTag, presets: PresetFile, family: str, *, seed: int, fill: float) -> _Vector:
     span = parsed.weights or Span("", 0)
     if span.sweep and not presets.has(span.text):
-        note = f"{span.sweep} stands for the analyzer's vector; without the analyzer every block counts 1."
+        note = say(
+            "{item} stands for the analyzer's vector; without the analyzer every block counts 1.", item=span.sweep
+        )
         return _Vector(None, notes=(note,))
     try:
         source = presets.vector(span.text, family)
         notes: tuple[str, ...] = ()
         if parsed.x is None and any(token.kind == "X" for token in source.tokens):
-            notes = ("X is 1 because the tag has no x=.",)
+            notes = (say("X is 1 because the tag has no x=."),)
         # seeded by text: stable across Python versions and processes, and each LoRA of a prompt draws its own values
         rng = random.Random(f"{seed}/{parsed.name}")
         written = source.weights(x=1.0 if parsed.x is None else parsed.x, rng=rng)
@@ -143,6 +150,9 @@ def _safe(name: str) -> str:
     bad = [char for char in _RESERVED if char in name]
     if bad or not name.strip():
         raise InputError(
-            f"“{name}” cannot stand in a LoRA tag", cure=f"It must not be empty or contain {' '.join(_RESERVED)}"
+            "“{name}” cannot stand in a LoRA tag",
+            name=name,
+            cure="It must not be empty or contain {characters: }",
+            characters=_RESERVED,
         )
     return name

@@ -14,6 +14,7 @@ from lib_lora.architectures.registry import layouts_of_length
 from lib_lora.blocks.errors import PositionError, shorten
 from lib_lora.blocks.layouts import Layout, allowed_counts, layout_of
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 _UNSIGNED = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(rf"[+-]?{_UNSIGNED}")
@@ -43,7 +44,9 @@ class Token:
                 raise InputError("X with its offset is not a finite number", cure="Use a smaller x= or offset.")
             return value
         if rng is None:
-            raise InputError(f"{self.kind} is a random value and no seed was given", cure="Write a number, or seed it.")
+            raise InputError(
+                "{kind} is a random value and no seed was given", kind=self.kind, cure="Write a number, or seed it."
+            )
         low, high = _RANDOM[self.kind]
         return round(low + (high - low) * rng.random(), 3)
 
@@ -84,25 +87,28 @@ def read_tokens(text: str) -> tuple[Token, ...]:
         position += len(part) + 1
     if not layouts_of_length(len(items)):
         empty = [at for at, item in items if not item]
-        aside = " (one of them empty)" if len(empty) == 1 else f" ({len(empty)} of them empty)" if empty else ""
-        raise PositionError(
-            f"Wrong number of block weights: got {len(items)}{aside}, allowed {allowed_counts()}",
-            text=text,
-            position=empty[0] if empty else items[0][0],
-            cure="Give one value for every block, separated by commas.",
-        )
+        what = say("Wrong number of block weights: got {n}, allowed {counts}", n=len(items), counts=allowed_counts())
+        if empty:
+            what = say(
+                "Wrong number of block weights: got {n} ({empty} of them empty), allowed {counts}",
+                n=len(items),
+                empty=len(empty),
+                counts=allowed_counts(),
+            )
+        cure = say("Give one value for every block, separated by commas.")
+        raise PositionError(what, text=text, position=empty[0] if empty else items[0][0], cure=cure)
     return tuple(_token(item, text, position=at, ordinal=i) for i, (at, item) in enumerate(items, start=1))
 
 
 def _token(item: str, text: str, *, position: int, ordinal: int) -> Token:
-    kinds = "Allowed are numbers, R, U, X, X+0.2 and X-0.2."
+    kinds = say("Allowed are numbers, R, U, X, X+0.2 and X-0.2.")
     if not item:
-        raise PositionError(f"Value {ordinal} is empty", text=text, position=position, cure=kinds)
+        raise PositionError("Value {n} is empty", n=ordinal, text=text, position=position, cure=kinds)
     number = read_number(item)
     if number is not None:
         if not math.isfinite(number):
             raise PositionError(
-                f"Value {ordinal} is too large", text=text, position=position, cure="Write a finite number."
+                "Value {n} is too large", n=ordinal, text=text, position=position, cure="Write a finite number."
             )
         return Token("number", number)
     if item.upper() == "R":
@@ -115,5 +121,8 @@ def _token(item: str, text: str, *, position: int, ordinal: int) -> Token:
         if math.isfinite(number):
             return Token("X", number)
     raise PositionError(
-        f"Value {ordinal}, “{shorten(item)}”, is no block weight", text=text, position=position, cure=kinds
+        say("Value {n}, “{text}”, is no block weight", n=ordinal, text=shorten(item)),
+        text=text,
+        position=position,
+        cure=kinds,
     )

@@ -20,6 +20,7 @@ from lib_lora.blocks.layouts import (
 )
 from lib_lora.blocks.tokens import Token, format_number, parse_tokens
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,17 @@ class BlockWeights:
     def __post_init__(self) -> None:
         if len(self.values) != self.layout.length:
             raise InputError(
-                f"Wrong number of block weights: got {len(self.values)}, the layout has {self.layout.length}",
-                cure=f"Allowed lengths are {allowed_counts()}.",
+                "Wrong number of block weights: got {n}, the layout has {layout}",
+                n=len(self.values),
+                layout=self.layout.length,
+                cure="Allowed lengths are {counts}.",
+                counts=allowed_counts(),
             )
         bad = [name for name, value in zip(self.layout.names, self.values, strict=True) if not math.isfinite(value)]
         if bad:
-            raise InputError(f"The weight of {', '.join(bad)} is not a finite number", cure="Write a number like 0.5.")
+            raise InputError(
+                "The weight of {blocks} is not a finite number", blocks=bad, cure="Write a number like 0.5."
+            )
 
     @classmethod
     def parse(
@@ -140,12 +146,16 @@ def fit(weights: BlockWeights, family: str, *, fill: float = 0.0) -> BlockWeight
         return converted
     reasons = []
     if lost:
-        reasons.append(f"the model has no {', '.join(lost)}")
+        reasons.append(say("the model has no {blocks}", blocks=lost))
     if unnamed:
-        reasons.append(f"the vector says nothing about {', '.join(unnamed)}")
+        reasons.append(say("the vector says nothing about {blocks}", blocks=unnamed))
     if not reasons:
-        reasons.append(f"the vector was written for {title_of(weights.layout.family)}")
+        reasons.append(say("the vector was written for {family}", family=title_of(weights.layout.family)))
     raise InputError(
-        f"{weights.layout.length} block weights do not fit a model of family {family}: {'; '.join(reasons)}",
-        cure=f"Use a vector of {' or '.join(map(str, lengths_of(family)))} values.",
+        "{n} block weights do not fit a model of family {family}: {reasons:; }",
+        n=weights.layout.length,
+        family=family,
+        reasons=reasons,
+        cure="Use a vector of {counts: or } values.",
+        counts=lengths_of(family),
     )

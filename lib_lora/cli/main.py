@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora import __version__
-from lib_lora.atomic import FULL, cure_of, reason_of
+from lib_lora.atomic import FULL, cure_of
 from lib_lora.cli import data, demo, files, pictures, studio, train
 from lib_lora.cli.common import as_json, say
 from lib_lora.errors import AtelierError
+from lib_lora.sentences import reason_of
 
 _NEGATIVE = re.compile(r"-\.?\d")
 EXIT_CODES = "exit codes: 0 done · 1 the work failed · 2 what was asked for cannot be right"

@@ -12,6 +12,7 @@ from PIL import Image
 
 from lib_lora.data.pixels import shrink_by_area
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 Size = tuple[int, int]  # width, height in pixels
 CROP_WARNING = 0.25  # share of a resized picture
@@ -68,7 +69,8 @@ def bucket_sizes(
     area = _checked_area(resolution, step=step)
     if not 0 < min_side <= max_side:
         raise InputError(
-            "The smallest side must be at least 1 and not above the largest", where=f"{min_side}, {max_side}"
+            "The smallest side must be at least 1 and not above the largest",
+            where=say("{low} to {high}", low=min_side, high=max_side),
         )
     square = math.isqrt(area) // step * step
     found = {(square, square)}
@@ -125,7 +127,9 @@ def apply_plan(picture: Image.Image, plan: BucketPlan) -> Image.Image:
     Raises InputError if the picture is not of the size that the plan was made for.
     """
     if picture.size != plan.size:
-        where = f"{picture.size[0]} x {picture.size[1]} instead of {plan.size[0]} x {plan.size[1]}"
+        where = say(
+            "{a} x {b} instead of {c} x {d}", a=picture.size[0], b=picture.size[1], c=plan.size[0], d=plan.size[1]
+        )
         raise InputError("The picture changed since its bucket was planned", where=where, cure="Start it again.")
     if plan.resize[0] * plan.resize[1] > plan.size[0] * plan.size[1]:
         picture = picture.resize(plan.resize, Image.Resampling.LANCZOS)
@@ -169,8 +173,12 @@ def _plan_without_upscale(size: Size, area: int, *, step: int) -> BucketPlan:
     resize = size if size[0] * size[1] <= area else _shrunk(size, area, step=step)
     bucket = (resize[0] // step * step, resize[1] // step * step) if resize else (0, 0)
     if resize is None or 0 in bucket:
-        what = f"The picture would be shorter than one step of {step} pixels"
-        raise InputError(what, where=f"{size[0]} x {size[1]}", cure="Use a larger picture, or allow enlarging.")
+        what = say("The picture would be shorter than one step of {n} pixels", n=step)
+        raise InputError(
+            what,
+            where=say("{width} x {height}", width=size[0], height=size[1]),
+            cure="Use a larger picture, or allow enlarging.",
+        )
     return _plan(size, bucket=bucket, resize=resize)
 
 
@@ -208,7 +216,9 @@ def _divide(number: int, by: int) -> int:
 
 def _check_size(size: Size) -> None:
     if size[0] < 1 or size[1] < 1:
-        raise InputError("A picture needs at least one pixel", where=f"{size[0]} x {size[1]}")
+        raise InputError(
+            "A picture needs at least one pixel", where=say("{width} x {height}", width=size[0], height=size[1])
+        )
 
 
 def _checked_area(resolution: int | Size, *, step: int) -> int:
@@ -216,8 +226,10 @@ def _checked_area(resolution: int | Size, *, step: int) -> int:
     if step < 1:
         raise InputError("The bucket step must be at least 1", where=str(step), cure="64 is usual.")
     if width < 1 or height < 1 or width * height < step * step:
-        cure = "Raise the resolution or lower the step."
+        cure = say("Raise the resolution or lower the step.")
         raise InputError(
-            "The resolution is smaller than one bucket step", where=f"{width} x {height}, {step}", cure=cure
+            "The resolution is smaller than one bucket step",
+            where=say("{width} x {height}, {step}", width=width, height=height, step=step),
+            cure=cure,
         )
     return width * height

@@ -13,6 +13,7 @@ from lib_lora.data.decoding import CaptionText, decode_caption
 from lib_lora.data.files import CAPTION_SUFFIXES, shown
 from lib_lora.data.tag_lines import lines_of, plain_commas, split_tags, strip_network_tags
 from lib_lora.errors import FileError, InputError
+from lib_lora.sentences import say
 
 MAX_BYTES = 1 << 20  # no caption is longer; a log file named like one is
 
@@ -27,10 +28,10 @@ def read_caption(path: Path) -> CaptionText:
         with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        what = f"The caption cannot be read ({error.strerror or type(error).__name__})"
+        what = say("The caption cannot be read ({reason})", reason=error)
         raise FileError(what, where=shown(path), cure="Check that it is a file and may be read.") from error
     if len(data) > MAX_BYTES:
-        what = "The file is too long to be a caption (over 1 MB)"
+        what = say("The file is too long to be a caption (over 1 MB)")
         raise FileError(what, where=shown(path), cure="Give it another ending, or shorten it.")
     return decode_caption(data)
 
@@ -92,7 +93,7 @@ class CaptionRules:
             if not getattr(self, name) >= 0:
                 raise InputError("A count must not be negative", where=name, cure="0 switches it off.")
         if not self.separator:
-            raise InputError("Tags need a separator", where="separator", cure="Usually a comma.")
+            raise InputError("Tags need a separator", where=say("separator"), cure="Usually a comma.")
 
     @property
     def is_constant(self) -> bool:

@@ -62,7 +62,7 @@ class FolderScan:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Everything that a person should know, the most important first, one sentence or line each."""
-        return (*map(str, self.problems), *self.warnings, *self.notices)
+        return (*(each.sentence for each in self.problems), *self.warnings, *self.notices)
 
     @property
     def train(self) -> tuple[Picture, ...]:

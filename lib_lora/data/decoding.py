@@ -11,7 +11,9 @@ import codecs
 import re
 from dataclasses import dataclass
 
-DAMAGED = "utf-8 with damage"
+from lib_lora.sentences import say
+
+DAMAGED = say("utf-8 with damage")
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -15,6 +15,7 @@ from lib_lora.data.files import CAPTION_SUFFIXES, Problem, shown
 from lib_lora.data.tag_lines import lines_of, split_tags, with_tag, with_tag_replaced, without_tag
 from lib_lora.data.tags import BACKGROUNDS, EXPRESSIONS, TagLists, plan_captions, write_text
 from lib_lora.errors import FileError, InputError
+from lib_lora.sentences import say
 from lib_lora.walk import list_folder
 
 __all__ = [
@@ -75,7 +76,7 @@ def plan_changes(
             if after == (before or ""):
                 continue
             if known is not None and known.is_damaged:
-                cure = "Open it in an editor, correct it, and save it as UTF-8."
+                cure = say("Open it in an editor, correct it, and save it as UTF-8.")
                 raise FileError("The caption has broken characters, so it is not changed", where=shown(path), cure=cure)
         except FileError as error:
             if problems is None:
@@ -180,7 +181,7 @@ class CaptionHistory:
     def _write(self, rows: list) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # In ASCII: names may hold bytes that are no text.
-        replace_file(self._path, json.dumps(rows).encode(), what="The history of captions", private=True)
+        replace_file(self._path, json.dumps(rows).encode(), what=say("The history of captions"), private=True)
 
 
 def _put(path: Path, text: str | None) -> None:
@@ -191,4 +192,4 @@ def _put(path: Path, text: str | None) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise FileError(f"The caption cannot be removed ({error.strerror})", where=shown(path)) from error
+        raise FileError("The caption cannot be removed ({reason})", reason=error, where=shown(path)) from error

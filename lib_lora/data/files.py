@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib_lora.errors import FileError
+from lib_lora.sentences import Sentence, say
 
 PICTURE_SUFFIXES = frozenset(
     (".png", ".apng", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".gif", ".bmp", ".dib")
@@ -24,12 +25,16 @@ class Problem:
     """A file that cannot be used: which one, what is wrong with it, what to do."""
 
     path: Path
-    what: str
-    cure: str
+    what: Sentence
+    cure: Sentence
+
+    @property
+    def sentence(self) -> Sentence:
+        """The problem as one line."""
+        return say("{file}: {what}. {cure}", file=shown(self.path), what=self.what, cure=self.cure)
 
     def __str__(self) -> str:
-        """Return it as one line."""
-        return f"{shown(self.path)}: {self.what}. {self.cure}"
+        return str(self.sentence)
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -55,7 +60,9 @@ def file_digest(path: Path) -> str:
 
 def unreadable(path: Path, error: OSError) -> FileError:
     """Return the error for a file that the system does not let us read."""
-    reason = error.strerror or type(error).__name__
     return FileError(
-        f"The file cannot be read ({reason})", where=shown(path), cure="Check that it is there and allowed."
+        "The file cannot be read ({reason})",
+        reason=error,
+        where=shown(path),
+        cure="Check that it is there and allowed.",
     )

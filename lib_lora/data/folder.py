@@ -13,10 +13,12 @@ from lib_lora.data.dataset import FolderScan, FolderUse, Picture
 from lib_lora.data.decoding import CaptionText
 from lib_lora.data.files import CAPTION_SUFFIXES, Problem, file_digest, shown
 from lib_lora.data.images import MAX_PIXELS, inspect_picture
-from lib_lora.data.leaves import Leaf, Search, Source, find_leaves, to_source
+from lib_lora.data.kinds import NO_ENDING
+from lib_lora.data.leaves import SUB_FOLDER, WITHOUT_ENDING, Leaf, Search, Source, find_leaves, to_source
 from lib_lora.data.remarks import about_folders, about_ignored, about_left_out, about_unread, grouped
 from lib_lora.data.tag_lines import caption_warnings, trained_line
 from lib_lora.errors import FileError, InputError
+from lib_lora.sentences import Sentence, say
 
 EXTREME_RATIO = 4.0
 MIN_SIDE = 64  # pixels
@@ -34,7 +36,7 @@ class _Findings:
     warnings: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     folders: list[FolderUse] = field(default_factory=list)
-    said: dict[str, list[Path]] = field(default_factory=dict)  # remarks that several files share
+    said: dict[Sentence, list[Path]] = field(default_factory=dict)  # remarks that several files share
     ignored: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
     left_out: list[Path] = field(default_factory=list)
@@ -47,7 +49,7 @@ class _Findings:
         self.unread.update(search.unread)
         self.left_out += search.left_out
 
-    def remark(self, text: str, path: Path) -> None:
+    def remark(self, text: Sentence, path: Path) -> None:
         self.said.setdefault(text, []).append(path)
 
 
@@ -124,18 +126,29 @@ def _all_leaves(folders: Folders, options: _Options, findings: _Findings, *, is_
 
 
 def _nothing_found(root: Path, seen: Mapping[str, int], findings: _Findings) -> InputError:
-    listed = ", ".join(f"{count} {name}" for name, count in sorted(seen.items())) or "nothing at all"
+    listed = [_counted(name, count) for name, count in sorted(seen.items())] or [say("nothing at all")]
     unread = [about_unread(findings.unread)] if findings.unread else []
-    why = "".join(f"; {said}" for said in (*unread, *findings.warnings, *findings.notices, *findings.problems[:5]))
-    cure = "Give a folder of PNG, JPEG or WebP files, or one that holds folders named like 10_name."
-    return InputError("No pictures were found", where=f"{shown(root)} (seen: {listed}{why})", cure=cure)
+    why = (*unread, *findings.warnings, *findings.notices, *findings.problems[:5])
+    where = say("{folder} (seen: {seen})", folder=shown(root), seen=listed)
+    if why:
+        where = say("{folder} (seen: {seen}; {reasons:; })", folder=shown(root), seen=listed, reasons=why)
+    cure = say("Give a folder of PNG, JPEG or WebP files, or one that holds folders named like 10_name.")
+    return InputError("No pictures were found", where=where, cure=cure)
+
+
+def _counted(name: str, count: int) -> Sentence:
+    if name == SUB_FOLDER:
+        return say("{n} {n:folder|folders}", n=count)
+    if name == WITHOUT_ENDING:
+        return say("{n} {n:file|files} without ending", n=count)
+    return say("{n} {kind}", n=count, kind=name)
 
 
 def _refuse_shared(train: Sequence[Leaf], reg: list[Leaf]) -> list[Leaf]:
     places = {leaf.path.resolve() for leaf in train}
     for leaf in reg:
         if leaf.path.resolve() in places:
-            what = "The same folder is given for training and for regularisation"
+            what = say("The same folder is given for training and for regularisation")
             raise InputError(what, where=shown(leaf.path), cure="Give two different folders.")
     return reg
 
@@ -150,11 +163,16 @@ def _scan_picture(path: Path, leaf: Leaf, captions: CaptionIndex, options: _Opti
         return
     width, height = facts.size
     if min(width, height) < options.min_side:
-        what = f"The picture is {width} x {height}, too small (at least {options.min_side} pixels a side)"
-        findings.problems.append(Problem(path=path, what=what, cure="Use a larger picture."))
+        what = say(
+            "The picture is {width} x {height}, too small (at least {least} pixels a side)",
+            width=width,
+            height=height,
+            least=options.min_side,
+        )
+        findings.problems.append(Problem(path=path, what=what, cure=say("Use a larger picture.")))
         return
     if max(width, height) > EXTREME_RATIO * min(width, height):
-        findings.remark("longer than 4:1: much may be cropped", path)
+        findings.remark(say("longer than 4:1: much may be cropped"), path)
     for notice in facts.notices:
         findings.remark(notice, path)
     text, source = _caption_of(path, leaf, captions, options, findings)
@@ -166,16 +184,20 @@ def _remark_other_files(leaf: Leaf, captions: CaptionIndex, options: _Options, f
     stems = Counter(folded(path.stem) for path in leaf.pictures)
     for path in leaf.pictures:
         if stems[folded(path.stem)] > 1:
-            findings.remark("with the same name but another ending: they share one caption", path)
+            findings.remark(say("with the same name but another ending: they share one caption"), path)
     used = {found[0] for path in leaf.pictures if (found := captions.find(path)) is not None}
     used_stems = {folded(path.stem) for path in used}
     for path in leaf.others:
         suffix = path.suffix.lower()
         if suffix not in options.extensions:
-            findings.ignored[suffix or "no ending"] += 1
+            findings.ignored[suffix or NO_ENDING] += 1
         elif path not in used:
             is_second = folded(path.stem) in used_stems
-            said = "with a second caption: the other counts" if is_second else "with a caption for no picture: not used"
+            said = (
+                say("with a second caption: the other counts")
+                if is_second
+                else say("with a caption for no picture: not used")
+            )
             findings.remark(said, path)
 
 
@@ -187,15 +209,19 @@ def _caption_of(
     caption = None if found is None else _read(found[0], findings)
     if caption is not None and trained_line(caption.text):
         for warning in caption_warnings(caption.text):
-            findings.remark(f"with a caption that {warning}", path)
+            findings.remark(say("with a caption that {said}", said=warning), path)
         return caption.text, found[1]
     fallback = leaf.class_tokens or options.class_tokens
     for warning in caption_warnings(fallback):
-        findings.remark(f"with a caption that {warning}", path)
+        findings.remark(say("with a caption that {said}", said=warning), path)
     if caption is None:
-        findings.remark("without a caption: class tokens are used" if fallback else "without any caption", path)
+        findings.remark(
+            say("without a caption: class tokens are used") if fallback else say("without any caption"), path
+        )
     else:
-        findings.remark("with an empty caption: class tokens are used" if fallback else "with an empty caption", path)
+        findings.remark(
+            say("with an empty caption: class tokens are used") if fallback else say("with an empty caption"), path
+        )
     return (fallback, FROM_CLASS_TOKENS) if fallback else ("", NO_CAPTION)
 
 
@@ -206,7 +232,7 @@ def _read(path: Path, findings: _Findings) -> CaptionText | None:
         findings.problems.append(Problem(path=path, what=error.what, cure=error.cure))
         return None
     if not caption.is_utf8:
-        findings.remark(f"with a caption read as {caption.encoding}, not UTF-8", path)
+        findings.remark(say("with a caption read as {said}, not UTF-8", said=caption.encoding), path)
     return caption
 
 
@@ -216,8 +242,11 @@ def _finish(leaves: Sequence[Leaf], findings: _Findings) -> FolderScan:
     for kind, wanted in (("training", train), ("regularisation", reg)):
         paths = [leaf.path for leaf in leaves if leaf.is_reg == (kind == "regularisation")]
         if paths and not wanted:
-            where = ", ".join(map(shown, paths)) + "".join(f"; {problem}" for problem in findings.problems[:5])
-            raise InputError(f"None of the {kind} pictures can be used", where=where, cure="Replace the files listed.")
+            what = say("None of the training pictures can be used")
+            if kind == "regularisation":
+                what = say("None of the regularisation pictures can be used")
+            where = say("{folders}; {problems:; }", folders=map(shown, paths), problems=findings.problems[:5])
+            raise InputError(what, where=where, cure="Replace the files listed.")
     warnings = list(findings.warnings)
     if findings.unread:
         warnings.append(about_unread(findings.unread))
@@ -229,9 +258,9 @@ def _finish(leaves: Sequence[Leaf], findings: _Findings) -> FolderScan:
     if left_out := about_left_out(findings.left_out):
         notices.append(left_out)
     if len(train) == 1:
-        notices.append("only one picture: the LoRA will copy it rather than learn from it")
+        notices.append(say("only one picture: the LoRA will copy it rather than learn from it"))
     duplicates = _duplicates(findings.pictures)
-    notices += [grouped("with the same bytes", group) for group in duplicates]
+    notices += [grouped(say("with the same bytes"), group) for group in duplicates]
     return FolderScan(
         pictures=(*train, *reg),
         problems=tuple(findings.problems),

@@ -21,6 +21,7 @@ from lib_lora.data.pixels import (
     to_rgb,
 )
 from lib_lora.picture_file import DECODE_ERRORS, KINDS, MAX_PIXELS, open_picture
+from lib_lora.sentences import say
 
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -32,8 +33,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-NOTICE_ANIMATED = "animated or with several pages: only the first frame is used"
-NOTICE_EXIF = "with unreadable EXIF data: not turned"
+NOTICE_ANIMATED = say("animated or with several pages: only the first frame is used")
+NOTICE_EXIF = say("with unreadable EXIF data: not turned")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Literal
 from PIL import Image, features
 
 from lib_lora.data.files import PICTURE_SUFFIXES
+from lib_lora.sentences import say
 
 UNREAD_SUFFIXES = frozenset(
     # of telephones and browsers; of painting programs; of cameras; of vectors and film
@@ -40,6 +41,7 @@ _HEADS = (
     (re.compile(rb"8BPS"), "PSD"),
 )
 
+NO_ENDING = say("no ending")
 Kind = Literal["picture", "unread", "other"]
 logger = logging.getLogger(__name__)
 
@@ -53,13 +55,14 @@ def kind_of(path: Path) -> tuple[Kind, str]:
     suffix = path.suffix.lower()
     true = _content(path)
     if true:
-        said = suffix if _BY_SUFFIX.get(suffix) == true or suffix == f".{true.lower()}" else f"{true} as {suffix}"
+        honest = _BY_SUFFIX.get(suffix) == true or suffix == f".{true.lower()}"
+        said = suffix if honest else say("{kind} as {ending}", kind=true, ending=suffix)
         return ("picture" if can_read(true) else "unread"), said
     if suffix in UNREAD_SUFFIXES or suffix in PICTURE_SUFFIXES:
         named = _BY_SUFFIX.get(suffix, "")
         readable = can_read(named) if named else suffix in PICTURE_SUFFIXES
         return ("picture" if readable else "unread"), suffix
-    return "other", suffix or "no ending"
+    return "other", suffix or NO_ENDING
 
 
 @lru_cache(maxsize=32)

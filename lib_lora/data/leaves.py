@@ -12,11 +12,15 @@ from lib_lora.data.files import Problem, shown
 from lib_lora.data.kinds import kind_of
 from lib_lora.data.tags import FolderName, parse_folder_name
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 from lib_lora.walk import list_folder
 
 MAX_DEPTH = 3  # data set / N_name / child of CharFramework
 MAX_REPEATS = 1000
 """A larger number in a folder's name is a date (`20231105_party`), a year or a count of something else."""
+
+SUB_FOLDER, WITHOUT_ENDING = "folder", "file without ending"
+"""How a search counts what has no ending."""
 
 _NUMBERED = re.compile(r"^\s*([+-]?\d+)_(.*)$", re.DOTALL)
 
@@ -106,7 +110,7 @@ def find_leaves(source: Source, *, is_reg: bool, known: set[Path]) -> Search:
     """
     root = source.path
     if not os.path.isdir(root):  # unlike Path.is_dir, false for names that the system refuses
-        what = "This is a file, not a folder" if os.path.exists(root) else "There is no such folder"
+        what = say("This is a file, not a folder") if os.path.exists(root) else say("There is no such folder")
         raise InputError(what, where=shown(root), cure="Give the folder that holds the pictures.")
     search = Search(root=root, is_reg=is_reg)
     named = root.resolve()
@@ -125,7 +129,7 @@ def _walk(
     if said is None:
         return
     if Path(place) in known:
-        search.notices.append(f"{shown(folder)} is given twice: used once")
+        search.notices.append(say("{folder} is given twice: used once", folder=shown(folder)))
         search.repeated = True
     listed = None if place in search.met else _list(folder, search)
     search.met.add(place)
@@ -138,9 +142,17 @@ def _walk(
     for child in inner:
         numbered = _numbered(child.name) is not None
         if pictures and not numbered:
-            search.warnings.append(f"{shown(child)} is not read, because the folder around it holds pictures itself")
+            search.warnings.append(
+                say("{folder} is not read, because the folder around it holds pictures itself", folder=shown(child))
+            )
         elif depth >= MAX_DEPTH:
-            search.warnings.append(f"{shown(child)} is not read: it lies too deep below {shown(source.path)}")
+            search.warnings.append(
+                say(
+                    "{folder} is not read: it lies too deep below {parent}",
+                    folder=shown(child),
+                    parent=shown(source.path),
+                )
+            )
         else:
             passed = _Said(repeats=said.repeats, class_tokens="", inherited=said.repeats is not None)
             _walk(child, child.name, passed, source, search, known=known, depth=depth + 1)
@@ -152,7 +164,11 @@ def _read_name(folder: Path, name: str, above: _Said, source: Source, search: Se
     if match is not None and int(match.group(1)) > MAX_REPEATS:
         if source.repeats is None:
             search.notices.append(
-                f"{shown(folder)}: the number in its name is not taken for repeats, because it is above {MAX_REPEATS}"
+                say(
+                    "{folder}: the number in its name is not taken for repeats, because it is above {n}",
+                    folder=shown(folder),
+                    n=MAX_REPEATS,
+                )
             )
         match = None
     if match is None:
@@ -164,11 +180,13 @@ def _read_name(folder: Path, name: str, above: _Said, source: Source, search: Se
         return _Said(above.repeats, parsed.class_tokens, flip, inherited=True)
     repeats, rest = int(match.group(1)), match.group(2).strip()
     if repeats < 1 and source.repeats is None:
-        search.notices.append(f"{shown(folder)} is left out: its name asks for {repeats} repeats")
+        search.notices.append(
+            say("{folder} is left out: its name asks for {n} repeats", folder=shown(folder), n=repeats)
+        )
         return None
     if not rest:
         if source.repeats is None:
-            search.notices.append(f"{shown(folder)} has a number but no name: repeats 1")
+            search.notices.append(say("{folder} has a number but no name: repeats 1", folder=shown(folder)))
         return _Said(repeats=1, class_tokens="")
     parsed = _parsed(name)
     is_framework = bool(parsed.kind) or parsed.flip_said
@@ -180,9 +198,11 @@ def _leaf(
 ) -> Leaf:
     if source.repeats is None:
         if said.repeats is None and not _NUMBERED.match(folder.name):  # else the name was spoken of
-            search.notices.append(f"{shown(folder)} is not named like 10_name: repeats 1")
+            search.notices.append(say("{folder} is not named like 10_name: repeats 1", folder=shown(folder)))
         elif said.repeats and said.inherited:
-            search.notices.append(f"{shown(folder)}: repeats {said.repeats}, from the folder above")
+            search.notices.append(
+                say("{folder}: repeats {n}, from the folder above", folder=shown(folder), n=said.repeats)
+            )
     return Leaf(
         path=folder,
         repeats=source.repeats or said.repeats or 1,
@@ -212,20 +232,20 @@ def _list(folder: Path, search: Search) -> tuple[list[Path], list[Path], list[Pa
     try:
         listing = list_folder(folder)
     except OSError as error:
-        what = f"The folder cannot be read ({error.strerror or type(error).__name__})"
-        search.problems.append(Problem(path=folder, what=what, cure="Check its permissions."))
+        what = say("The folder cannot be read ({reason})", reason=error)
+        search.problems.append(Problem(path=folder, what=what, cure=say("Check its permissions.")))
         return None
     search.left_out += listing.left_out
-    search.seen.update("folder" for _ in listing.folders)
+    search.seen.update(SUB_FOLDER for _ in listing.folders)
     pictures, others = [], []
     for path in listing.files:
-        search.seen[path.suffix.lower() or "file without ending"] += 1
+        search.seen[path.suffix.lower() or WITHOUT_ENDING] += 1
         kind, called = kind_of(path)
         if kind == "unread":
             search.unread[called] += 1
         else:
             (pictures if kind == "picture" else others).append(path)
     for path in listing.odd:
-        what = "This is no file that can be opened (a broken link, a pipe or a device)"
-        search.problems.append(Problem(path=path, what=what, cure="Put the file itself there, or remove it."))
+        what = say("This is no file that can be opened (a broken link, a pipe or a device)")
+        search.problems.append(Problem(path=path, what=what, cure=say("Put the file itself there, or remove it.")))
     return pictures, others, list(listing.folders)

@@ -10,6 +10,7 @@ from lib_lora.data.buckets import BucketPlan
 from lib_lora.data.dataset import FolderUse, Picture
 from lib_lora.data.files import CAPTION_SUFFIXES, PICTURE_SUFFIXES, shown
 from lib_lora.data.kinds import UNREAD_SUFFIXES
+from lib_lora.sentences import Sentence, say
 from lib_lora.walk import has_ending
 
 CHUNK = 75
@@ -25,37 +26,37 @@ def names_of(paths: Sequence[Path]) -> str:
     return ", ".join(shown(path.name) for path in paths[:NAMED]) + (", …" if len(paths) > NAMED else "")
 
 
-def grouped(said: str, paths: Sequence[Path]) -> str:
+def grouped(said: Sentence, paths: Sequence[Path]) -> Sentence:
     """Return a remark that several files share, with their number and the first names."""
-    names = names_of(paths)
-    return f"{len(paths)} file {said} ({names})" if len(paths) == 1 else f"{len(paths)} files {said} ({names})"
+    return say("{n} {n:file|files} {said} ({names})", n=len(paths), said=said, names=names_of(paths))
 
 
-def about_unread(unread: Mapping[str, int]) -> str:
+def about_unread(unread: Mapping[str, int]) -> Sentence:
     """Return the remark on pictures of kinds that cannot be read here, counted by ending."""
-    total, kinds = sum(unread.values()), _listed(unread)
-    if total == 1:
-        return f"{total} file is of a kind that cannot be read ({kinds}): save it as JPEG or PNG"
-    return f"{total} files are of a kind that cannot be read ({kinds}): save them as JPEG or PNG"
+    return say(
+        "{n} {n:file is|files are} of a kind that cannot be read ({kinds}): save {n:it|them} as JPEG or PNG",
+        n=sum(unread.values()),
+        kinds=_listed(unread),
+    )
 
 
-def about_ignored(ignored: Mapping[str, int]) -> str:
+def about_ignored(ignored: Mapping[str, int]) -> Sentence:
     """Return the remark on files that are neither pictures nor captions, counted by ending."""
-    return f"neither pictures nor captions, so not read: {_listed(ignored)}"
+    return say("neither pictures nor captions, so not read: {kinds}", kinds=_listed(ignored))
 
 
-def about_folders(folders: Sequence[FolderUse]) -> str:
+def about_folders(folders: Sequence[FolderUse]) -> Sentence:
     """Return what is drawn from which folder, and how often its name has each of its pictures drawn."""
     used = (f"{shown(one.path.name)} {one.pictures} × {one.repeats}" for one in folders)
-    return f"folders, with pictures and repeats: {', '.join(used)}"
+    return say("folders, with pictures and repeats: {folders}", folders=used)
 
 
-def about_left_out(left_out: Iterable[Path]) -> str:
-    """Return the remark on hidden and system entries that somebody may miss, folders and pictures; else nothing."""
+def about_left_out(left_out: Iterable[Path]) -> Sentence | None:
+    """Return the remark on hidden and system entries that somebody may miss, folders and pictures; else None."""
     # Resource forks (._a.png) accompany a file that is there; nobody misses them.
     kinds = PICTURE_SUFFIXES | UNREAD_SUFFIXES | set(CAPTION_SUFFIXES)
     missed = [p for p in left_out if p.is_dir() or (has_ending(p, kinds) and not p.name.startswith("._"))]
-    return f"hidden or of the system, so left out: {names_of(missed)}" if missed else ""
+    return say("hidden or of the system, so left out: {names}", names=names_of(missed)) if missed else None
 
 
 def about_fit(pictures: Sequence[Picture], plans: Sequence[BucketPlan], tokens: Sequence[int]) -> tuple[str, ...]:
@@ -69,14 +70,18 @@ def about_fit(pictures: Sequence[Picture], plans: Sequence[BucketPlan], tokens: 
     rows = list(zip(pictures, plans, tokens, strict=True))
     notices = []
     if cut := [picture.path for picture, plan, _ in rows if plan.loses_much]:
-        notices.append(grouped("with more than a quarter cut away by the crop", cut))
+        notices.append(grouped(say("with more than a quarter cut away by the crop"), cut))
     if long := [picture.path for picture, _, count in rows if CHUNK < count <= LONG]:
-        said = f"with a caption of more than {CHUNK} tokens: read in parts of {CHUNK}, as the WebUI reads prompts"
+        said = say(
+            "with a caption of more than {n} tokens: read in parts of {part}, as the WebUI reads prompts",
+            n=CHUNK,
+            part=CHUNK,
+        )
         notices.append(grouped(said, long))
     if longer := [picture.path for picture, _, count in rows if count > LONG]:
-        notices.append(grouped(f"with a caption of more than {LONG} tokens, which is unusually long", longer))
+        notices.append(grouped(say("with a caption of more than {n} tokens, which is unusually long", n=LONG), longer))
     return tuple(notices)
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{ending} {count}" for ending, count in sorted(Counter(counts).items()))
+def _listed(counts: Mapping[str, int]) -> list[Sentence]:
+    return [say("{ending} {n}", ending=ending, n=count) for ending, count in sorted(Counter(counts).items())]

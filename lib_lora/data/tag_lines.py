@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 
+from lib_lora.sentences import say
+
 _COMMAS = re.compile(r"\s*[，、､]\s*")
 """Commas of Japanese and Chinese keyboards: full width, ideographic, half-width ideographic."""
 _NETWORK_TAG = re.compile(r"<\w+:[^<>]*>")
@@ -79,30 +81,30 @@ def caption_warnings(text: str, *, embeddings: Collection[str] = ()) -> tuple[st
     """Say what in a caption acts differently from what it looks like, each as the rest of "a caption that …"."""
     said = []
     if len(lines_of(text)) > 1:
-        said.append("has several lines: only the first is trained")
+        said.append(say("has several lines: only the first is trained"))
     line = trained_line(text)
     if _NETWORK_TAG.search(text):
-        said.append("contains a network tag such as <lora:…>")
+        said.append(say("contains a network tag such as <lora:…>"))
     words = {word.casefold() for word in re.findall(r"[\w\-.]+", line)} | {t.casefold() for t in split_tags(line)}
     named = sorted(name for name in embeddings if name.casefold() in words)
     if named:
-        said.append(f"contains the name of an embedding ({', '.join(named)})")
+        said.append(say("contains the name of an embedding ({names})", names=named))
     line = line.translate(_ASCII)
     weights = [match[1] for match in _WEIGHT.finditer(line)]
     if any(re.search("[,，、､]", inner) for inner in weights):
-        said.append("has a weight that spans a comma, which shuffling would tear apart")
+        said.append(say("has a weight that spans a comma, which shuffling would tear apart"))
     if weights:
-        said.append("has weights such as (tag:1.2), which training reads as letters")
+        said.append(say("has weights such as (tag:1.2), which training reads as letters"))
     if "\\(" in line or "\\)" in line:
-        said.append("has backslashes before brackets, which training reads as letters")
+        said.append(say("has backslashes before brackets, which training reads as letters"))
     if _CHOICE.search(line):
-        said.append("has choices in braces, which training reads as letters")
+        said.append(say("has choices in braces, which training reads as letters"))
     if _EDIT.search(line):
-        said.append("has prompt editing such as [a:b:0.5] or [a|b], which training reads as letters")
+        said.append(say("has prompt editing such as [a:b:0.5] or [a|b], which training reads as letters"))
     if _EMPHASIS.search(line):
-        said.append("has brackets for emphasis such as ((tag)) or [tag], which training reads as letters")
+        said.append(say("has brackets for emphasis such as ((tag)) or [tag], which training reads as letters"))
     if _WORDS.search(line):
-        said.append("has BREAK or AND, which training reads as words")
+        said.append(say("has BREAK or AND, which training reads as words"))
     return tuple(said)
 
 

@@ -15,6 +15,7 @@ from lib_lora.data.files import CAPTION_SUFFIXES, Problem, shown
 from lib_lora.data.kinds import kind_of
 from lib_lora.data.tag_lines import split_tags
 from lib_lora.errors import FileError, InputError
+from lib_lora.sentences import say
 from lib_lora.walk import walk
 
 BACKGROUNDS = ("white background", "black background", "simple background")
@@ -185,8 +186,8 @@ def plan_captions(
     problems: list[Problem] = []
 
     def unread(place: Path, error: OSError) -> None:
-        what = f"The folder cannot be read ({error.strerror or type(error).__name__})"
-        problems.append(Problem(path=place, what=what, cure="Check its permissions."))
+        what = say("The folder cannot be read ({reason})", reason=error)
+        problems.append(Problem(path=place, what=what, cure=say("Check its permissions.")))
 
     for listing in walk(root, failed=unread):
         place, index = listing.folder, CaptionIndex(listing.files)
@@ -253,7 +254,7 @@ def write_text(path: Path, text: str) -> None:
         raise FileError(
             "The caption is no valid text", where=shown(path), cure="Remove the broken character."
         ) from error
-    replace_file(path, data, what="The caption")
+    replace_file(path, data, what=say("The caption"))
 
 
 def _plan_one(picture: Path, text: str, index: CaptionIndex, *, overwrite: bool) -> CaptionPlan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from lib_lora.formats.files import is_pickle, read_header, read_some, read_tenso
 from lib_lora.formats.keys import block_of_key, find_module, has_module_table
 from lib_lora.formats.lora import alpha_notes, in_order_of_blocks, natural, refuse_strangers
 from lib_lora.formats.naming import named
+from lib_lora.sentences import Sentence, say
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class Module:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """Why `read_lora` refuses some modules, in the words of the first of them, and which modules these are."""
+
+    what: Sentence
+    cure: Sentence
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Contents:
     """A LoRA file described: nothing of it needs to be applicable.
 
@@ -48,7 +58,7 @@ class Contents:
         unknown: names of a LoRA's tensors that are not understood.
         notes: what was assumed on reading, in sentences.
         size: bytes of all tensors.
-        faults: by reason and cure, the modules that `read_lora` refuses though their kind is applied.
+        faults: by its template, why and which modules `read_lora` refuses though their kind is applied.
     """
 
     path: Path
@@ -59,7 +69,7 @@ class Contents:
     unknown: tuple[str, ...]
     notes: tuple[str, ...]
     size: int
-    faults: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    faults: Mapping[str, Fault] = field(default_factory=dict)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -84,20 +94,45 @@ class Contents:
         """Return what does not act, and what was assumed: sentences for people."""
         name, lost, notes = self.path.stem, self.strangers, list(self.notes)
         if self.not_applied:
-            kinds = ", ".join(self.not_applied)
-            notes.append(f"Changes of these kinds are described, but not applied or merged here: {kinds}.")
-        for (reason, cure), keys in self.faults.items():
-            told = f"{len(keys)} modules cannot be applied, so the file is only described (e.g. {keys[0]})"
-            notes.append(f"{told}: {reason}. {cure}")
+            notes.append(
+                say(
+                    "Changes of these kinds are described, but not applied or merged here: {kinds}.",
+                    kinds=self.not_applied,
+                )
+            )
+        for fault in self.faults.values():
+            notes.append(
+                say(
+                    "{n} modules cannot be applied, so the file is only described (e.g. {module}): {what}. {cure}",
+                    n=len(fault.modules),
+                    module=fault.modules[0],
+                    what=fault.what,
+                    cure=fault.cure,
+                )
+            )
         if lost:
-            of = f"{len(lost)} of {len(self.modules)} modules of {name}"
-            notes.append(f"{of} fit no layer of {title_of(self.family)} models (e.g. {lost[0]}).")
+            notes.append(
+                say(
+                    "{n} of {all} modules of {name} fit no layer of {family} models (e.g. {example}).",
+                    n=len(lost),
+                    all=len(self.modules),
+                    name=name,
+                    family=title_of(self.family),
+                    example=lost[0],
+                )
+            )
         if self.unknown:
             notes.append(
-                f"{len(self.unknown)} tensors are of a kind or spelling that is not known (e.g. {self.unknown[0]})."
+                say(
+                    "{n} tensors are of a kind or spelling that is not known (e.g. {example}).",
+                    n=len(self.unknown),
+                    example=self.unknown[0],
+                )
             )
         if self.extras:
-            notes.append(f"{len(self.extras)} tensors are none of a LoRA's (e.g. {self.extras[0]}).")
+            notes.append(
+                say("{n} tensors are none of a LoRA's (e.g. {example}).", n=len(self.extras), example=self.extras[0])
+            )
         return tuple(notes)
 
     def blocks(self) -> dict[str, tuple[Module, ...]]:
@@ -132,19 +167,16 @@ def contents_of(path: str | Path) -> Contents:
     return Contents(path, family, modules, found.metadata, extras, found.unknown, notes, size, faults)
 
 
-def _faults(
-    modules: Iterable[Module], parts: Mapping[str, Mapping[str, Tensor]]
-) -> dict[tuple[str, str], tuple[str, ...]]:
+def _faults(modules: Iterable[Module], parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Fault]:
     """Return the modules that cannot be read as an adapter by why; of tensors without numbers the form is looked at."""
-    faults: dict[tuple[str, str], tuple[str, ...]] = {}
+    faults: dict[str, Fault] = {}
     for module in modules:
         if module.applies or module.kind == UNKNOWN_KIND:
             try:
                 read_adapter(module.key, parts[module.key])
             except FileError as error:
-                reason = error.what.partition(":")[0]  # without the module's own shapes
-                known = (reason, error.cure)
-                faults[known] = (*faults.get(known, ()), module.key)
+                known = faults.get(error.what.template, Fault(error.what, error.cure, ()))  # of any shapes: one fault
+                faults[error.what.template] = replace(known, modules=(*known.modules, module.key))
     return faults
 
 
@@ -155,7 +187,11 @@ def _outline(path: Path) -> tuple[dict[str, Tensor], dict[str, str], int, tuple[
         return tensors, metadata, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()), notes
     header = read_header(path)
     outline = {
-        name: torch.empty(info.shape, dtype=torch_type(info.dtype, where=f"{path}, tensor {name!r}"), device="meta")
+        name: torch.empty(
+            info.shape,
+            dtype=torch_type(info.dtype, where=say("{file}, tensor {name!r}", file=path, name=name)),
+            device="meta",
+        )
         for name, info in header.tensors.items()
     }
     small = [name for name, info in header.tensors.items() if name.endswith(".alpha") and info.end - info.start <= 64]

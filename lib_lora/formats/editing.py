@@ -19,6 +19,7 @@ from lib_lora.formats.files import read_header, rewrite_metadata
 from lib_lora.formats.hashes import legacy_hash, tensor_hash
 from lib_lora.formats.metadata import describe, label, remove_private
 from lib_lora.formats.names import ENDING
+from lib_lora.sentences import say
 
 BACKUPS = 3
 """Earlier states of a file that are kept beside it, the newest as ``.bak1``."""
@@ -129,7 +130,7 @@ def write_in_place(path: str | Path, edit: Edit) -> tuple[Path, Path]:
         backup = _back_up(target)
         os.replace(fresh, target)
     except OSError as error:
-        what = f"The file cannot be changed in place: {error.strerror or error}"
+        what = say("The file cannot be changed in place: {reason}", reason=error)
         raise FileError(what, where=str(target), cure="Nothing was changed; save a new file instead.") from error
     finally:
         fresh.unlink(missing_ok=True)

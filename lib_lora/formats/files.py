@@ -14,7 +14,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lib_lora.atomic import reason_of
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.hashes import chunks, legacy_digest
 from lib_lora.formats.header import (
@@ -29,6 +28,7 @@ from lib_lora.formats.header import (
 )
 from lib_lora.formats.mistaken import PICKLED, START, ZIP, mistaken
 from lib_lora.formats.saving import ENDING, check_target, save_atomically
+from lib_lora.sentences import say
 
 __all__ = ["Header", "TensorInfo", "read_header", "read_tensors", "rewrite_metadata", "write_tensors"]
 
@@ -85,7 +85,8 @@ def read_with_notes(
     header = read_header(path)
     if header.size > limit:
         raise FileError(
-            f"The file is too large for a LoRA ({header.size} bytes)",
+            "The file is too large for a LoRA ({size} bytes)",
+            size=header.size,
             where=str(path),
             cure="Choose a LoRA file, not a checkpoint.",
         )
@@ -105,7 +106,10 @@ def read_some(path: str | Path, header: Header, names: Iterable[str]) -> dict[st
         FileError: the disk, this PyTorch or the safetensors library refuses.
     """
     where = str(path)
-    types = {name: torch_type(header.tensors[name].dtype, where=f"{where}, tensor {name!r}") for name in names}
+    types = {
+        name: torch_type(header.tensors[name].dtype, where=say("{file}, tensor {name!r}", file=where, name=name))
+        for name in names
+    }
     try:
         if header.notes:  # metadata that the library refuses: it gets the tensors without them
             full = {name: info for name, info in header.tensors.items() if info.end > info.start}
@@ -116,14 +120,13 @@ def read_some(path: str | Path, header: Header, names: Iterable[str]) -> dict[st
             # Copied where the file is mapped: who else writes into it would change them, or end this process.
             return {name: _sound(file.get_tensor(name).clone()) for name in types}
     except OSError as error:
-        reason = reason_of(error)
         raise FileError(
-            "The file cannot be read: {reason}", where=where, cure="Check the disk.", reason=reason
+            "The file cannot be read: {reason}", where=where, cure="Check the disk.", reason=error
         ) from error
     except (SafetensorError, KeyError) as error:  # changed meanwhile, or of a kind that this library does not know yet
-        what = "The safetensors library cannot read the file: {reason}"
-        cure = "Try again; if it stays so, use an fp16 file of this LoRA."
-        raise FileError(what, where=where, cure=cure, reason=str(error)) from error
+        what = say("The safetensors library cannot read the file: {reason}", reason=error)
+        cure = say("Try again; if it stays so, use an fp16 file of this LoRA.")
+        raise FileError(what, where=where, cure=cure) from error
 
 
 def _sound(tensor: Tensor) -> Tensor:
@@ -139,13 +142,15 @@ def torch_type(name: str, *, where: str) -> torch.dtype:
     """
     dtype = getattr(torch, _TORCH_NAMES[name], None)
     if dtype is None:
-        raise FileError(f"This PyTorch has no {name} numbers", where=where, cure="Use an fp16 file of this LoRA.")
+        raise FileError(
+            "This PyTorch has no {kind} numbers", kind=name, where=where, cure="Use an fp16 file of this LoRA."
+        )
     return dtype
 
 
 def _read_pickle(path: str | Path, *, limit: int) -> dict[str, Tensor]:
     """Read a PyTorch file with the restricted unpickler: tensors and containers only, no code."""
-    where, cure = str(path), "Use a .safetensors file of this LoRA."
+    where, cure = str(path), say("Use a .safetensors file of this LoRA.")
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit or not _is_plain_archive(file, size=size):
@@ -159,16 +164,24 @@ def _read_pickle(path: str | Path, *, limit: int) -> dict[str, Tensor]:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a hostile pickle can make the unpickler raise anything at all
-            what = "The pickle is refused: it is broken or holds more than tensors"
+            what = say("The pickle is refused: it is broken or holds more than tensors")
             raise FileError(what, where=where, cure=cure) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not content:
         raise FileError("The pickle holds no tensors by name", where=where, cure=cure)
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
-            raise FileError("The pickle holds more than tensors by name", where=f"{where}, {name!r:.100}", cure=cure)
+            raise FileError(
+                "The pickle holds more than tensors by name",
+                where=say("{file}, {part!r:.100}", file=where, part=name),
+                cure=cure,
+            )
         if tensor.is_meta or tensor.numel() * tensor.element_size() > size:  # a small storage repeated by its strides
-            raise FileError("The pickle lies about a tensor's size", where=f"{where}, {name!r:.100}", cure=cure)
+            raise FileError(
+                "The pickle lies about a tensor's size",
+                where=say("{file}, {part!r:.100}", file=where, part=name),
+                cure=cure,
+            )
     return {name: tensor.detach().contiguous() for name, tensor in content.items()}
 
 
@@ -227,7 +240,9 @@ def file_size(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int
 def _type_name(name: str, tensor: Tensor, named: Mapping[str, str]) -> str:
     found = named.get(str(tensor.dtype).removeprefix("torch."))
     if found is None:
-        raise InputError(f"{tensor.dtype} cannot be saved", where=name, cure="Convert the tensor to fp16 or fp32.")
+        raise InputError(
+            "{kind} cannot be saved", kind=tensor.dtype, where=name, cure="Convert the tensor to fp16 or fp32."
+        )
     return found
 
 

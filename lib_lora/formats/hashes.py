@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from lib_lora.atomic import reason_of
 from lib_lora.errors import FileError
 from lib_lora.formats.header import TensorInfo, encode_header, header_of, open_regular, plan_layout
 
@@ -20,7 +19,7 @@ _CHUNK = 2**20
 def file_hash(path: str | Path) -> str:
     """Return SHA-256 of the whole file, 64 hex digits (Civitai's AutoV2 shows the first 10)."""
     with open_regular(path) as file:
-        return _sha256(chunks(file, where=str(path)))
+        return sha256(chunks(file, where=str(path)))
 
 
 def tensor_hash(path: str | Path, progress: Callable[[int, int], None] | None = None) -> str:
@@ -30,7 +29,7 @@ def tensor_hash(path: str | Path, progress: Callable[[int, int], None] | None = 
     """
     with open_regular(path) as file:
         header_of(file, where=str(path))
-        return _sha256(_told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
+        return sha256(_told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
 
 
 def legacy_hash(path: str | Path) -> str:
@@ -67,7 +66,9 @@ def chunks(file: BinaryIO, *, where: str) -> Iterator[bytes]:
         while block := file.read(_CHUNK):
             yield block
     except OSError as error:
-        raise FileError(f"The file cannot be read: {reason_of(error)}", where=where, cure="Check the disk.") from error
+        raise FileError(
+            "The file cannot be read: {reason}", reason=error, where=where, cure="Check the disk."
+        ) from error
 
 
 def _told(blocks: Iterator[bytes], size: int, progress: Callable[[int, int], None] | None) -> Iterator[bytes]:
@@ -78,7 +79,8 @@ def _told(blocks: Iterator[bytes], size: int, progress: Callable[[int, int], Non
             progress(min(number, -(-size // _CHUNK)), -(-size // _CHUNK))
 
 
-def _sha256(blocks: Iterator[bytes]) -> str:
+def sha256(blocks: Iterator[bytes]) -> str:
+    """Return SHA-256 of blocks of bytes, 64 hex digits."""
     digest = hashlib.sha256()
     for block in blocks:
         digest.update(block)

@@ -15,9 +15,9 @@ from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
-from lib_lora.atomic import reason_of
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.mistaken import START, mistaken
+from lib_lora.sentences import say
 
 HEADER_LIMIT = 32 * 2**20
 """Bytes of a header; the largest real ones, with a cover picture in them, stay below 10 MB."""
@@ -53,7 +53,7 @@ _RANKING = tuple(ITEM_BYTES)
 _BLANKS = b" \t\r\n"
 _METADATA = "__metadata__"
 _FIELDS = {"dtype", "shape", "data_offsets"}
-_CURE = "Download or copy the file again"
+_CURE = say("Download or copy the file again.")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     except FileNotFoundError as error:
         raise FileError("There is no such file", where=str(path), cure="Check the name and the folder.") from error
     except OSError as error:
-        what = f"The file cannot be opened: {reason_of(error)}"
+        what = say("The file cannot be opened: {reason}", reason=error)
         raise FileError(what, where=str(path), cure="Check its rights.") from error
     except ValueError as error:
         raise FileError("There is no such file", where=repr(path), cure="Check the name and the folder.") from error
@@ -111,8 +111,10 @@ def header_of(file: BinaryIO, *, where: str) -> Header:
     if len(prefix) < 8 or length < 2 or length > HEADER_LIMIT:
         raise _other_file(prefix + file.read(START), length, where=where)
     if 8 + length > size:
-        what = f"The file is incomplete: its header alone needs {8 + length} of {size} bytes"
-        raise FileError(what, where=where, cure=f"{_CURE}.")
+        what = say(
+            "The file is incomplete: its header alone needs {needed} of {size} bytes", needed=8 + length, size=size
+        )
+        raise FileError(what, where=where, cure=_CURE)
     raw = file.read(length)
     tensors, metadata, notes = parse_header(raw, data_bytes=size - 8 - length, where=where)
     return Header(tensors, metadata, size=size, data_start=8 + length, notes=notes)
@@ -131,9 +133,9 @@ def _other_file(start: bytes, length: int, *, where: str) -> FileError:
     if known is not None:
         return known
     if len(start) < 8 or length < 2:
-        return FileError("This is not a safetensors file", where=where, cure=f"{_CURE}.")
-    what = f"This is not a safetensors file, or its header is too large ({length} bytes)"
-    return FileError(what, where=where, cure=f"{_CURE}.")
+        return FileError("This is not a safetensors file", where=where, cure=_CURE)
+    what = say("This is not a safetensors file, or its header is too large ({size} bytes)", size=length)
+    return FileError(what, where=where, cure=_CURE)
 
 
 def parse_header(
@@ -159,13 +161,19 @@ def _metadata(found: object) -> tuple[dict[str, str], tuple[str, ...]]:
     if found is None:  # null is none to the safetensors library
         return {}, ()
     if not isinstance(found, dict):
-        notes = ("The header's metadata is not a table of texts, so the file counts as one without metadata.",)
+        notes = (say("The header's metadata is not a table of texts, so the file counts as one without metadata."),)
         return {}, notes
     odd = [name for name, value in found.items() if not isinstance(value, str)]
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
     if not odd:
         return texts, ()
-    notes = (f"{len(odd)} values of the header's metadata are no texts and are read as texts (e.g. {odd[0][:60]}).",)
+    notes = (
+        say(
+            "{n} values of the header's metadata are no texts and are read as texts (e.g. {name}).",
+            n=len(odd),
+            name=odd[0][:60],
+        ),
+    )
     return texts, notes
 
 
@@ -176,28 +184,28 @@ def _json(raw: bytes, *, where: str) -> dict[str, object]:
     try:
         return _loaded(raw)
     except ValueError as error:
-        raise FileError(f"The header is not valid: {error}", where=where, cure=f"{_CURE}.") from error
+        raise FileError("The header is not valid: {reason}", reason=error, where=where, cure=_CURE) from error
 
 
 def _loaded(raw: bytes) -> dict[str, object]:
     """Return the header as an object; a ValueError says why it is none, in words for people."""
     if raw.lstrip(_BLANKS)[:1] != b"{":
-        raise ValueError("it does not start with a brace")
+        raise ValueError(say("it does not start with a brace"))
     try:
         return json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_int=_integer, parse_constant=_no_number)
     except RecursionError as error:
-        raise ValueError("its entries are nested too deeply") from error
+        raise ValueError(say("its entries are nested too deeply")) from error
     except UnicodeError as error:
-        raise ValueError("it holds broken characters") from error
+        raise ValueError(say("it holds broken characters")) from error
     except json.JSONDecodeError as error:
-        raise ValueError("it is no JSON") from error
+        raise ValueError(say("it is no JSON")) from error
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return an object; the last of two same names counts, as for the library, which refuses it in these only."""
     table = dict(pairs)
     if len(table) != len(pairs) and any(sum(name == one for one, _ in pairs) > 1 for name in (*_FIELDS, _METADATA)):
-        raise ValueError("a name occurs twice")
+        raise ValueError(say("a name occurs twice"))
     for name, value in pairs:
         name.encode("utf-8")  # a lone surrogate is a ValueError: such a text could never be shown or saved
         if isinstance(value, str):
@@ -207,29 +215,31 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _integer(text: str) -> int:
     if len(text) > 18:
-        raise ValueError("a number is too large")
+        raise ValueError(say("a number is too large"))
     return int(text)
 
 
 def _no_number(text: str) -> float:
-    raise ValueError(f"{text[:20]} is not a whole number")
+    raise ValueError(say("{text} is not a whole number", text=text[:20]))
 
 
 def _tensor_info(name: str, entry: object, *, where: str) -> TensorInfo:
     """Check one tensor's entry by itself."""
-    place = f"{where}, tensor {name[:200]!r}"
+    place = say("{file}, tensor {name!r}", file=where, name=name[:200])
     if not isinstance(entry, dict) or not set(entry) >= _FIELDS:
-        raise FileError("A tensor's entry is broken", where=place, cure=f"{_CURE}.")
+        raise FileError("A tensor's entry is broken", where=place, cure=_CURE)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise FileError(f"Unknown number type {str(dtype)[:20]!r}", where=place, cure="Use an fp16 file of this LoRA.")
+        raise FileError(
+            "Unknown number type {kind!r}", kind=str(dtype)[:20], where=place, cure="Use an fp16 file of this LoRA."
+        )
     if not _counts(shape) or len(shape) > DIMENSION_LIMIT:
-        raise FileError("A tensor's shape is broken", where=place, cure=f"{_CURE}.")
+        raise FileError("A tensor's shape is broken", where=place, cure=_CURE)
     if not _counts(offsets) or len(offsets) != 2:
-        raise FileError("A tensor's place is broken", where=place, cure=f"{_CURE}.")
+        raise FileError("A tensor's place is broken", where=place, cure=_CURE)
     start, end = offsets
     if end - start != prod(shape) * ITEM_BYTES[dtype]:
-        raise FileError("A tensor's shape and its bytes disagree", where=place, cure=f"{_CURE}.")
+        raise FileError("A tensor's shape and its bytes disagree", where=place, cure=_CURE)
     return TensorInfo(dtype, tuple(shape), start, end)
 
 
@@ -243,15 +253,17 @@ def _check_cover(tensors: Mapping[str, TensorInfo], *, data_bytes: int, where: s
     position = 0
     for name, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         if info.start != position:
-            what = "Tensors overlap" if info.start < position else "Bytes between tensors belong to none"
-            raise FileError(what, where=f"{where}, tensor {name[:200]!r}", cure=f"{_CURE}.")
+            what = say("Tensors overlap") if info.start < position else say("Bytes between tensors belong to none")
+            raise FileError(what, where=say("{file}, tensor {name!r}", file=where, name=name[:200]), cure=_CURE)
         position = info.end
     if position > data_bytes:
-        what = f"The file is incomplete: {data_bytes} of {position} bytes of tensors are there"
-        raise FileError(what, where=where, cure=f"{_CURE}.")
+        what = say(
+            "The file is incomplete: {there} of {size} bytes of tensors are there", there=data_bytes, size=position
+        )
+        raise FileError(what, where=where, cure=_CURE)
     if position < data_bytes:
-        what = f"{data_bytes - position} bytes at the end of the file belong to no tensor"
-        raise FileError(what, where=where, cure=f"{_CURE}.")
+        what = say("{n} bytes at the end of the file belong to no tensor", n=data_bytes - position)
+        raise FileError(what, where=where, cure=_CURE)
 
 
 def plan_layout(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> dict[str, TensorInfo]:
@@ -285,6 +297,8 @@ def encode_header(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]
     except UnicodeEncodeError as error:
         raise InputError("Metadata holds broken characters", where=str(error), cure="Type the text again.") from error
     if len(raw) > HEADER_LIMIT - 8:
-        raise InputError(f"Metadata is too large ({len(raw)} bytes)", cure="Use a smaller picture or a shorter text.")
+        raise InputError(
+            "Metadata is too large ({size} bytes)", size=len(raw), cure="Use a smaller picture or a shorter text."
+        )
     raw += b" " * (-len(raw) % 8)
     return len(raw).to_bytes(8, "little") + raw

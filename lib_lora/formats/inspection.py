@@ -11,6 +11,7 @@ from lib_lora.formats.files import is_pickle, read_tensors
 from lib_lora.formats.hashes import file_hash, tensor_hash
 from lib_lora.formats.lora import all_finite
 from lib_lora.formats.metadata import describe
+from lib_lora.sentences import say
 
 
 def inspection(path: str | Path) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def _broken_numbers(path: Path) -> list[str]:
     broken = [name for name, one in tensors.items() if not name.endswith(".alpha") and not all_finite(one)]
     if not broken:
         return []
-    notes = [f"{len(broken)} tensors hold NaN or infinite numbers (e.g. {broken[0]})."]
+    notes = [say("{n} tensors hold NaN or infinite numbers (e.g. {name}).", n=len(broken), name=broken[0])]
     return notes
 
 

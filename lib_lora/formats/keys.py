@@ -10,6 +10,7 @@ from lib_lora.architectures.registry import find_architecture
 from lib_lora.architectures.unet import Unet
 from lib_lora.blocks.layouts import BASE, OTHER
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 __all__ = [
     "UNET_PREFIX",
@@ -104,14 +105,18 @@ def text_to_ldm(path: str, family: str, *, encoder: int = 1) -> TextTarget:
     encoders = _tabled(family).text_encoders
     target = text_target(encoders[encoder - 1], path) if 1 <= encoder <= len(encoders) else None
     if target is None:
-        raise InputError(f"A text encoder of {family} has no such module", where=path, cure="Choose another model.")
+        raise InputError(
+            "A text encoder of {family} has no such module", family=family, where=path, cure="Choose another model."
+        )
     return target
 
 
 def _tabled(family: str) -> Architecture:
     known = find_architecture(family)
     if known is None or known.unet is None:
-        raise InputError(f"There are no key names for models of the family {family}", cure="Use SD1, SD2 or SDXL.")
+        raise InputError(
+            "There are no key names for models of the family {family}", family=family, cure="Use SD1, SD2 or SDXL."
+        )
     return known
 
 
@@ -123,6 +128,6 @@ def _unet(family: str) -> Unet:
 
 def _found(path: str | None, asked: str, family: str) -> str:
     if path is None:
-        cure = "Choose another model."
-        raise InputError(f"A UNet of the family {family} has no such module", where=asked, cure=cure)
+        cure = say("Choose another model.")
+        raise InputError("A UNet of the family {family} has no such module", family=family, where=asked, cure=cure)
     return path

@@ -23,6 +23,7 @@ from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.metadata import complete
 from lib_lora.formats.naming import Named, named
 from lib_lora.formats.saving import check_target
+from lib_lora.sentences import say
 
 _T = TypeVar("_T")
 _SHOWN = 5
@@ -100,7 +101,7 @@ def read_lora(path: str | Path) -> LoraFile:
     try:
         adapters = {key: read_adapter(key, found.modules[key]) for key in sorted(found.modules, key=natural)}
     except FileError as error:
-        error.where = f"{where}, {error.where}"
+        error.where = say("{file}, {part}", file=where, part=error.where)
         raise
     _refuse_broken_numbers(adapters, where=where)
     notes = (*notes, *found.notes, *alpha_notes(found), *assumptions(adapters.values()))
@@ -122,10 +123,14 @@ def refuse_strangers(found: Named, *, where: str, known: bool = True) -> None:
     """
     if found.unknown and (known or not found.modules):
         if found.unknown[0].endswith(SCALES):
-            raise scaled_fp8(f"{where}, {found.unknown[0][:200]}")
-        what = "The spelling of this LoRA's names is not known" if not found.modules else "A part is of an unknown kind"
-        cure = "Use a file in kohya's, diffusers', PEFT's or ComfyUI's form."
-        raise FileError(what, where=f"{where}, {found.unknown[0][:200]}", cure=cure)
+            raise scaled_fp8(say("{file}, {part}", file=where, part=found.unknown[0][:200]))
+        what = (
+            say("The spelling of this LoRA's names is not known")
+            if not found.modules
+            else say("A part is of an unknown kind")
+        )
+        cure = say("Use a file in kohya's, diffusers', PEFT's or ComfyUI's form.")
+        raise FileError(what, where=say("{file}, {part}", file=where, part=found.unknown[0][:200]), cure=cure)
     if not found.modules:
         raise FileError("The file holds no LoRA", where=where, cure="Choose a LoRA file, not a checkpoint.")
 
@@ -134,7 +139,7 @@ def alpha_notes(found: Named) -> tuple[str, ...]:
     """Return what is to be said of alphas of 0."""
     ranked = [parts for parts in found.modules.values() if rank_in(parts) is not None and "alpha" in parts]
     zero = sum(not bool(parts["alpha"].float().any()) for parts in ranked)
-    notes = (f"In {zero} modules alpha is 0; it is taken as the rank, as LyCORIS does.",)
+    notes = (say("In {n} modules alpha is 0; it is taken as the rank, as LyCORIS does.", n=zero),)
     return notes if zero else ()
 
 
@@ -151,8 +156,10 @@ def natural(key: str) -> tuple[str | int, ...]:
 def _refuse_broken_numbers(adapters: Mapping[str, Adapter], *, where: str) -> None:
     broken = [key for key, adapter in adapters.items() if not all(map(all_finite, adapter.parameters()))]
     if broken:
-        more = f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
-        what = f"{len(broken)} modules hold NaN or infinite numbers: {', '.join(broken[:_SHOWN])}{more}"
+        n, names, more = len(broken), broken[:_SHOWN], len(broken) - _SHOWN
+        what = say("{n} modules hold NaN or infinite numbers: {names}", n=n, names=names)
+        if more > 0:
+            what = say("{n} modules hold NaN or infinite numbers: {names} and {more} more", n=n, names=names, more=more)
         raise FileError(what, where=where, cure="The training failed there; use an earlier file of it.")
 
 
@@ -190,7 +197,12 @@ def write_lora(lora: LoraFile, path: str | Path, *, dtype: torch.dtype | None = 
     for key, adapter in lora.adapters.items():
         saved = adapter if dtype is None else adapter.to(dtype=dtype)
         if not all(map(all_finite, saved.parameters())):
-            raise InputError(f"Numbers are too large for {dtype or 'saving'}", where=key, cure="Save as bf16 or fp32.")
+            what = (
+                say("Numbers are too large for {kind}", kind=dtype)
+                if dtype
+                else say("Numbers are too large for saving")
+            )
+            raise InputError(what, where=key, cure="Save as bf16 or fp32.")
         tensors.update({f"{key}.{part}": tensor for part, tensor in saved.tensors().items()})
     metadata = complete(lora.metadata, lora.adapters, family=lora.family, name=target.stem)
     return write_tensors(target, tensors, metadata, overwrite=overwrite)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lib_lora.blocks.errors import TagError
 from lib_lora.formats.names import ENDING
+from lib_lora.sentences import say
 from lib_lora.walk import files_below
 
 _SHOWN = 5
@@ -61,7 +62,15 @@ def namesakes(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> 
     path = known[wanted]
     inner = next((path.relative_to(root) for root in folders if path.is_relative_to(root)), Path(path.name)).as_posix()
     called = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
-    notes = [f"{len(others) + 1} files are called {wanted}; {inner} is taken. In a tag the others are: {called}."]
+    notes = [
+        say(
+            "{n} files are called {name}; {path} is taken. In a tag the others are: {others}.",
+            n=len(others) + 1,
+            name=wanted,
+            path=inner,
+            others=called,
+        )
+    ]
     return notes
 
 
@@ -85,8 +94,10 @@ def unnameable(tag: str, folders: Iterable[Path], known: Mapping[str, Path]) -> 
     if not fitting or (not _NOT_IN_TAGS.search(first) and find_named(first, folders, known) is not None):
         return None
     stem, called = max(fitting)
-    what = f"The file name “{stem}” has a sign that means something else in a tag"
-    return TagError(what, text=tag, position=tag.find(":") + 1, cure=f"Write <lora:{called}:1>, or rename the file.")
+    what = say("The file name “{name}” has a sign that means something else in a tag", name=stem)
+    return TagError(
+        what, text=tag, position=tag.find(":") + 1, cure="Write <lora:{name}:1>, or rename the file.", name=called
+    )
 
 
 def _candidates(folder: Path, path: Path) -> Iterator[str]:

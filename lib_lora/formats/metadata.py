@@ -102,9 +102,15 @@ def label(metadata: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, 
     changed = dict(metadata)
     for field, text in changes.items():
         if field not in FIELDS:
-            raise InputError(f"There is no field {field!r}", cure=f"Fields are: {', '.join(FIELDS)}.")
+            raise InputError("There is no field {field!r}", field=field, cure="Fields are: {names}.", names=FIELDS)
         if len(text) > FIELD_LIMIT:
-            raise InputError(f"The text has {len(text)} characters", where=field, cure=f"Keep it below {FIELD_LIMIT}.")
+            raise InputError(
+                "The text has {n} characters",
+                n=len(text),
+                where=field,
+                cure="Keep it below {limit}.",
+                limit=FIELD_LIMIT,
+            )
         for key in FIELDS[field]:
             if text.strip():
                 changed[key] = f" {text}" if text.startswith("{") else text  # A1111 reads a leading brace as JSON

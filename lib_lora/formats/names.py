@@ -43,9 +43,14 @@ def file_stem(text: str) -> str:
     bad = _forbidden(name)
     if bad:
         shown = " ".join(dict.fromkeys(char if char.isprintable() else repr(char) for char in bad))
-        raise InputError(f"A file name cannot contain {shown}", where=name, cure="Use letters, digits, _ - and dots.")
+        raise InputError(
+            "A file name cannot contain {characters}",
+            characters=shown,
+            where=name,
+            cure="Use letters, digits, _ - and dots.",
+        )
     if len(name.encode("utf-8")) > _BYTES:
-        raise InputError("The file name is too long", where=name[:40] + "…", cure="Shorten it.")
+        raise InputError("The file name is too long", where=f"{name[:40]}…", cure="Shorten it.")
     if not is_usable(name):
         raise InputError("Not every system takes this file name", where=name, cure="Choose another name.")
     return name

@@ -15,6 +15,7 @@ from lib_lora.formats.adapters.registry import find_kind, rank_in
 from lib_lora.formats.dialects import MAGNITUDE, is_of_a_lora, is_of_a_model, kohya_spelling
 from lib_lora.formats.keys import is_module_key
 from lib_lora.formats.peft import HEADER_KEY, PeftOptions, options_beside, options_in_header
+from lib_lora.sentences import say
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
             extras[name] = tensor
         elif part in modules.setdefault(key, {}):
             first = sources[f"{key}.{part}"]
-            modules[key][part] = _same(modules[key][part], tensor, where=f"{where}, {first}, {name}")
+            modules[key][part] = _same(
+                modules[key][part], tensor, where=say("{file}, {part}", file=where, part=[first, name])
+            )
             twice.append(name)
         else:
             modules[key][part] = tensor
@@ -70,7 +73,13 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
     unknown = tuple(name for name in extras if is_of_a_lora(name) or (modules and is_of_a_model(name)))
     notes: list[str] = []
     if twice:
-        notes.append(f"{len(twice)} tensors are there twice, with the same numbers; one counts (e.g. {twice[0]}).")
+        notes.append(
+            say(
+                "{n} tensors are there twice, with the same numbers; one counts (e.g. {name}).",
+                n=len(twice),
+                name=twice[0],
+            )
+        )
     _add_alphas(modules, paths, options, notes, beside=beside)
     _add_settings(modules, paths, options)
     kept = {name: value for name, value in metadata.items() if name != HEADER_KEY or not paths}
@@ -91,7 +100,7 @@ def _same(one: Tensor, other: Tensor, *, where: str) -> Tensor:
     if alike and not (exact.is_meta or rounded.is_meta):
         alike = bool(torch.eq(exact.to(rounded.dtype).float(), rounded.float()).all())
     if not alike:
-        cure = "Get the file again, or delete one of the two."
+        cure = say("Get the file again, or delete one of the two.")
         raise FileError("Two tensors mean the same and differ", where=where, cure=cure)
     return exact
 
@@ -111,7 +120,9 @@ def _add_alphas(
     silent = {key: path for key, path in paths.items() if "alpha" not in modules[key] and _is_ranked(modules[key])}
     if silent and options is not None and beside and not _same_ranks(modules, silent, options):
         notes.append(
-            "adapter_config.json beside it tells other ranks, so it is of another file; alpha is taken as the rank."
+            say(
+                "adapter_config.json beside it tells other ranks, so it is of another file; alpha is taken as the rank."
+            )
         )
         return
     told = {key for key, path in silent.items() if _add_alpha(modules[key], path, options)}
@@ -123,12 +134,18 @@ def _add_alphas(
     if not assumed:
         return
     if options is None and beside:
-        notes.append("There is no adapter_config.json beside it, so alpha is taken as the rank (scale 1).")
+        notes.append(say("There is no adapter_config.json beside it, so alpha is taken as the rank (scale 1)."))
     elif len(assumed) == len(ranked):
-        notes.append("The file does not say its alpha; it is taken as the rank (scale 1).")
+        notes.append(say("The file does not say its alpha; it is taken as the rank (scale 1)."))
     else:
-        of = f"{len(assumed)} of {len(ranked)} modules"
-        notes.append(f"{of} do not say their alpha; there it is taken as the rank (e.g. {assumed[0]}).")
+        notes.append(
+            say(
+                "{n} of {all} modules do not say their alpha; there it is taken as the rank (e.g. {module}).",
+                n=len(assumed),
+                all=len(ranked),
+                module=assumed[0],
+            )
+        )
 
 
 def _add_settings(

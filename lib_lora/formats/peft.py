@@ -15,6 +15,7 @@ from typing import Any
 from lib_lora.errors import FileError
 from lib_lora.formats.header import open_regular
 from lib_lora.formats.patterns import ends_with
+from lib_lora.sentences import say
 
 HEADER_KEY = "lora_adapter_metadata"
 """Where diffusers puts the options of each component into a file's header."""
@@ -73,7 +74,9 @@ class PeftOptions:
             inner = name.rpartition(".")[2]
             if inner in ("alpha_pattern", "rank_pattern"):
                 if not isinstance(value, Mapping | None):
-                    notes.append(f"{name} in the LoRA's options is no table of patterns, so it does not count.")
+                    notes.append(
+                        say("{name} in the LoRA's options is no table of patterns, so it does not count.", name=name)
+                    )
                 values = value.items() if isinstance(value, Mapping) and inner == "alpha_pattern" else ()
                 odd = [(pattern, one) for pattern, one in values if not _number(one)]
                 for pattern, one in odd[:1]:
@@ -82,7 +85,13 @@ class PeftOptions:
                 if not _number(value):
                     notes.append(_unusable(name, value))
                 elif _number(value) < 0:
-                    notes.append(f"{name} in the LoRA's options is {_number(value):g}, so the LoRA acts in reverse.")
+                    notes.append(
+                        say(
+                            "{name} in the LoRA's options is {value:g}, so the LoRA acts in reverse.",
+                            name=name,
+                            value=_number(value),
+                        )
+                    )
         return notes
 
     def alpha(self, path: str) -> object:
@@ -126,9 +135,12 @@ class PeftOptions:
                 raise self._refused(pattern)
 
     def _refused(self, pattern: str) -> FileError:
-        cure = "Get it again, or take the options away: without them the LoRA acts with alpha = rank."
+        cure = say("Get it again, or take the options away: without them the LoRA acts with alpha = rank.")
         return FileError(
-            f"The LoRA's options have a pattern that cannot be used: {pattern[:60]}", where=self.where, cure=cure
+            "The LoRA's options have a pattern that cannot be used: {pattern}",
+            pattern=pattern[:60],
+            where=self.where,
+            cure=cure,
         )
 
 
@@ -150,7 +162,11 @@ def _number(value: object) -> float | None:
 
 def _unusable(name: str, value: object) -> str:
     text = json.dumps(value)[:40]
-    return f"{name} in the LoRA's options is {text}, which cannot be used; alpha is taken as the rank (scale 1)."
+    return say(
+        "{name} in the LoRA's options is {value}, which cannot be used; alpha is taken as the rank (scale 1).",
+        name=name,
+        value=text,
+    )
 
 
 def _readings(path: str) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -187,7 +203,7 @@ def options_beside(path: Path) -> PeftOptions | None:
         raw = file.read(_CONFIG_LIMIT + 1)
     table = _table(raw.decode("utf-8", errors="replace")) if len(raw) <= _CONFIG_LIMIT else None
     if table is None:
-        cure = "Get it again, or take the options away: without them the LoRA acts with alpha = rank."
+        cure = say("Get it again, or take the options away: without them the LoRA acts with alpha = rank.")
         raise FileError("The LoRA's options beside it are broken", where=str(config), cure=cure)
     return PeftOptions(table, str(config))
 

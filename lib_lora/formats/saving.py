@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from lib_lora.atomic import cure_of, reason_of, replacing
-from lib_lora.errors import AtelierError, FileError
-from lib_lora.formats.hashes import file_hash
-from lib_lora.formats.header import read_header
+from lib_lora.atomic import cure_of, replacing
+from lib_lora.errors import FileError
+from lib_lora.formats.hashes import chunks, sha256
+from lib_lora.formats.header import Header, header_of, open_regular
+from lib_lora.sentences import say
 
 ENDING = ".safetensors"
 
@@ -27,7 +28,7 @@ def check_target(target: Path, *, overwrite: bool, ending: str = ENDING) -> None
     try:
         siblings = os.listdir(target.parent)
     except OSError as error:
-        what = f"The folder cannot be used: {reason_of(error)}"
+        what = say("The folder cannot be used: {reason}", reason=error)
         raise FileError(what, where=str(target.parent), cure="Create it.") from error
     if target.is_dir():
         raise FileError("A folder has this name", where=where, cure="Choose another name.")
@@ -49,26 +50,29 @@ def save_atomically(
     folder removes.
     """
     check_target(target, overwrite=overwrite, ending=ending)
-    temporary = target
     try:
         if shutil.disk_usage(target.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with replacing(target) as file:
-            temporary = Path(file.name)
             written = _write_synced(file, blocks)
-            header = read_header(temporary)
-            if header.size != size or file_hash(temporary) != written:
+            header, found = _read_back(Path(file.name), where=str(target))
+            if header.size != size or found != written:
                 raise FileError(
                     "What the disk returns is not what was written", where=str(target), cure="Check the disk."
                 )
             check_target(target, overwrite=overwrite, ending=ending)  # again: another job may have saved meanwhile
     except OSError as error:
-        what = f"The file cannot be saved: {reason_of(error)}"
+        what = say("The file cannot be saved: {reason}", reason=error)
         raise FileError(what, where=str(target), cure=cure_of(error)) from error
-    except AtelierError as error:
-        error.where = error.where.replace(str(temporary), str(target))
-        raise
     return target
+
+
+def _read_back(path: Path, *, where: str) -> tuple[Header, str]:
+    """Return header and SHA-256 of a file that was just written; its errors call it ``where``."""
+    with open_regular(path) as file:
+        header = header_of(file, where=where)
+        file.seek(0)
+        return header, sha256(chunks(file, where=where))
 
 
 def _write_synced(file: BinaryIO, blocks: Iterable[bytes | memoryview]) -> str:

@@ -17,6 +17,7 @@ from lib_lora.blocks.tag import ParsedTag, find_tags, format_tag, parse_tag, res
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.prompt.read import ReadPrompt
+from lib_lora.sentences import say
 
 KEYWORD = "parameters"
 """Name of the PNG text chunk, as the WebUI reads it."""
@@ -83,7 +84,7 @@ def write_png(path: Path, image: Image.Image, text: str = "") -> Path:
     Raises:
         FileError: the disk refuses.
     """
-    return replace_file(path, png_bytes(image, text), what="The picture")
+    return replace_file(path, png_bytes(image, text), what=say("The picture"))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from lib_lora.formats.adapters.layer import weight_of
 from lib_lora.formats.dialects import settled_key
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile
+from lib_lora.sentences import say
 
 _BUNDLED = "bundle_emb."
 _TEXT = "lora_te"
@@ -65,8 +66,14 @@ def find_targets(model: HasLayers, lora: LoraFile) -> tuple[tuple[Target, ...], 
             found.append(Target(adapter, layer, block_of_key(key, model.family)))
     if not found:
         raise InputError(
-            f"This LoRA fits none of the model's layers (0 of {len(lora.adapters)})",
-            where=f"{lora.name}: made for {lora.family}, the model is {model.family}",
+            "This LoRA fits none of the model's layers (0 of {n})",
+            n=len(lora.adapters),
+            where=say(
+                "{name}: made for {family}, the model is {other}",
+                name=lora.name,
+                family=lora.family,
+                other=model.family,
+            ),
             cure="Choose a LoRA of the model's family.",
         )
     for target in found:
@@ -95,9 +102,18 @@ def left_out(model: HasLayers, lora: LoraFile) -> tuple[str, ...]:
     bundled = {name.split(".")[1] for name in lora.extras if name.startswith(_BUNDLED)}
     others = [name for name in lora.extras if not name.startswith(_BUNDLED)]
     if bundled:
-        notes.append(f"The embeddings bundled in {lora.name} are not used here ({', '.join(sorted(bundled))}).")
+        notes.append(
+            say("The embeddings bundled in {name} are not used here ({names}).", name=lora.name, names=sorted(bundled))
+        )
     if others:
-        notes.append(f"{len(others)} tensors of {lora.name} are none of a LoRA's and are not used (e.g. {others[0]}).")
+        notes.append(
+            say(
+                "{n} tensors of {name} are none of a LoRA's and are not used (e.g. {example}).",
+                n=len(others),
+                name=lora.name,
+                example=others[0],
+            )
+        )
     return tuple(notes)
 
 
@@ -105,7 +121,13 @@ def misfit(name: str, keys: Sequence[str], *, of: int) -> str:
     """Return the sentence that names modules of a file which fit no layer: how many ``of`` all, and examples."""
     found = (next((key for key in keys if key.startswith(_TEXT) is text), "") for text in (False, True))
     examples = ", ".join(filter(None, found))
-    return f"{len(keys)} of {of} modules of {name} fit no layer of this model (e.g. {examples})."
+    return say(
+        "{n} of {all} modules of {name} fit no layer of this model (e.g. {keys}).",
+        n=len(keys),
+        all=of,
+        name=name,
+        keys=examples,
+    )
 
 
 def uniform_multipliers(family: str, strength: float = 1.0) -> dict[str, float]:

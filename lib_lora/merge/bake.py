@@ -56,7 +56,7 @@ def strength_of(block: str, multipliers: Mapping[str, float]) -> float:
         raise InputError("No strength is given for a block of this LoRA", where=block, cure="Give it a number.")
     q = multipliers[block]
     if not math.isfinite(q):
-        raise InputError(f"A strength must be a finite number, not {q}", where=block, cure="Change it.")
+        raise InputError("A strength must be a finite number, not {value}", value=q, where=block, cure="Change it.")
     return q
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, BiasAdapter, FullAdapter, NormAdapter
+from lib_lora.sentences import say
 
 Weighted = tuple[Adapter, float]
 """An adapter and its multiple."""
@@ -56,9 +57,9 @@ def _total(changes: Sequence[tuple[Tensor, float]], key: str) -> Tensor | None:
         return None
     shape = max((change.shape for change, _ in changes), key=len)
     if any(change.shape[0] != shape[0] or change.numel() != math.prod(shape) for change, _ in changes):
-        shapes = ", ".join(str(tuple(change.shape)) for change, _ in changes)
-        cure = "Leave one of the files out."
-        raise InputError(f"The LoRAs change weights of different shapes: {shapes}", where=key, cure=cure)
+        shapes = [str(tuple(change.shape)) for change, _ in changes]
+        cure = say("Leave one of the files out.")
+        raise InputError("The LoRAs change weights of different shapes: {shapes}", shapes=shapes, where=key, cure=cure)
     return sum((change.reshape(shape) * q for change, q in changes), torch.zeros(shape, device=changes[0][0].device))
 
 

@@ -11,6 +11,7 @@ from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, BiasAdapter, FullAdapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.live.targets import HasLayers, find_targets, misfit
+from lib_lora.sentences import say
 
 
 def dependent(adapters: Iterable[Adapter]) -> tuple[str, ...]:
@@ -26,8 +27,10 @@ def refuse_dependent(lora: LoraFile) -> None:
     """
     kinds = ", ".join(dependent(lora.adapters.values()))
     if kinds:
-        what = f"A LoRA of the kind {kinds} cannot be compressed: its change depends on the model's weights"
-        cure = "Make full differences of it first, with the model that it was made for."
+        what = say(
+            "A LoRA of the kind {kinds} cannot be compressed: its change depends on the model's weights", kinds=kinds
+        )
+        cure = say("Make full differences of it first, with the model that it was made for.")
         raise InputError(what, where=lora.name, cure=cure)
 
 
@@ -49,7 +52,13 @@ def as_differences(lora: LoraFile, model: HasLayers, keys: Collection[str] | Non
     notes = list(lora.notes)
     if len(moving) > len(gone):
         name = getattr(model, "name", "") or model.family
-        notes.append(f"{len(moving) - len(gone)} modules are full differences now, which fit the model {name} only.")
+        notes.append(
+            say(
+                "{n} modules are full differences now, which fit the model {name} only.",
+                n=len(moving) - len(gone),
+                name=name,
+            )
+        )
     if gone:
         notes.append(misfit(lora.name, gone, of=len(lora.adapters)))
     return replace(lora, adapters=adapters, notes=tuple(notes))

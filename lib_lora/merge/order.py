@@ -23,6 +23,7 @@ from lib_lora.merge.precision import TYPES, Precision, convert
 from lib_lora.merge.rank import RankRule
 from lib_lora.merge.report import BlockRow, MergeReport
 from lib_lora.merge.sum import Part, add
+from lib_lora.sentences import say
 
 Tell = Callable[[int, int, str], None]
 """Told (done, all, what is being done); to stop the work it raises."""
@@ -62,7 +63,7 @@ class Order:
 
     def __post_init__(self) -> None:
         if not self.ingredients:
-            raise InputError("No LoRA is chosen", where="merge", cure="Choose at least one LoRA.")
+            raise InputError("No LoRA is chosen", where=say("merge"), cure="Choose at least one LoRA.")
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,15 @@ def rounded(lora: LoraFile, report: MergeReport, precision: Precision | None) ->
 
 
 def _part(row: Ingredient, presets: PresetFile) -> Part:
-    for name, value in (("Strength", row.strength), ("TE", row.te), ("UNet", row.unet)):
+    for name, value in ((say("Strength"), row.strength), ("TE", row.te), ("UNet", row.unet)):
         if not math.isfinite(value) or abs(value) > 100:
-            raise InputError(f"{name} cannot be {value:g}", where=row.path.stem, cure="Use a number from -10 to 10.")
+            raise InputError(
+                "{name} cannot be {value:g}",
+                name=name,
+                value=value,
+                where=row.path.stem,
+                cure="Use a number from -10 to 10.",
+            )
     lora = read_lora(row.path)
     weights = resolve_blocks(row.blocks, presets, lora.family, x=row.x, fill=row.fill)
     te, unet = row.strength * row.te, row.strength * row.unet
@@ -233,7 +240,9 @@ def row_of_tag(tag: ParsedTag, path: Path, presets: PresetFile, family: str) -> 
         InputError: the tag's weights wait for the analyzer (XYZ), or cannot be right.
     """
     if tag.sweep:
-        raise InputError(f"{tag.sweep} stands for the analyzer's weights", where=tag.name, cure="Choose a preset.")
+        raise InputError(
+            "{item} stands for the analyzer's weights", item=tag.sweep, where=tag.name, cure="Choose a preset."
+        )
     blocks = tag.weights.text if tag.weights else ""
     if blocks and tag.x is not None:
         weights = resolve_blocks(blocks, presets, family, x=tag.x)

@@ -29,7 +29,9 @@ def convert(lora: LoraFile, precision: Precision) -> tuple[LoraFile, MergeReport
         for key in keys:
             before, after = lora.adapters[key], lora.adapters[key].to(dtype=dtype)
             if not all(bool(torch.isfinite(tensor).all()) for tensor in after.parameters()):
-                raise InputError(f"Numbers are too large for {precision}", where=key, cure="Save as bf16 or fp32.")
+                raise InputError(
+                    "Numbers are too large for {kind}", kind=precision, where=key, cure="Save as bf16 or fp32."
+                )
             adapters[key] = after
             size = size_of(before)
             error = _squared_error(before, after)

@@ -40,17 +40,25 @@ class RankRule:
     def __post_init__(self) -> None:
         if self.kind not in get_args(RuleKind):
             raise InputError(
-                f"There is no rank rule {self.kind!r}", cure=f"Use one of {', '.join(get_args(RuleKind))}."
+                "There is no rank rule {rule!r}", rule=self.kind, cure="Use one of {names}.", names=get_args(RuleKind)
             )
         value, whole = float(self.value), float(self.value).is_integer()
         if self.kind == "rank" and not (whole and value >= 1):
-            raise InputError(f"A rank must be a whole number from 1, not {self.value}", cure="Use 4, 8, 16, 32 …")
+            raise InputError(
+                "A rank must be a whole number from 1, not {value}", value=self.value, cure="Use 4, 8, 16, 32 …"
+            )
         if self.kind == "sv_ratio" and not (math.isfinite(value) and value > 1):
-            raise InputError(f"The option sv_ratio must be above 1, not {self.value}", cure="Use 16, 32, 64 or 128.")
+            raise InputError(
+                "The option sv_ratio must be above 1, not {value}", value=self.value, cure="Use 16, 32, 64 or 128."
+            )
         if self.kind in ("energy", "cumulative") and not 0 < value <= 1:
-            raise InputError(f"A share must lie above 0 and up to 1, not {self.value}", cure="Use 0.9 to 0.99.")
+            raise InputError(
+                "A share must lie above 0 and up to 1, not {value}", value=self.value, cure="Use 0.9 to 0.99."
+            )
         if self.cap is not None and not (float(self.cap).is_integer() and self.cap >= 1):
-            raise InputError(f"The largest rank must be a whole number from 1, not {self.cap}", cure="Use 64 or 128.")
+            raise InputError(
+                "The largest rank must be a whole number from 1, not {value}", value=self.cap, cure="Use 64 or 128."
+            )
 
     def choose(self, sigma: Tensor) -> int:
         """Return how many of ``sigma`` (m,), sorted downwards, to keep: 0 if all are 0, else at least 1."""

@@ -19,6 +19,7 @@ from lib_lora.merge.difference import dependent
 from lib_lora.merge.rank import NOISE, full_shape, product_norm, spectrum, squared_difference
 from lib_lora.merge.recipe import merged_from_many, short
 from lib_lora.merge.report import MergeReport, ModuleResult, OnModule, rows_of
+from lib_lora.sentences import say
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,10 @@ def _refuse_dependent(key: str, shares: Sequence[_Share]) -> None:
     kinds = ", ".join(dependent(share.adapter for share in shares))
     if kinds:
         where = f"{key}: {', '.join(share.source for share in shares)}"
-        what = f"A change of the kind {kinds} cannot be added to another one: it depends on the model's weights"
+        what = say(
+            "A change of the kind {kinds} cannot be added to another one: it depends on the model's weights",
+            kinds=kinds,
+        )
         raise InputError(what, where=where, cure="Leave one of the files out, or make full differences of it first.")
 
 
@@ -161,8 +165,8 @@ def _stacked(key: str, shares: Sequence[_Share]) -> Factors:
     shape = max(shapes, key=len)
     if any(other[0] != shape[0] or math.prod(other) != math.prod(shape) for other in shapes) or _kernels(shapes) > 1:
         where = "; ".join(f"{source} {shape}" for shape, source in shapes.items())
-        cure = "Leave one of the files out."
-        raise InputError(f"The LoRAs change weights of different shapes: {where}", where=key, cure=cure)
+        cure = say("Leave one of the files out.")
+        raise InputError("The LoRAs change weights of different shapes: {shapes}", shapes=where, where=key, cure=cure)
     return Factors(torch.cat(ups, dim=1), torch.cat(downs, dim=0), shape)
 
 
@@ -215,7 +219,7 @@ def _extras(parts: Sequence[Part]) -> dict[str, Tensor]:
     for part in parts:
         for name, tensor in part.lora.extras.items():
             if name in found and not torch.equal(found[name], tensor):
-                cure = "Leave one of the files out."
+                cure = say("Leave one of the files out.")
                 raise InputError("Two files hold different tensors of this name", where=name, cure=cure)
             found[name] = tensor
     return found

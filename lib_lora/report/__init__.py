@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lib_lora.atomic import cure_of, reason_of, replace_file
+from lib_lora.atomic import cure_of, replace_file
 from lib_lora.errors import FileError
 from lib_lora.report.page import render_page
 from lib_lora.report.sections import (
@@ -23,6 +23,7 @@ from lib_lora.report.sections import (
     Series,
     Table,
 )
+from lib_lora.sentences import say
 
 __all__ = [
     "BlockBars",
@@ -55,6 +56,6 @@ def write_report(report: Report, path: Path | str) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        what = f"The report cannot be written ({reason_of(error)})"
+        what = say("The report cannot be written ({reason})", reason=error)
         raise FileError(what, where=str(target), cure=cure_of(error)) from error
-    return replace_file(target, page, what="The report")
+    return replace_file(target, page, what=say("The report"))

@@ -10,12 +10,13 @@ from typing import Literal, TypeAlias
 from PIL import Image
 
 from lib_lora.errors import InputError
+from lib_lora.sentences import Sentence, say
 
 Language: TypeAlias = Literal["en", "ja"]
 Cell: TypeAlias = "Path | Image.Image | None"
 
 
-def _require(condition: bool, what: str, *, where: str, cure: str) -> None:
+def _require(condition: bool, what: Sentence, *, where: Sentence, cure: Sentence) -> None:
     if not condition:
         raise InputError(what, where=where, cure=cure)
 
@@ -40,11 +41,11 @@ class Pictures:
 
     def __post_init__(self) -> None:
         for row in self.rows:
-            where = f"pictures {self.title!r}, row {row.label!r}"
-            cure = f"Give {len(self.columns)} of them, one for each column."
-            _require(len(row.cells) == len(self.columns), f"{len(row.cells)} pictures", where=where, cure=cure)
+            where = say("pictures {title!r}, row {n!r}", title=self.title, n=row.label)
+            cure = say("Give {n} of them, one for each column.", n=len(self.columns))
+            _require(len(row.cells) == len(self.columns), say("{n} pictures", n=len(row.cells)), where=where, cure=cure)
             fits = len(row.captions) in (0, len(self.columns))
-            _require(fits, f"{len(row.captions)} captions", where=where, cure=cure)
+            _require(fits, say("{n} captions", n=len(row.captions)), where=where, cure=cure)
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ class Table:
         for number, row in enumerate(self.rows, start=1):
             _require(
                 len(row) == len(self.headers),
-                f"{len(row)} cells",
-                where=f"table {self.title!r}, row {number}",
-                cure=f"Give {len(self.headers)}, one for each header.",
+                say("{n} cells", n=len(row)),
+                where=say("table {title!r}, row {n}", title=self.title, n=number),
+                cure=say("Give {n}, one for each header.", n=len(self.headers)),
             )
 
 
@@ -146,7 +147,12 @@ class Report:
 
     def __post_init__(self) -> None:
         known = self.language in ("en", "ja")
-        _require(known, f"Unknown language {self.language!r}", where="report", cure="Use en or ja.")
+        _require(
+            known,
+            say("Unknown language {language!r}", language=self.language),
+            where=say("report"),
+            cure=say("Use en or ja."),
+        )
 
     def goals(self) -> tuple[Goal, ...]:
         """All goals of all sections."""

@@ -21,6 +21,7 @@ from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.host.infotext import write_png
 from lib_lora.host.limits import check_order
 from lib_lora.progress import Part, Progress
+from lib_lora.sentences import say
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import new_folder
@@ -177,7 +178,7 @@ def save(found: Found, folder: Path) -> Found:
     for analysis in found.analyses:
         path = folder / table_name(analysis.plan.examined, analysis.plan.others)
         # The mark in front lets spreadsheet programs read the file as UTF-8.
-        files.append(replace_file(path, analysis.to_csv().encode("utf-8-sig"), what="The table"))
+        files.append(replace_file(path, analysis.to_csv().encode("utf-8-sig"), what=say("The table")))
     return Found(found.analyses, tuple(grids), (*files, *(path for path, *_ in grids)))
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from lib_lora.atomic import cure_of, new_file, reason_of
+from lib_lora.atomic import cure_of, new_file
 from lib_lora.errors import FileError
 from lib_lora.host.infotext import png_bytes
+from lib_lora.sentences import say
 
 _TRIES = 1000
 
@@ -34,7 +35,7 @@ def save_picture(outputs: Path, image: Image.Image, text: str, *, seed: int) -> 
                 continue
             return path
     except OSError as error:
-        what = f"The picture cannot be saved ({reason_of(error)})"
+        what = say("The picture cannot be saved ({reason})", reason=error)
         raise FileError(what, where=str(folder), cure=cure_of(error)) from error
     raise FileError("The picture cannot be saved", where=str(folder), cure="Empty the folder.")
 

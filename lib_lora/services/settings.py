@@ -10,6 +10,7 @@ from typing import Any
 
 from lib_lora.atomic import replace_file
 from lib_lora.errors import AtelierError
+from lib_lora.sentences import say
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Settings:
             self._timer = None
             data = json.dumps(self._values, ensure_ascii=False, indent=1, sort_keys=True).encode()
         try:
-            replace_file(self.path, data, what="The settings", private=True)
+            replace_file(self.path, data, what=say("The settings"), private=True)
         except AtelierError as error:
             logger.warning("%s", error)
 

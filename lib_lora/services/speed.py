@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lib_lora.atomic import replace_file
 from lib_lora.host.base import GenerateRequest
+from lib_lora.sentences import say
 
 _NEW = 0.5
 """Weight of the newest measurement against all before it."""
@@ -34,7 +35,7 @@ class Speed:
             table = self._read()
             before = table.get(model, now)
             table[model] = before + _NEW * (now - before)
-            replace_file(self.path, json.dumps(table).encode(), what="The measured speed")
+            replace_file(self.path, json.dumps(table).encode(), what=say("The measured speed"))
 
     def seconds(self, model: str, request: GenerateRequest, *, side: int, pictures: int) -> float | None:
         """Return how long ``pictures`` of ``request`` will take, or None where nothing was measured yet."""

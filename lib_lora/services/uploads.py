@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lib_lora.atomic import cure_of, new_file, reason_of
+from lib_lora.atomic import cure_of, new_file
 from lib_lora.data import inspect_picture
 from lib_lora.data.files import PICTURE_SUFFIXES, file_digest
 from lib_lora.errors import FileError
 from lib_lora.formats.names import proposed_stem
+from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.walk import has_ending, list_folder
 
@@ -56,6 +57,6 @@ def _kept(path: Path, folder: Path) -> Path:
         with path.open("rb") as source, new_file(target) as copy:
             shutil.copyfileobj(source, copy)
     except OSError as error:
-        what = f"The picture cannot be saved ({reason_of(error)})"
+        what = say("The picture cannot be saved ({reason})", reason=error)
         raise FileError(what, where=str(target), cure=cure_of(error)) from error
     return target

@@ -10,6 +10,7 @@ import importlib.util
 from typing import Any
 
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.recipes import SMALL_RATES, ModelFacts
 
@@ -43,7 +44,14 @@ def check_optimizer(optimizer: str, model: ModelFacts | None = None) -> None:
         return
     known, rate = OPTIMIZERS[optimizer], usual_rate(ALWAYS, model)
     raise InputError(
-        f"{optimizer} needs the package {known.package}, which is not installed",
+        "{name} needs the package {package}, which is not installed",
+        name=optimizer,
+        package=known.package,
         where="optimizer",
-        cure=f"Choose AdamW (learning rate {rate:g}), or install it: pip install --no-deps {known.package}",
+        cure=say(
+            "Choose AdamW (learning rate {rate:g}), or install it: {pip} {package}",
+            rate=rate,
+            pip="pip install --no-deps",
+            package=known.package,
+        ),
     )

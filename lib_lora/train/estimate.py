@@ -21,6 +21,7 @@ from lib_lora.host.base import LoadedModel
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
+from lib_lora.sentences import say
 from lib_lora.train import network
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.material import plan_for, usual_goal
@@ -210,7 +211,7 @@ def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, 
             if model.device.type == "cuda":
                 torch.cuda.synchronize(model.device)
             times.append(time.perf_counter() - began)
-            progress.update(done + 1, steps + 1, "measuring a few steps")
+            progress.update(done + 1, steps + 1, say("measuring a few steps"))
             if progress.stopped:
                 break
     timed = sorted(times[1:] or times)  # the first one warms up

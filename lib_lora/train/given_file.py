@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lib_lora.atomic import reason_of
 from lib_lora.errors import FileError, InputError
+from lib_lora.sentences import Sentence
 
 
-def read_given(path: Path, what: str) -> str:
+def read_given(path: Path, what: Sentence) -> str:
     """Return the text of a file in UTF-8.
 
     Args:
@@ -25,4 +25,4 @@ def read_given(path: Path, what: str) -> str:
     except UnicodeDecodeError as error:
         raise InputError("The file is no text in UTF-8", where=str(path), cure="Save the file as UTF-8.") from error
     except OSError as error:
-        raise FileError(f"{what} cannot be read ({reason_of(error)})", where=str(path)) from error
+        raise FileError("{noun} cannot be read ({reason})", noun=what, reason=error, where=str(path)) from error

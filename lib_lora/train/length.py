@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lib_lora.data import FolderScan, Picture
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 from lib_lora.train.options import MOST_STEPS, TrainOptions
 
 MOST_DRAWS = 1_000_000
@@ -22,9 +23,10 @@ def check_draws(options: TrainOptions, draws: int) -> None:
     """
     if draws > MOST_DRAWS:
         raise InputError(
-            f"An epoch would show {draws} pictures, counted with their repeats",
-            where="images, repeats",
-            cure=f"At most {MOST_DRAWS} can be shown: lower repeats, or the numbers in the folders' names.",
+            "An epoch would show {n} pictures, counted with their repeats",
+            n=draws,
+            where=say("images, repeats"),
+            cure=say("At most {n} can be shown: lower repeats, or the numbers in the folders' names.", n=MOST_DRAWS),
         )
     total_steps(options, -(-draws // options.batch_size))
 
@@ -38,9 +40,12 @@ def total_steps(options: TrainOptions, per_epoch: int) -> int:
     steps = options.steps or per_epoch * options.epochs
     if steps > MOST_STEPS:
         raise InputError(
-            f"{options.epochs} epochs of {per_epoch} steps would be {steps} steps",
-            where="epochs, repeats",
-            cure=f"A run has at most {MOST_STEPS} steps: give fewer epochs or repeats, or say the steps.",
+            "{n} epochs of {each} steps would be {steps} steps",
+            n=options.epochs,
+            each=per_epoch,
+            steps=steps,
+            where=say("epochs, repeats"),
+            cure=say("A run has at most {n} steps: give fewer epochs or repeats, or say the steps.", n=MOST_STEPS),
         )
     return steps
 
@@ -90,11 +95,16 @@ def length_remarks(options: TrainOptions, found: FolderScan, *, steps: int, usua
     if options.repeats or options.steps:
         return ()
     if found.numbered and options.target_steps != usual:
-        notices.append("target_steps is not used, because the folder's name says how often its pictures are shown")
+        notices.append(say("target_steps is not used, because the folder's name says how often its pictures are shown"))
     elif not found.numbered and steps > options.target_steps and _wanted(options, found) < 1:
         notices.append(
-            f"{options.epochs} epochs show each picture at least once: {steps} steps instead of "
-            f"{options.target_steps}, and fewer steps need fewer epochs"
+            say(
+                "{n} epochs show each picture at least once: {steps} steps instead of {goal}, and fewer "
+                "steps need fewer epochs",
+                n=options.epochs,
+                steps=steps,
+                goal=options.target_steps,
+            )
         )
     return tuple(notices)
 

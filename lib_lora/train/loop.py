@@ -20,6 +20,7 @@ from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.host.base import LoadedModel, check_clip_skip
 from lib_lora.live.attach import Attached, attach
 from lib_lora.progress import Progress
+from lib_lora.sentences import Sentence, say
 from lib_lora.train import network, resume
 from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.length import times_text, total_steps
@@ -184,7 +185,11 @@ def run(
             row = one_step(training)
             training.folder.log(row)
             pace = (time.monotonic() - began) / (training.step - first)
-            progress.update(training.step, training.total, f"loss {row['mean']:.4f} · {pace:.2f} s a step")
+            progress.update(
+                training.step,
+                training.total,
+                say("loss {loss:.4f} · {seconds:.2f} s a step", loss=row["mean"], seconds=pace),
+            )
             epoch, rest = divmod(training.step, training.steps_per_epoch)
             every = training.options.save_every_epochs
             if every and not rest and epoch % every == 0 and training.step < training.total:
@@ -214,10 +219,10 @@ def _sample(training: Training, progress: Progress, sampler: Sampler | None) -> 
         notes = sampler(training.folder, training.step, progress)
     except Exception as error:  # whatever a host's own picture may raise
         logger.warning("the samples of %s failed", training.folder.path.name, exc_info=error)
-        training.remark(f"a sample could not be made: {error}")
+        training.remark(say("a sample could not be made: {error}", error=error))
         return
     for note in notes:
-        training.remark(f"of the samples: {note}")
+        training.remark(say("of the samples: {note}", note=note))
 
 
 def one_step(training: Training) -> dict[str, Any]:
@@ -258,19 +263,21 @@ def _left_out(training: Training) -> None:
     training.bad_steps += 1
     training.left_out += 1
     training.remark(
-        "steps left out, because the loss or its gradients were no finite numbers (see log.jsonl): "
-        f"{training.left_out}",
+        say(
+            "steps left out, because the loss or its gradients were no finite numbers (see log.jsonl): {n}",
+            n=training.left_out,
+        ),
         about=LEFT_OUT,
     )
     if training.bad_steps >= BAD_STEPS:
         raise AtelierError(
             "The loss or its gradients are no finite numbers five times in a row",
-            where=f"step {training.step}",
+            where=say("step {n}", n=training.step),
             cure=_cure(training),
         )
 
 
-def _cure(training: Training) -> str:
+def _cure(training: Training) -> Sentence:
     options = training.options
     usual = usual_values(options.kind, optimizer=options.optimizer, model=facts_of(training.model))["optimizer_args"]
     return cure_of_divergence(training.folder.states, own_arguments=dict(options.optimizer_args) != usual)

@@ -29,6 +29,7 @@ from lib_lora.errors import InputError, StoppedError
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.progress import Progress
+from lib_lora.sentences import say
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import SMALL_SIDE, facts_of
@@ -93,7 +94,7 @@ def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Mat
         reg=reg,
         class_tokens=options.class_word,
         min_side=model.pixels_per_latent * 8,
-        progress=lambda done, total: progress.passed(done, total, "looking at pictures"),
+        progress=lambda done, total: progress.passed(done, total, say("looking at pictures")),
     )
     shown = shown_by(options, found)
     steps = total_steps(options, steps_an_epoch(model, options, shown))
@@ -101,7 +102,7 @@ def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Mat
     with _stopping(model, progress):
         for done, picture in enumerate(shown):
             items.append(_item(model, options, picture))
-            progress.passed(done + 1, len(shown), "encoding pictures")
+            progress.passed(done + 1, len(shown), say("encoding pictures"))
     remarks = (
         *found.remarks,
         *fit_remarks(model, options, found),
@@ -132,8 +133,14 @@ def _remarks(found: FolderScan, shown: Sequence[Picture]) -> tuple[str, ...]:
     draws = sum(picture.repeats for picture in shown if not picture.is_reg)
     if used:
         notices.append(
-            f"regularisation: {len(used)} of {len(found.reg)} pictures, drawn {sum(used)} times for {draws} training "
-            "draws; this doubles the steps of an epoch"
+            say(
+                "regularisation: {used} of {all} pictures, drawn {n} times for {draws} training draws; this "
+                "doubles the steps of an epoch",
+                used=len(used),
+                all=len(found.reg),
+                n=sum(used),
+                draws=draws,
+            )
         )
     return tuple(notices)
 
@@ -197,8 +204,8 @@ def bucket_step(model: LoadedModel, options: TrainOptions) -> int:
     """
     whole = model.pixels_per_latent
     if options.bucket_step % whole:
-        what = f"A bucket step of {options.bucket_step} px does not fit the model"
-        raise InputError(what, where="bucket_step", cure=f"Use a multiple of {whole} px.")
+        what = say("A bucket step of {step} px does not fit the model", step=options.bucket_step)
+        raise InputError(what, where="bucket_step", cure="Use a multiple of {n} px.", n=whole)
     return options.bucket_step or (64 if model.native_side >= SMALL_SIDE else 32)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def _built(name: str) -> Callable[..., torch.optim.Optimizer]:
         return OPTIMIZERS[name].build()
     except ImportError as error:
         raise InputError(
-            f"{name} needs the package {OPTIMIZERS[name].package}, which is not installed",
+            "{name} needs the package {package}, which is not installed",
+            name=name,
+            package=OPTIMIZERS[name].package,
             where="optimizer",
             cure="Choose AdamW, or install it.",
         ) from error
@@ -130,7 +133,12 @@ def _try_out(name: str, build: Callable[..., torch.optim.Optimizer], settings: M
     """
     usual = _arguments_of(build)
     for key in settings.keys() - usual.keys() - {"lr"}:
-        raise InputError(f"{name} has no argument “{key}”", where="optimizer_args", cure=f"It takes {_listed(usual)}.")
+        raise InputError(
+            say("{name} has no argument “{text}”", name=name, text=key),
+            where="optimizer_args",
+            cure="It takes {names}.",
+            names=_listed(usual),
+        )
     number = torch.full((2, 2), 0.5, requires_grad=True)
     try:
         tried = build([number], **settings)
@@ -139,15 +147,20 @@ def _try_out(name: str, build: Callable[..., torch.optim.Optimizer], settings: M
             tried.step()
     except Exception as error:  # a library that gets a wrong value may raise anything at all
         raise InputError(
-            f"{name} does not take these arguments: {error}",
+            "{name} does not take these arguments: {error}",
+            name=name,
+            error=error,
             where="optimizer_args",
-            cure=f"Give values of the kind that it has by itself: {_listed(usual)}.",
+            cure="Give values of the kind that it has by itself: {names}.",
+            names=_listed(usual),
         ) from error
     if not torch.isfinite(number).all():
         raise InputError(
-            f"With these arguments {name} comes to numbers that are not finite",
+            "With these arguments {name} comes to numbers that are not finite",
+            name=name,
             where="optimizer_args",
-            cure=f"Its own values are {_listed(usual)}.",
+            cure="Its own values are {names}.",
+            names=_listed(usual),
         )
 
 
@@ -157,8 +170,8 @@ def _arguments_of(build: Callable[..., torch.optim.Optimizer]) -> dict[str, Any]
     return {one.name: one.default for one in known if one.name not in ("params", "lr")}
 
 
-def _listed(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in arguments.items())
+def _listed(arguments: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in arguments.items()]
 
 
 class RatioOptimizer:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 from lib_lora.train.given_file import read_given
 from lib_lora.train.options import TrainOptions, from_mapping
 
@@ -43,12 +44,12 @@ def read_values(path: Path) -> dict[str, Any]:
         InputError: it is not there; line and reason where it is not what its ending says; this Python reads no TOML.
     """
     kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
-    text = read_given(path, "The options")
+    text = read_given(path, say("The options"))
     loads = json.loads if kind == "JSON" else toml_reader(path)
     try:
         values = loads(text)
     except ValueError as error:  # both readers' own errors are ValueErrors
-        raise InputError(f"This is no valid {kind}: {error}", where=str(path)) from error
+        raise InputError("This is no valid {kind}: {error}", kind=kind, error=error, where=str(path)) from error
     if not isinstance(values, dict):
         raise InputError("This option is a table of names and values", where=str(path))
     for key in ("images", "reg_images"):

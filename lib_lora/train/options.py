@@ -10,6 +10,7 @@ from typing import Any
 from lib_lora.data.tag_lines import strip_network_tags
 from lib_lora.errors import InputError
 from lib_lora.formats.names import is_usable
+from lib_lora.sentences import say
 from lib_lora.train.available import usual_rate
 from lib_lora.train.optimizers import OPTIMIZERS, own_rate
 from lib_lora.train.recipes import AUTO, KINDS, ModelFacts, recipe_for
@@ -133,19 +134,26 @@ class TrainOptions:
         known = OPTIMIZERS[self.optimizer]
         if not self.learning_rate and not own_rate(self.optimizer, self.optimizer_args):
             raise InputError(
-                "A learning rate of 0 trains nothing", where="learning_rate", cure=f"Use about {known.usual_rate:g}."
+                "A learning rate of 0 trains nothing",
+                where="learning_rate",
+                cure="Use about {rate:g}.",
+                rate=known.usual_rate,
             )
         if known.automatic and 0 < self.learning_rate <= 0.1:
             raise InputError(
-                f"A learning rate of {self.learning_rate:g} is far too small for {self.optimizer}",
+                "A learning rate of {rate:g} is far too small for {optimizer}",
+                rate=self.learning_rate,
+                optimizer=self.optimizer,
                 where="learning_rate",
                 cure="This optimizer finds the size itself: use 1.0.",
             )
         if not known.automatic and self.learning_rate > 0.1:
             raise InputError(
-                f"A learning rate of {self.learning_rate:g} is far too large for {self.optimizer}",
+                "A learning rate of {rate:g} is far too large for {optimizer}",
+                rate=self.learning_rate,
+                optimizer=self.optimizer,
                 where="learning_rate",
-                cure=f"Use about {known.usual_rate:g}.",
+                cure=say("Use about {rate:g}.", rate=known.usual_rate),
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,9 +180,10 @@ def _check_smallest(options: TrainOptions) -> None:
     """Refuse numbers so small that nothing would be learned."""
     if 0 < options.resolution < LEAST_SIDE:
         raise InputError(
-            f"A training size of {options.resolution} px is too small",
+            "A training size of {n} px is too small",
+            n=options.resolution,
             where="resolution",
-            cure=f"Give at least {LEAST_SIDE} px, or 0 for the model's own size.",
+            cure=say("Give at least {n} px, or 0 for the model's own size.", n=LEAST_SIDE),
         )
     strongest = max(options.unet_ratio, options.text_encoder_ratio)
     for name, value, least in (
@@ -186,7 +195,8 @@ def _check_smallest(options: TrainOptions) -> None:
     ):
         if 0 < value < least:
             raise InputError(
-                f"{getattr(options, name):g} is so small that nothing would be learned",
+                "{n:g} is so small that nothing would be learned",
+                n=getattr(options, name),
                 where=name,
                 cure="Leave it out for the usual value.",
             )
@@ -212,23 +222,32 @@ def _converted(declared: Any, value: Any) -> Any:
         return texts
     if kind == "bool":
         if not isinstance(value, bool):
-            raise InputError(f"“{value}” is neither true nor false", where=name)
+            raise InputError("“{value}” is neither true nor false", value=value, where=name)
         return value
     if kind in ("int", "float"):
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InputError(f"“{value}” is no number", where=name)
+            raise InputError("“{value}” is no number", value=value, where=name)
         if kind == "int" and value != int(value):
-            raise InputError(f"{value} is no whole number", where=name)
+            raise InputError("{value} is no whole number", value=value, where=name)
         low, high = meta["low"], meta["high"]
         if value < low or value > high:
-            raise InputError(f"{value:g} is out of range", where=name, cure=f"Give a number from {low:g} to {high:g}.")
+            raise InputError(
+                "{value:g} is out of range",
+                value=value,
+                where=name,
+                cure="Give a number from {low:g} to {high:g}.",
+                low=low,
+                high=high,
+            )
         return int(value) if kind == "int" else float(value)
     if not isinstance(value, str):
-        raise InputError(f"“{value}” is no text", where=name)
+        raise InputError("“{value}” is no text", value=value, where=name)
     if meta["choices"] and value not in meta["choices"]:
         exact = {choice.lower(): choice for choice in meta["choices"]}.get(value.lower())
         if exact is None:
-            raise InputError(f"“{value}” is unknown", where=name, cure=f"Choose one of: {', '.join(meta['choices'])}.")
+            raise InputError(
+                "“{value}” is unknown", value=value, where=name, cure="Choose one of: {names}.", names=meta["choices"]
+            )
         return exact
     return value
 
@@ -245,7 +264,7 @@ def auto_or_number(text: str, name: str) -> float | str:
         return float(text)
     except ValueError as error:
         raise InputError(
-            f"“{text}” is neither a number nor “auto”", where=name, cure="Give a number, or auto."
+            "“{value}” is neither a number nor “auto”", value=text, where=name, cure="Give a number, or auto."
         ) from error
 
 
@@ -253,7 +272,8 @@ def check_name(name: str) -> None:
     """Refuse a file name that some system or a LoRA tag cannot hold, that leaves its folder, or that is hidden."""
     if not is_usable(name):
         raise InputError(
-            f"“{name}” cannot be a file's name",
+            "“{name}” cannot be a file's name",
+            name=name,
             where="name",
             cure='Leave out < > : " / \\ | ? * =, a dot or space at either end, and keep it under 200 bytes.',
         )
@@ -272,11 +292,14 @@ def from_mapping(values: Mapping[str, Any], *, where: str, model: ModelFacts | N
         if key not in known:
             near = difflib.get_close_matches(key, known, n=3)
             raise InputError(
-                f"There is no option “{key}”", where=where, cure=f"Did you mean: {', '.join(near)}?" if near else ""
+                "There is no option “{name}”",
+                name=key,
+                where=where,
+                cure=say("Did you mean: {names}?", names=near) if near else "",
             )
     for needed in ("images", "name"):
         if not values.get(needed):
-            raise InputError(f"The option “{needed}” is missing", where=where, cure="Give it a value.")
+            raise InputError("The option “{name}” is missing", name=needed, where=where, cure="Give it a value.")
     kind = values.get("kind", "character")
     kind = kind.lower() if isinstance(kind, str) else ""
     arguments = values.get("optimizer_args")
@@ -336,7 +359,7 @@ def parse_argument(text: str, *, where: str = "optimizer_args") -> tuple[str, An
 
     name, sign, value = text.partition("=")
     if not sign or not name.strip():
-        raise InputError(f"“{text}” is not name=value", where=where)
+        raise InputError(say("“{text}” is not name=value", text=text), where=where)
     try:
         return name.strip(), ast.literal_eval(value.strip())
     except (ValueError, SyntaxError):

@@ -13,6 +13,7 @@ from typing import Any
 
 from lib_lora.host.base import LoadedModel
 from lib_lora.progress import Progress
+from lib_lora.sentences import say
 
 _CHUNK = 2**22
 _OLD_WINDOW = (0x100000, 0x110000)
@@ -80,7 +81,7 @@ def _read(path: Path, size: int, progress: Progress) -> tuple[str, str]:
     with path.open("rb") as file:
         while block := file.read(_CHUNK):
             whole.update(block)
-            progress.update(min(file.tell(), size) // megabyte, -(-size // megabyte), "reading the checkpoint")
+            progress.update(min(file.tell(), size) // megabyte, -(-size // megabyte), say("reading the checkpoint"))
             if progress.stopped:
                 return "", ""
         file.seek(_OLD_WINDOW[0])

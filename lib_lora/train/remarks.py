@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lib_lora.data.tag_lines import caption_warnings
 from lib_lora.host.base import LoadedModel
+from lib_lora.sentences import say
 from lib_lora.train.network import places
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.options import TrainOptions
@@ -20,17 +21,21 @@ def remarks_on(model: LoadedModel, options: TrainOptions) -> tuple[str, ...]:
     said = list(model.schedule.notes)
     schedule = schedule_for(model, options.zero_terminal_snr)
     if schedule.zero_terminal:
-        said.append("zero terminal SNR: the model is trained on a schedule that ends in pure noise")
+        said.append(say("zero terminal SNR: the model is trained on a schedule that ends in pure noise"))
     if schedule.zero_terminal != model.schedule.zero_terminal:
-        said.append("zero_terminal_snr differs from what the model says: sample pictures follow the model")
+        said.append(say("zero_terminal_snr differs from what the model says: sample pictures follow the model"))
     for what in caption_warnings(options.trigger):
-        said.append(f"the trigger word {what}")
+        said.append(say("the trigger word {said}", said=what))
     for what in caption_warnings(options.class_word):
-        said.append(f"the class word {what}")
+        said.append(say("the class word {said}", said=what))
     cut = [one.rank for one in places(model, options) if one.rank < one.wanted]
     if cut:
         said.append(
-            f"{len(cut)} layers are smaller than the rank that was asked for (the smallest can have {min(cut)}): "
-            "their rank and alpha are cut alike, so their strength stays"
+            say(
+                "{n} layers are smaller than the rank that was asked for (the smallest can have {smallest}): "
+                "their rank and alpha are cut alike, so their strength stays",
+                n=len(cut),
+                smallest=min(cut),
+            )
         )
     return (*said, *unused(options, facts_of(model)))

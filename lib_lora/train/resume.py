@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import FileError, InputError
 from lib_lora.host.base import LoadedModel
+from lib_lora.sentences import packed, say
 from lib_lora.train import network
 from lib_lora.train.material import Material
 from lib_lora.train.options import TrainOptions
@@ -33,9 +34,11 @@ def check_same_model(folder: RunFolder, model: LoadedModel, options: TrainOption
     name = known.get("name", model.name)
     if name != model.name:
         raise InputError(
-            f"The run was started on the model {name}, and {model.name} is loaded",
+            "The run was started on the model {known}, and {name} is loaded",
+            known=name,
+            name=model.name,
             where=folder.path.name,
-            cure=f"Load {name} and resume the run.",
+            cure=say("Load {known} and resume the run.", known=name),
         )
     now = asdict(facts_of(model))
     if options.zero_terminal_snr != AUTO:
@@ -91,7 +94,7 @@ def begin(training: Training) -> None:
             "fingerprint": material.fingerprint,
             "model": {"name": model.name, **asdict(facts_of(model))},
             "pictures": rows,
-            "problems": list(material.problems),
+            "problems": [packed(problem) for problem in material.problems],
         },
     )
 
@@ -111,13 +114,15 @@ def go_on(training: Training) -> None:
         break
     for path, why in passed:
         set_aside(path)
-        training.remark(f"a state could not be used and was passed over: {path.name}: {why}")
+        training.remark(
+            say("a state could not be used and was passed over: {file}: {reason}", file=path.name, reason=why)
+        )
     if passed and not training.step:
-        training.remark("no state of the run could be used, so it begins again")
+        training.remark(say("no state of the run could be used, so it begins again"))
     if passed or training.step:
         damaged = folder.rewind_log(training.step)
         if damaged:
-            training.remark(f"rows of the log that were damaged and left out: {damaged}")
+            training.remark(say("rows of the log that were damaged and left out: {n}", n=damaged))
 
 
 def _known(folder: RunFolder) -> dict[str, Any]:

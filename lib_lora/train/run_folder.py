@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib_lora.atomic import cure_of, reason_of, replace_file
+from lib_lora.atomic import cure_of, replace_file
 from lib_lora.errors import FileError, InputError
+from lib_lora.sentences import packed, say, unpacked
 from lib_lora.train.option_files import OLD_OPTIONS_FILE, OPTIONS_FILE, options_file, read_options, to_json
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.states import state_path, states_of, write_state
@@ -88,7 +89,7 @@ class RunFolder:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                what = f"The run's folder cannot be made ({reason_of(error)})"
+                what = say("The run's folder cannot be made ({reason})", reason=error)
                 raise FileError(what, where=str(folder), cure=cure_of(error)) from error
         if options_file(self.path) is None:
             replace_file(self.path / OPTIONS_FILE, to_json(options).encode())
@@ -164,12 +165,12 @@ class RunFolder:
             FileError: the disk refuses.
         """
         if text not in self.remarks():
-            self._append(REMARKS, {"step": step, "text": text, **({"about": about} if about else {})})
+            self._append(REMARKS, {"step": step, "text": packed(text), **({"about": about} if about else {})})
 
     def remarks(self) -> tuple[str, ...]:
         """Return what a person should know of the run, in the order in which it was found."""
-        rows = [row for row in self._rows(REMARKS) if isinstance(row.get("text"), str)]
-        return tuple({str(row.get("about") or row["text"]): row["text"] for row in rows}.values())
+        rows = [(row.get("about"), unpacked(row.get("text"))) for row in self._rows(REMARKS)]
+        return tuple({str(about or text): text for about, text in rows if text is not None}.values())
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         path = self.path / name
@@ -185,7 +186,7 @@ class RunFolder:
                     file.truncate(size)
                     raise
         except OSError as error:
-            what = f"The log cannot be written ({reason_of(error)})"
+            what = say("The log cannot be written ({reason})", reason=error)
             raise FileError(what, where=str(path), cure=cure_of(error)) from error
 
     def _rows(self, name: str) -> list[dict[str, Any]]:

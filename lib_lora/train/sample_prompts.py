@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import InputError
+from lib_lora.sentences import Sentence, say
 from lib_lora.train.given_file import read_given
 
 _FLAG = re.compile(r"(?:^|\s)--(?=[A-Za-z])")
@@ -78,9 +79,9 @@ def read_sample(text: str) -> SamplePrompt:
     """
     if _FILE.fullmatch(text.strip()):
         raise InputError(
-            f"“{text.strip()}” is the name of a file, not a prompt",
+            say("“{text}” is the name of a file, not a prompt", text=text.strip()),
             where=OPTION,
-            cure="Write the prompts themselves, or give the file to the terminal: train --sample-prompts FILE.",
+            cure="Write the prompts themselves; the terminal takes a file of them.",
         )
     words, *flags = _FLAG.split(text)
     values: dict[str, Any] = {}
@@ -88,8 +89,14 @@ def read_sample(text: str) -> SamplePrompt:
         name, _, value = flag.strip().partition(" ")
         field, kind = _FIELDS.get(name.lower(), ("", str))
         if not field:
-            known = ", ".join(f"--{each}" for each in _FIELDS)
-            raise InputError(f"A sample prompt has no flag --{name}", where=OPTION, cure=f"Known are {known}.")
+            known = [f"--{each}" for each in _FIELDS]
+            raise InputError(
+                "A sample prompt has no flag {flag}",
+                flag=f"--{name}",
+                where=OPTION,
+                cure="Known are {names}.",
+                names=known,
+            )
         values[field] = _value(f"--{name}", value.strip(), kind)
     return SamplePrompt(words.strip(), **values)
 
@@ -100,14 +107,14 @@ def _value(flag: str, text: str, kind: Callable[[str], Any]) -> Any:
     except ValueError:
         value = None
     if value is None or (kind is int and value < (0 if flag.lower() == "--d" else 1)):
-        cure = "Write a number, like --l 7.5."
+        cure = say("Write a number, like {example}.", example="--l 7.5")
         if kind is int:
             cure = (
-                "Write a whole number from 0."
+                say("Write a whole number from 0.")
                 if flag.lower() == "--d"
-                else "Write a whole number from 1, like --w 512."
+                else say("Write a whole number from 1, like {example}.", example="--w 512")
             )
-        raise InputError(f"“{text}” is no value of {flag}", where=OPTION, cure=cure)
+        raise InputError(say("“{text}” is no value of {flag}", text=text, flag=flag), where=OPTION, cure=cure)
     return value
 
 
@@ -136,16 +143,20 @@ def with_files_read(entries: Sequence[str], folder: Path) -> tuple[str, ...]:
 
 
 def _read_file(path: Path) -> list[str]:
-    text = read_given(path, "The sample prompts")
+    text = read_given(path, say("The sample prompts"))
     kind = path.suffix.lower()
     if kind == ".txt":
         lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
-        return [_checked(line, f"{path}, line {n}") for n, line in lines if line and not line.startswith("#")]
+        return [
+            _checked(line, say("{file}, line {n}", file=path, n=n))
+            for n, line in lines
+            if line and not line.startswith("#")
+        ]
     rows = _rows(text, kind, path)
-    return [_checked(row, f"{path}, prompt {number}") for number, row in enumerate(rows, start=1)]
+    return [_checked(row, say("{file}, prompt {n}", file=path, n=number)) for number, row in enumerate(rows, start=1)]
 
 
-def _checked(line: str, where: str) -> str:
+def _checked(line: str, where: Sentence) -> str:
     """Return a line of a file that can be read as a sample prompt; the error of another one names the line."""
     try:
         read_sample(line)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from lib_lora.errors import FileError
 from lib_lora.formats.files import read_tensors, write_tensors
+from lib_lora.sentences import Sentence, say
 
 ENDING, OLD_ENDING = ".state", ".pt"
 _BOUNDLESS = ("growth_rate",)
@@ -70,7 +71,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> Path:
     return write_tensors(path, tensors, metadata, overwrite=True, ending=ENDING)
 
 
-def cure_of_divergence(folder: Path, *, own_arguments: bool = False) -> str:
+def cure_of_divergence(folder: Path, *, own_arguments: bool = False) -> Sentence:
     """Return what to do with a run that came to numbers that are not finite.
 
     Every step depends on the seed and its number alone, so a run that goes on from its last state comes there again.
@@ -79,13 +80,13 @@ def cure_of_divergence(folder: Path, *, own_arguments: bool = False) -> str:
         folder: of the run's states.
         own_arguments: whether somebody chose the optimizer's arguments, which may be the cause.
     """
-    cure = "Start a new run with a lower learning rate or alpha; resumed, this one comes to the same again."
+    cure = say("Start a new run with a lower learning rate or alpha; resumed, this one comes to the same again.")
     if own_arguments:
-        cure = (
+        cure = say(
             "Start a new run with a lower learning rate or alpha, or without optimizer_args; "
             "resumed, this one comes to the same again."
         )
-    return f"{cure} The last good state is kept." if states_of(folder) else cure
+    return say("{cure} The last good state is kept.", cure=cure) if states_of(folder) else cure
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -97,12 +98,14 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = _read_old(path) if path.suffix == OLD_ENDING else _read(path)
     except OSError as error:
-        raise FileError(f"The file cannot be read ({error.strerror})", where=path.name) from error
+        raise FileError("The file cannot be read ({reason})", reason=error, where=path.name) from error
     if not isinstance(state, dict):
         raise FileError("The file holds no state", where=path.name)
     where = broken_number(state)
     if where:
-        raise FileError("The state holds numbers that are not finite", where=f"{path.name}, {where}")
+        raise FileError(
+            "The state holds numbers that are not finite", where=say("{file}, {part}", file=path.name, part=where)
+        )
     return state
 
 

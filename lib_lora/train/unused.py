@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from lib_lora.sentences import say
 from lib_lora.train.optimizers import own_rate
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import ModelFacts
@@ -14,15 +15,15 @@ def _own_rate(options: TrainOptions) -> bool:
 
 
 IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
-    "AdaFactor makes its own rate": (("learning_rate", "scheduler", "warmup"), _own_rate),
-    "only cosine_with_restarts has cycles": (
+    say("AdaFactor makes its own rate"): (("learning_rate", "scheduler", "warmup"), _own_rate),
+    say("only cosine_with_restarts has cycles"): (
         ("scheduler_cycles",),
         lambda o: _own_rate(o) or o.scheduler != "cosine_with_restarts",
     ),
-    "only polynomial has a power": (("scheduler_power",), lambda o: _own_rate(o) or o.scheduler != "polynomial"),
-    "only a locon has convolutions": (("conv_dim", "conv_alpha"), lambda o: o.network != "locon"),
-    "no tag is moved or left out": (("keep_tokens",), lambda o: not (o.shuffle_caption or o.tag_dropout)),
-    "there are no regularisation pictures": (
+    say("only polynomial has a power"): (("scheduler_power",), lambda o: _own_rate(o) or o.scheduler != "polynomial"),
+    say("only a locon has convolutions"): (("conv_dim", "conv_alpha"), lambda o: o.network != "locon"),
+    say("no tag is moved or left out"): (("keep_tokens",), lambda o: not (o.shuffle_caption or o.tag_dropout)),
+    say("there are no regularisation pictures"): (
         ("prior_loss_weight", "prior_from_model"),
         lambda o: not o.reg_images,
     ),
@@ -39,5 +40,5 @@ def unused(options: TrainOptions, model: ModelFacts | None = None) -> tuple[str,
         if not options.learning_rate and "learning_rate" in chosen:
             chosen.remove("learning_rate")  # 0 is how a person says that the optimizer makes its own
         if chosen and idle(options):
-            said.append(f"not used: {', '.join(chosen)} ({reason})")
+            said.append(say("not used: {names} ({reason})", names=chosen, reason=reason))
     return tuple(said)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters.layer import layer_shape, run_layer, weight_of
 from lib_lora.formats.adapters.parts import as_fp32
+from lib_lora.sentences import say
 
 _A = TypeVar("_A", bound="Adapter")
 
@@ -90,7 +91,7 @@ class Adapter(ABC):
         Raises:
             InputError: this kind is not trained here, or the layer cannot take it.
         """
-        what = f"A {cls.title} cannot be trained here"
+        what = say("A {kind} cannot be trained here", kind=cls.title)
         raise InputError(what, where=key, cure="Choose the network lora or locon.")
 
     @abstractmethod
@@ -199,12 +200,15 @@ class Adapter(ABC):
         shape = layer_shape(layer)
         if shape is None or (len(shape) == 1 and not self.takes_norms):
             raise InputError(
-                f"A {type(layer).__name__} cannot take this LoRA",
+                "A {layer} cannot take this LoRA",
+                layer=type(layer).__name__,
                 where=self.key,
                 cure="Choose a LoRA that was made for this kind of model.",
             )
         if not self.fits(shape):
-            what = f"The LoRA changes a weight of shape {self.shape}, the model's layer has {shape}"
+            what = say(
+                "The LoRA changes a weight of shape {own}, the model's layer has {shape}", own=self.shape, shape=shape
+            )
             raise InputError(what, where=self.key, cure="Choose a LoRA that was made for this kind of model.")
         return shape
 
@@ -229,7 +233,9 @@ class Adapter(ABC):
             return self._only_whole(q)
         alpha = as_fp32(self.alpha * abs(self._checked(q)))
         if not math.isfinite(alpha):
-            raise InputError(f"A strength of {q} is too large", where=self.key, cure="Choose a smaller number.")
+            raise InputError(
+                "A strength of {value} is too large", value=q, where=self.key, cure="Choose a smaller number."
+            )
         first, *rest = self.parameters()
         if alpha == 0.0:  # a stored alpha of 0 would be read as "rank"
             return self.with_parameters([torch.zeros_like(first), *rest])
@@ -237,15 +243,19 @@ class Adapter(ABC):
 
     def _checked(self, q: float) -> float:
         if not math.isfinite(q):
-            raise InputError(f"A strength must be a finite number, not {q}", where=self.key, cure="Change it.")
+            raise InputError(
+                "A strength must be a finite number, not {value}", value=q, where=self.key, cure="Change it."
+            )
         return q
 
     def _only_whole(self: _A, q: float) -> _A:
         """Return the adapter itself for strength 1; nothing else has a form of its own kind."""
         if self._checked(q) == 1:
             return self
-        what = f"A {self.title} at strength {q:g} has no form as a {self.title}"
-        cure = "Bake it with 0 or 1 in every block, or with its model loaded: then it becomes a full difference."
+        what = say(
+            "A {kind} at strength {q:g} has no form as a {kind_again}", kind=self.title, q=q, kind_again=self.title
+        )
+        cure = say("Bake it with 0 or 1 in every block, or with its model loaded: then it becomes a full difference.")
         raise InputError(what, where=self.key, cure=cure)
 
     def _times(self, tensor: Tensor, q: float) -> Tensor:
@@ -253,7 +263,9 @@ class Adapter(ABC):
         product = (tensor.double() * self._checked(q)).to(tensor.dtype)
         product = product if torch.isfinite(product).all() else (tensor.double() * q).float()
         if not torch.isfinite(product).all():
-            raise InputError(f"A strength of {q} is too large", where=self.key, cure="Choose a smaller number.")
+            raise InputError(
+                "A strength of {value} is too large", value=q, where=self.key, cure="Choose a smaller number."
+            )
         return product
 
     def base(self, weight: Tensor | None) -> Tensor:
@@ -263,7 +275,7 @@ class Adapter(ABC):
             InputError: it is not given.
         """
         if weight is None:
-            what = f"The change of a {self.title} depends on the model's weights"
+            what = say("The change of a {kind} depends on the model's weights", kind=self.title)
             raise InputError(what, where=self.key, cure="Load the model that the LoRA was made for.")
         return weight.detach().to(self.parameters()[0].device).float()
 

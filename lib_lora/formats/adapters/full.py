@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.adapters.parts import shape_error, take_parts
+from lib_lora.sentences import say
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +18,7 @@ class FullAdapter(Adapter):
     """``diff`` has the shape of the weight; alpha does not count."""
 
     kind: ClassVar[str] = "full"
-    title: ClassVar[str] = "full difference"
+    title: ClassVar[str] = say("full difference")
     signs: ClassVar[str] = "diff"
     names: ClassVar[str] = signs
     takes_norms: ClassVar[bool] = True

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 
 def is_linear(layer: nn.Module) -> bool:
@@ -39,7 +40,7 @@ def weight_of(layer: nn.Module) -> Tensor:
     """
     weight, shape = layer.weight.detach(), layer_shape(layer)
     if shape is not None and (tuple(weight.shape) != shape or not weight.is_floating_point()):
-        cure = "Load the model in fp16 or fp8."
+        cure = say("Load the model in fp16 or fp8.")
         raise InputError("The model's weights are quantized, so this LoRA's change is not known", cure=cure)
     return weight
 

@@ -63,7 +63,9 @@ class LoraAdapter(Adapter):
         elif is_linear(layer):
             down_shape, up_shape = (rank, layer.in_features), (layer.out_features, rank)
         else:
-            raise InputError(f"A {type(layer).__name__} cannot take a LoRA", where=key, cure="Leave the layer out.")
+            raise InputError(
+                "A {layer} cannot take a LoRA", layer=type(layer).__name__, where=key, cure="Leave the layer out."
+            )
         if rank < 1 or as_fp32(alpha) == 0.0:
             raise InputError("Rank must be at least 1 and alpha not 0", where=key, cure="Change the options.")
         drawn = generator.device if generator is not None else torch.device("cpu")

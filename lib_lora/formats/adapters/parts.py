@@ -30,12 +30,15 @@ def take_parts(
     missing = sorted(set(required) - set(parts))
     unknown = sorted(set(parts) - set(required) - set(optional) - {"alpha"})
     if missing:
-        raise FileError(f"{missing[0]} is missing", where=key, cure="The file is incomplete; get it again.")
+        raise FileError("{part} is missing", part=missing[0], where=key, cure="The file is incomplete; get it again.")
     if any(name.endswith(SCALES) for name in unknown):
         raise scaled_fp8(key)
     if unknown:
         raise FileError(
-            f"The part {unknown[0]} is not understood", where=key, cure="Get the file again, or use another one."
+            "The part {part} is not understood",
+            part=unknown[0],
+            where=key,
+            cure="Get the file again, or use another one.",
         )
     return checked(key, {name: tensor for name, tensor in parts.items() if name != "alpha"})
 
@@ -48,7 +51,9 @@ def checked(key: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or tensor.numel() == 0:
-            raise FileError(f"{name} holds no real numbers", where=key, cure="The file is broken; get it again.")
+            raise FileError(
+                "{part} holds no real numbers", part=name, where=key, cure="The file is broken; get it again."
+            )
     return tensors
 
 
@@ -60,7 +65,9 @@ def scaled_fp8(where: str) -> FileError:
 def shape_error(key: str, tensors: Mapping[str, Tensor]) -> FileError:
     """Return the error that names the shapes which do not fit one another."""
     shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(tensors.items()))
-    return FileError(f"Ranks or shapes do not fit: {shapes}", where=key, cure="The file is broken; get it again.")
+    return FileError(
+        "Ranks or shapes do not fit: {shapes}", shapes=shapes, where=key, cure="The file is broken; get it again."
+    )
 
 
 def read_alpha(key: str, parts: Mapping[str, Tensor], *, rank: int) -> float:
@@ -70,11 +77,11 @@ def read_alpha(key: str, parts: Mapping[str, Tensor], *, rank: int) -> float:
         return float(rank)
     if tensor.numel() != 1:
         raise FileError(
-            f"The alpha holds {tensor.numel()} numbers", where=key, cure="The file is broken; get it again."
+            "The alpha holds {n} numbers", n=tensor.numel(), where=key, cure="The file is broken; get it again."
         )
     alpha = float(tensor)
     if not math.isfinite(alpha) or not math.isfinite(as_fp32(alpha)):
-        raise FileError(f"The alpha is {alpha}", where=key, cure="The file is broken; get it again.")
+        raise FileError("The alpha is {value}", value=alpha, where=key, cure="The file is broken; get it again.")
     if as_fp32(alpha) == 0.0:
         return float(rank)  # as LyCORIS takes it; `LoraFile.notes` says so
     return as_fp32(alpha)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lib_lora.errors import FileError
 from lib_lora.formats.adapters.base import Adapter
+from lib_lora.sentences import say
 
 KINDS: list[type[Adapter]] = []
 """In the order in which they are tried; a kind that holds another one (a bias, a DoRA) stands before it."""
@@ -15,17 +16,17 @@ KINDS: list[type[Adapter]] = []
 UNKNOWN_KIND = "unknown"
 
 _REFUSED: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("BOFT of PEFT", ("boft_",)),
-    ("old OFT", ("oft_diag",)),
-    ("whole weight", ("set_weight",)),
-    ("sparse bias", ("bias_",)),
+    (say("BOFT of PEFT"), ("boft_",)),
+    (say("old OFT"), ("oft_diag",)),
+    (say("whole weight"), ("set_weight",)),
+    (say("sparse bias"), ("bias_",)),
 )
 """Kinds that are known but not applied, with the starts of the part names that give them away."""
 
 REFUSED_NAMES = r"set_weight|boft_\w+|oft_diag"
 """A regular expression of the part names of refused kinds, as a dotted tensor name may end with them."""
 
-_CURE = "Get the file again, or use another one."
+_CURE = say("Get the file again, or use another one.")
 
 
 def register(kind: type[Adapter]) -> type[Adapter]:
@@ -67,7 +68,7 @@ def read_adapter(key: str, parts: Mapping[str, Tensor]) -> Adapter:
     refused = _refused_kind(parts)
     if refused is not None:
         kind, part = refused
-        what = f"The file holds changes of the kind {kind}, which cannot be applied or merged"
+        what = say("The file holds changes of the kind {said}, which cannot be applied or merged", said=kind)
         raise FileError(what, where=f"{key}.{part}", cure="Use a file of another kind, such as LoRA or LoHa.")
     found = find_kind(parts)
     if found is not None:

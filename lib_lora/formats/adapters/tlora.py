@@ -17,6 +17,7 @@ from lib_lora.formats.adapters.base import Adapter, low_rank_work
 from lib_lora.formats.adapters.layer import weight_of
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.adapters.parts import alpha_tensor, first_side, read_alpha, shape_error, take_parts
+from lib_lora.sentences import say
 
 _Q, _P, _LAMBDA = "q_layer.weight", "p_layer.weight", "lambda_layer"
 
@@ -58,7 +59,9 @@ class TloraAdapter(Adapter):
 
     def assumed(self) -> str:
         """Return what the file does not say."""
-        return "A T-LoRA does not say what it began with: the strongest directions of the model's weights are assumed."
+        return say(
+            "A T-LoRA does not say what it began with: the strongest directions of the model's weights are assumed."
+        )
 
     def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the change of the weight."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lib_lora.atomic import cure_of, reason_of
+from lib_lora.atomic import cure_of
 from lib_lora.errors import AtelierError, FileError, InputError, StoppedError
 from lib_lora.host.base import Host, Lease
+from lib_lora.sentences import reason_of
 from lib_lora.services.jobs.delivery import deliver
 from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
