@@ -322,7 +322,7 @@ def test_a_kill_before_the_rename_leaves_the_original(
     assert list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("name", ["fsync", "open", "disk_usage", "file_hash"])
+@pytest.mark.parametrize("name", ["fsync", "open", "disk_usage", "sha256"])
 def test_a_failing_disk_leaves_the_original_and_no_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -339,7 +339,7 @@ def test_a_failing_disk_leaves_the_original_and_no_rest(
     elif name == "disk_usage":
         monkeypatch.setattr(saving.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     else:
-        monkeypatch.setattr(saving, "file_hash", lambda _: "another")
+        monkeypatch.setattr(saving, "sha256", lambda _: "another")
     with pytest.raises(FileError):
         write_tensors(target, {"a": torch.ones(1)}, {}, overwrite=True)
     assert target.read_bytes() == before

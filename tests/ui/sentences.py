@@ -182,9 +182,8 @@ def put_together(node: ast.expr, *, also_literals: bool = False) -> str:
         texts = [side for side in (node.left, node.right) if isinstance(side, ast.Constant | ast.JoinedStr)]
         if any(isinstance(side, ast.JoinedStr) or isinstance(side.value, str) for side in texts):
             return "a sum of texts"
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        if node.func.attr == "format" and isinstance(node.func.value, ast.Constant):
-            return "str.format"
+    if isinstance(node, ast.Call) and last_name(node.func) == "format" and isinstance(node.func, ast.Attribute):
+        return "str.format" if isinstance(node.func.value, ast.Constant) else ""
     if also_literals and isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
         return "a literal without say()"
     return ""
