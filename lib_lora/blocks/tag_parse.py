@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from lib_lora.blocks.errors import TagError, shorten, suggest
 from lib_lora.blocks.tag_model import Moment, ParsedTag, Span
@@ -53,8 +54,9 @@ class _Items:
         return TagError(what, text=self.tag, position=position, cure=cure)
 
 
+@lru_cache(maxsize=512)
 def parse_tag(text: str) -> ParsedTag:
-    """Read one tag, `<lora:name:…>`, without looking up any name.
+    """Read one tag, `<lora:name:…>`, without looking up any name; a text that was read lately is not read again.
 
     Raises:
         TagError: pointing at the character that is wrong.

@@ -13,7 +13,7 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import parse_tag, resolve
 from lib_lora.errors import InputError
 from lib_lora.host.webui import lora_list
-from lib_lora.host.webui.axes.changes import Weights, changed
+from lib_lora.host.webui.axes.changes import Weights
 from lib_lora.host.webui.axes.plot import PREFIX, register_axes, unregister_axes
 from lib_lora.host.webui.axes.values import files_of_runs, split_blocks, split_numbers, split_ranges, split_weights
 from lib_lora.host.webui.prompt.overrides import GenerationOverrides, overrides_of
@@ -82,7 +82,10 @@ def cell(p, *steps):
     for axis, value in steps:
         axis.apply(mine, axis.type(value), [value])
     changes = [change for group in overrides_of(mine).changes.values() for change in group]
-    return [changed(parse_tag(text), changes) for text in ("<lora:girl:0.8:FACE>", "<lora:hat:1:0.5:start=2>")]
+    return [
+        GenerationOverrides(changes={"": tuple(changes)}).changed(parse_tag(text))
+        for text in ("<lora:girl:0.8:FACE>", "<lora:hat:1:0.5:start=2>")
+    ]
 
 
 def weights_of(tag):

@@ -52,6 +52,7 @@ class StableDiffusionProcessing:
     is_api: bool = field(default=False, init=False)
     iteration: int = field(default=0, init=False)
     extra_network_data: Any = field(default=None, init=False)
+    hr_prompts: Any = field(default=None, init=False)
     hr_extra_network_data: Any = field(default=None, init=False)
     sampler: Any = field(default=None, init=False)
 
@@ -233,7 +234,10 @@ def _batch(host: Any, p: Any) -> list[Image.Image]:
     batch = {"batch_number": p.iteration, "prompts": p.prompts, "seeds": p.seeds, "subseeds": p.subseeds}
     if scripts is not None:
         scripts.before_process_batch(p, **batch)
+    hires = [p.hr_prompt] * len(p.seeds) if getattr(p, "hr_prompt", "") else p.prompts
     p.prompts, p.extra_network_data = host.extra_networks.parse_prompts(p.prompts)
+    if getattr(p, "enable_hr", False):  # read before the first pass is activated, as the host does
+        p.hr_prompts, p.hr_extra_network_data = host.extra_networks.parse_prompts(hires)
     if not p.disable_extra_networks:
         host.extra_networks.activate(p, p.extra_network_data)
     if scripts is not None:
@@ -261,12 +265,10 @@ def _sampled(host: Any, p: Any) -> Tensor:
         return x
     p.is_hr_pass = True
     host.state.nextjob()
-    prompts = [p.hr_prompt] * len(p.seeds) if p.hr_prompt else p.all_prompts[: len(p.seeds)]
-    texts, p.hr_extra_network_data = host.extra_networks.parse_prompts(prompts)
     if not p.disable_extra_networks:
         host.extra_networks.activate(p, p.hr_extra_network_data)
     p.uc = conditioned(host, p, p.negative_prompts, p.cached_hr_uc, p.hr_extra_network_data)
-    p.c = conditioned(host, p, texts, p.cached_hr_c, p.hr_extra_network_data)
+    p.c = conditioned(host, p, p.hr_prompts, p.cached_hr_c, p.hr_extra_network_data)
     if p.scripts is not None:
         p.scripts.before_hr(p)
     before(p, x=None, noise=None, c=p.c, uc=p.uc)

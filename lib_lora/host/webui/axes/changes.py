@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from lib_lora.blocks.block_list import parse_blocks
-from lib_lora.blocks.errors import TagError, shorten, suggest
+from lib_lora.blocks.errors import shorten, suggest
 from lib_lora.blocks.layouts import OTHER, full_layout
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.blocks.tag import readable_tags
 from lib_lora.blocks.tag_model import Moment, ParsedTag, Span
 from lib_lora.blocks.tokens import Token, format_number, parse_tokens
 from lib_lora.blocks.weights import BlockWeights
@@ -143,13 +143,6 @@ def put_change(p: Any, change: AxisChange) -> None:
     setattr(p, ATTRIBUTE, replace(overrides, changes=changes))
 
 
-def changed(tag: ParsedTag, changes: Iterable[AxisChange]) -> ParsedTag:
-    """Return ``tag`` after ``changes``, one after the other."""
-    for change in changes:
-        tag = change(tag)
-    return tag
-
-
 def named_blocks(text: str, family: str) -> tuple[str, ...]:
     """Return the blocks that a text names, in the family's order.
 
@@ -230,10 +223,4 @@ def tags_of(p: Any) -> PromptTags:
         from modules import shared
 
         prompts = [shared.prompt_styles.apply_styles_to_prompt(text, styles) for text in prompts or [""]]
-    tags = []
-    for match in (match for text in prompts for match in find_tags(text)):
-        try:
-            tags.append(parse_tag(match.text))
-        except TagError:  # the picture's own comments point at it
-            continue
-    return PromptTags(tuple(tags))
+    return PromptTags(tuple(tag for text in prompts for tag in readable_tags(text)))

@@ -7,12 +7,11 @@ scripts, ADetailer's inner ones, REST. What it needs to remember lives in it, an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
-from lib_lora.blocks.tag import TagError, broken_tags
+from lib_lora.blocks.tag import TagError, broken_tags, find_tags
 from lib_lora.errors import AtelierError
-from lib_lora.host.base import Host
 from lib_lora.host.prompt.remarks import tag_remarks
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.model.live_model import current_model
@@ -23,11 +22,14 @@ from lib_lora.host.webui.prompt.host_loader import misfits
 from lib_lora.host.webui.prompt.overrides import overrides_of
 from lib_lora.host.webui.prompt.plan import Order, Plan, make_plan
 from lib_lora.host.webui.prompt.record import Notifier
-from lib_lora.host.webui.prompt.tags import NETWORKS, batch_prompts, differ, host_reading
+from lib_lora.host.webui.prompt.tags import NETWORKS, Handed, host_reading
+
+if TYPE_CHECKING:
+    from lib_lora.host.webui.host import WebuiHost
 
 logger = logging.getLogger(__name__)
 
-GetHost = Callable[[], Host]
+GetHost = Callable[[], "WebuiHost"]
 
 
 class Activator:
@@ -58,15 +60,17 @@ class Activator:
             plan = self._plan(p, params_list, hires=hires)
         except Exception as error:  # the outermost hook: a fault of ours must not take away a person's other LoRAs
             logger.exception("LoRA Atelier could not read the LoRA tags")
-            plan = Plan(for_host=[one for one in params_list if host_reading(one) is not None])
+            read = ((host_reading(one), one) for one in params_list)
+            plan = Plan(for_host=[Handed(reading, one) for reading, one in read if reading is not None])
             record.tell_error(p, _fault(error), self.notifier)
         record.write_weights(p, plan.texts, hires=hires)
         record.write_changes(p, overrides_of(p), hires=hires)
-        if which is not None and list(map(id, plan.for_host)) != list(map(id, params_list)):
+        given = [one.params for one in plan.for_host]
+        if which is not None and list(map(id, given)) != list(map(id, params_list)):
             data = getattr(p, which)
-            setattr(p, which, Encoded(data, reached_by(data, plan.for_host)))
-        self.inner.activate(p, plan.for_host)
-        for text in misfits(plan.named) if plan.for_host and detect() is HostKind.A1111 else ():
+            setattr(p, which, Encoded(data, reached_by(data, (one.reading for one in plan.for_host))))
+        self.inner.activate(p, given)
+        for text in misfits(plan.named) if given and detect() is HostKind.A1111 else ():
             record.tell_note(p, "", text, self.notifier)
         record.add_hashes(p, plan.named)
         self.attachments.expect(p, plan.ours, lambda error: record.tell_error(p, error, self.notifier))
@@ -90,11 +94,11 @@ class Activator:
 
     def _plan(self, p: Any, params_list: list[Any], *, hires: bool) -> Plan:
         plan = self._resolve(p, params_list)
-        prompts = batch_prompts(p, hires=hires)
+        prompts = _batch_prompts(p, hires=hires)
         for prompt in prompts[:1]:  # the host reads the tags of a batch from its first prompt
             plan.problems += [error for error in broken_tags(prompt) if not _of_another(error)]
             plan.notes.setdefault("", []).extend(tag_remarks(prompt, _negative(p, hires=hires)))
-        if differ(prompts):
+        if _differ(prompts):
             notes = plan.notes.setdefault("", [])
             notes.append("The pictures of a batch share the LoRA tags of its first prompt.")
         for error in plan.problems:
@@ -141,6 +145,17 @@ def _first_prompts(p: Any) -> Iterator[str]:
     size = max(1, int(getattr(p, "batch_size", 1)))
     for name in ("all_prompts", "all_hr_prompts"):
         yield from dict.fromkeys((getattr(p, name, None) or [])[::size])
+
+
+def _batch_prompts(p: Any, *, hires: bool) -> list[str]:
+    """Return the prompts of the batch that is being made, with their tags."""
+    first, size = getattr(p, "iteration", 0) * p.batch_size, p.batch_size
+    return list((getattr(p, "all_hr_prompts" if hires else "all_prompts", None) or [])[first : first + size])
+
+
+def _differ(prompts: Iterable[str]) -> bool:
+    """Tell whether prompts have different LoRA tags."""
+    return len({tuple(found.text for found in find_tags(text)) for text in prompts}) > 1
 
 
 def _negative(p: Any, *, hires: bool) -> str:

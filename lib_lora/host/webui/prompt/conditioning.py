@@ -40,18 +40,18 @@ class Encoded(defaultdict):  # type: ignore[type-arg]  # of the host's own type:
     __hash__ = None  # type: ignore[assignment]  # as a dict's
 
 
-def reached_by(data: Mapping[str, list[Any]], given: Iterable[Any] | None = None) -> Reached:
+def reached_by(data: Mapping[str, list[Any]], given: Iterable[HostReading | None] | None = None) -> Reached:
     """Return what reaches the text encoder: the loader's tags by name and strength, other networks word for word.
 
     Args:
         data: the tags of a prompt by their kind.
-        given: what the host's loader really gets in place of the LoRA tags of ``data``.
+        given: what the host's loader reads in that which it really gets in place of the LoRA tags of ``data``.
     """
     kinds = {kind: params for kind, params in data.items() if kind.lower() not in NETWORKS}
-    loras = [one for kind, params in data.items() if kind.lower() in NETWORKS for one in params]
-    readings = [host_reading(one) for one in (loras if given is None else given)]
+    if given is None:
+        given = (host_reading(one) for kind, params in data.items() if kind.lower() in NETWORKS for one in params)
     others = [(kind, *map(str, one.items)) for kind, params in sorted(kinds.items()) for one in params]
-    return (*others, *(_entry(one) for one in readings if one is not None))
+    return (*others, *(_entry(one) for one in given if one is not None))
 
 
 def pass_of(p: Any, params_list: Iterable[Any]) -> str | None:

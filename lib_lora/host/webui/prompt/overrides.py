@@ -1,12 +1,13 @@
-"""What one generation of the WebUI wants of us, carried on its processing object ``p``."""
+"""What one generation of the WebUI wants of us besides its prompt, carried on its processing object ``p``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lib_lora.blocks.tag_edit import Change
+from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.blocks.weights import BlockWeights
 
 ATTRIBUTE = "atelier"
@@ -26,7 +27,29 @@ class GenerationOverrides:
     sweep: tuple[BlockWeights, ...] | None = None
     changes: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
 
+    def changed(self, tag: ParsedTag) -> ParsedTag:
+        """Return a tag with the changes of the axes.
+
+        Raises:
+            AtelierError: a change does not fit the tag.
+        """
+        name = tag.name.casefold()
+        own = next((found for key, found in self.changes.items() if key and key.casefold() == name), ())
+        for change in (*self.changes.get("", ()), *own):
+            tag = change(tag)
+        return tag
+
+    def made(self, tag: ParsedTag) -> ParsedTag:
+        """Return a tag as its picture is made: changed, and plain while the accordion is off."""
+        tag = self.changed(tag)
+        return plain(tag) if self.off else tag
+
 
 def overrides_of(p: Any) -> GenerationOverrides:
     """Return the overrides that ``p`` carries, or plain ones."""
     return getattr(p, ATTRIBUTE, None) or GenerationOverrides()
+
+
+def plain(tag: ParsedTag) -> ParsedTag:
+    """Return a tag without block weights, elements and steps."""
+    return replace(tag, weights=None, elements=None, x=None, start=None, stop=None, other=None)

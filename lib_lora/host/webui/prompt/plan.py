@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from lib_lora.blocks.elements import ElementFile
-from lib_lora.blocks.errors import TagError
 from lib_lora.blocks.layouts import BASE
-from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import find_tags, format_tag, parse_tag, resolve
+from lib_lora.blocks.tag import format_tag, resolve
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import AtelierError
@@ -24,46 +22,15 @@ from lib_lora.host.prompt.read import multipliers_of
 from lib_lora.host.prompt.remarks import idle_notes
 from lib_lora.host.webui.model.live_model import no_model
 from lib_lora.host.webui.prompt.host_loader import only_by_host, text_left_out, whole_note, whole_reading
-from lib_lora.host.webui.prompt.overrides import GenerationOverrides
-from lib_lora.host.webui.prompt.tags import (
-    HostReading,
-    changed,
-    host_params,
-    host_reading,
-    is_foreign,
-    is_plain,
-    params_of_text,
-    plain,
-    reading_of,
-    text_of,
-    without_twins,
-)
+from lib_lora.host.webui.prompt.overrides import GenerationOverrides, plain
+from lib_lora.host.webui.prompt.tags import Handed, HostReading, PassTag, is_plain, read_tags, reading_of, without_twins
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import Strength, find_targets, misfit
 
+if TYPE_CHECKING:
+    from lib_lora.host.webui.host import WebuiHost
+
 _BUNDLED = "bundle_emb"
-
-
-class LoraSource(Protocol):
-    """The part of a `Host` that a plan needs."""
-
-    presets: PresetFile
-
-    def find_lora(self, name: str) -> Any:
-        """Raise an InputError where there is no LoRA of this name."""
-        ...
-
-    def namesakes(self, name: str) -> list[str]:
-        """Return the note that is due where several files have a tag's name; none else."""
-        ...
-
-    def describe_lora(self, name: str) -> Contents:
-        """Return what the LoRA file of a name in a tag holds, whatever its kinds."""
-        ...
-
-    def read_lora(self, name: str) -> LoraFile:
-        """Return the LoRA file of a name in a tag, on the model's device."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +47,7 @@ class Order:
         steps: of the pass; None where the sampler decides how many of them it makes.
     """
 
-    loras: LoraSource
+    loras: WebuiHost
     find_model: Callable[[], LoadedModel | None]
     seed: int
     overrides: GenerationOverrides = field(default_factory=GenerationOverrides)
@@ -115,7 +82,7 @@ class Plan:
     """The tags of one pass.
 
     Attributes:
-        for_host: what the host's loader is given, in its own form.
+        for_host: what the host's loader is given.
         ours: what we attach.
         named: the LoRAs in use of which the host's loader may hear nothing; its list of hashes should have them.
         texts: the weighted tags in numbers; one text for all pictures, or one a picture.
@@ -123,7 +90,7 @@ class Plan:
         notes: remarks by the name of the LoRA.
     """
 
-    for_host: list[Any] = field(default_factory=list)
+    for_host: list[Handed] = field(default_factory=list)
     ours: list[Ours] = field(default_factory=list)
     named: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -134,9 +101,9 @@ class Plan:
 def make_plan(params_list: Iterable[Any], order: Order) -> Plan:
     """Resolve the tags of a pass; one that cannot be right is left out and named, the others are not touched by it."""
     planner = _Planner(order)
-    for params in params_list:
+    for tag in read_tags(params_list):
         try:
-            planner.add(params)
+            planner.add(tag)
         except AtelierError as error:
             planner.plan.problems.append(error)
     return planner.finished()
@@ -147,65 +114,49 @@ class _Planner:
 
     def __init__(self, order: Order) -> None:
         self.order, self.plan = order, Plan()
-        self._readings: list[tuple[HostReading, Any]] = []
+        self._handed: list[Handed] = []
         self._texts: list[list[str]] = []
 
     def finished(self) -> Plan:
         """Return the plan of all tags."""
         for name, notes in self.plan.notes.items():
             notes += self.order.loras.namesakes(name)
-        self.plan.for_host = without_twins(self._readings, ours=self.plan.named)
+        self.plan.for_host = without_twins(self._handed, ours=self.plan.named)
         pictures = max(map(len, self._texts), default=0)
         self.plan.texts = [" ".join(one[row % len(one)] for one in self._texts) for row in range(pictures)]
         return self.plan
 
-    def add(self, params: Any) -> None:
+    def add(self, tag: PassTag) -> None:
         """Add a tag.
 
         Raises:
             AtelierError: it cannot be right; nothing of it was added.
         """
-        overrides = self.order.overrides
-        params = self._opened_last(params)
-        try:
-            parsed = changed(parse_tag(text_of(params)), overrides)
-        except TagError:
-            if not is_foreign(params):
-                raise
-            self._add_foreign(params)
+        if tag.parsed is None:
+            self._add_unread(tag)
             return
+        overrides = self.order.overrides
+        parsed = overrides.changed(tag.parsed)
         notes = self.plan.notes.setdefault(parsed.name, [])
         if overrides.off and not is_plain(parsed):
             notes.append("LoRA Block Weight is off: weights, elements and steps do not count.")
             parsed = plain(parsed)
         if is_plain(parsed):
             notes += parsed.notes
-            self._add_plain(params, reading_of(parsed))
+            self._add_plain(tag, reading_of(parsed))
         else:
             self._add_ours(parsed, notes)
 
-    def _opened_last(self, params: Any) -> Any:
-        """Return a tag alone where one before it was not closed, which the host takes for its beginning."""
-        *unclosed, last = find_tags(text_of(params)) or [None]
-        if not unclosed or last is None:
-            return params
-        for match in unclosed:
-            try:
-                parse_tag(match.text)
-            except TagError as error:
-                self.plan.problems.append(error)
-        return params_of_text(last.text)
+    def _add_unread(self, tag: PassTag) -> None:
+        """Leave a tag to the host that says nothing of ours, though we cannot read all of it; else it is a problem."""
+        if tag.error is not None and not tag.is_foreign:
+            self.plan.problems.append(tag.error)
+        elif tag.host is not None:
+            notes = self.plan.notes.setdefault(tag.host.name, [])
+            notes.append("Its tag has an item of another extension; the WebUI gets the tag as it is.")
+            self._handed.append(Handed(tag.host, tag.params))
 
-    def _add_foreign(self, params: Any) -> None:
-        """Leave a tag to the host that says nothing of ours, though we cannot read all of it."""
-        reading = host_reading(params)
-        if reading is None:  # `is_foreign` says that it can be read
-            return
-        notes = self.plan.notes.setdefault(reading.name, [])
-        notes.append("Its tag has an item of another extension; the WebUI gets the tag as it is.")
-        self._readings.append((reading, params))
-
-    def _add_plain(self, params: Any, reading: HostReading) -> None:
+    def _add_plain(self, tag: PassTag, reading: HostReading) -> None:
         """Give the host a plain tag as it is, or in its own spelling where it would stumble over ours."""
         try:
             self.order.loras.find_lora(reading.name)
@@ -213,7 +164,7 @@ class _Planner:
             self.plan.problems.append(error)
             if not self.order.lists_missing:
                 return
-        self._readings.append((reading, params if host_reading(params) == reading else host_params(reading)))
+        self._handed.append(Handed(reading, tag.params) if tag.host == reading else Handed.of(reading))
 
     def _add_ours(self, parsed: ParsedTag, notes: list[str]) -> None:
         order, model = self.order, self.order.model
@@ -235,7 +186,7 @@ class _Planner:
         if unet.adapters:
             self.plan.ours.append(Ours(tag, unet, multipliers))
         if reading is not None:
-            self._readings.append((reading, host_params(reading)))
+            self._handed.append(Handed.of(reading))
         if tag.weights is not None or swept:
             self._texts.append(text)
         self.plan.named.append(tag.name)
@@ -251,7 +202,7 @@ class _Planner:
         """Give the host a LoRA of kinds that only its own loader applies."""
         reading = whole_reading(tag, contents, self.order.model.family)
         if reading.te or reading.unet or tag.name == self.order.implied:
-            self._readings.append((reading, host_params(reading)))
+            self._handed.append(Handed.of(reading))
         if tag.weights is not None:
             self._texts.append([format_tag(tag)])
         self.plan.named.append(tag.name)

@@ -10,13 +10,11 @@ from lib_lora.blocks.errors import PositionError
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import find_tags
 from lib_lora.blocks.tag_edit import change_tag
-from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.privacy import without_folders
 from lib_lora.host.infotext import PROBLEMS, WEIGHTS, PictureSettings, prompt_as_rendered
 from lib_lora.host.webui.lora_list import host_networks
 from lib_lora.host.webui.prompt.overrides import GenerationOverrides
-from lib_lora.host.webui.prompt.tags import changed, plain
 
 HASHES = "Lora hashes"
 """Key of the host's list in an infotext."""
@@ -152,15 +150,10 @@ def restore(params: MutableMapping[str, Any], *, presets: PresetFile, family: st
 def _changed(prompt: str, overrides: GenerationOverrides) -> str:
     for index in range(len(find_tags(prompt))):
         try:
-            prompt = change_tag(prompt, index, lambda tag: _as_made(tag, overrides))
+            prompt = change_tag(prompt, index, overrides.made)
         except InputError:  # named below the picture; the tag stays as it is written
             continue
     return prompt
-
-
-def _as_made(tag: ParsedTag, overrides: GenerationOverrides) -> ParsedTag:
-    tag = changed(tag, overrides)
-    return plain(tag) if overrides.off else tag
 
 
 def _put(params: MutableMapping[str, Any], key: str, value: Any) -> None:

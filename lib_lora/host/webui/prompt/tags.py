@@ -1,17 +1,15 @@
-"""Tags as the WebUI hands them over, read by our grammar and by the host's."""
+"""The LoRA tags of a pass, each read once: the host's parse of it, what the host's loader reads in it, what we do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lib_lora.blocks.errors import suggest
-from lib_lora.blocks.tag import find_tags
-from lib_lora.blocks.tag_edit import Change
+from lib_lora.blocks.errors import TagError, suggest
+from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.blocks.tokens import format_number
-from lib_lora.host.webui.prompt.overrides import GenerationOverrides
 
 NETWORKS = ("lora", "lyco")
 OURS = ("lbw", "w", "lbwe", "x", "other", "start", "stop", "step")
@@ -28,16 +26,56 @@ class HostReading:
     dyn: int | None = None
 
 
-def text_of(params: Any) -> str:
-    """Return the tag as it stood in the prompt."""
-    return f"<lora:{':'.join(map(str, params.items))}>"
+@dataclass(frozen=True)
+class PassTag:
+    """One tag of a pass with all that is read in it; nobody reads its text again.
+
+    Attributes:
+        params: the tag as the host has parsed it.
+        host: what the host's own loader reads; None where it would stop at this tag.
+        parsed: what our grammar reads; None where it cannot.
+        error: why it cannot.
+    """
+
+    params: Any
+    host: HostReading | None
+    parsed: ParsedTag | None
+    error: TagError | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the host can read the tag and its named items neither are ours nor look like one of ours misspelt."""
+        keys = [str(key).strip().lower() for key in self.params.named]
+        return self.host is not None and not any(key in OURS or suggest(key, OURS) for key in keys)
 
 
-def params_of_text(text: str) -> Any:
-    """Return a closed tag in the host's form."""
-    from modules import extra_networks
+@dataclass(frozen=True)
+class Handed:
+    """A tag that the host's loader is given, in its own form, and what it reads in it."""
 
-    return extra_networks.ExtraNetworkParams(items=text[1:-1].split(":")[1:])
+    reading: HostReading
+    params: Any
+
+    @classmethod
+    def of(cls, reading: HostReading) -> Handed:
+        """Return a reading in the form that the host's loader takes."""
+        items = [reading.name, format_number(reading.te), format_number(reading.unet)]
+        if reading.dyn is not None:
+            items.append(str(reading.dyn))
+        return cls(reading, _params(items))
+
+
+def read_tags(params_list: Iterable[Any]) -> Iterator[PassTag]:
+    """Yield the tags of a pass.
+
+    One that is not closed the host takes for the beginning of the next: it comes first, as one that cannot be read.
+    """
+    for params in params_list:
+        text = f"<lora:{':'.join(map(str, params.items))}>"
+        *unclosed, last = [match.text for match in find_tags(text)] or [text]
+        yield from (PassTag(params, None, *_parsed(each)) for each in unclosed)
+        own = _params(last[1:-1].split(":")[1:]) if unclosed else params
+        yield PassTag(own, host_reading(own), *_parsed(last))
 
 
 def host_reading(params: Any) -> HostReading | None:
@@ -56,25 +94,9 @@ def host_reading(params: Any) -> HostReading | None:
         return None
 
 
-def host_params(reading: HostReading) -> Any:
-    """Return a reading in the form that the host's loader takes."""
-    from modules import extra_networks
-
-    items = [reading.name, format_number(reading.te), format_number(reading.unet)]
-    if reading.dyn is not None:
-        items.append(str(reading.dyn))
-    return extra_networks.ExtraNetworkParams(items=items)
-
-
 def reading_of(parsed: ParsedTag) -> HostReading:
     """Return what a plain tag says to the host, whatever its spelling."""
     return HostReading(parsed.name, parsed.te, parsed.unet, parsed.dyn)
-
-
-def is_foreign(params: Any) -> bool:
-    """Tell whether the host can read a tag and its named items neither are ours nor look like one of ours misspelt."""
-    keys = [str(key).strip().lower() for key in params.named]
-    return host_reading(params) is not None and not any(key in OURS or suggest(key, OURS) for key in keys)
 
 
 def is_plain(parsed: ParsedTag) -> bool:
@@ -83,53 +105,35 @@ def is_plain(parsed: ParsedTag) -> bool:
     return all(value is None for value in own)
 
 
-def changed(parsed: ParsedTag, overrides: GenerationOverrides) -> ParsedTag:
-    """Return the tag with the changes of the X/Y/Z plot's axes.
-
-    Raises:
-        AtelierError: a change does not fit the tag.
-    """
-    for change in _changes(overrides.changes, parsed.name):
-        parsed = change(parsed)
-    return parsed
-
-
-def plain(parsed: ParsedTag) -> ParsedTag:
-    """Return the tag as it is while the panel is off: without block weights, elements and steps."""
-    return replace(parsed, weights=None, elements=None, x=None, start=None, stop=None, other=None)
-
-
-def batch_prompts(p: Any, *, hires: bool) -> list[str]:
-    """Return the prompts of the batch that is being made, with their tags."""
-    first, size = getattr(p, "iteration", 0) * p.batch_size, p.batch_size
-    return list((getattr(p, "all_hr_prompts" if hires else "all_prompts", None) or [])[first : first + size])
-
-
-def differ(prompts: Iterable[str]) -> bool:
-    """Tell whether prompts have different LoRA tags."""
-    return len({tuple(found.text for found in find_tags(text)) for text in prompts}) > 1
-
-
-def without_twins(readings: Sequence[tuple[HostReading, Any]], ours: Iterable[str]) -> list[Any]:
+def without_twins(handed: Sequence[Handed], ours: Iterable[str]) -> list[Handed]:
     """Return what the host is given; where a name of ``ours`` comes twice, one entry with the sums.
 
     The host has one object for a name, with the strengths of its last tag. Twice a plain tag stays its own affair.
     """
-    names = [reading.name for reading, _ in readings]
+    names = [one.reading.name for one in handed]
     twice = {name for name in ours if names.count(name) > 1}
-    given: list[Any] = []
+    given: list[Handed] = []
     done: set[str] = set()
-    for reading, params in readings:
-        if reading.name not in twice:
-            given.append(params)
-        elif reading.name not in done:
-            done.add(reading.name)
-            same = [one for one, _ in readings if one.name == reading.name]
+    for each in handed:
+        name = each.reading.name
+        if name not in twice:
+            given.append(each)
+        elif name not in done:
+            done.add(name)
+            same = [one.reading for one in handed if one.reading.name == name]
             te, unet = sum(one.te for one in same), sum(one.unet for one in same)
-            given.append(host_params(replace(reading, te=te, unet=unet)))
+            given.append(Handed.of(replace(each.reading, te=te, unet=unet)))
     return given
 
 
-def _changes(changes: Mapping[str, tuple[Change, ...]], name: str) -> tuple[Change, ...]:
-    own = next((found for key, found in changes.items() if key and key.casefold() == name.casefold()), ())
-    return (*changes.get("", ()), *own)
+def _parsed(text: str) -> tuple[ParsedTag | None, TagError | None]:
+    try:
+        return parse_tag(text), None
+    except TagError as error:
+        return None, error
+
+
+def _params(items: list[str]) -> Any:
+    from modules import extra_networks
+
+    return extra_networks.ExtraNetworkParams(items=items)
