@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.progress import Progress
+from lib_lora.sentences import say
 
 if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
@@ -152,9 +153,11 @@ def check_clip_skip(wanted: int, model: LoadedModel) -> None:
     if 1 <= wanted <= layers:
         return
     raise InputError(
-        f"Clip skip {wanted} is out of range: this text encoder has {layers} layers",
+        "Clip skip {n} is out of range: this text encoder has {layers} layers",
+        n=wanted,
+        layers=layers,
         where="clip_skip",
-        cure=f"Give a number from 1 to {layers}.",
+        cure=say("Give a number from {low:g} to {high:g}.", low=1, high=layers),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest
+from lib_lora.sentences import say
 
 SIDE = 4096
 STEPS = 1000
@@ -27,21 +28,25 @@ def check_order(request: GenerateRequest, pictures: int, *, native_side: int) ->
     Raises:
         InputError: it is too large; the cure says how many pictures of this size and these steps are not.
     """
-    check_prompt(request.prompt, "prompt")
+    check_prompt(request.prompt, say("prompt"))
     check_prompt(request.negative, "negative")
     width, height = request.width or native_side, request.height or native_side
+    size = say("{width} x {height}", width=width, height=height)
     if max(width, height) > SIDE or request.steps > STEPS:
         raise InputError(
-            f"A picture of {width} x {height} px in {request.steps} steps is too large an order",
-            where="size",
-            cure=f"At most {SIDE} px a side and {STEPS} steps.",
+            "A picture of {size} px in {n} steps is too large an order",
+            size=size,
+            n=request.steps,
+            where=say("size"),
+            cure=say("At most {side} px a side and {n} steps.", side=SIDE, n=STEPS),
         )
     most = min(PIXELS // (width * height), WORK // (width * height * max(1, request.steps)))
     if pictures > most:
         raise InputError(
-            f"{pictures} pictures of {width} x {height} px are too large an order",
-            where="size",
-            cure=f"At most {most} pictures of this size and these steps: take fewer seeds, blocks or ranges.",
+            say("{n} pictures of {size} px are too large an order", n=pictures, size=size),
+            where=say("size"),
+            cure="At most {n} pictures of this size and these steps: take fewer seeds, blocks or ranges.",
+            n=most,
         )
 
 
@@ -52,5 +57,5 @@ def check_prompt(text: str, where: str) -> None:
         InputError: with how many characters it has and may have.
     """
     if len(text) > LETTERS:
-        what = f"A prompt of {len(text)} characters is too long"
-        raise InputError(what, where=where, cure=f"At most {LETTERS} characters.")
+        what = say("A prompt of {n} characters is too long", n=len(text))
+        raise InputError(what, where=where, cure="At most {n} characters.", n=LETTERS)

@@ -149,5 +149,5 @@ def _key(path: Path) -> _Key:
     try:
         status = path.stat()
     except OSError as error:
-        raise FileError(f"The file cannot be read ({error.strerror})", where=str(path)) from error
+        raise FileError("The file cannot be read ({reason})", reason=error, where=str(path)) from error
     return str(path.resolve()), status.st_size, status.st_mtime_ns

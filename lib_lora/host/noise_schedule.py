@@ -13,14 +13,15 @@ from torch import Tensor
 
 from lib_lora.errors import AtelierError
 from lib_lora.formats.header import read_header
+from lib_lora.sentences import say
 
 NOISE, VELOCITY = "epsilon", "v_prediction"
 ALMOST_NOTHING = 2.0**-24
 """What stands for ᾱ = 0 while sampling, since samplers divide by it: 4096 times more noise than picture."""
 
-IN_VAIN = (
-    "the checkpoint or the WebUI says zero terminal SNR, but the model predicts noise, which teaches nothing where "
-    "no picture is left: its plain schedule is used"
+IN_VAIN = say(
+    "the checkpoint or the WebUI says zero terminal SNR, but the model predicts noise, which "
+    "teaches nothing where no picture is left: its plain schedule is used"
 )
 
 

@@ -50,14 +50,16 @@ def in_words(error: AtelierError, language: str) -> tuple[str, str, str]:
     return sentence_in_words(error.what, language), where, sentence_in_words(error.cure, language)
 
 
+def error_row(error: AtelierError, language: str) -> dict[str, str]:
+    """Return an error as JSON, in ``language``."""
+    return dict(zip(("what", "where", "cure"), in_words(error, language), strict=True))
+
+
 def sentence_of(error: AtelierError, language: str) -> str:
     """Return an error as running text: what and where in a sentence, the cure in another."""
     said = sentence_in_words(error.sentence, language)
     stop = "。" if language == "ja" else "."
     return said if said.endswith(stop) else said + stop
-
-
-progress_in_words = sentence_in_words
 
 
 @lru_cache(maxsize=8)

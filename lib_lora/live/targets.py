@@ -96,7 +96,7 @@ def left_out(model: HasLayers, lora: LoraFile) -> tuple[str, ...]:
         InputError: nothing of it acts; as `find_targets`.
     """
     _, unmatched = find_targets(model, lora)
-    notes = [f"{lora.name}: {note}" for note in lora.notes]
+    notes = [say("{name}: {said}", name=lora.name, said=note) for note in lora.notes]
     if unmatched:
         notes.append(misfit(lora.name, unmatched, of=len(lora.adapters)))
     bundled = {name.split(".")[1] for name in lora.extras if name.startswith(_BUNDLED)}

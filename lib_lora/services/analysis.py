@@ -113,7 +113,7 @@ def _marked(prompt: str, label: str) -> str:
     if not matches:
         raise InputError(
             "No LoRA of the prompt carries XYZ, so nothing would change",
-            where="prompt",
+            where=say("prompt"),
             cure="Write <lora:NAME:1:XYZ> for the LoRA to be analysed.",
         )
     return change_tag(prompt, index_of(prompt, label), lambda tag: replace(tag, weights=Span("XYZ", 0), x=None))

@@ -82,7 +82,8 @@ class Folders:
             raise InputError(
                 "This server may only use its own folders",
                 where=where or str(path),
-                cure=f"Put it under {self.data}, or let the server answer this machine only.",
+                cure="Put it under {folder}, or let the server answer this machine only.",
+                folder=self.data,
             )
         return full
 
@@ -91,7 +92,7 @@ def _make(folder: Path, *, private: bool) -> None:
     try:
         private_folder(folder) if private else folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"The folder cannot be made ({error.strerror})", where=str(folder)) from error
+        raise FileError("The folder cannot be made ({reason})", reason=error, where=str(folder)) from error
 
 
 @dataclass

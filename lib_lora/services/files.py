@@ -8,6 +8,7 @@ from typing import Any
 
 from lib_lora.errors import InputError
 from lib_lora.merge.order import Tell
+from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
 
@@ -46,7 +47,7 @@ def check_own(atelier: Atelier, path: Path) -> None:
     """
     folders = (atelier.folders.loras, *atelier.host.lora_folders)
     if not any(path.resolve().is_relative_to(folder.resolve()) for folder in folders):
-        cure = "Save a new file instead."
+        cure = say("Save a new file instead.")
         raise InputError("The file is a link to a place outside the LoRA folders", where=str(path), cure=cure)
 
 

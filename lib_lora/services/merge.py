@@ -10,6 +10,7 @@ from lib_lora.formats.lora import write_lora
 from lib_lora.formats.saving import check_target
 from lib_lora.live.targets import HasLayers
 from lib_lora.merge.order import Made, Order, Tell, make
+from lib_lora.sentences import say
 
 
 def check(order: Order, target: Path, *, overwrite: bool) -> None:
@@ -21,7 +22,7 @@ def check(order: Order, target: Path, *, overwrite: bool) -> None:
     """
     check_target(target, overwrite=overwrite)
     if any(row.path.resolve() == target.resolve() for row in order.ingredients):
-        cure = "Choose another name."
+        cure = say("Choose another name.")
         raise InputError("The new file would replace one that it is made of", where=target.stem, cure=cure)
 
 

@@ -54,7 +54,7 @@ def new_folder(parent: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise FileError(f"The folder cannot be made ({error.strerror})", where=str(folder)) from error
+            raise FileError("The folder cannot be made ({reason})", reason=error, where=str(folder)) from error
         return folder
     raise FileError("The folder cannot be made", where=str(parent), cure="Empty it.")
 

@@ -14,6 +14,7 @@ from lib_lora.data.edit_captions import captions_of
 from lib_lora.data.preview import crop_preview
 from lib_lora.host.base import LoadedModel
 from lib_lora.progress import Progress
+from lib_lora.sentences import say
 from lib_lora.train.material import plan_for
 from lib_lora.train.options import TrainOptions
 
@@ -47,7 +48,7 @@ def look(folder: Path, model: LoadedModel, progress: Progress) -> Found:
     found = scan(
         folder,
         min_side=model.pixels_per_latent * 8,
-        progress=lambda done, total: progress.passed(done, total, "looking at pictures"),
+        progress=lambda done, total: progress.passed(done, total, say("looking at pictures")),
     )
     return Found(folder, found, captions_of(picture.path for picture in found.train))
 
@@ -70,7 +71,7 @@ class Previews:
                 self._kept[key] = crop_preview(picture.path, plan)
             self._kept.move_to_end(key)
             rows.append((self._kept[key], _caption(picture.path, found, plan.bucket)))
-            progress.passed(done + 1, len(shown), "drawing previews")
+            progress.passed(done + 1, len(shown), say("drawing previews"))
         while len(self._kept) > self._limit:
             self._kept.popitem(last=False)
         return rows

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 
 NAME = "lbwpresets.txt"
@@ -52,7 +53,7 @@ def save_preset(atelier: Atelier, name: str, values: str, *, replace: bool) -> N
         raise InputError("The preset has no name", cure="Write one.")
     new = presets.with_preset(name, values)
     if presets.has(name) and not replace:
-        cure = "Choose another name, or say that it may be replaced."
+        cure = say("Choose another name, or say that it may be replaced.")
         raise InputError("There is a preset of this name already", where=name, cure=cure)
     save_presets(atelier, new.text)
 

@@ -16,6 +16,7 @@ from lib_lora.formats.privacy import last_name, without_folders
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Series, Table, write_report
+from lib_lora.sentences import unpacked
 from lib_lora.services.jobs.run_log import RunLogs
 from lib_lora.services.jobs.run_state import read_status
 from lib_lora.train.options import TrainOptions, usual_values
@@ -117,14 +118,14 @@ def _numbers(folder: RunFolder, options: TrainOptions, step: int, total: int, wo
 
 def _remarks(folder: RunFolder, words: Words) -> Table | None:
     """Return what was left out of the training, and what else a person should know of it; None where nothing."""
-    rows = tuple((sentence_in_words(text, words.language),) for text in _said(folder))
+    rows = tuple((without_folders(sentence_in_words(text, words.language)),) for text in _said(folder))
     return Table(words("train.report_remarks"), "", (words("train.report_problems"),), rows) if rows else None
 
 
 def _said(folder: RunFolder) -> tuple[str, ...]:
     """Return what is known of a run's pictures and of its course, as its row has it."""
-    said = (*map(str, _listed(folder, "problems")), *folder.remarks(), *RunLogs().remarks(folder.path))
-    return tuple(map(without_folders, said))
+    problems = filter(None, map(unpacked, _listed(folder, "problems")))
+    return (*problems, *folder.remarks(), *RunLogs().remarks(folder.path))
 
 
 def _data(folder: RunFolder) -> dict[str, Any]:

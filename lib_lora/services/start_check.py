@@ -11,6 +11,7 @@ from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag
 from lib_lora.data.folder import check_folder
 from lib_lora.errors import InputError
 from lib_lora.host.base import Host, check_clip_skip
+from lib_lora.sentences import say
 from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import room_needed
 from lib_lora.train.length import check_draws
@@ -60,8 +61,8 @@ def check_samples(host: Host, options: TrainOptions) -> None:
         for found in find_tags(sample.prompt):
             host.find_lora(parse_tag(found.text).name)
         if sample.sampler and sample.sampler.casefold() not in map(str.casefold, host.samplers):
-            cure = f"Choose one of: {', '.join(host.samplers)}."
-            raise InputError(f"There is no sampler “{sample.sampler}”", where="sample_prompts", cure=cure)
+            cure = say("Choose one of: {names}.", names=host.samplers)
+            raise InputError("There is no sampler “{name}”", name=sample.sampler, where="sample_prompts", cure=cure)
 
 
 def check_pictures(options: TrainOptions) -> None:
@@ -87,7 +88,9 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise InputError(
-            f"The files of the run need about {_size(needed)}, and the disk has {_size(free)} free",
+            "The files of the run need about {needed}, and the disk has {free} free",
+            needed=_size(needed),
+            free=_size(free),
             where=str(folder),
             cure="Free some space there, save less often, or take a smaller dim.",
         )

@@ -30,7 +30,9 @@ def take_picture(atelier: Atelier, path: Path, folder: Path) -> Path:
     size, limit = path.stat().st_size, atelier.upload_limit
     if size > limit:
         raise FileError(
-            f"The picture has {size / 2**20:.0f} MB; {limit / 2**20:.0f} MB are the limit for one file",
+            "The picture has {size:.0f} MB; {limit:.0f} MB are the limit for one file",
+            size=size / 2**20,
+            limit=limit / 2**20,
             where=path.name,
             cure="Save it smaller, or put it into the folder yourself.",
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from lib_lora.errors import AtelierError
-from lib_lora.i18n.error_words import in_words, progress_in_words
+from lib_lora.i18n.error_words import in_words, sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import WAITING, Job
@@ -44,7 +44,7 @@ def progress_html(job: Job, desk: Desk, words: Words) -> str:
     left = job.seconds_left
     rest = words("common.left", time=duration(left, words)) if left is not None else ""
     count = f"{job.done} / {job.total}" if job.total else ""
-    doing = progress_in_words(job.text, words.language)
+    doing = sentence_in_words(job.text, words.language)
     label = " · ".join(escape(part) for part in (doing, count, rest) if part)
     return (
         f'<div class="atelier-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '

@@ -111,13 +111,19 @@ class _Reader:
                         yield self._template(text, role)
                 elif why := put_together(text) or self._no_sentence(text):
                     yield self._wrong(text, role, why)
-        for text in _branches(given.get("where")):
+        for text in self._read(given.get("where")):
             if isinstance(text, ast.Constant):
                 if not NAME.fullmatch(str(text.value)):
                     yield self._wrong(text, "where", "a place in words needs say()")
             elif why := put_together(text):
                 yield self._wrong(text, "where", why)
         yield from self._values(call, [word for word in call.keywords if word.arg not in SIGNATURE], needed)
+
+    def _read(self, node: ast.expr | None) -> list[ast.expr]:
+        """Return what an expression can be, a module's own constant as what it is."""
+        texts = _branches(node)
+        own = [value for text in texts if isinstance(text, ast.Name) for value in _constants(self._tree, text.id)]
+        return [*texts, *own]
 
     def _values(self, call: ast.Call, words: list[ast.keyword], needed: set[str]) -> Iterator[Said]:
         if {word.arg for word in words} != needed:
@@ -187,6 +193,12 @@ def put_together(node: ast.expr, *, also_literals: bool = False) -> str:
     if also_literals and isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
         return "a literal without say()"
     return ""
+
+
+def _constants(tree: ast.Module, name: str) -> Iterator[ast.expr]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [last_name(target) for target in node.targets] == [name]:
+            yield node.value
 
 
 def _assigned(scope: ast.AST, name: str) -> Iterator[ast.expr]:

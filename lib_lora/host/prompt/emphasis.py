@@ -98,7 +98,8 @@ def _weight(sign: re.Match[str], text: str) -> float:
         return float(sign["weight"])
     except ValueError as error:
         raise PromptError(
-            f"The weight {sign['weight']} is no number",
+            "The weight {weight} is no number",
+            weight=sign["weight"],
             text=text,
             position=sign.start("weight"),
             cure="Write one like (words:1.2).",

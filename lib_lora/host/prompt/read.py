@@ -18,6 +18,7 @@ from lib_lora.errors import AtelierError
 from lib_lora.host.prompt.remarks import tag_remarks, text_remarks
 from lib_lora.live.attach import Window
 from lib_lora.live.targets import Strength
+from lib_lora.sentences import say
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,12 @@ def read_prompt(
         except AtelierError as error:
             problems.append(error)
     # In a sweep the analyzer brings the vector: that it stands for one is no news.
-    notes = [f"{tag.name}: {note}" for tag in tags if not (swept and tag.sweep) for note in tag.notes]
+    notes = [
+        say("{name}: {said}", name=tag.name, said=note)
+        for tag in tags
+        if not (swept and tag.sweep)
+        for note in tag.notes
+    ]
     notes += [*tag_remarks(prompt, negative), *text_remarks(prompt, negative)]
     words = without_invisible(strip_tags(without_comments(prompt), others=True))
     return ReadPrompt(words, _plain(negative), tuple(tags), tuple(dict.fromkeys(notes)), tuple(problems))

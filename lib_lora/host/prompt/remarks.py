@@ -14,6 +14,7 @@ from lib_lora.formats.keys import block_of_key
 from lib_lora.host.prompt.emphasis import read_emphasis_or_none
 from lib_lora.host.prompt.schedule import parts_of, schedule_of
 from lib_lora.host.prompt.word_remarks import word_remarks
+from lib_lora.sentences import say
 
 _STEPS = 10  # any number of steps shows whether a tag stands in prompt editing
 _MARK = 0xE000  # private characters stand for the tags while the text around them is read
@@ -23,10 +24,12 @@ def tag_remarks(prompt: str, negative: str) -> list[str]:
     """Return what is to be said of the places where LoRA tags stand."""
     said = []
     if find_tags(negative):
-        said.append("A LoRA tag in the negative prompt does nothing: its text counts as words there, as in the WebUI.")
+        said.append(
+            say("A LoRA tag in the negative prompt does nothing: its text counts as words there, as in the WebUI.")
+        )
     tags = find_tags(prompt)
     if any(prompt.startswith(">", tag.end) for tag in tags):
-        said.append("A > behind a LoRA tag is one too many and is read as a word. Delete it.")
+        said.append(say("A > behind a LoRA tag is one too many and is read as a word. Delete it."))
     if not tags or not any(sign in prompt for sign in ("[", "(", "AND")):
         return said
     marked = without_comments(prompt)
@@ -39,16 +42,22 @@ def tag_remarks(prompt: str, negative: str) -> list[str]:
         mark = chr(_MARK + number)
         if not all(mark in text for part, texts in zip(parts, moments, strict=True) if mark in part for text in texts):
             said.append(
-                f"{shorten(tag.text)} stands inside prompt editing, but a LoRA acts from the first step to the last, "
-                "as in the WebUI. For a LoRA use start= and stop= in its tag."
+                say(
+                    "{tag} stands inside prompt editing, but a LoRA acts from the first step to the last, as in "
+                    "the WebUI. For a LoRA use start= and stop= in its tag.",
+                    tag=shorten(tag.text),
+                )
             )
         elif mark in weighed:
             said.append(
-                f"{shorten(tag.text)} stands in brackets, which weigh words and not a LoRA, as in the WebUI. "
-                "Write its strength in the tag."
+                say(
+                    "{tag} stands in brackets, which weigh words and not a LoRA, as in the WebUI. Write its "
+                    "strength in the tag.",
+                    tag=shorten(tag.text),
+                )
             )
     if len(parts) > 1:
-        said.append("A LoRA acts on all parts between which AND stands, as in the WebUI.")
+        said.append(say("A LoRA acts on all parts between which AND stands, as in the WebUI."))
     return said
 
 
@@ -57,17 +66,19 @@ def text_remarks(prompt: str, negative: str) -> list[str]:
     said = []
     for tag in other_networks(prompt):
         if not meant_as_tag(tag.text):  # else it is a problem of its own
-            said.append(f"{shorten(tag.text)} is left out: only LoRA tags act here.")
+            said.append(say("{tag} is left out: only LoRA tags act here.", tag=shorten(tag.text)))
     for text in (prompt, negative):
         said += word_remarks(without_comments(text))
     if any("#" in text for text in (prompt, negative)):
-        said.append("What stands behind # is a comment and left out, as in the WebUI.")
+        said.append(say("What stands behind # is a comment and left out, as in the WebUI."))
     hidden = sum(len(text) - len(without_invisible(text)) for text in (prompt, negative))
     if hidden:
-        said.append(f"Invisible characters in the prompt were left out: {hidden}.")
+        said.append(say("Invisible characters in the prompt were left out: {n}.", n=hidden))
     (*_, last) = parts = parts_of(without_comments(prompt))
     if len(parts) == 1 and last.weight != 1:
-        said.append(f"The prompt ends with a weight, so all of it counts {last.weight:g} times, as in the WebUI.")
+        said.append(
+            say("The prompt ends with a weight, so all of it counts {n:g} times, as in the WebUI.", n=last.weight)
+        )
     return said
 
 
@@ -77,7 +88,10 @@ def model_remarks(family: str, clip_skip: int) -> list[str]:
     known = find_architecture(family)
     if known is not None and known.pooled and clip_skip > 1:
         said.append(
-            "SDXL always takes the last layer but one of its text encoders, as in the WebUI: clip skip does nothing."
+            say(
+                "SDXL always takes the last layer but one of its text encoders, as in the WebUI: clip skip "
+                "does nothing."
+            )
         )
     return said
 
@@ -100,19 +114,19 @@ def idle_notes(tag: ResolvedTag, keys: Iterable[str], family: str, steps: int | 
     on = {block for block, key in places if tag.multiplier(block, key, family)}
     if not on:
         if places and any(tag.multipliers(family).values()):
-            notes.append("It does not act: its file has none of the blocks that its weights leave on.")
+            notes.append(say("It does not act: its file has none of the blocks that its weights leave on."))
         return notes
     if on == {BASE} or steps is None or any(tag.active(step, steps) for step in range(steps)):
         return notes
     late = tag.start is not None and tag.start.index(steps) >= steps
     if BASE in on and late:
-        notes.append(f"Its text encoder part alone acts: its steps begin after the last of {steps}.")
+        notes.append(say("Its text encoder part alone acts: its steps begin after the last of {n}.", n=steps))
     elif BASE in on:
-        notes.append(f"Its text encoder part alone acts: its steps end before they begin, of {steps}.")
+        notes.append(say("Its text encoder part alone acts: its steps end before they begin, of {n}.", n=steps))
     elif late:
-        notes.append(f"It does not act: its steps begin after the last of {steps}.")
+        notes.append(say("It does not act: its steps begin after the last of {n}.", n=steps))
     else:
-        notes.append(f"It does not act: its steps end before they begin, of {steps}.")
+        notes.append(say("It does not act: its steps end before they begin, of {n}.", n=steps))
     return notes
 
 

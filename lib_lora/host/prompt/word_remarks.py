@@ -13,6 +13,7 @@ from lib_lora.blocks.typed import half_width
 from lib_lora.host.prompt.editing import Edit, read_editing
 from lib_lora.host.prompt.emphasis import read_emphasis_or_none
 from lib_lora.host.prompt.schedule import parts_of
+from lib_lora.sentences import say
 
 _WEIGHT = re.compile(
     r"(?P<open>[(（][^()（）]*)?(?P<colon>[:：])\s*(?P<number>[^\s()（）:：\[\]|]+)\s*(?P<close>[)）])"
@@ -30,20 +31,31 @@ def word_remarks(text: str) -> list[str]:
     """Return what is to be said of the words of a prompt without comments."""
     said = []
     for found in _slips(text):
-        said.append(f"{shorten(found)} has no weight that is read. Write it like (words:1.2).")
+        said.append(say("{words} has no weight that is read. Write it like (words:1.2).", words=shorten(found)))
     dynamic = _DYNAMIC.search(text)
     if dynamic:
-        said.append(f"{shorten(dynamic.group())} is read as words: it belongs to the extension Dynamic Prompts.")
+        said.append(
+            say(
+                "{words} is read as words: it belongs to the extension Dynamic Prompts.", words=shorten(dynamic.group())
+            )
+        )
     for name in _EMBEDDING.findall(text):
-        said.append(f"embedding: is ComfyUI's spelling and is read as a word. Write {shorten(name)} alone.")
+        said.append(
+            say("embedding: is ComfyUI's spelling and is read as a word. Write {name} alone.", name=shorten(name))
+        )
     if _BREAK.search(text) and any("BREAK" in piece.text and piece.weight < 0 for piece in read_emphasis_or_none(text)):
-        said.append("BREAK inside brackets is a word, as in the WebUI. Put it outside to begin a new chunk.")
+        said.append(say("BREAK inside brackets is a word, as in the WebUI. Put it outside to begin a new chunk."))
     words = strip_tags(text, others=True)
     for part in parts_of(words):
         said += _editing_remarks(part.text)
     for found in _FULL_WIDTH.findall(words):
         if _is_editing(half_width(found)):
-            said.append(f"{shorten(found)} is read as words: its signs are full-width. Write it like [from:to:0.5].")
+            said.append(
+                say(
+                    "{words} is read as words: its signs are full-width. Write it like [from:to:0.5].",
+                    words=shorten(found),
+                )
+            )
     return list(dict.fromkeys((*said, *lone_remarks(words))))
 
 
@@ -74,15 +86,33 @@ def _editing_remarks(text: str) -> list[str]:
     for found in dict.fromkeys(read.unread):
         *before, last = found[1:-1].split(":")
         if len(before) > 1 or _is_number(last):
-            said.append(f"{shorten(found)} is read as words: its last item is no number. Write it like [from:to:0.5].")
+            said.append(
+                say(
+                    "{words} is read as words: its last item is no number. Write it like [from:to:0.5].",
+                    words=shorten(found),
+                )
+            )
         elif _meant_to_change(*before, last):
-            said.append(f"{shorten(found)} is read as words: it does not say when. Write it like [from:to:0.5].")
+            said.append(
+                say(
+                    "{words} is read as words: it does not say when. Write it like [from:to:0.5].", words=shorten(found)
+                )
+            )
     for when in dict.fromkeys(_too_late(read.edits)):
-        said.append(f"{when} in prompt editing is behind the last step. Write a share like 0.5, or whole steps like 5.")
+        said.append(
+            say(
+                "{number} in prompt editing is behind the last step. Write a share like 0.5, or whole steps like 5.",
+                number=when,
+            )
+        )
     if read.gave_up:
-        said.append(f"A lone {read.gave_up} makes words of all prompt editing, as in the WebUI. Delete it.")
+        said.append(
+            say("A lone {sign} makes words of all prompt editing, as in the WebUI. Delete it.", sign=read.gave_up)
+        )
     if read.lone:
-        said.append(f"A lone {read.lone} behind prompt editing can make it words, as in the WebUI. Delete it.")
+        said.append(
+            say("A lone {sign} behind prompt editing can make it words, as in the WebUI. Delete it.", sign=read.lone)
+        )
     return said
 
 
@@ -122,14 +152,23 @@ def lone_remarks(text: str) -> list[str]:
         meant = found.group().strip() if found else ""
         shown = shorten(f"{lone.sign}{meant}" if opens else f"{meant}{lone.sign}")
         if lone.sign == "[" and meant:
-            said.append(f"{shown} is read as words: its bracket is not closed. Write it like [from:to:0.5].")
+            said.append(
+                say("{words} is read as words: its bracket is not closed. Write it like [from:to:0.5].", words=shown)
+            )
         elif lone.sign == "]" and _changes(meant):
-            said.append(f"{shown} is read as words: its bracket is not opened. Write it like [from:to:0.5].")
+            said.append(
+                say("{words} is read as words: its bracket is not opened. Write it like [from:to:0.5].", words=shown)
+            )
         elif lone.sign in "()" and _weighs(meant, opens=opens):
-            said.append(f"{shown} has no weight that is read. Write it like (words:1.2).")
+            said.append(say("{words} has no weight that is read. Write it like (words:1.2).", words=shown))
         elif lone.weighs:
             sign = lone.sign
-            said.append(f"A lone {sign} weighs all words behind it, as in the WebUI. Delete it, or write \\{sign}.")
+            said.append(
+                say(
+                    "A lone {sign} weighs all words behind it, as in the WebUI. Delete it, or write \\{sign}.",
+                    sign=sign,
+                )
+            )
     return list(dict.fromkeys(said))
 
 

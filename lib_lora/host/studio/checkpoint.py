@@ -22,6 +22,7 @@ from lib_lora.host.noise_schedule import NOISE, VELOCITY, Marks, marks_of
 from lib_lora.host.studio import ldm_config
 from lib_lora.host.studio.ldm_config import LdmConfig, Shapes
 from lib_lora.host.studio.tokenizer import find_tokenizer
+from lib_lora.sentences import say
 
 
 @dataclass
@@ -67,7 +68,10 @@ def load_checkpoint(path: Path, *, tokenizer: Path | None = None) -> Checkpoint:
         text_encoders = _text_encoders(floats, shapes, family, config, where=path)
     except (KeyError, StopIteration, ValueError) as error:
         raise FileError(
-            f"A part of the checkpoint is missing ({error})", where=str(path), cure="Download the file again."
+            "A part of the checkpoint is missing ({reason})",
+            reason=error,
+            where=str(path),
+            cure="Download the file again.",
         ) from error
     marks = marks_of(tensors, metadata)
     prediction = config.prediction_type or (VELOCITY if marks.velocity else NOISE)
@@ -83,7 +87,10 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], *, part: str, where:
     missing = [name for name in module.state_dict() if name not in tensors and not name.endswith("position_ids")]
     if missing:
         raise FileError(
-            f"{len(missing)} tensors of the {part} are missing, the first is {missing[0]}",
+            "{n} tensors of the {part} are missing, the first is {name}",
+            n=len(missing),
+            part=part,
+            name=missing[0],
             where=str(where),
             cure="The file is cut or of an unknown kind; get it again.",
         )
@@ -91,7 +98,9 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], *, part: str, where:
         module.load_state_dict(dict(tensors), strict=False)
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
-        raise FileError(f"A tensor of the {part} has another size: {first}", where=str(where)) from error
+        raise FileError(
+            "A tensor of the {part} has another size: {name}", part=part, name=first, where=str(where)
+        ) from error
 
 
 def _renamed(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -124,7 +133,7 @@ def _clip(tensors: Mapping[str, Tensor], shapes: Shapes, prefix: str, config: Ld
         settings = CLIPTextConfig(**ldm_config.clip_config(shapes, prefix))
     model = CLIPTextModel(settings)
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    _fill(model, _renamed(model, own), part="text encoder", where=where)
+    _fill(model, _renamed(model, own), part=say("text encoder"), where=where)
     return model
 
 
@@ -133,5 +142,5 @@ def _open_clip(tensors: Mapping[str, Tensor], shapes: Shapes, prefix: str, *, po
     kind = CLIPTextModelWithProjection if pooled else CLIPTextModel
     model = kind(CLIPTextConfig(**ldm_config.open_clip_config(shapes, prefix, drop_last=not pooled)))
     converted = convert_open_clip_checkpoint(model, dict(tensors), prefix=prefix)
-    _fill(model, _renamed(model, converted), part="text encoder", where=where)
+    _fill(model, _renamed(model, converted), part=say("text encoder"), where=where)
     return model

@@ -35,6 +35,7 @@ from lib_lora.live.attach import Attached, attach
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import find_targets, left_out
 from lib_lora.progress import Progress
+from lib_lora.sentences import say
 
 POCKET = Path(__file__).parents[1] / "pocket" / "pocket.safetensors"
 
@@ -81,7 +82,8 @@ class StudioHost:
         """Load a checkpoint (None: the pocket model) and return the host over it."""
         path = model or POCKET
         if not path.is_file():
-            raise InputError("There is no such model file", where=str(path), cure="Check the path after --model.")
+            cure = say("Check the path of the model.")
+            raise InputError("There is no such model file", where=str(path), cure=cure, option="model")
         where = pick_device(device)
         dtype = torch.float16 if where.type == "cuda" and model is not None else torch.float32
         loaded = DiffusersModel(load_checkpoint(path, tokenizer=tokenizer), device=where, dtype=dtype)
@@ -97,14 +99,20 @@ class StudioHost:
         if found is not None:
             return found
         near = near_names(name, known) or sorted(known)[:5]
-        looked = ", ".join(str(folder) for folder in self.lora_folders) or "no folder given"
+        looked = ", ".join(map(str, self.lora_folders)) or say("no folder given")
         if near:
-            cure = f"Did you mean: {', '.join(near)}?"
+            cure = say("Did you mean: {names}?", names=near)
         elif self.lora_folders:
-            cure = "Put the file into this folder, or correct the name."
+            cure = say("Put the file into this folder, or correct the name.")
         else:
-            cure = "Give the folder with --lora-dir."
-        raise InputError(f"There is no LoRA called “{name}”", where=looked, cure=cure)
+            cure = say("Say in which folder the LoRA files are.")
+        raise InputError(
+            "There is no LoRA called “{name}”",
+            name=name,
+            where=looked,
+            cure=cure,
+            option="" if self.lora_folders else "lora_dir",
+        )
 
     def list_loras(self) -> Mapping[str, Path]:
         """Return every LoRA file by the name that a tag calls it; of two with one name the second by its path."""
@@ -135,8 +143,8 @@ class StudioHost:
         """
         progress = progress or Progress()
         if request.init is not None:
-            cure = "Give no picture; img2img of a WebUI begins with one."
-            raise InputError("The studio begins with noise, not with a picture", where="init", cure=cure)
+            cure = say("Give no picture; img2img of a WebUI begins with one.")
+            raise InputError("The studio begins with noise, not with a picture", where=say("init"), cure=cure)
         request = replace(request, sampler=sampler_name(request.sampler))
         self._check_size(request)
         check_clip_skip(request.clip_skip, self.model)
@@ -193,7 +201,7 @@ class StudioHost:
                 loras.append((tag, lora))
                 notes += namesakes(tag.name, self.lora_folders, self.list_loras())
                 idle = idle_notes(tag, (one.adapter.key for one in targets), self.model.family, request.steps)
-                notes += [f"{tag.name}: {note}" for note in idle]
+                notes += [say("{name}: {said}", name=tag.name, said=note) for note in idle]
         if problems and (request.strict or (request.sweep and not any(tag.sweep for tag, _ in loras))):
             raise problems[0]
         tags = tuple(tag for tag, _ in loras)
@@ -215,10 +223,14 @@ class StudioHost:
         for side in (request.width, request.height):
             if side is not None and (side < step or side % step):
                 raise InputError(
-                    f"A side of {side} px does not fit the model", where="size", cure=f"Use a multiple of {step} px."
+                    "A side of {side} px does not fit the model",
+                    side=side,
+                    where=say("size"),
+                    cure="Use a multiple of {n} px.",
+                    n=step,
                 )
         if request.steps < 1 or request.batch < 1:
-            raise InputError("Steps and batch must be at least 1", where="generate")
+            raise InputError("Steps and batch must be at least 1", where=say("generate"))
         pictures = len(request.sweep) if request.sweep else request.batch
         check_order(request, pictures, native_side=self.model.native_side)
 

@@ -17,6 +17,7 @@ import yaml
 from lib_lora.architectures import registry
 from lib_lora.architectures.registry import architecture_of
 from lib_lora.errors import FileError
+from lib_lora.sentences import say
 
 UNET = "model.diffusion_model."
 Shapes = Mapping[str, tuple[int, ...]]
@@ -92,8 +93,12 @@ def unet_config(shapes: Shapes, family: str, heads: int | None, *, where: str) -
     """
     first = shapes[UNET + "input_blocks.0.0.weight"]
     if first[1] != 4:
-        kind = {9: "an inpainting model", 8: "an instruct-pix2pix or upscaling model"}.get(first[1], "no plain model")
-        raise FileError(f"This is {kind} ({first[1]} input channels)", where=where, cure="Choose a plain model.")
+        what = say("This is no plain model ({n} input channels)", n=first[1])
+        if first[1] == 9:
+            what = say("This is an inpainting model ({n} input channels)", n=first[1])
+        if first[1] == 8:
+            what = say("This is an instruct-pix2pix or upscaling model ({n} input channels)", n=first[1])
+        raise FileError(what, where=where, cure="Choose a plain model.")
     channels, depths, layers = _levels(shapes)
     context = next(s[1] for n, s in shapes.items() if n.startswith(UNET) and n.endswith("attn2.to_k.weight"))
     linear = next(len(s) == 2 for n, s in shapes.items() if n.startswith(UNET) and n.endswith(".proj_in.weight"))

@@ -17,6 +17,7 @@ from diffusers import (
 from torch import Tensor
 
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 SAMPLERS: dict[str, Callable[[str, Mapping[str, Any]], Any]] = {
     "euler": lambda kind, noise: EulerDiscreteScheduler(**noise, prediction_type=kind),
@@ -46,7 +47,11 @@ def sampler_name(text: str) -> str:
     name = " ".join(text.lower().replace("_", " ").split())
     if name not in SAMPLERS:
         raise InputError(
-            f"There is no sampler “{text}”", where="sampler", cure=f"Choose one of: {', '.join(SAMPLERS)}."
+            "There is no sampler “{name}”",
+            name=text,
+            where=say("sampler"),
+            cure="Choose one of: {names}.",
+            names=SAMPLERS,
         )
     return name
 

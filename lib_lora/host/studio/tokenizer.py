@@ -11,6 +11,7 @@ from pathlib import Path
 from transformers import CLIPTokenizer
 
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 CLIP_NAME = "openai/clip-vit-large-patch14"
@@ -35,9 +36,11 @@ def find_tokenizer(folder: Path | None, *, family: str) -> CLIPTokenizer:
     cached = _from_cache()
     if cached is None:
         raise InputError(
-            f"The word list of CLIP, which every {family} model needs, is not on this machine",
-            where="tokenizer",
-            cure="Install the package open-clip-torch, or give a folder with vocab.json and merges.txt by --tokenizer.",
+            "The word list of CLIP, which every {family} model needs, is not on this machine",
+            family=family,
+            where=say("tokenizer"),
+            cure="Install the package open-clip-torch, or give a tokenizer: a folder with vocab.json and merges.txt.",
+            option="tokenizer",
         )
     return cached
 

@@ -6,6 +6,8 @@ import importlib.util
 import sys
 from enum import Enum
 
+from lib_lora.sentences import Sentence, say
+
 
 class HostKind(str, Enum):
     """The hosts that differ for us."""
@@ -30,13 +32,15 @@ def detect() -> HostKind:
     return HostKind.UNKNOWN
 
 
-def why_not(kind: HostKind, what: str) -> str:
-    """Return in one sentence why a kind of host cannot do ``what`` (``train``), or "" where it can."""
+def why_not(kind: HostKind, what: str) -> Sentence | None:
+    """Return in one sentence why a kind of host cannot do ``what`` (``train``), or None where it can."""
     if what == "train" and kind in (HostKind.REFORGE, HostKind.CLASSIC):
-        return f"{kind.value} cannot train on its loaded model: it moves the weights by itself between two steps"
+        return say(
+            "{kind} cannot train on its loaded model: it moves the weights by itself between two steps", kind=kind.value
+        )
     if kind is HostKind.UNKNOWN:
-        return "This WebUI is of a kind that LoRA Atelier does not know"
-    return ""
+        return say("This WebUI is of a kind that LoRA Atelier does not know")
+    return None
 
 
 def _there(name: str) -> bool:

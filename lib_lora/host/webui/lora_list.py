@@ -12,6 +12,7 @@ from lib_lora.blocks.errors import suggest
 from lib_lora.errors import InputError
 from lib_lora.formats.names import ENDING
 from lib_lora.host.lora_files import LoraIndex
+from lib_lora.sentences import say
 
 _INDEX = LoraIndex()
 _EVERY = LoraIndex()
@@ -67,8 +68,8 @@ def find(name: str) -> Path:
     if path is not None:
         return path
     folders = lora_folders()
-    cure = suggest(name, listed()) or "Put the file into this folder, or correct the name."
-    raise InputError(f"There is no LoRA called “{name}”", where=", ".join(map(str, folders)), cure=cure)
+    cure = suggest(name, listed()) or say("Put the file into this folder, or correct the name.")
+    raise InputError("There is no LoRA called “{name}”", name=name, where=", ".join(map(str, folders)), cure=cure)
 
 
 def namesakes(name: str) -> list[str]:
@@ -82,7 +83,14 @@ def namesakes(name: str) -> list[str]:
     if taken.stem != name or count == 1:
         return []
     inner = next((taken.relative_to(root) for root in lora_folders() if taken.is_relative_to(root)), Path(taken.name))
-    notes = [f"{count} files are called {name}; {inner.as_posix()} is taken. To use the others, rename them."]
+    notes = [
+        say(
+            "{n} files are called {name}; {path} is taken. To use the others, rename them.",
+            n=count,
+            name=name,
+            path=inner.as_posix(),
+        )
+    ]
     return notes
 
 

@@ -36,8 +36,12 @@ def deliver(path: Path, folder: Path) -> Path:
             return target
         except OSError as error:
             raise FileError(
-                f"The file cannot be put into the folder of LoRAs ({error.strerror})",
+                "The file cannot be put into the folder of LoRAs ({reason})",
+                reason=error,
                 where=str(target),
-                cure=f"It lies in the run's folder: {path}",
+                cure="It lies in the run's folder: {path}",
+                path=path,
             ) from error
-    raise FileError("There are a thousand files of this name", where=str(folder), cure=f"It lies here: {path}")
+    raise FileError(
+        "There are a thousand files of this name", where=str(folder), cure="It lies here: {path}", path=path
+    )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib_lora.errors import AtelierError, StoppedError
+from lib_lora.sentences import say
 from lib_lora.services.jobs.job import DONE, FAILED, STOPPED, Job
 
 logger = logging.getLogger(__name__)
@@ -82,8 +83,10 @@ class Desk:
             job.end(FAILED, error=error)
         except Exception as error:  # what nobody foresaw: the page says so in words, the log keeps the trace
             logger.exception("the job %s “%s” failed", job.kind, job.title)
-            cure = "The details are in the terminal; please report them."
-            job.end(FAILED, error=AtelierError(f"Something unforeseen: {error}", where=job.title, cure=cure))
+            cure = say("The details are in the terminal; please report them.")
+            job.end(
+                FAILED, error=AtelierError("Something unforeseen: {error}", error=error, where=job.title, cure=cure)
+            )
         else:
             job.end(STOPPED if job.stopped else DONE, result=result)
 

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from lib_lora.atomic import private_folder
 from lib_lora.errors import FileError, InputError
+from lib_lora.sentences import say
 
 NAME = "studio.lock"
 HOLDER = "studio.json"
@@ -35,7 +36,7 @@ def hold(folder: Path, *, address: str) -> Iterator[None]:
         private_folder(folder)
         path.touch()
     except OSError as error:
-        raise FileError(f"The data folder cannot be written ({error.strerror})", where=str(folder)) from error
+        raise FileError("The data folder cannot be written ({error})", error=error, where=str(folder)) from error
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
@@ -55,9 +56,13 @@ def _cure(folder: Path) -> str:
     """Say who has the folder, as far as it tells."""
     try:
         known = json.loads((folder / HOLDER).read_bytes())
-        return f"Use it at {known['address']} (process {int(known['pid'])}), or give another folder with --data."
+        return say(
+            "Use it at {address} (process {pid}), or start with another data folder.",
+            address=known["address"],
+            pid=int(known["pid"]),
+        )
     except (OSError, ValueError, KeyError, TypeError):
-        return "Use the one that is open, or give another folder with --data."
+        return say("Use the one that is open, or start with another data folder.")
 
 
 def _note(folder: Path, known: dict[str, object] | None) -> None:

@@ -7,6 +7,8 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib_lora.sentences import say
+
 
 @dataclass
 class _Known:
@@ -59,7 +61,7 @@ def damaged_rows(count: int) -> tuple[str, ...]:
     """Return the remark on rows of a log that a crash or a disk damaged; nothing where there are none."""
     if not count:
         return ()
-    return (f"rows of the log that were damaged and left out: {count}",)
+    return (say("rows of the log that were damaged and left out: {n}", n=count),)
 
 
 def _take(line: bytes, known: _Known) -> None:

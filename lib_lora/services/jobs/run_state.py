@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import AtelierError, FileError
+from lib_lora.sentences import Sentence, packed, quoted, unpacked
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
 from lib_lora.train.option_files import options_file
 from lib_lora.train.options import TrainOptions
@@ -132,11 +133,11 @@ class Run:
         if self.plan:
             row["plan"] = dict(self.plan)
         if self.problems:
-            row["problems"] = list(self.problems)
+            row["problems"] = [packed(problem) for problem in self.problems]
         if self.lora is not None:
             row["lora"] = str(self.lora)
         if self.error is not None:
-            row["error"] = [self.error.what, self.error.where, self.error.cure]
+            row["error"] = [packed(text) for text in (self.error.what, self.error.where, self.error.cure)]
         try:
             self.folder.save_json(STATUS, row)
         except FileError as error:
@@ -178,10 +179,11 @@ def view_of_folder(path: Path) -> RunView | None:
     parts = noted.get("error")
     error = None
     if isinstance(parts, list) and len(parts) == 3:
-        error = AtelierError(parts[0], where=parts[1], cure=parts[2])
+        what, where, cure = (unpacked(part) or "" for part in parts)
+        error = AtelierError(_sentence(what), where=where, cure=_sentence(cure))
     total = noted.get("total", 0)
     kept = noted.get("problems")
-    problems = [text for text in kept if isinstance(text, str)] if isinstance(kept, list) else []
+    problems = [text for row in kept if (text := unpacked(row))] if isinstance(kept, list) else []
     return RunView(
         name,
         state,
@@ -194,6 +196,11 @@ def view_of_folder(path: Path) -> RunView | None:
         plan=noted["plan"] if isinstance(noted.get("plan"), dict) else {},
         when=_changed(path),
     )
+
+
+def _sentence(text: str) -> Sentence:
+    """Return a text from the disk as a sentence; plain ones were kept by older versions."""
+    return text if isinstance(text, Sentence) else quoted(text)
 
 
 def read_status(path: Path) -> dict[str, Any]:

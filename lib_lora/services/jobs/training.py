@@ -13,7 +13,7 @@ import torch
 from lib_lora.atomic import cure_of
 from lib_lora.errors import AtelierError, FileError, InputError, StoppedError
 from lib_lora.host.base import Host, Lease
-from lib_lora.sentences import reason_of
+from lib_lora.sentences import reason_of, say
 from lib_lora.services.jobs.delivery import deliver
 from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
@@ -84,10 +84,10 @@ class Trainings:
         """
         run, lora = self._runs / name, self._loras / f"{name}.safetensors"
         if options_file(run) and not self._is_free(run):
-            cure = "Resume it, or choose another name; nothing was changed."
+            cure = say("Resume it, or choose another name; nothing was changed.")
             raise InputError("There is a run of this name already", where=str(run), cure=cure)
         if lora.exists():
-            cure = "Choose another name; nothing was changed."
+            cure = say("Choose another name; nothing was changed.")
             raise InputError("There is a LoRA of this name already", where=str(lora), cure=cure)
 
     def check(self, options: TrainOptions) -> None:
@@ -367,10 +367,10 @@ def in_words(error: Exception, name: str, *, has_state: bool) -> AtelierError:
     if isinstance(error, OSError):
         return FileError(reason_of(error), where=str(error.filename or name), cure=cure_of(error))
     if isinstance(error, torch.cuda.OutOfMemoryError):
-        cure = "Close other programs and resume, or start a new run with a smaller batch or training size."
+        cure = say("Close other programs and resume, or start a new run with a smaller batch or training size.")
         return AtelierError("The memory of the GPU is full", where=name, cure=cure)
     logger.error("the run %s failed", name, exc_info=error)
-    cure = "The details are in the terminal; please report them."
+    cure = say("The details are in the terminal; please report them.")
     if has_state:
-        cure = "The details are in the terminal; please report them. The newest state is kept."
-    return AtelierError(f"Something unforeseen: {error}", where=name, cure=cure)
+        cure = say("The details are in the terminal; please report them. The newest state is kept.")
+    return AtelierError("Something unforeseen: {error}", error=error, where=name, cure=cure)

@@ -17,6 +17,7 @@ from lib_lora.blocks.layouts import Layout, attention_layout, full_layout, unet_
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
+from lib_lora.sentences import say
 from lib_lora.services.analysis import KIND, Fields, Found, Order, order_of, range_text, run
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import FileFacts
@@ -256,7 +257,8 @@ class _Analyzer:
                 rows=bool(rows),
             )
         except (TypeError, ValueError) as error:  # an emptied number field
-            raise InputError(words("block_weight.field_empty"), cure=words("block_weight.field_empty_cure")) from error
+            cure = say("Fill in examined block and all others, for example 0 and 1.")
+            raise InputError("A number of the analyzer is missing", cure=cure) from error
         request = self._picture.request(prompt or "", *values)
         return order_of(request, label or "", chosen, self._atelier.host, self._files)
 

@@ -13,6 +13,7 @@ from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
+from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.presets import save_preset
@@ -156,9 +157,7 @@ class Handlers:
     def _strength(self, text: str) -> float:
         number = read_number((text or "").strip())
         if number is None:
-            raise InputError(
-                self._words("block_weight.no_number", text=text), cure=self._words("block_weight.no_number_cure")
-            )
+            raise InputError(say("“{text}” is no strength", text=text), cure="Write a number like 0.8.")
         return number
 
 

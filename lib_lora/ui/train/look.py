@@ -9,6 +9,7 @@ from lib_lora.data.edit_captions import tag_counts
 from lib_lora.data.files import Problem, shown
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
+from lib_lora.sentences import say
 from lib_lora.services.picture_folder import Found
 from lib_lora.ui.train.acts import act_button
 
@@ -44,7 +45,7 @@ def problems_html(problems: Sequence[Problem], warnings: Sequence[str], words: W
     """Return files and folders that are not used, each with its reason, as a warning; nothing where there are none."""
     if not problems and not warnings:
         return ""
-    said = [(shown(one.path.name), f"{one.what}. {one.cure}") for one in problems]
+    said = [(shown(one.path.name), say("{what}. {cure}", what=one.what, cure=one.cure)) for one in problems]
     rows = "".join(
         f"<li>{f'<b>{escape(name)}</b>: ' if name else ''}{escape(sentence_in_words(text, words.language))}</li>"
         for name, text in (*said, *(("", text) for text in warnings))

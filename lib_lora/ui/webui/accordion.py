@@ -10,6 +10,7 @@ from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.webui import folders, options
 from lib_lora.i18n.words import Words
+from lib_lora.sentences import say
 from lib_lora.ui import block_weight, compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.picture_inputs import PictureInputs, chosen_seed
@@ -84,7 +85,8 @@ def picture_of(
     def request(prompt: str, *values: Any) -> GenerateRequest:
         given = dict(zip([*names, *heavy], values, strict=False))  # without the heavy ones where only time is asked
         if tab == "img2img" and len(values) >= len(names) + len(heavy) and given.get("init") is None:
-            raise InputError(words("block_weight.no_start"), cure=words("block_weight.no_start_cure"))
+            cure = say("Put one into the first tab of img2img; sketch and inpaint are not analyzed.")
+            raise InputError("There is no picture to begin with", cure=cure)
         return GenerateRequest(
             prompt=prompt,
             negative=str(given.get("negative") or ""),

@@ -19,6 +19,7 @@ from lib_lora.formats.lora import read_lora
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.merge.order import Tell, resolve_blocks, shown_weights
+from lib_lora.sentences import say
 from lib_lora.services import files as file_work
 from lib_lora.services import presets as presets_file
 from lib_lora.services.atelier import Atelier
@@ -145,7 +146,7 @@ class Handlers:
             raise InputError("No LoRA is chosen", cure="Choose one from the list.")
         weights = resolve_blocks(vector, self._presets(), facts["family"])
         if weights is None:
-            raise InputError("There are no block weights", where="vector", cure="Choose a preset or type numbers.")
+            raise InputError("There are no block weights", where=say("vector"), cure="Choose a preset or type numbers.")
         return shown_weights(weights, [line["block"] for line in facts["blocks"]], facts["family"])
 
     def save_preset(self, name: str, vector: str, facts: Facts, replace: bool) -> tuple[str, Any]:

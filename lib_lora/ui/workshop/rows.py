@@ -117,7 +117,9 @@ def rows_of_prompt(atelier: Atelier, prompt: str) -> tuple[list[tuple[Any, ...]]
     if not tags:
         raise InputError("There is no LoRA in the prompt", cure="Write it as <lora:name:1>.")
     if len(tags) > MOST:
-        raise InputError(f"The prompt has {len(tags)} LoRAs, the table {MOST} rows", cure="Take some out.")
+        raise InputError(
+            "The prompt has {n} LoRAs, the table {rows} rows", n=len(tags), rows=MOST, cure="Take some out."
+        )
     host, rows, lost = atelier.host, [], []
     for tag in tags:
         path = host.find_lora(tag.name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib_lora.errors import InputError
+from lib_lora.sentences import Sentence, say
 
 TEXT_LIMIT = 1_000_000
 """Characters of one text; a preset file or a prompt is far shorter."""
@@ -53,26 +54,26 @@ class Field:
         if wrong or (self.kind is float and not math.isfinite(value)):
             raise InputError(_meant(self.kind), where=self.name, cure="Look at docs/api.md.")
         if self.kind in (int, float) and not self.low <= value <= self.high:
-            cure = f"Give a number from {self.low:g} to {self.high:g}."
-            raise InputError(f"{value:g} is out of range", where=self.name, cure=cure)
+            cure = say("Give a number from {low:g} to {high:g}.", low=self.low, high=self.high)
+            raise InputError("{value:g} is out of range", value=value, where=self.name, cure=cure)
         if self.kind is str and len(value) > TEXT_LIMIT:
             raise InputError("This text is too long", where=self.name, cure="Shorten it.")
         if self.choices and value not in self.choices:
-            cure = f"Choose one of: {', '.join(self.choices)}."
-            raise InputError(f"“{str(value)[:60]}” is unknown", where=self.name, cure=cure)
+            cure = say("Choose one of: {names}.", names=self.choices)
+            raise InputError("“{value}” is unknown", value=str(value)[:60], where=self.name, cure=cure)
         return value
 
 
-def _meant(kind: type) -> str:
+def _meant(kind: type) -> Sentence:
     if kind is str:
-        return "This field is a text"
+        return say("This field is a text")
     if kind is int:
-        return "This field is a whole number"
+        return say("This field is a whole number")
     if kind is float:
-        return "This field is a number"
+        return say("This field is a number")
     if kind is bool:
-        return "This field is true or false"
-    return "This field is a list" if kind is list else "This field is an object"
+        return say("This field is true or false")
+    return say("This field is a list") if kind is list else say("This field is an object")
 
 
 REQUIRED = object()
@@ -128,11 +129,13 @@ class Route:
                 found[name] = value
             else:
                 near = difflib.get_close_matches(name, known, n=3) or sorted(known)
-                cure = f"Did you mean: {', '.join(near)}?" if near else "This route takes none."
-                raise InputError(f"There is no field “{name[:60]}”", where=self.path, cure=cure)
+                cure = say("Did you mean: {names}?", names=near) if near else say("This route takes none.")
+                raise InputError("There is no field “{name}”", name=name[:60], where=self.path, cure=cure)
         for name, one in known.items():
             if name not in found:
                 if one.default is REQUIRED:
-                    raise InputError(f"The field “{name}” is missing", where=self.path, cure="Give it a value.")
+                    raise InputError(
+                        "The field “{name}” is missing", name=name, where=self.path, cure="Give it a value."
+                    )
                 found[name] = one.default
         return Call(found, language)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lib_lora.errors import InputError
+from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.services.analysis import Found, range_text
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
@@ -42,7 +43,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         found = job.result if job.ended else job.partial
         if found is None:
             raise InputError("There is no result yet", where=str(job.number), cure="Ask again when it has ended.")
-        return {**job_row(atelier, job, call.language), "result": result_row(atelier, found)}
+        return {**job_row(atelier, job, call.language), "result": result_row(atelier, found, call.language)}
 
     wait = Field("wait", float, "seconds to wait for the end of the job", 0.0, low=0, high=LONGEST_WAIT)
     return (
@@ -65,14 +66,14 @@ def find(atelier: Atelier, number: int) -> Job:
     raise NotFound("There is no job of this number", where=str(number), cure="GET /lora-atelier/v1/jobs lists them.")
 
 
-def result_row(atelier: Atelier, found: Any) -> Any:
+def result_row(atelier: Atelier, found: Any, language: str) -> Any:
     """Return a job's result as JSON: an analysis with its numbers and files, else what the job says itself."""
     if isinstance(found, Found):
-        return analysis_row(atelier, found)
+        return analysis_row(atelier, found, language)
     return found if isinstance(found, dict) else {"text": str(found)}
 
 
-def analysis_row(atelier: Atelier, found: Found) -> dict[str, Any]:
+def analysis_row(atelier: Atelier, found: Found, language: str) -> dict[str, Any]:
     """Return an analysis as JSON: for each range the blocks with their percentages, and where the files are."""
     ranges = [
         {
@@ -80,8 +81,8 @@ def analysis_row(atelier: Atelier, found: Found) -> dict[str, Any]:
             "noise_floor": analysis.noise_floor,
             "gain": analysis.gain,
             "finished": analysis.finished,
-            "notes": list(analysis.notes),
-            "problems": [{"what": each.what, "where": each.where, "cure": each.cure} for each in analysis.problems],
+            "notes": [sentence_in_words(note, language) for note in analysis.notes],
+            "problems": [error_row(each, language) for each in analysis.problems],
             "blocks": {
                 row.name: {"percent": row.mean, "spread": row.spread, "modules": row.has_modules}
                 for row in analysis.rows

@@ -22,6 +22,7 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.limits import check_prompt
 from lib_lora.host.prompt.remarks import tag_remarks, text_remarks
 from lib_lora.i18n.error_words import in_words, sentence_in_words
+from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.presets import presets_path, save_preset, save_presets
 from lib_lora.web.api.call import REQUIRED, Call, Field, Route
@@ -42,7 +43,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         if call["text"] is not None:
             save_presets(atelier, call["text"])
         elif call["name"] is None or call["values"] is None:
-            cure = "Give name and values, or text for the whole file."
+            cure = say("Give name and values, or text for the whole file.")
             raise InputError("There is nothing to save", cure=cure)
         else:
             save_preset(atelier, call["name"], call["values"], replace=call["replace"])

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.error_words import in_words
+from lib_lora.sentences import say
 from lib_lora.web.api.access import CHALLENGE, Access
 from lib_lora.web.api.call import REQUIRED, NotFound, Route
 from lib_lora.web.routes import BASE, best_language
@@ -96,7 +97,9 @@ async def body_of(request: Request, route: Route) -> dict[str, Any]:
     async for part in request.stream():
         content += part
         if len(content) > BODY_LIMIT:
-            raise TooLarge(f"The body has more than {BODY_LIMIT} bytes", where=route.path, cure="Send less.")
+            raise TooLarge(
+                "The body has more than {limit} bytes", limit=BODY_LIMIT, where=route.path, cure="Send less."
+            )
     try:
         values = json.loads(bytes(content) or b"{}")
     except (ValueError, RecursionError) as error:
@@ -115,8 +118,12 @@ def answered(route: Route, values: Mapping[str, Any], language: str) -> JSONResp
         return said(error, language)
     except Exception as error:  # the outermost hook: a stranger's request must not bring a trace into the answer
         logger.exception("%s %s failed", route.method, route.path)
-        cure = "The details are in the terminal; please report them."
-        return said(AtelierError(f"Something unforeseen: {error}", where=route.path, cure=cure), language, status=500)
+        cure = say("The details are in the terminal; please report them.")
+        return said(
+            AtelierError("Something unforeseen: {error}", error=error, where=route.path, cure=cure),
+            language,
+            status=500,
+        )
 
 
 def typed(route: Route, name: str, text: Any) -> Any:

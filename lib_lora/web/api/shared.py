@@ -8,7 +8,8 @@ from typing import Any
 from lib_lora.blocks.near import near_names
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.formats.saving import check_target
-from lib_lora.i18n.error_words import in_words, progress_in_words
+from lib_lora.i18n.error_words import error_row, sentence_in_words
+from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import WAITING, Job
 from lib_lora.web.api.call import NotFound
@@ -24,7 +25,7 @@ def lora_file(atelier: Atelier, name: str) -> Path:
     if name in listed:
         return listed[name]
     near = near_names(name, listed)
-    cure = f"Did you mean: {', '.join(near)}?" if near else "GET /lora-atelier/v1/loras lists them."
+    cure = say("Did you mean: {names}?", names=near) if near else say("GET /lora-atelier/v1/loras lists them.")
     raise NotFound("There is no LoRA of this name", where=name[:200], cure=cure)
 
 
@@ -43,7 +44,6 @@ def job_row(atelier: Atelier, job: Job, language: str) -> dict[str, Any]:
     """Return a job as JSON."""
     desk = atelier.files if job in atelier.files.jobs() else atelier.desk
     before = desk.ahead_of(job) if job.state == WAITING else []
-    error = dict(zip(("what", "where", "cure"), in_words(job.error, language), strict=True)) if job.error else None
     return {
         "job": job.number,
         "kind": job.kind,
@@ -51,9 +51,9 @@ def job_row(atelier: Atelier, job: Job, language: str) -> dict[str, Any]:
         "state": job.state,
         "done": job.done,
         "total": job.total,
-        "doing": progress_in_words(job.text, language),
+        "doing": sentence_in_words(job.text, language),
         "seconds": round(job.seconds, 1),
         "seconds_left": None if job.seconds_left is None else round(job.seconds_left, 1),
         "waits_for": before[0].title if before else None,
-        "error": error,
+        "error": error_row(job.error, language) if job.error else None,
     }

@@ -16,6 +16,7 @@ from lib_lora.blocks.tokens import Token, format_number, parse_tokens
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
 from lib_lora.host.webui.prompt.overrides import ATTRIBUTE, overrides_of
+from lib_lora.sentences import say
 
 EVERY = ""
 """The key of `GenerationOverrides.changes` under which all of ours stand: each looks at the tag's name itself."""
@@ -170,7 +171,7 @@ def _rank(change: Any) -> int:
     return getattr(change, "rank", 1)
 
 
-WHERE = "X/Y/Z plot"
+WHERE = say("X/Y/Z plot")
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,8 @@ class PromptTags:
         if not key:
             return None
         if key.casefold() not in {name.casefold() for name in self.names}:
-            cure = suggest(key, self.names) or f"It has: {', '.join(self.names)}."
-            raise InputError(f"The prompt has no LoRA “{shorten(key)}”", where=WHERE, cure=cure)
+            cure = suggest(key, self.names) or say("It has: {names}.", names=self.names)
+            raise InputError("The prompt has no LoRA “{name}”", name=shorten(key), where=WHERE, cure=cure)
         return frozenset((key.casefold(),))
 
     def require(self) -> None:
@@ -205,7 +206,7 @@ class PromptTags:
             InputError: there is none.
         """
         if not self.tags:
-            cure = "Write <lora:NAME:1> into the prompt."
+            cure = say("Write <lora:NAME:1> into the prompt.")
             raise InputError("The prompt has no LoRA that this axis could change", where=WHERE, cure=cure)
 
     def of(self, change: Callable[[ParsedTag], ParsedTag]) -> Sequence[ParsedTag]:

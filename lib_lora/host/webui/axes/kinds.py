@@ -27,6 +27,7 @@ from lib_lora.host.webui.axes.changes import (
     named_blocks,
 )
 from lib_lora.host.webui.axes.values import SOURCE, Value, files_of_runs, run_of
+from lib_lora.sentences import say
 
 AS_WRITTEN = "(as written)"
 """A cell with the tag's own weights, to compare with."""
@@ -74,8 +75,8 @@ def _block(value: str, tags: PromptTags, host: Host) -> AxisChange:
     blocks, equals, number = read.text.rpartition("=")
     weight = read_number(number.strip())
     if not equals or weight is None:
-        cure = "Write BLOCK=number, like IN04=0.5 or IN04-IN08=0."
-        raise InputError(f"“{shorten(read.text)}” names no block and number", where=WHERE, cure=cure)
+        cure = say("Write BLOCK=number, like IN04=0.5 or IN04-IN08=0.")
+        raise InputError(say("“{text}” names no block and number", text=shorten(read.text)), where=WHERE, cure=cure)
     family = host.model.family
     return OneBlock(tags.chosen(read.key), named_blocks(blocks, family), weight, host.presets, family)
 
@@ -124,8 +125,10 @@ def _file(value: str, tags: PromptTags, host: Host) -> AxisChange:
     if not same and len(tags.names) == 1:
         same = {tags.names[0].casefold()}
     if not same:
-        cure = suggest(run, tags.names) or "Write NAME: FILE to say whose place it takes."
-        raise InputError(f"“{shorten(read.text)}” is of the run of none of the prompt's LoRAs", where=WHERE, cure=cure)
+        cure = suggest(run, tags.names) or say("Write NAME: FILE to say whose place it takes.")
+        raise InputError(
+            "“{file}” is of the run of none of the prompt's LoRAs", file=shorten(read.text), where=WHERE, cure=cure
+        )
     return File(frozenset(same), read.text)
 
 

@@ -15,6 +15,7 @@ from lib_lora.blocks.errors import PositionError, shorten
 from lib_lora.blocks.layouts import Layout
 from lib_lora.blocks.tokens import format_number, read_number, read_tokens
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 SOURCE = "source"
 """Instead of a block in a range: the picture with every block at the others' value."""
@@ -132,8 +133,8 @@ def read_range(text: str) -> RangeValue:
     if match is None:
         match = _RANGE.fullmatch(f"0/1: {text}")
     if match is None:
-        cure = "Write the examined block's number, then all others', and the blocks: 0/1: IN04, M00, OUT03-OUT05."
-        raise InputError(f"“{shorten(text)}” is no range", where="X/Y/Z plot", cure=cure)
+        cure = say("Write the examined block's number, then all others', and the blocks: 0/1: IN04, M00, OUT03-OUT05.")
+        raise InputError(say("“{text}” is no range", text=shorten(text)), where=say("X/Y/Z plot"), cure=cure)
     return RangeValue(match["key"] or "", float(match["one"]), float(match["two"]), match["blocks"].strip())
 
 
@@ -164,7 +165,12 @@ def number_of(value: Value) -> float:
     """
     number = read_number(value.text)
     if number is None or not math.isfinite(number):
-        raise InputError(f"“{shorten(value.text)}” is no number", where="X/Y/Z plot", cure="Write a number like 0.5.")
+        raise InputError(
+            "“{value}” is no number",
+            value=shorten(value.text),
+            where=say("X/Y/Z plot"),
+            cure="Write a number like 0.5.",
+        )
     return number
 
 

@@ -32,6 +32,7 @@ from lib_lora.host.webui.model.parts import (
     open_clip_pass,
 )
 from lib_lora.host.webui.session.restore import attributes_kept, flags_off
+from lib_lora.sentences import say
 
 
 class A1111Parts(Parts):
@@ -170,9 +171,9 @@ def check_model(live: Any, unet: nn.Module | None, family: str, *, texts: int) -
     Raises:
         InputError: in one sentence.
     """
-    cure = "Choose a checkpoint of SD1, SD2 or SDXL."
+    cure = say("Choose a checkpoint of SD1, SD2 or SDXL.")
     if unet is None:
-        raise InputError(f"A model of the kind {family} cannot be trained here", where=MODEL, cure=cure)
+        raise InputError("A model of the kind {family} cannot be trained here", family=family, where=MODEL, cure=cure)
     check_channels(unet)
     if getattr(live, "is_ssd", False):
         raise InputError("A reduced SDXL model (SSD-1B) cannot be trained", where=MODEL, cure=cure)
@@ -190,31 +191,34 @@ def check_setup(live: Any, unet: nn.Module, device: torch.device, *, trains_text
 
     if getattr(live, "lowvram", False):
         if shared.cmd_opts.lowvram:
-            cure = "Start it with --medvram, or without either."
+            cure = say("Start it with {flag}, or without either.", flag="--medvram")
             raise InputError(
-                "With --lowvram the UNet is never in one piece, so it cannot be trained", where=START, cure=cure
+                "With {flag} the UNet is never in one piece, so it cannot be trained",
+                flag="--lowvram",
+                where=START,
+                cure=cure,
             )
         if trains_text:
-            cure = "Set the text encoder's ratio to 0, or start without --medvram."
-            raise InputError("With --medvram only the UNet can be trained", where=START, cure=cure)
+            cure = say("Set the text encoder's ratio to 0, or start without {flag}.", flag="--medvram")
+            raise InputError("With {flag} only the UNet can be trained", flag="--medvram", where=START, cure=cure)
     types = {parameter.dtype for parameter in unet.parameters()}
     if devices.fp8 or any(one.itemsize == 1 for one in types if one.is_floating_point):
-        cure = "Settings, Optimizations: FP8 weight Disable."
+        cure = say("Settings, Optimizations: FP8 weight Disable.")
         raise InputError("Weights stored in 8 bits (fp8) cannot be trained through", where=SETTINGS, cure=cure)
     half = types & {torch.float16, torch.bfloat16}
     if half and (device.type != "cuda" or devices.cuda_no_autocast()):
-        cure = "Start the WebUI with --no-half."
+        cure = say("Start the WebUI with {flag}.", flag="--no-half")
         raise InputError("On this device 16-bit weights cannot be trained through", where=START, cure=cure)
     if sd_unet.current_unet is not None:
-        cure = "Settings: SD Unet None."
+        cure = say("Settings: SD Unet None.")
         raise InputError(
             "Another UNet (such as TensorRT) stands in for the checkpoint's own", where=SETTINGS, cure=cure
         )
     if "forward" in vars(unet):
-        cure = "Make one picture without it, or switch that extension off."
+        cure = say("Make one picture without it, or switch that extension off.")
         raise InputError("Another extension (such as ControlNet) holds the UNet", where=MODEL, cure=cure)
     if getattr(shared.opts, "sd_hypernetwork", "None") not in ("None", "", None):
-        cure = "Settings: Add hypernetwork to prompt None."
+        cure = say("Settings: Add hypernetwork to prompt None.")
         raise InputError("A hypernetwork is added to every prompt", where=SETTINGS, cure=cure)
 
 

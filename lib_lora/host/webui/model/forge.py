@@ -17,6 +17,7 @@ from lib_lora.errors import InputError
 from lib_lora.host.webui.model.layers import clip_layers, context_width
 from lib_lora.host.webui.model.parts import MODEL, SETTINGS, Parts, TextEncoder, check_channels, flagged, is_ours
 from lib_lora.host.webui.session.restore import attributes_kept
+from lib_lora.sentences import say
 
 _NORM = re.compile(r"transformer_blocks\.\d+\.norm(\d|_in)$")
 EMPTY = str([])
@@ -77,23 +78,25 @@ class ForgeParts(Parts):
 
     def check(self, *, trains_text: bool) -> None:
         """Refuse what cannot be trained, in one sentence."""
-        cure = "Choose a checkpoint of SD1, SD2 or SDXL."
+        cure = say("Choose a checkpoint of SD1, SD2 or SDXL.")
         if self.unet is None:
-            raise InputError(f"A model of the kind {self.family} cannot be trained here", where=MODEL, cure=cure)
+            raise InputError(
+                "A model of the kind {family} cannot be trained here", family=self.family, where=MODEL, cure=cure
+            )
         check_channels(self.unet)
         if not self.texts:
-            what = "This model's text encoder is of a kind that cannot be trained with"
+            what = say("This model's text encoder is of a kind that cannot be trained with")
             raise InputError(what, where=MODEL, cure=cure)
         if self.prediction_type not in ("epsilon", "v_prediction"):
-            what = f"A model that predicts in the way {self.prediction_type} cannot be trained here"
+            what = say("A model that predicts in the way {kind} cannot be trained here", kind=self.prediction_type)
             raise InputError(what, where=MODEL, cure=cure)
         model = self.live.forge_objects_original.unet.model
         stored = {parameter.dtype for parameter in self.unet.parameters()} | {model.storage_dtype}
         if not stored <= set(_WHOLE):
-            cure = "Choose Diffusion in Low Bits: Automatic."
+            cure = say("Choose Diffusion in Low Bits: Automatic.")
             raise InputError("Weights stored in 8 bits or less cannot be trained through", where=SETTINGS, cure=cure)
         if self.device.type != "cuda" and model.computation_dtype is not torch.float32:
-            cure = "Start the WebUI with --all-in-fp32."
+            cure = say("Start the WebUI with {flag}.", flag="--all-in-fp32")
             raise InputError("On this device 16-bit weights cannot be trained through", where=SETTINGS, cure=cure)
 
     def prepared(self) -> AbstractContextManager[None]:

@@ -23,19 +23,21 @@ from lib_lora.formats.keys import has_module_table
 from lib_lora.host.base import Conditioning
 from lib_lora.host.clip_chunks import chunked, in_batch_order, side_by_side, zero_padded
 from lib_lora.host.noise_schedule import NOISE, VELOCITY, Schedule, marks_in
+from lib_lora.sentences import say
 
-MODEL = "the loaded checkpoint"
-START = "how the WebUI was started"
-SETTINGS = "the WebUI's settings"
+MODEL = say("the loaded checkpoint")
+START = say("how the WebUI was started")
+SETTINGS = say("the WebUI's settings")
 ZERO_TERMINAL = "Zero Terminal SNR"
 """The host's choice of a noise schedule for such models."""
-NOT_RESCALED = (
-    "the checkpoint was made with zero terminal SNR and is trained so, but the WebUI samples without it: "
-    "choose the noise schedule Zero Terminal SNR in its settings for right pictures"
+NOT_RESCALED = say(
+    "the checkpoint was made with zero terminal SNR and is trained so, but the WebUI samples "
+    "without it: choose the noise schedule Zero Terminal SNR in its settings for right pictures"
 )
-NOT_VELOCITY = (
-    "the checkpoint predicts the velocity (v_pred) and is trained so, but the WebUI takes its output for noise: "
-    "its pictures and samples will be wrong until a config (.yaml) with parameterization: v lies beside the checkpoint"
+NOT_VELOCITY = say(
+    "the checkpoint predicts the velocity (v_pred) and is trained so, but the WebUI takes its "
+    "output for noise: its pictures and samples will be wrong until a config (.yaml) with "
+    "parameterization: v lies beside the checkpoint"
 )
 _CHANNELS = {9: "inpainting", 8: "instruct-pix2pix", 5: "depth"}
 
@@ -144,8 +146,8 @@ def check_channels(unet: nn.Module) -> None:
     channels = unet.state_dict()["input_blocks.0.0.weight"].shape[1]
     if channels != 4:
         purpose = _CHANNELS.get(channels, "another purpose")
-        cure = "Choose a checkpoint of SD1, SD2 or SDXL."
-        raise InputError(f"A model for {purpose} cannot be trained", where=MODEL, cure=cure)
+        cure = say("Choose a checkpoint of SD1, SD2 or SDXL.")
+        raise InputError("A model for {purpose} cannot be trained", purpose=purpose, where=MODEL, cure=cure)
 
 
 Encode = Callable[[Tensor, int], tuple[Tensor, "Tensor | None"]]

@@ -23,6 +23,7 @@ from lib_lora.host.webui.prompt.overrides import overrides_of
 from lib_lora.host.webui.prompt.plan import Order, Plan, make_plan
 from lib_lora.host.webui.prompt.record import Notifier
 from lib_lora.host.webui.prompt.tags import NETWORKS, Handed, host_reading
+from lib_lora.sentences import say
 
 if TYPE_CHECKING:
     from lib_lora.host.webui.host import WebuiHost
@@ -100,7 +101,7 @@ class Activator:
             plan.notes.setdefault("", []).extend(tag_remarks(prompt, _negative(p, hires=hires)))
         if _differ(prompts):
             notes = plan.notes.setdefault("", [])
-            notes.append("The pictures of a batch share the LoRA tags of its first prompt.")
+            notes.append(say("The pictures of a batch share the LoRA tags of its first prompt."))
         for error in plan.problems:
             record.tell_error(p, error, self.notifier)
         for name, notes in plan.notes.items():
@@ -190,7 +191,7 @@ def _params_of(prompt: str) -> list[Any]:
 def _fault(error: Exception) -> AtelierError:
     return AtelierError(
         "LoRA Atelier could not read the tags, so block weights do not count",
-        where=f"{type(error).__name__}: {error}",
+        where=say("{name}: {said}", name=type(error).__name__, said=error),
         cure="The WebUI's console has the details; please report them.",
     )
 

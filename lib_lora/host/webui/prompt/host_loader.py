@@ -23,8 +23,9 @@ from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.lora_list import host_networks
 from lib_lora.host.webui.prompt.tags import HostReading
 from lib_lora.live.targets import misfit
+from lib_lora.sentences import say
 
-_BY_HOST = frozenset({"old OFT"})
+_BY_HOST = frozenset({say("old OFT")})
 """Kinds that we only describe and the loader of A1111 1.10.1 builds a module for (`network_*.py`), by their titles."""
 
 
@@ -47,13 +48,15 @@ def whole_reading(tag: ResolvedTag, contents: Contents, family: str) -> HostRead
     kinds = ", ".join(contents.not_applied)
     if tag.sweep is not None:
         raise InputError(
-            f"A LoRA of the kind {kinds} cannot be analyzed block by block",
+            "A LoRA of the kind {kinds} cannot be analyzed block by block",
+            kinds=kinds,
             where=tag.name,
             cure="Use a file of another kind, such as LoRA or LoHa.",
         )
     if tag.start is not None or tag.stop is not None:
         raise InputError(
-            f"A LoRA of the kind {kinds} cannot begin or end within a picture",
+            "A LoRA of the kind {kinds} cannot begin or end within a picture",
+            kinds=kinds,
             where=tag.name,
             cure="Write the tag without start=, stop= and step=.",
         )
@@ -63,7 +66,8 @@ def whole_reading(tag: ResolvedTag, contents: Contents, family: str) -> HostRead
         strengths.add(tag.multiplier(block_of_key(module.key, family), module.key, family))
     if len(te) > 1 or len(unet) > 1:
         raise InputError(
-            f"The blocks of a LoRA of the kind {kinds} cannot have different weights",
+            "The blocks of a LoRA of the kind {kinds} cannot have different weights",
+            kinds=kinds,
             where=tag.name,
             cure="Give all blocks of the UNet the same weight, or write the tag without weights.",
         )
@@ -73,9 +77,11 @@ def whole_reading(tag: ResolvedTag, contents: Contents, family: str) -> HostRead
 def whole_note(reading: HostReading, contents: Contents) -> str:
     """Return the sentence that says who applies the LoRA, and how strongly."""
     kinds = ", ".join(contents.not_applied)
-    return (
-        f"It holds {kinds}, so the WebUI applies it by itself: "
-        f"UNet {reading.unet:g}, text encoder {reading.te:g} in all blocks."
+    return say(
+        "It holds {kinds}, so the WebUI applies it by itself: UNet {unet:g}, text encoder {te:g} in all blocks.",
+        kinds=kinds,
+        unet=reading.unet,
+        te=reading.te,
     )
 
 
@@ -97,7 +103,7 @@ def text_left_out(lora: LoraFile) -> str:
     kinds = sorted({one.title for one in asked if not _applied(one, known, host)})
     if not kinds:
         return ""
-    return f"The WebUI's own loader does not apply {', '.join(kinds)}, so the text encoder's part is left out."
+    return say("The WebUI's own loader does not apply {kinds}, so the text encoder's part is left out.", kinds=kinds)
 
 
 def _applied(adapter: Adapter, known: frozenset[str], host: HostKind) -> bool:

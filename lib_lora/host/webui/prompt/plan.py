@@ -26,6 +26,7 @@ from lib_lora.host.webui.prompt.overrides import GenerationOverrides, plain
 from lib_lora.host.webui.prompt.tags import Handed, HostReading, PassTag, is_plain, read_tags, reading_of, without_twins
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import Strength, find_targets, misfit
+from lib_lora.sentences import say
 
 if TYPE_CHECKING:
     from lib_lora.host.webui.host import WebuiHost
@@ -139,7 +140,7 @@ class _Planner:
         parsed = overrides.changed(tag.parsed)
         notes = self.plan.notes.setdefault(parsed.name, [])
         if overrides.off and not is_plain(parsed):
-            notes.append("LoRA Block Weight is off: weights, elements and steps do not count.")
+            notes.append(say("LoRA Block Weight is off: weights, elements and steps do not count."))
             parsed = plain(parsed)
         if is_plain(parsed):
             notes += parsed.notes
@@ -153,7 +154,7 @@ class _Planner:
             self.plan.problems.append(tag.error)
         elif tag.host is not None:
             notes = self.plan.notes.setdefault(tag.host.name, [])
-            notes.append("Its tag has an item of another extension; the WebUI gets the tag as it is.")
+            notes.append(say("Its tag has an item of another extension; the WebUI gets the tag as it is."))
             self._handed.append(Handed(tag.host, tag.params))
 
     def _add_plain(self, tag: PassTag, reading: HostReading) -> None:
@@ -220,7 +221,7 @@ class _Planner:
             if len(ratios) == 1 and None not in ratios:
                 strength = tag.te * float(ratios.pop() or 0.0)
             elif len(ratios) > 1:
-                notes.append("Element rules cannot tell parts of the text encoder apart here: BASE counts in all.")
+                notes.append(say("Element rules cannot tell parts of the text encoder apart here: BASE counts in all."))
         needed = bool(keys) and strength != 0.0
         left_out = text_left_out(lora) if needed else ""
         if left_out:
@@ -251,7 +252,9 @@ def _note_empty_blocks(notes: list[str], tag: ResolvedTag, unet: LoraFile, famil
     has = {block_of_key(key, family) for key in unet.adapters}
     lost = [block for block in tag.filled if block in has and tag.weights[block] == 0]
     if lost:
-        notes.append(f"The weights do not name {', '.join(lost)}, so they are off. Write every block to use them.")
+        notes.append(
+            say("The weights do not name {blocks}, so they are off. Write every block to use them.", blocks=lost)
+        )
 
 
 def _is_text(key: str) -> bool:

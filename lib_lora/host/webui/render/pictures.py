@@ -23,6 +23,7 @@ from lib_lora.host.webui.render.samplers import chosen_sampler, chosen_scheduler
 from lib_lora.host.webui.session.progress import watched
 from lib_lora.host.webui.session.restore import bars_cleared, prompt_history_kept, same_encoder_noise, settings_kept
 from lib_lora.progress import Progress
+from lib_lora.sentences import say
 
 SEEDS = 2**32
 logger = logging.getLogger(__name__)
@@ -167,12 +168,12 @@ def checked(request: GenerateRequest, model: LoadedModel) -> GenerateRequest:
     scheduler = chosen_scheduler(request.scheduler) if request.scheduler else scheduler
     for side in (request.width, request.height):
         if side is not None and (side < 64 or side % 8):
-            cure = "Use a multiple of 8 px, 64 px or more."
-            raise InputError(f"A side of {side} px does not fit the model", where="size", cure=cure)
+            cure = say("Use a multiple of 8 px, 64 px or more.")
+            raise InputError("A side of {side} px does not fit the model", side=side, where=say("size"), cure=cure)
     if request.steps < 1 or request.batch < 1:
-        raise InputError("Steps and batch must be at least 1", where="generate")
+        raise InputError("Steps and batch must be at least 1", where=say("generate"))
     if not 0 <= request.denoise <= 1:
-        raise InputError("The strength of img2img lies between 0 and 1", where="denoise")
+        raise InputError("The strength of img2img lies between 0 and 1", where=say("denoise"))
     sweep = None if request.sweep is None else tuple(fit(weights, model.family) for weights in request.sweep)
     return replace(request, sampler=sampler, scheduler=scheduler, sweep=sweep)
 

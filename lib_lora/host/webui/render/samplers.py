@@ -6,6 +6,7 @@ from types import ModuleType
 
 from lib_lora.blocks.errors import suggest
 from lib_lora.errors import InputError
+from lib_lora.sentences import say
 
 
 def sampler_names() -> tuple[str, ...]:
@@ -42,8 +43,8 @@ def chosen_sampler(text: str) -> tuple[str, str]:
             if base != name and base in known:  # "DPM++ 2M Karras": how it was written before WebUI 1.9
                 return known[base], each.label
     names = sampler_names()
-    cure = suggest(text, names) or f"Choose one of: {', '.join(names)}."
-    raise InputError(f"There is no sampler “{text}”", where="sampler", cure=cure)
+    cure = suggest(text, names) or say("Choose one of: {names}.", names=names)
+    raise InputError("There is no sampler “{name}”", name=text, where=say("sampler"), cure=cure)
 
 
 def chosen_scheduler(text: str) -> str:
@@ -58,8 +59,10 @@ def chosen_scheduler(text: str) -> str:
         if fold in (each.label.casefold(), each.name.casefold()):
             return each.label
     names = scheduler_names()
-    cure = suggest(text, names) or (f"Choose one of: {', '.join(names)}." if names else "Choose it with the sampler.")
-    raise InputError(f"There is no scheduler “{text}”", where="scheduler", cure=cure)
+    cure = suggest(text, names) or (
+        say("Choose one of: {names}.", names=names) if names else say("Choose it with the sampler.")
+    )
+    raise InputError(say("There is no scheduler “{text}”", text=text), where=say("scheduler"), cure=cure)
 
 
 def noise_by_batch(sampler: str) -> bool:
