@@ -21,7 +21,7 @@ from lib_lora.blocks.tag import (
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.limits import check_prompt
 from lib_lora.host.prompt.remarks import tag_remarks, text_remarks
-from lib_lora.i18n.error_words import in_words, sentence_in_words
+from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.presets import presets_path, save_preset, save_presets
@@ -142,9 +142,8 @@ def resolved_row(
 
 def problem_row(tag: str, error: AtelierError, language: str) -> dict[str, Any]:
     """Return what is wrong with a tag; ``caret`` shows the place in it, null where it is no matter of one character."""
-    what, where, cure = in_words(error, language)
     caret = error.caret() if isinstance(error, PositionError) else None
-    return {"tag": tag, "what": what, "where": where, "cure": cure, "caret": caret}
+    return {"tag": tag, **error_row(error, language), "caret": caret}
 
 
 def tag_row(parsed: ParsedTag, tag: ResolvedTag, family: str, language: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.i18n.error_words import in_words
+from lib_lora.i18n.error_words import error_row
 from lib_lora.sentences import say
 from lib_lora.web.api.access import CHALLENGE, Access
 from lib_lora.web.api.call import REQUIRED, NotFound, Route
@@ -143,8 +143,7 @@ def said(
     error: AtelierError, language: str, *, status: int = 0, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """Return an error as JSON in the sender's language."""
-    what, where, cure = in_words(error, language)
-    content = {"what": what, "where": where, "cure": cure}
+    content = error_row(error, language)
     return JSONResponse(content, status_code=status or status_of(error), headers=dict(headers or {}))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lib_lora.errors import InputError
 from lib_lora.host.base import check_clip_skip
-from lib_lora.i18n.error_words import in_words, sentence_in_words
+from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.run_state import RunView
 from lib_lora.train.options import TrainOptions, from_mapping
@@ -117,8 +117,7 @@ def found(atelier: Atelier, name: str) -> RunView:
 
 def run_row(atelier: Atelier, view: RunView, language: str) -> dict[str, Any]:
     """Return a run as JSON."""
-    keys = ("what", "where", "cure")
-    error = dict(zip(keys, in_words(view.error, language), strict=True)) if view.error else None
+    error = error_row(view.error, language) if view.error else None
     left = view.seconds_left
     return {
         "name": view.name,
