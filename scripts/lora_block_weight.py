@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modules import scripts
 
 from lib_lora.host.webui import folders
+
+if TYPE_CHECKING:
+    from lib_lora.host.webui.protocols import Processing
 
 logger = logging.getLogger("lora_atelier")
 
@@ -40,13 +43,13 @@ class LoraBlockWeightScript(scripts.Script):
 
         return accordion.build("img2img" if is_img2img else "txt2img")
 
-    def before_process(self, p: Any, active: Any = True, *_: Any) -> None:
+    def before_process(self, p: Processing, active: Any = True, *_: Any) -> None:
         """Tell the generation whether block weights are on."""
         from lib_lora.host.webui.prompt import block_weights
 
         block_weights.before_process(p, off=active is False)
 
-    def process(self, p: Any, *_: Any) -> None:
+    def process(self, p: Processing, *_: Any) -> None:
         """End a generation before its first picture where a tag is broken and the setting says so."""
         from lib_lora.host.webui.prompt import block_weights
 

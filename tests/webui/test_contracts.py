@@ -19,6 +19,7 @@ from tests.webui.fakes.extra_networks import ExtraNetwork, ExtraNetworkParams, E
 from tests.webui.fakes.lora_extension import Network, NetworkModule, Networks
 from tests.webui.installed import A1111, CLASSIC, FORGE, REFORGE, kind_of
 from tests.webui.named import REACHED
+from tests.webui.stand_ins import misused, problems, stand_ins
 
 NO_SOURCES = (
     "NO HOST SOURCES WERE READ: set HOST_SOURCES (folders of WebUIs, separated as in PATH) or WEBUI_DIR (docs/hosts.md)"
@@ -89,6 +90,42 @@ def test_names_of_this_host_are_there_and_take_our_calls(host: Sources) -> None:
     problems = {str(use): host.problem(use) for use in checked if name_of(use) not in MISSED.get(kind, {})}
     assert len(checked) > 30
     assert {place: problem for place, problem in problems.items() if problem} == {}
+
+
+def test_stand_ins_are_what_this_host_has(host: Sources) -> None:
+    kind = kind_of(host.folder)
+    mine = [one for one in stand_ins().values() if not one.kinds or kind in one.kinds]
+    said = {name: problem for one in mine for name, problem in problems(host, one).items()}
+    assert {name: problem for name, problem in said.items() if name not in MISSED.get(kind, {})} == {}
+
+
+def test_every_stand_in_says_what_it_stands_for_and_has_all_that_we_use() -> None:
+    known = stand_ins()
+    assert len(known) > 15
+    assert [one.name for one in known.values() if not one.stands_for] == []
+    assert list(misused(known)) == []
+
+
+def test_a_wrong_stand_in_and_a_wrong_use_are_found(sample: Sources, tmp_path: Path) -> None:
+    text = """
+class State(Protocol):
+    \"\"\"Stands for: modules.shared_state.State\"\"\"
+
+    job: str
+    jobs: int
+
+    def begin(self, task: str, more: int) -> None: ...
+"""
+    (tmp_path / "protocols.py").write_text(text, encoding="utf-8")
+    known = stand_ins(tmp_path / "protocols.py")
+    wrong = {name.rpartition(".")[2] for name in problems(sample, known["State"])}
+    assert wrong == {"jobs", "begin"}
+    (tmp_path / "scripts").mkdir()
+    used = (
+        "def f(state: State | None):\n    state.job, state.other\n    if hasattr(state, 'end'):\n        state.end()\n"
+    )
+    (tmp_path / "scripts" / "one.py").write_text(used, encoding="utf-8")
+    assert [place.split()[1] for place in misused(known, tmp_path)] == ["state.other"]
 
 
 def test_uses_are_read_from_our_sources_as_they_are() -> None:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from weakref import WeakKeyDictionary
 
 from lib_lora.blocks.errors import suggest
 from lib_lora.errors import InputError
 from lib_lora.formats.names import ENDING
 from lib_lora.host.lora_files import LoraIndex
+from lib_lora.host.webui.protocols import Networks
 from lib_lora.sentences import say
 
 _INDEX = LoraIndex()
 _EVERY = LoraIndex()
 _ENDINGS = (ENDING, ".pt", ".ckpt")
 """What the host's loader takes for a LoRA; a name may be that of several."""
-_ASKED: WeakKeyDictionary[ModuleType, Mapping[str, Path]] = WeakKeyDictionary()
+_ASKED: WeakKeyDictionary[Networks, Mapping[str, Path]] = WeakKeyDictionary()
 """The state of the folders at which a host was last asked to read them for a name that nobody knows."""
 
 
-def host_networks() -> ModuleType | None:
+def host_networks() -> Networks | None:
     """Return the module of the host's Lora extension, or None where that extension is switched off."""
     # Its name is so general that another extension's module may stand there.
     module = sys.modules.get("networks")
@@ -110,7 +110,7 @@ def metadata_of(name: str) -> dict[str, str]:
     return dict(getattr(entry, "metadata", None) or {})
 
 
-def _may_have_come(networks: ModuleType, name: str) -> bool:
+def _may_have_come(networks: Networks, name: str) -> bool:
     """Whether a name that the host does not know may be that of a file that came since it last read its folders.
 
     The file's own name tells at once. An alias is inside the file, so the host is asked once for each state of the
@@ -125,7 +125,7 @@ def _may_have_come(networks: ModuleType, name: str) -> bool:
     return True
 
 
-def _make_known(networks: ModuleType, names: Sequence[str]) -> None:
+def _make_known(networks: Networks, names: Sequence[str]) -> None:
     """Let the host look for files that it has not listed yet."""
     update = getattr(networks, "update_available_networks_by_names", None)
     if update is not None:
@@ -134,7 +134,7 @@ def _make_known(networks: ModuleType, names: Sequence[str]) -> None:
         networks.list_available_networks()
 
 
-def _path_of(networks: ModuleType, name: str) -> Path | None:
+def _path_of(networks: Networks, name: str) -> Path | None:
     """Return the file of a name by the host's own rule; an entry whose file is gone counts as none."""
     # An alias of several files says nothing: then only the file's own name counts.
     if name.lower() in networks.forbidden_network_aliases:

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from lib_lora.errors import AtelierError
+    from lib_lora.host.webui.protocols import DenoiserParams, ScriptCallbacks
 
 
-def register(host: Any) -> None:
+def register(host: ScriptCallbacks) -> None:
     """Register our callbacks with ``modules.script_callbacks``; *Reload UI* has forgotten those of before.
 
     In a thread of its own, because the host looks at the whole stack at each registration, and looks for the files of
@@ -25,7 +26,7 @@ def register(host: Any) -> None:
     thread.join()
 
 
-def _register(host: Any) -> None:
+def _register(host: ScriptCallbacks) -> None:
     host.on_ui_settings(add_settings)
     host.on_before_ui(before_page)
     host.on_after_component(note_component)
@@ -95,7 +96,7 @@ def put_block_weights(*_: Any) -> None:
     block_weights.install(lambda: singletons.atelier().host, page_notifier())
 
 
-def before_step(params: Any) -> None:
+def before_step(params: DenoiserParams) -> None:
     """Bring the LoRAs of the picture that is being sampled to its next step."""
     from lib_lora.host.webui.prompt import block_weights
 

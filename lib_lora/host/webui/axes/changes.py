@@ -16,6 +16,7 @@ from lib_lora.blocks.tokens import Token, format_number, parse_tokens
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
 from lib_lora.host.webui.prompt.overrides import ATTRIBUTE, overrides_of
+from lib_lora.host.webui.protocols import Processing
 from lib_lora.sentences import say
 
 EVERY = ""
@@ -136,7 +137,7 @@ class File(AxisChange):
         return replace(tag, name=self.name)
 
 
-def put_change(p: Any, change: AxisChange) -> None:
+def put_change(p: Processing, change: AxisChange) -> None:
     """Let ``p`` carry one change more. The cells of a plot are shallow copies: what they share is never altered."""
     overrides = overrides_of(p)
     mine = tuple(sorted((*overrides.changes.get(EVERY, ()), change), key=_rank))
@@ -215,7 +216,7 @@ class PromptTags:
         return [after for before, after in both if after is not before]
 
 
-def tags_of(p: Any) -> PromptTags:
+def tags_of(p: Processing) -> PromptTags:
     """Return the tags of the prompts of ``p``, of its styles and its hires pass included; broken ones are left out."""
     texts = [p.prompt, getattr(p, "hr_prompt", "")]
     prompts = [text for each in texts for text in (each if isinstance(each, list) else [each]) if text]

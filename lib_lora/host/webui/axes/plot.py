@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
 
 from lib_lora.blocks.errors import PositionError
 from lib_lora.blocks.tag import resolve
@@ -14,6 +12,7 @@ from lib_lora.host.base import Host
 from lib_lora.host.webui.axes.changes import WHERE, AxisChange, PromptTags, put_change, tags_of
 from lib_lora.host.webui.axes.kinds import KINDS, AxisKind
 from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.protocols import AxisOption, Processing, XyzGrid
 
 PREFIX = "[LoRA Atelier] "
 
@@ -45,7 +44,7 @@ def unregister_axes() -> None:
         _remove(module)
 
 
-def _plot() -> ModuleType | None:
+def _plot() -> XyzGrid | None:
     """Return the module of the X/Y/Z plot; a reload of the page makes a new one."""
     from modules import scripts
 
@@ -55,11 +54,11 @@ def _plot() -> ModuleType | None:
     return None
 
 
-def _remove(module: ModuleType) -> None:
+def _remove(module: XyzGrid) -> None:
     module.axis_options[:] = [each for each in module.axis_options if not str(each.label).startswith(PREFIX)]
 
 
-def _option(module: ModuleType, host: Host, kind: AxisKind, say: Say) -> Any:
+def _option(module: XyzGrid, host: Host, kind: AxisKind, say: Say) -> AxisOption:
     axis = _Axis(host, kind, say)
     return module.AxisOption(
         PREFIX + kind.label,
@@ -92,7 +91,7 @@ class _Axis:
         """Return what the drop-down offers."""
         return [] if self.kind.choices is None else self.kind.choices(self.host)
 
-    def confirm(self, p: Any, values: Sequence[str]) -> None:
+    def confirm(self, p: Processing, values: Sequence[str]) -> None:
         """Check every value before the first picture.
 
         Raises:
@@ -107,11 +106,11 @@ class _Axis:
         except AtelierError as error:
             raise RuntimeError(self.say(error)) from error
 
-    def apply(self, p: Any, value: str, _values: Sequence[str]) -> None:
+    def apply(self, p: Processing, value: str, _values: Sequence[str]) -> None:
         """Let this cell have the value."""
         put_change(p, self._change(value, tags_of(p)))
 
-    def label(self, _p: Any, _option: Any, value: str) -> str:
+    def label(self, _p: Processing, _option: AxisOption, value: str) -> str:
         """Return how the grid names the value."""
         return self.kind.shown(value)
 

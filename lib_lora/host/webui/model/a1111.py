@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from lib_lora.host.webui.model.parts import (
     is_ours,
     open_clip_pass,
 )
+from lib_lora.host.webui.protocols import A1111Model, A1111Networks, TextWrapper
 from lib_lora.host.webui.session.restore import attributes_kept, flags_off
 from lib_lora.sentences import say
 
@@ -38,7 +39,7 @@ from lib_lora.sentences import say
 class A1111Parts(Parts):
     """``shared.sd_model`` of AUTOMATIC1111 1.10."""
 
-    def __init__(self, live: Any, *, with_text: bool = True) -> None:
+    def __init__(self, live: A1111Model, *, with_text: bool = True) -> None:
         from modules import devices
 
         self.live = live
@@ -98,20 +99,20 @@ class A1111Parts(Parts):
             settle(self.live)
 
 
-def key_of(live: Any) -> tuple[object, ...]:
+def key_of(live: A1111Model) -> tuple[object, ...]:
     """Return what tells this checkpoint in this object from another: the host puts new weights into old objects."""
     embedders = getattr(getattr(live, "conditioner", None), "embedders", None) or (live.cond_stage_model,)
     return (live.sd_checkpoint_info.filename, id(live.model), *(id(one) for one in embedders))
 
 
-def family_of(live: Any) -> str:
+def family_of(live: A1111Model) -> str:
     """Return the family by the host's flags; a refiner and others that only look like one of ours are ``unknown``."""
     family = flagged(live)
     refines = is_ours(family) and context_width(live.model.diffusion_model) == REFINER_WIDTH
     return UNKNOWN if refines else family
 
 
-def text_encoders(live: Any, family: str) -> tuple[TextEncoder, ...]:
+def text_encoders(live: A1111Model, family: str) -> tuple[TextEncoder, ...]:
     """Return the text encoders behind the host's wrappers; none while the host is still wrapping them."""
     known = architecture_of(family)
     if known.pooled:
@@ -127,7 +128,7 @@ def text_encoders(live: Any, family: str) -> tuple[TextEncoder, ...]:
     return (_open_clip(wrapper, only.prefix) if only.open_clip else _clip(wrapper, only.prefix, layer=None),)
 
 
-def _clip(wrapper: Any, prefix: str, *, layer: int | None) -> TextEncoder:
+def _clip(wrapper: TextWrapper, prefix: str, *, layer: int | None) -> TextEncoder:
     transformer = wrapper.wrapped.transformer
     return TextEncoder(
         transformer,
@@ -140,7 +141,7 @@ def _clip(wrapper: Any, prefix: str, *, layer: int | None) -> TextEncoder:
     )
 
 
-def _open_clip(wrapper: Any, prefix: str) -> TextEncoder:
+def _open_clip(wrapper: TextWrapper, prefix: str) -> TextEncoder:
     wrapped = wrapper.wrapped
     # SDXL's pooled vector comes from the last block; SD2 stops `layer_idx` blocks before the end.
     unused = 0 if getattr(wrapped, "return_pooled", False) else int(wrapped.layer_idx)
@@ -155,7 +156,7 @@ def _open_clip(wrapper: Any, prefix: str) -> TextEncoder:
     )
 
 
-def _forget(wrapper: Any) -> Callable[[], None]:
+def _forget(wrapper: TextWrapper) -> Callable[[], None]:
     """Return what drops the textual inversions that the last prompt left for the next pass."""
 
     def forget() -> None:
@@ -165,7 +166,7 @@ def _forget(wrapper: Any) -> Callable[[], None]:
     return forget
 
 
-def check_model(live: Any, unet: nn.Module | None, family: str, *, texts: int) -> None:
+def check_model(live: A1111Model, unet: nn.Module | None, family: str, *, texts: int) -> None:
     """Refuse a model that no LoRA can be trained on.
 
     Raises:
@@ -181,7 +182,7 @@ def check_model(live: Any, unet: nn.Module | None, family: str, *, texts: int) -
         raise InputError("This model's text encoder is of a kind that cannot be trained with", where=MODEL, cure=cure)
 
 
-def check_setup(live: Any, unet: nn.Module, device: torch.device, *, trains_text: bool) -> None:
+def check_setup(live: A1111Model, unet: nn.Module, device: torch.device, *, trains_text: bool) -> None:
     """Refuse a setup of the host in which its model cannot be trained.
 
     Raises:
@@ -222,7 +223,7 @@ def check_setup(live: Any, unet: nn.Module, device: torch.device, *, trains_text
         raise InputError("A hypernetwork is added to every prompt", where=SETTINGS, cure=cure)
 
 
-def settle(live: Any) -> None:
+def settle(live: A1111Model) -> None:
     """Clear what the last prompt left in the model: LoRAs merged into the weights, hypernetworks, token merging."""
     from modules import sd_models, shared
     from modules.hypernetworks import hypernetwork
@@ -231,7 +232,7 @@ def settle(live: Any) -> None:
         hypernetwork.load_hypernetworks([])
     if getattr(live, "applied_token_merged_ratio", 0):
         sd_models.apply_token_merging(live, 0)
-    networks = host_networks()
+    networks = cast("A1111Networks | None", host_networks())
     if networks is None:
         return
     if networks.loaded_networks:
@@ -252,7 +253,7 @@ def unsettled() -> bool:
 
 
 @contextmanager
-def prepared(live: Any, unet: nn.Module) -> Iterator[None]:
+def prepared(live: A1111Model, unet: nn.Module) -> Iterator[None]:
     """Have the host's model as training wants it: PyTorch's own attention, no checkpointing, no tiling."""
     from modules import sd_hijack
 

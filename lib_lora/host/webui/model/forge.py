@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from lib_lora.architectures.stable_diffusion import REFINER_WIDTH
 from lib_lora.errors import InputError
 from lib_lora.host.webui.model.layers import clip_layers, context_width
 from lib_lora.host.webui.model.parts import MODEL, SETTINGS, Parts, TextEncoder, check_channels, flagged, is_ours
+from lib_lora.host.webui.protocols import ForgeModel, TextEngine
 from lib_lora.host.webui.session.restore import attributes_kept
 from lib_lora.sentences import say
 
@@ -28,7 +28,7 @@ _WHOLE = (torch.float32, torch.float16, torch.bfloat16)
 class ForgeParts(Parts):
     """The engine in ``sd_models.model_data.sd_model`` of Forge."""
 
-    def __init__(self, live: Any) -> None:
+    def __init__(self, live: ForgeModel) -> None:
         from backend import memory_management
 
         self.live = live
@@ -111,12 +111,12 @@ class ForgeParts(Parts):
             settle(self.live)
 
 
-def key_of(live: Any) -> tuple[object, ...]:
+def key_of(live: ForgeModel) -> tuple[object, ...]:
     """Return what tells this checkpoint from another."""
     return (live.sd_checkpoint_info.filename, id(live.forge_objects_original.unet.model))
 
 
-def family_of(live: Any, network: nn.Module) -> str:
+def family_of(live: ForgeModel, network: nn.Module) -> str:
     """Return the family by the engine's flags; engines of other families by their name."""
     family = flagged(live)
     if is_ours(family):
@@ -133,7 +133,7 @@ def _engines(family: str) -> list[tuple[str, str]]:
     return [(f"text_processing_engine{end}", one.prefix) for end, one in zip(last, encoders, strict=True)]
 
 
-def settle(live: Any) -> None:
+def settle(live: ForgeModel) -> None:
     """Bring the model back to its own weights, as an empty prompt would."""
     from backend import memory_management
 
@@ -187,7 +187,7 @@ def _apart(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (inputs[0].clone(), *inputs[1:]) if torch.is_grad_enabled() else inputs
 
 
-def _encoder(engine: Any, prefix: str) -> TextEncoder:
+def _encoder(engine: TextEngine, prefix: str) -> TextEncoder:
     transformer = engine.text_encoder.transformer
     return TextEncoder(
         transformer,
@@ -200,7 +200,7 @@ def _encoder(engine: Any, prefix: str) -> TextEncoder:
     )
 
 
-def _pass(engine: Any, transformer: nn.Module) -> Callable[[Tensor, int], tuple[Tensor, Tensor | None]]:
+def _pass(engine: TextEngine, transformer: nn.Module) -> Callable[[Tensor, int], tuple[Tensor, Tensor | None]]:
     """Return one pass as the engine makes it, without its emphasis and its textual inversions."""
 
     def encode(ids: Tensor, clip_skip: int) -> tuple[Tensor, Tensor | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +102,9 @@ def open_clip_layers(encoder: nn.Module, prefix: str, *, unused: int) -> dict[st
     return found
 
 
-def fused_attentions(layers: dict[str, nn.Module]) -> Iterator[tuple[nn.MultiheadAttention, tuple[FusedQkvSlice, ...]]]:
+def fused_attentions(
+    layers: Mapping[str, nn.Module],
+) -> Iterator[tuple[nn.MultiheadAttention, tuple[FusedQkvSlice, ...]]]:
     """Yield each fused attention with its three parts."""
     parts: dict[int, list[FusedQkvSlice]] = {}
     for layer in layers.values():

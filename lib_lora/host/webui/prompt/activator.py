@@ -23,6 +23,7 @@ from lib_lora.host.webui.prompt.overrides import overrides_of
 from lib_lora.host.webui.prompt.plan import Order, Plan, make_plan
 from lib_lora.host.webui.prompt.record import Notifier
 from lib_lora.host.webui.prompt.tags import NETWORKS, Handed, host_reading
+from lib_lora.host.webui.protocols import ExtraNetwork, ExtraNetworkParams, Processing
 from lib_lora.sentences import say
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Activator:
 
     name = "lora"
 
-    def __init__(self, inner: Any, get_host: GetHost, notifier: Notifier) -> None:
+    def __init__(self, inner: ExtraNetwork, get_host: GetHost, notifier: Notifier) -> None:
         self.inner, self.get_host, self.notifier = inner, get_host, notifier
         self.attachments = Attachments()
 
@@ -48,7 +49,7 @@ class Activator:
             raise AttributeError(name)
         return getattr(self.inner, name)
 
-    def activate(self, p: Any, params_list: list[Any]) -> None:
+    def activate(self, p: Processing, params_list: list[ExtraNetworkParams]) -> None:
         """Resolve the tags of a pass, hand the host its part, and expect the rest at the denoiser."""
         if getattr(p, "prompts", None) is None:  # a model is being loaded, perhaps in the middle of a sampling
             self.attachments.take_off()
@@ -76,12 +77,12 @@ class Activator:
         record.add_hashes(p, plan.named)
         self.attachments.expect(p, plan.ours, lambda error: record.tell_error(p, error, self.notifier))
 
-    def deactivate(self, p: Any) -> None:
+    def deactivate(self, p: Processing) -> None:
         """End a generation."""
         self.attachments.release(p)
         self.inner.deactivate(p)
 
-    def check(self, p: Any) -> bool:
+    def check(self, p: Processing) -> bool:
         """Tell whether the tags of all prompts of ``p`` are right, and what is wrong with them below the picture.
 
         Called when prompts are complete and nothing was rendered yet: the only moment at which a stop leaves no noise.
@@ -93,7 +94,7 @@ class Activator:
             record.tell_error(p, error, self.notifier)
         return not problems
 
-    def _plan(self, p: Any, params_list: list[Any], *, hires: bool) -> Plan:
+    def _plan(self, p: Processing, params_list: list[ExtraNetworkParams], *, hires: bool) -> Plan:
         plan = self._resolve(p, params_list)
         prompts = _batch_prompts(p, hires=hires)
         for prompt in prompts[:1]:  # the host reads the tags of a batch from its first prompt
@@ -111,7 +112,7 @@ class Activator:
             stop()
         return plan
 
-    def _resolve(self, p: Any, params_list: list[Any]) -> Plan:
+    def _resolve(self, p: Processing, params_list: list[ExtraNetworkParams]) -> Plan:
         if not params_list:
             return Plan()
         seeds = getattr(p, "seeds", None) or getattr(p, "all_seeds", None) or [0]
@@ -141,14 +142,14 @@ def stop() -> None:
     shared.state.interrupted = True
 
 
-def _first_prompts(p: Any) -> Iterator[str]:
+def _first_prompts(p: Processing) -> Iterator[str]:
     """Yield the prompts of which the host reads tags: the first of each batch, for the first pass and for hires."""
     size = max(1, int(getattr(p, "batch_size", 1)))
     for name in ("all_prompts", "all_hr_prompts"):
         yield from dict.fromkeys((getattr(p, name, None) or [])[::size])
 
 
-def _batch_prompts(p: Any, *, hires: bool) -> list[str]:
+def _batch_prompts(p: Processing, *, hires: bool) -> list[str]:
     """Return the prompts of the batch that is being made, with their tags."""
     first, size = getattr(p, "iteration", 0) * p.batch_size, p.batch_size
     return list((getattr(p, "all_hr_prompts" if hires else "all_prompts", None) or [])[first : first + size])
@@ -159,13 +160,13 @@ def _differ(prompts: Iterable[str]) -> bool:
     return len({tuple(found.text for found in find_tags(text)) for text in prompts}) > 1
 
 
-def _negative(p: Any, *, hires: bool) -> str:
+def _negative(p: Processing, *, hires: bool) -> str:
     """Return the negative prompt that belongs to the first prompt of the batch."""
     found = getattr(p, "all_hr_negative_prompts" if hires else "all_negative_prompts", None) or [""]
     return str(found[min(getattr(p, "iteration", 0) * p.batch_size, len(found) - 1)])
 
 
-def _steps(p: Any) -> int | None:
+def _steps(p: Processing) -> int | None:
     """Return the steps of a pass that begins with noise; another one makes a share of them."""
     begun = getattr(p, "init_images", None) or getattr(p, "is_hr_pass", False)
     steps = getattr(p, "steps", None)
@@ -180,7 +181,7 @@ def _of_another(error: TagError) -> bool:
     return name in extra_networks.extra_network_registry or name in getattr(extra_networks, "extra_network_aliases", {})
 
 
-def _params_of(prompt: str) -> list[Any]:
+def _params_of(prompt: str) -> list[ExtraNetworkParams]:
     """Return the LoRA tags of a prompt as the host parses them."""
     from modules import extra_networks
 

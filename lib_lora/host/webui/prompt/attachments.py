@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +18,7 @@ from lib_lora.host.prompt.read import window_of
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.model.live_model import WebuiModel, current_model
 from lib_lora.host.webui.prompt.plan import Ours
+from lib_lora.host.webui.protocols import Denoiser, Processing
 from lib_lora.live.attach import CHEAP, Attached
 from lib_lora.live.swap import Swap
 from lib_lora.live.targets import Target, find_targets
@@ -31,21 +31,21 @@ class Attachments:
     """The LoRAs of one generation at a time."""
 
     def __init__(self) -> None:
-        self._owner: weakref.ref[Any] | None = None
+        self._owner: weakref.ref[Processing] | None = None
         self._ours: tuple[Ours, ...] = ()
         self._failed: Failed = _ignore
         self._model: WebuiModel | None = None
         self._total = 0
         self._live: list[Attached] = []
 
-    def expect(self, p: Any, ours: Sequence[Ours], failed: Failed) -> None:
+    def expect(self, p: Processing, ours: Sequence[Ours], failed: Failed) -> None:
         """Forget what was, and attach ``ours`` as soon as ``p`` is sampled; the last call before sampling counts."""
         self.release()
         if ours:
             self._owner = weakref.ref(p, lambda _: self.release())
             self._ours, self._failed = tuple(ours), failed
 
-    def release(self, p: Any = None) -> None:
+    def release(self, p: Processing | None = None) -> None:
         """Take everything off the layers and expect nothing more; with a ``p`` only where it is that one's."""
         if p is not None and not self._is_owner(p):
             return
@@ -58,7 +58,7 @@ class Attachments:
             self._live.pop().detach()
         self._model = None
 
-    def before_step(self, denoiser: Any) -> None:
+    def before_step(self, denoiser: Denoiser) -> None:
         """Bring the layers to what the coming call of the denoiser needs.
 
         Args:
@@ -79,7 +79,7 @@ class Attachments:
         """How many LoRAs are on the layers now."""
         return len(self._live)
 
-    def _is_owner(self, p: Any) -> bool:
+    def _is_owner(self, p: Processing | None) -> bool:
         return p is not None and self._owner is not None and self._owner() is p
 
     def _put_on(self, model: WebuiModel | None, total: int) -> None:
@@ -106,12 +106,12 @@ class Attachments:
         self._model, self._total = model, total
 
 
-def position(denoiser: Any) -> tuple[int, int]:
+def position(denoiser: Denoiser) -> tuple[int, int]:
     """Return the 0-based step that the coming call belongs to, and the steps of this pass.
 
     A second-order sampler calls twice a step; the host counts them so for prompt editing too (`SamplerData`).
     """
-    total = getattr(denoiser, "steps", None) or getattr(denoiser.p, "steps", 1)
+    total: int = getattr(denoiser, "steps", None) or getattr(denoiser.p, "steps", None) or 1
     config = getattr(getattr(denoiser, "sampler", None), "config", None)
     twice = bool(getattr(config, "options", {}).get("second_order", False))
     step = denoiser.step // 2 if twice else denoiser.step

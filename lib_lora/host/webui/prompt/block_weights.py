@@ -19,6 +19,7 @@ from lib_lora.host.webui.prompt.activator import Activator, GetHost, stop, stops
 from lib_lora.host.webui.prompt.overrides import ATTRIBUTE, overrides_of
 from lib_lora.host.webui.prompt.record import Notifier
 from lib_lora.host.webui.prompt.tags import NETWORKS
+from lib_lora.host.webui.protocols import DenoiserParams, Processing
 
 SCRIPT = Path(__file__).parents[4] / "scripts" / "lora_block_weight.py"
 
@@ -114,7 +115,7 @@ def release() -> None:
         activator.attachments.release()
 
 
-def before_process(p: Any, *, off: bool = False) -> None:
+def before_process(p: Processing, *, off: bool = False) -> None:
     """Begin a generation with scripts: ``Script.before_process``.
 
     Args:
@@ -128,7 +129,7 @@ def before_process(p: Any, *, off: bool = False) -> None:
         record.write_weights(p, (), hires=False)
 
 
-def process(p: Any) -> None:
+def process(p: Processing) -> None:
     """Look at the tags before anything is rendered, where a broken one is to end it: ``Script.process``."""
     activator = installed()
     if activator is None or getattr(p, "disable_extra_networks", False) or not stops_on_error():
@@ -137,7 +138,7 @@ def process(p: Any) -> None:
         stop()
 
 
-def on_cfg_denoiser(params: Any) -> None:
+def on_cfg_denoiser(params: DenoiserParams) -> None:
     """Bring the layers to what the coming call of the UNet needs: ``on_cfg_denoiser``."""
     activator = installed()
     if activator is not None:

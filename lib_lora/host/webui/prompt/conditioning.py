@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lib_lora.host.webui.prompt.tags import NETWORKS, HostReading, host_reading
+from lib_lora.host.webui.protocols import ExtraNetworkParams, Processing
 
 ATTRIBUTES = ("hr_extra_network_data", "extra_network_data")
 """Where a ``p`` keeps the tags of its hires pass and of its first pass."""
@@ -21,7 +22,7 @@ Reached = tuple[tuple[Any, ...], ...]
 class Encoded(defaultdict):  # type: ignore[type-arg]  # of the host's own type: only so it is asked from either side
     """The tags of a pass as the host parsed them; equal to another where the same values reach the text encoder."""
 
-    def __init__(self, data: Mapping[str, list[Any]], reached: Reached) -> None:
+    def __init__(self, data: Mapping[str, list[ExtraNetworkParams]], reached: Reached) -> None:
         super().__init__(list, data)
         self.reached = reached
 
@@ -40,7 +41,9 @@ class Encoded(defaultdict):  # type: ignore[type-arg]  # of the host's own type:
     __hash__ = None  # type: ignore[assignment]  # as a dict's
 
 
-def reached_by(data: Mapping[str, list[Any]], given: Iterable[HostReading | None] | None = None) -> Reached:
+def reached_by(
+    data: Mapping[str, list[ExtraNetworkParams]], given: Iterable[HostReading | None] | None = None
+) -> Reached:
     """Return what reaches the text encoder: the loader's tags by name and strength, other networks word for word.
 
     Args:
@@ -54,7 +57,7 @@ def reached_by(data: Mapping[str, list[Any]], given: Iterable[HostReading | None
     return (*others, *(_entry(one) for one in given if one is not None))
 
 
-def pass_of(p: Any, params_list: Iterable[Any]) -> str | None:
+def pass_of(p: Processing, params_list: Iterable[ExtraNetworkParams]) -> str | None:
     """Return the attribute of ``p`` whose tags these are; ``is_hr_pass`` says it wrongly while conds are made early."""
     given = {id(one) for one in params_list}
     for name in ATTRIBUTES:

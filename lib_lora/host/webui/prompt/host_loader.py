@@ -22,6 +22,7 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.lora_list import host_networks
 from lib_lora.host.webui.prompt.tags import HostReading
+from lib_lora.host.webui.protocols import Network
 from lib_lora.live.targets import misfit
 from lib_lora.sentences import say
 
@@ -60,7 +61,8 @@ def whole_reading(tag: ResolvedTag, contents: Contents, family: str) -> HostRead
             where=tag.name,
             cure="Write the tag without start=, stop= and step=.",
         )
-    te, unet = set(), set()
+    te: set[float] = set()
+    unet: set[float] = set()
     for module in contents.modules:
         strengths = te if module.key.startswith("lora_te") else unet
         strengths.add(tag.multiplier(block_of_key(module.key, family), module.key, family))
@@ -141,7 +143,7 @@ def misfits(ours: Collection[str]) -> Iterator[str]:
             yield misfit(str(getattr(net, "name", Path(path).stem)), lost, of=len(wanted))
 
 
-def _modules_of(net: Any) -> Collection[Any]:
+def _modules_of(net: Network) -> Collection[Any]:
     modules = getattr(net, "modules", None)
     return modules.values() if isinstance(modules, dict) else ()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from lib_lora.blocks.tag_edit import Change
 from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.blocks.weights import BlockWeights
+from lib_lora.host.webui.protocols import Processing
 
 ATTRIBUTE = "atelier"
 
@@ -45,7 +45,7 @@ class GenerationOverrides:
         return plain(tag) if self.off else tag
 
 
-def overrides_of(p: Any) -> GenerationOverrides:
+def overrides_of(p: Processing) -> GenerationOverrides:
     """Return the overrides that ``p`` carries, or plain ones."""
     return getattr(p, ATTRIBUTE, None) or GenerationOverrides()
 

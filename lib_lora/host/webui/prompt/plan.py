@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from lib_lora.host.webui.model.live_model import no_model
 from lib_lora.host.webui.prompt.host_loader import only_by_host, text_left_out, whole_note, whole_reading
 from lib_lora.host.webui.prompt.overrides import GenerationOverrides, plain
 from lib_lora.host.webui.prompt.tags import Handed, HostReading, PassTag, is_plain, read_tags, reading_of, without_twins
+from lib_lora.host.webui.protocols import ExtraNetworkParams
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import Strength, find_targets, misfit
 from lib_lora.sentences import say
@@ -99,7 +100,7 @@ class Plan:
     notes: dict[str, list[str]] = field(default_factory=dict)
 
 
-def make_plan(params_list: Iterable[Any], order: Order) -> Plan:
+def make_plan(params_list: Iterable[ExtraNetworkParams], order: Order) -> Plan:
     """Resolve the tags of a pass; one that cannot be right is left out and named, the others are not touched by it."""
     planner = _Planner(order)
     for tag in read_tags(params_list):

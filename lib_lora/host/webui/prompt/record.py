@@ -15,6 +15,7 @@ from lib_lora.formats.privacy import without_folders
 from lib_lora.host.infotext import PROBLEMS, WEIGHTS, PictureSettings, prompt_as_rendered
 from lib_lora.host.webui.lora_list import host_networks
 from lib_lora.host.webui.prompt.overrides import GenerationOverrides
+from lib_lora.host.webui.protocols import Processing
 
 HASHES = "Lora hashes"
 """Key of the host's list in an infotext."""
@@ -41,7 +42,7 @@ class Notifier:
     notice: Callable[[str], None] = _nothing
 
 
-def tell_error(p: Any, error: AtelierError, notifier: Notifier) -> None:
+def tell_error(p: Processing, error: AtelierError, notifier: Notifier) -> None:
     """Put an error below the pictures of ``p``, into their infotext, and once into the page."""
     text = notifier.error(error)
     if isinstance(error, PositionError) and error.text not in text:
@@ -57,19 +58,19 @@ def tell_error(p: Any, error: AtelierError, notifier: Notifier) -> None:
         notifier.notice(text)
 
 
-def tell_note(p: Any, name: str, text: str, notifier: Notifier) -> None:
+def tell_note(p: Processing, name: str, text: str, notifier: Notifier) -> None:
     """Put a note about the LoRA ``name`` ("": about all) below the pictures of ``p``."""
     _tell(p, f"{name}: {notifier.note(text)}" if name else notifier.note(text))
 
 
-def forget(p: Any) -> None:
+def forget(p: Processing) -> None:
     """Take the problems out of the infotext: cells of the X/Y/Z plot share one dict of values."""
     params = getattr(p, "extra_generation_params", None)
     if isinstance(params, dict):
         params.pop(PROBLEMS, None)
 
 
-def _tell(p: Any, text: str) -> None:
+def _tell(p: Processing, text: str) -> None:
     """Add a comment; reForge and others have the method, older hosts only the list in the model's hijack."""
     if hasattr(p, "comment"):
         p.comment(text)
@@ -78,7 +79,7 @@ def _tell(p: Any, text: str) -> None:
 _REMOVED = str.maketrans("", "", ":,")  # as the host's loader removes them
 
 
-def add_hashes(p: Any, names: Iterable[str]) -> None:
+def add_hashes(p: Processing, names: Iterable[str]) -> None:
     """Add ``names`` to the list that the host's loader made for ``p``, after it activated its own."""
     from modules import shared
 
@@ -101,7 +102,7 @@ def add_hashes(p: Any, names: Iterable[str]) -> None:
         p.extra_generation_params[HASHES] = ", ".join(f"{name}: {short}" for name, short in hashes.items())
 
 
-def write_weights(p: Any, texts: Sequence[str], *, hires: bool) -> None:
+def write_weights(p: Processing, texts: Sequence[str], *, hires: bool) -> None:
     """Write the tags of a pass in numbers, or take away what an earlier picture left: plots share one dict.
 
     Args:
@@ -122,7 +123,7 @@ def write_weights(p: Any, texts: Sequence[str], *, hires: bool) -> None:
         params.pop(HIRES_WEIGHTS, None)
 
 
-def write_changes(p: Any, overrides: GenerationOverrides, *, hires: bool) -> None:
+def write_changes(p: Processing, overrides: GenerationOverrides, *, hires: bool) -> None:
     """Put what an X/Y/Z cell or a panel that is off changes in the tags into the prompts from which infotexts are made.
 
     The host does the same with the LoRA of its own setting "Add network to prompt".

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from lib_lora.blocks.errors import TagError, suggest
 from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.blocks.tokens import format_number
+from lib_lora.host.webui.protocols import ExtraNetworkParams
 
 NETWORKS = ("lora", "lyco")
 OURS = ("lbw", "w", "lbwe", "x", "other", "start", "stop", "step")
@@ -37,7 +37,7 @@ class PassTag:
         error: why it cannot.
     """
 
-    params: Any
+    params: ExtraNetworkParams
     host: HostReading | None
     parsed: ParsedTag | None
     error: TagError | None = None
@@ -54,7 +54,7 @@ class Handed:
     """A tag that the host's loader is given, in its own form, and what it reads in it."""
 
     reading: HostReading
-    params: Any
+    params: ExtraNetworkParams
 
     @classmethod
     def of(cls, reading: HostReading) -> Handed:
@@ -65,7 +65,7 @@ class Handed:
         return cls(reading, _params(items))
 
 
-def read_tags(params_list: Iterable[Any]) -> Iterator[PassTag]:
+def read_tags(params_list: Iterable[ExtraNetworkParams]) -> Iterator[PassTag]:
     """Yield the tags of a pass.
 
     One that is not closed the host takes for the beginning of the next: it comes first, as one that cannot be read.
@@ -78,7 +78,7 @@ def read_tags(params_list: Iterable[Any]) -> Iterator[PassTag]:
         yield PassTag(own, host_reading(own), *_parsed(last))
 
 
-def host_reading(params: Any) -> HostReading | None:
+def host_reading(params: ExtraNetworkParams) -> HostReading | None:
     """Return what the host reads, or None where its loader would stop at this tag.
 
     Source: `ExtraNetworkLora.activate` of A1111 1.10.1, the same in the Forge family.
@@ -133,7 +133,7 @@ def _parsed(text: str) -> tuple[ParsedTag | None, TagError | None]:
         return None, error
 
 
-def _params(items: list[str]) -> Any:
+def _params(items: list[str]) -> ExtraNetworkParams:
     from modules import extra_networks
 
     return extra_networks.ExtraNetworkParams(items=items)

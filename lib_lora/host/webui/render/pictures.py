@@ -19,6 +19,7 @@ from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.host.webui.prompt.overrides import ATTRIBUTE, GenerationOverrides
+from lib_lora.host.webui.protocols import Processed, Processing
 from lib_lora.host.webui.render.samplers import chosen_sampler, chosen_scheduler, noise_by_batch
 from lib_lora.host.webui.session.progress import watched
 from lib_lora.host.webui.session.restore import bars_cleared, prompt_history_kept, same_encoder_noise, settings_kept
@@ -88,7 +89,7 @@ class Rendering:
             stack.enter_context(same_encoder_noise(request))
             before, units = len(self.made) * request.steps, len(rows) * request.steps
             stack.enter_context(watched(state, self.progress, before=before, units=units, total=count * request.steps))
-            processed = processing.process_images(p)
+            processed: Processed = processing.process_images(p)
         self.notes.update(dict.fromkeys(line for line in (processed.comments or "").splitlines() if line.strip()))
         if state.interrupted or state.skipped:
             return False  # a picture that was interrupted is noise in part
@@ -98,7 +99,7 @@ class Rendering:
         self.progress.update(len(self.made) * request.steps, count * request.steps, "sampling")
         return len(made) == len(rows) and not state.stopping_generation
 
-    def _processing(self, rows: tuple[int, ...]) -> Any:
+    def _processing(self, rows: tuple[int, ...]) -> Processing:
         """Return the host's processing object for the pictures ``rows``."""
         from modules import processing, scripts
 
@@ -249,7 +250,7 @@ def _text_weights(weights: BlockWeights) -> tuple[float, ...]:
 def in_order(made: Sequence[tuple[int, T]]) -> list[T]:
     """Return what was made from the first picture on without a gap, in the order's order."""
     by_number = dict(made)
-    whole = []
+    whole: list[T] = []
     while len(whole) in by_number:
         whole.append(by_number[len(whole)])
     return whole

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from PIL import Image
+
+from lib_lora.host.webui.protocols import State
 from lib_lora.progress import Progress
 
 TASK = "task(lora-atelier)"
@@ -26,7 +29,7 @@ def show(done: int, total: int, text: str = "") -> None:
     state.textinfo = text or None
 
 
-def preview(image: Any) -> None:
+def preview(image: Image.Image) -> None:
     """Show a picture as the host's live preview."""
     state = _state()
     state.current_latent = None  # else the page's thread would decode it while we compute
@@ -70,7 +73,7 @@ def kept() -> Iterator[None]:
 
 
 @contextmanager
-def watched(state: Any, progress: Progress, *, before: int, units: int, total: int) -> Iterator[None]:
+def watched(state: State, progress: Progress, *, before: int, units: int, total: int) -> Iterator[None]:
     """Tell ``progress`` meanwhile where the host's present picture stands, and interrupt the host where it is stopped.
 
     Args:
@@ -107,7 +110,7 @@ def running_order() -> tuple[Any, str]:
     return getattr(shared, "demo", None), str(getattr(shared.state, "job", "") or "")
 
 
-def _state() -> Any:
+def _state() -> State:
     from modules import shared
 
     return shared.state

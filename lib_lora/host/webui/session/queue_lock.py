@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+from lib_lora.host.webui.protocols import FifoLock
 from lib_lora.host.webui.session import progress
 
 _GIVEN_WAY = 0.5
@@ -55,13 +55,13 @@ class QueueLock:
             _give_way(lock)
 
 
-def _lock() -> Any:
+def _lock() -> FifoLock:
     from modules import call_queue
 
     return call_queue.queue_lock
 
 
-def _give_way(lock: Any) -> None:
+def _give_way(lock: FifoLock) -> None:
     """Release the lock, and stay away until whoever was woken has it.
 
     The host's lock wakes the first of its queue and is free until that thread runs; a thread that asks again at once
