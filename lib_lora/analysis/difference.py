@@ -15,7 +15,7 @@ LARGEST_GAIN = 16.0
 
 
 def difference_picture(
-    changed: Image.Image, source: Image.Image, *, colour: Literal["black", "white"] = "black", gain: float = 1.0
+    changed: Image.Image, source: Image.Image, *, color: Literal["black", "white"] = "black", gain: float = 1.0
 ) -> Image.Image:
     """Return the absolute difference per channel, times ``gain``; on white it is inverted.
 
@@ -23,7 +23,7 @@ def difference_picture(
         InputError: the pictures have different sizes.
     """
     levels = np.clip(_absolute(changed, source).astype(np.float32) * gain, 0, 255).astype(np.uint8)
-    return Image.fromarray(255 - levels if colour == "white" else levels)
+    return Image.fromarray(255 - levels if color == "white" else levels)
 
 
 def typical_peak(changed: Image.Image, source: Image.Image) -> int:

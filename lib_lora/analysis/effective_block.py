@@ -6,12 +6,13 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from PIL import Image
 
 from lib_lora.analysis.difference import changed_percentage, gain_for, typical_peak
+from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.blocks.layouts import Layout
 from lib_lora.blocks.tag import readable_tags
 from lib_lora.blocks.weights import BlockWeights
@@ -38,27 +39,16 @@ class Plan:
         others: value of every other block (the second number of Range).
         entries: the examined blocks; an entry may be several blocks together.
         layout: the layout that the values are written in.
-        seeds: how many seeds, counted up from the request's.
-        threshold: level difference that counts as a change, 0 to 255.
-        colour: background of the difference pictures.
-        gain: contrast of the difference pictures, the same for all, which the percentage does not know; 0 chooses it so
-            that the largest change is visible.
+        options: seeds, threshold, and how differences are shown.
     """
 
     examined: float
     others: float
     entries: tuple[tuple[str, ...], ...]
     layout: Layout
-    seeds: int = 1
-    threshold: int = 20
-    colour: str = "black"
-    gain: float = 0.0
+    options: AnalyzeOptions = field(default_factory=AnalyzeOptions)
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(value) for value in (self.examined, self.others)):
-            raise InputError("Range takes two finite numbers", where="range", cure="For example 0,1.")
-        if self.seeds < 1 or not 0 <= self.threshold <= 255 or self.gain < 0:
-            raise InputError("Seeds from 1, threshold from 0 to 255, gain from 0", where=say("analyze"))
         if not self.entries:
             raise InputError(
                 "No block is named", where=say("blocks"), cure="For example 26ALL or IN04,M00,OUT03-OUT05."
@@ -71,19 +61,6 @@ class Plan:
     def weights(self, entry: Sequence[str]) -> BlockWeights:
         """Return the weights with one entry examined."""
         return self.source().replaced(dict.fromkeys(entry, self.examined))
-
-
-def parse_range(text: str) -> tuple[float, float]:
-    """Return the two numbers of Range, ``examined,others``."""
-    try:
-        first, second = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(
-            say("Range is “{text}”", text=text),
-            where="range",
-            cure="Give two numbers: the examined block's value, then all others', e.g. 0,1.",
-        ) from error
-    return first, second
 
 
 @dataclass(frozen=True)
@@ -142,7 +119,9 @@ class Analysis:
     @property
     def gain(self) -> float:
         """The contrast of all difference pictures: the plan's, or what makes the largest change visible."""
-        return self.plan.gain or gain_for(max((cell.peak for row in self.rows for cell in row.cells), default=0))
+        return self.plan.options.gain or gain_for(
+            max((cell.peak for row in self.rows for cell in row.cells), default=0)
+        )
 
     def ranking(self) -> list[Row]:
         """Return the rows with modules, the largest change first."""
@@ -197,8 +176,8 @@ def analyse(
         )
     sheet = _Sheet(plan, filled)
     progress, total = progress or Progress(), pictures_of(plan, filled) * request.steps
-    for number in range(plan.seeds):
-        seeded = replace(request, seed=request.seed + number, batch=1)
+    for number in range(plan.options.seeds):
+        seeded = request.later(number)
         for orders in sheet.orders(part):
             units = len(orders) * request.steps
             share = Part(progress, sheet.rendered * request.steps, units, total)
@@ -216,7 +195,7 @@ def analyse(
 
 def pictures_of(plan: Plan, filled: frozenset[str]) -> int:
     """Return how many pictures an analysis renders: per seed the source twice, and every entry that has modules."""
-    return plan.seeds * (2 + sum(1 for entry in plan.entries if any(block in filled for block in entry)))
+    return plan.options.seeds * (2 + sum(1 for entry in plan.entries if any(block in filled for block in entry)))
 
 
 _Order = tuple[tuple[str, ...] | None, BlockWeights]
@@ -254,9 +233,9 @@ class _Sheet:
             if self._source is None:
                 self._source = image
             elif entry is None:
-                self._floors.append(changed_percentage(image, self._source, threshold=plan.threshold))
+                self._floors.append(changed_percentage(image, self._source, threshold=plan.options.threshold))
             else:
-                changed = changed_percentage(image, self._source, threshold=plan.threshold)
+                changed = changed_percentage(image, self._source, threshold=plan.options.threshold)
                 self._cells[entry] = Cell(image, changed, typical_peak(image, self._source))
 
     def close_seed(self) -> None:
@@ -268,7 +247,7 @@ class _Sheet:
 
     def analysis(self) -> Analysis:
         """Return what there is; of a first seed that is not finished, the entries that are."""
-        finished = len(self._sources) == self._plan.seeds
+        finished = len(self._sources) == self._plan.options.seeds
         sources, seeds = list(self._sources), list(self._seeds)
         if not sources and self._source is not None:
             sources, seeds = [self._source], [self._cells]

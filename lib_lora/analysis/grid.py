@@ -103,11 +103,11 @@ class _Names:
 
 def _heading(analysis: Analysis, title: str, width: int, style: GridStyle, gain: float) -> Image.Image:
     """Return title and settings, wrapped to the width of the grid."""
-    plan, gap = analysis.plan, style.gap
-    how = " (chosen so that the largest change is visible)" if not plan.gain else ""
+    plan, gap, shown = analysis.plan, style.gap, analysis.plan.options
+    how = " (chosen so that the largest change is visible)" if not shown.gain else ""
     text = (
         f"block at {plan.examined:g}, all others at {plan.others:g} · % is the share of color values that change by"
-        f" more than {plan.threshold} of 255 · noise floor {analysis.noise_floor:.3f} % · differences x{gain:g}{how}"
+        f" more than {shown.threshold} of 255 · noise floor {analysis.noise_floor:.3f} % · differences x{gain:g}{how}"
     ) + ("" if analysis.finished else " · stopped early")
     big, small = font(style.letters + 3, title), font(style.letters - 1)
     rows = [(line, INK, big, style.letters + 3) for line in _wrapped(title, big, width - 2 * gap)]
@@ -131,7 +131,7 @@ def _strip(analysis: Analysis, row: Row, seed_index: int, style: GridStyle, name
     changed = row.cells[min(seed_index, len(row.cells) - 1)].image
     shown = [source, changed, None]
     if changed is not None:
-        shown[2] = difference_picture(changed, source, colour=analysis.plan.colour, gain=analysis.gain)
+        shown[2] = difference_picture(changed, source, color=analysis.plan.options.color, gain=analysis.gain)
     side, step, head = style.cell, style.cell + 2, _head(style)
     size = (side, head + 3 * step) if style.transpose else (3 * step, head + side)
     strip = Image.new("RGB", size, PAPER)

@@ -21,7 +21,6 @@ from lib_lora.errors import AtelierError, FileError
 from lib_lora.progress import Stoppable
 
 if TYPE_CHECKING:
-    from lib_lora.host.base import GenerateRequest
     from lib_lora.host.studio import StudioHost
 
 
@@ -189,52 +188,6 @@ def open_studio(options: argparse.Namespace, folders: Sequence[Path] = ()) -> St
     )
     use_threads(small=facts_of(host.model).small)
     return host
-
-
-def add_picture_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every command that renders pictures."""
-    group = parser.add_argument_group("picture")
-    group.add_argument("--prompt", required=True, help='text with LoRA tags, e.g. "girl, smile <lora:NAME:1:FACE>"')
-    group.add_argument("--negative", default="", metavar="TEXT", help="negative prompt")
-    group.add_argument("--seed", type=int, default=0, help="seed of the first picture (default: %(default)s)")
-    group.add_argument("--steps", type=int, default=20, help="sampling steps (default: %(default)s)")
-    group.add_argument("--cfg", type=float, default=4.0, metavar="SCALE", help="guidance scale (default: %(default)s)")
-    group.add_argument(
-        "--sampler",
-        default="euler",
-        help="euler, euler a, heun, ddim, dpm++ 2m, dpm++ 2m karras, unipc (default: %(default)s)",
-    )
-    group.add_argument("--width", type=int, metavar="PX", help="default: what the model was trained at")
-    group.add_argument("--height", type=int, metavar="PX", help="default: what the model was trained at")
-    group.add_argument(
-        "--clip-skip",
-        type=int,
-        default=1,
-        metavar="N",
-        help="layer of the text encoder from the end (default: %(default)s)",
-    )
-    group.add_argument(
-        "--strict", action="store_true", help="render nothing where a LoRA tag cannot be used (else without that LoRA)"
-    )
-
-
-def request_of(options: argparse.Namespace, **more: Any) -> GenerateRequest:
-    """Return the order for pictures that the options describe."""
-    from lib_lora.host.base import GenerateRequest
-
-    return GenerateRequest(
-        prompt=options.prompt,
-        negative=options.negative,
-        seed=options.seed,
-        steps=options.steps,
-        cfg_scale=options.cfg,
-        sampler=options.sampler,
-        width=options.width,
-        height=options.height,
-        clip_skip=options.clip_skip,
-        strict=options.strict,
-        **more,
-    )
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

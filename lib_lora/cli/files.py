@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_lora.cli.common import give, presets_of, refuse_existing, say
+from lib_lora.cli.flags import add_flags, given
 from lib_lora.errors import InputError
+from lib_lora.options import check_names, options_of
 
 if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
@@ -21,58 +23,34 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_bake(commands: argparse._SubParsersAction) -> None:
+    from lib_lora.merge.order import Ingredient, Order
+
     bake = commands.add_parser(
         "bake",
         help="write block weights into a file",
         description="Write block weights and strengths into the file, so that it needs no numbers in the prompt.",
     )
     _add_file(bake, out=True)
-    bake.add_argument(
-        "--weights",
-        default="ALL",
-        metavar="NAME|V,V,…",
-        help="preset, or as many numbers as the family has blocks (default: %(default)s)",
-    )
-    bake.add_argument(
-        "--te", type=float, default=1.0, help="strength of the text encoder, times BASE (default: %(default)s)"
-    )
-    bake.add_argument("--unet", type=float, default=1.0, help="strength of the UNet (default: %(default)s)")
-    bake.add_argument(
-        "--other", type=float, help="weight of layers outside all blocks (default: 1, or 0 if all weights are 0)"
-    )
-    bake.add_argument("--x", type=float, default=1.0, help="value of X in the weights (default: %(default)s)")
-    bake.add_argument(
-        "--fill",
-        type=float,
-        default=0.0,
-        help="weight of blocks that a shorter vector does not name (default: %(default)s)",
-    )
+    add_flags(bake, options_of(Ingredient), also={"blocks": "--weights"})
     bake.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets (default: the shipped ones)")
-    _add_precision(bake)
+    add_flags(bake, options_of(Order))
     _add_base(bake)
     bake.set_defaults(run=run_bake)
 
 
 def _add_compress(commands: argparse._SubParsersAction) -> None:
+    from lib_lora.merge.order import Order
+    from lib_lora.merge.rank import RULES, RuleOptions
+
     compress = commands.add_parser(
         "compress",
         help="make a file smaller",
         description="Lower the rank where little is lost. The error of every block is printed.",
     )
     _add_file(compress, out=True)
-    rule = compress.add_mutually_exclusive_group(required=True)
-    rule.add_argument("--rank", type=int, metavar="N", help="keep N directions of every module")
-    rule.add_argument(
-        "--sv-ratio", type=float, metavar="R", help="keep singular values above the largest divided by R (16 is usual)"
-    )
-    rule.add_argument(
-        "--energy", type=float, metavar="E", help="keep this share of the squared singular values, 0 to 1"
-    )
-    rule.add_argument(
-        "--cumulative", type=float, metavar="C", help="keep this share of the sum of singular values, 0 to 1"
-    )
-    compress.add_argument("--max-rank", type=int, metavar="N", help="keep at most N directions")
-    _add_precision(compress)
+    add_flags(compress.add_mutually_exclusive_group(required=True), RULES.values())
+    add_flags(compress, options_of(RuleOptions, only=("cap",)), also={"cap": "--max-rank"})
+    add_flags(compress, options_of(Order))
     _add_base(compress)
     compress.set_defaults(run=run_compress)
 
@@ -88,9 +66,12 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_label(commands: argparse._SubParsersAction) -> None:
+    from lib_lora.formats.metadata import FIELDS
+    from lib_lora.services.labels import LabelOptions
+
     label = commands.add_parser(
         "label",
-        help="write title, trigger words and so on",
+        help="write title, trigger words, cover and so on",
         description="Write a copy with other metadata; the tensors stay byte for byte.",
     )
     _add_file(label, out=True)
@@ -100,13 +81,9 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="title, trigger_words, author, description, tags, usage_hint, source_url, notes; an empty value removes",
+        help=f"{', '.join(FIELDS)}; an empty value removes",
     )
-    label.add_argument(
-        "--remove-private",
-        action="store_true",
-        help="also remove folder names, caption tags and other traces of the training",
-    )
+    add_flags(label, options_of(LabelOptions, but=FIELDS))
     label.set_defaults(run=run_label)
 
 
@@ -127,38 +104,26 @@ def _add_base(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_precision(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--precision", choices=("fp16", "bf16", "fp32"), help="precision of the new file (default: as it was)"
-    )
-
-
 def run_bake(options: argparse.Namespace) -> None:
     """Bake, save, and print the numbers used and the rounding error per block."""
     from lib_lora.merge.order import Ingredient, Order, resolve_blocks
 
-    text, presets = options.weights.strip() or "ALL", presets_of(options)
-    given = {"te": options.te, "unet": options.unet, "other": options.other, "x": options.x, "fill": options.fill}
-    order = Order((Ingredient(options.file, blocks=text, **given),), precision=options.precision)
-    made, saved = _written(options, order, presets)
-    weights = resolve_blocks(text, presets, made.lora.family, x=options.x, fill=options.fill)
-    _give_merge(options, saved, made, {"weights": weights.as_dict()}, [f"weights {weights.format()}"])
+    row, presets = Ingredient(options.file, **given(options, options_of(Ingredient))), presets_of(options)
+    made, saved = _written(options, Order((row,), **given(options, options_of(Order))), presets)
+    weights = resolve_blocks(row.blocks, presets, made.lora.family, x=row.x, fill=row.fill)
+    more = {"weights": weights.as_dict()} if weights else {}
+    _give_merge(options, saved, made, more, [f"weights {weights.format()}"] if weights else [])
 
 
 def run_compress(options: argparse.Namespace) -> None:
     """Compress, save, and print ranks, sizes and the error per block."""
     from lib_lora.merge.order import Ingredient, Order
-    from lib_lora.merge.rank import RankRule
+    from lib_lora.merge.rank import RULES, RankRule, RuleOptions
 
-    given = {
-        "rank": options.rank,
-        "sv_ratio": options.sv_ratio,
-        "energy": options.energy,
-        "cumulative": options.cumulative,
-    }
-    kind, value = next((kind, value) for kind, value in given.items() if value is not None)
-    rule = RankRule(kind, value, cap=options.max_rank)
-    made, saved = _written(options, Order((Ingredient(options.file),), rule, options.precision), None)
+    ((kind, value),) = given(options, RULES.values()).items()
+    rule = RankRule(kind, value, **given(options, options_of(RuleOptions, only=("cap",))))
+    order = Order((Ingredient(options.file),), rule, **given(options, options_of(Order)))
+    made, saved = _written(options, order, None)
     _give_merge(options, saved, made, {}, [])
 
 
@@ -223,25 +188,21 @@ def run_inspect(options: argparse.Namespace) -> None:
 
 def run_label(options: argparse.Namespace) -> None:
     """Write a copy with other metadata."""
-    from lib_lora.formats.header import read_header
-    from lib_lora.formats.metadata import describe, relabel_file
+    from lib_lora.formats.metadata import FIELDS
+    from lib_lora.services import labels
 
     refuse_existing(options.out, overwrite=options.overwrite)
+    texts = options_of(labels.LabelOptions, only=FIELDS)
     changes: dict[str, str] = {}
     for text in options.changes:
         key, sign, value = text.partition("=")
         if not sign:
             raise InputError(f"“{text}” is not key=value", where="--set", cure='For example --set title="My LoRA".')
         changes[key] = value
-    if not changes and not options.remove_private:
-        raise InputError("Nothing is to be changed", where="label", cure="Give --set key=value or --remove-private.")
-    saved = relabel_file(
-        options.file, options.out, changes, private=not options.remove_private, overwrite=options.overwrite
-    )
-    fields = describe(read_header(saved).metadata).fields
+    check_names(texts, changes, where="--set")
+    label = labels.LabelOptions(**changes, **given(options, options_of(labels.LabelOptions, but=FIELDS)))
+    label.check()
+    made = labels.write(options.file, label.edit(), target=options.out, overwrite=options.overwrite)
     say("the tensors are unchanged, and so is the hash that WebUI and Civitai show")
-    give(
-        options,
-        {"file": saved, "fields": fields},
-        [*(f"{name}: {text}" for name, text in fields.items() if text), str(saved)],
-    )
+    lines = [f"{name}: {text}" for name, text in made.fields.items() if text]
+    give(options, {"file": made.path, "fields": made.fields}, [*lines, str(made.path)])

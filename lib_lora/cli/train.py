@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from lib_lora.cli.common import TerminalProgress, add_host_options, give, open_studio, say, stopped_by_keyboard
+from lib_lora.cli.flags import add_flags, given
 from lib_lora.errors import InputError
+from lib_lora.options import options_of
 
 EXAMPLES = """examples:
   python run.py train --images pictures --trigger krnk --kind character --name krnk_v1
@@ -34,28 +35,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--runs", type=Path, default=None, metavar="DIR", help="folder of runs (default: runs)")
     command.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     group = command.add_argument_group("training options (defaults in brackets; a kind's recipe may change them)")
-    for declared in fields(TrainOptions):
-        _add(group, declared)
+    add_flags(group, options_of(TrainOptions), needed=False)
     add_host_options(command)
     command.set_defaults(run=run)
-
-
-def _add(group: Any, declared: Any) -> None:
-    """Add one training option to the parser."""
-    flag = "--" + declared.name.replace("_", "-")
-    default = "" if declared.default in (MISSING, "", ()) else f" [{declared.default}]"
-    text = (declared.metadata["help"] + default).replace("%", "%%")
-    if declared.type == "bool":
-        group.add_argument(flag, dest=declared.name, action=argparse.BooleanOptionalAction, default=None, help=text)
-    elif declared.type.startswith("Mapping"):
-        group.add_argument(flag, dest=declared.name, nargs="+", metavar="NAME=VALUE", help=text)
-    elif declared.type.startswith("tuple"):
-        group.add_argument(flag, dest=declared.name, nargs="+", metavar="TEXT", help=text)
-    else:
-        kind = {"int": int, "float": float}.get(declared.type, str)
-        choices = declared.metadata["choices"] or None
-        metavar = None if choices else {"int": "N", "float": "X", "AutoFloat": "X|auto"}.get(declared.type, "TEXT")
-        group.add_argument(flag, dest=declared.name, type=kind, choices=choices, metavar=metavar, help=text)
 
 
 def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
@@ -66,27 +48,27 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
 
     runs = options.runs or Path("runs")
     values = read_values(options.file) if options.file else {}
-    given = {d.name: getattr(options, d.name) for d in fields(TrainOptions) if getattr(options, d.name) is not None}
-    if "optimizer_args" in given:
-        given["optimizer_args"] = dict(
-            parse_argument(text, where="--optimizer-args") for text in given["optimizer_args"]
+    typed = given(options, options_of(TrainOptions))
+    if "optimizer_args" in typed:
+        typed["optimizer_args"] = dict(
+            parse_argument(text, where="--optimizer-args") for text in typed["optimizer_args"]
         )
     twice = ["--name"] if options.name is not None else []
     twice += ["--runs"] if options.runs is not None and Path(options.out or "").parent != Path() else []
     if options.out and twice:
         raise InputError(f"--out and {twice[0]} say the same", where="command line", cure="Give one of them.")
     if options.out:
-        given["name"] = Path(options.out).name.removesuffix(".safetensors")
+        typed["name"] = Path(options.out).name.removesuffix(".safetensors")
         if Path(options.out).parent != Path():
             runs = Path(options.out).parent
     for folder in ("images", "reg_images"):
-        if given.get(folder):
-            given[folder] = str(Path(given[folder]).resolve())
-    for place, folder in ((values, options.file.parent if options.file else Path()), (given, Path())):
+        if typed.get(folder):
+            typed[folder] = str(Path(typed[folder]).resolve())
+    for place, folder in ((values, options.file.parent if options.file else Path()), (typed, Path())):
         listed = place.get("sample_prompts")
         if isinstance(listed, str | list | tuple):
             place["sample_prompts"] = with_files_read([listed] if isinstance(listed, str) else listed, folder)
-    return {**values, **given}, runs
+    return {**values, **typed}, runs
 
 
 def _refuse_beside_resume(options: argparse.Namespace) -> None:
@@ -97,12 +79,12 @@ def _refuse_beside_resume(options: argparse.Namespace) -> None:
     """
     from lib_lora.train.options import TrainOptions
 
-    names = [d.name for d in fields(TrainOptions) if getattr(options, d.name) is not None]
+    names = [one.name for one in options_of(TrainOptions) if getattr(options, one.name) is not None]
     names += [name for name in ("out", "runs") if getattr(options, name) is not None]
-    given = ["--" + name.replace("_", "-") for name in names] + [str(options.file)] * (options.file is not None)
-    if given:
+    beside = ["--" + name.replace("_", "-") for name in names] + [str(options.file)] * (options.file is not None)
+    if beside:
         raise InputError(
-            f"A run that goes on keeps its own options, so this would do nothing: {', '.join(given)}",
+            f"A run that goes on keeps its own options, so this would do nothing: {', '.join(beside)}",
             where="--resume",
             cure="Leave it out, or start a new run from the old one's options.json under another --name.",
         )

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_lora.analysis.effective_block import Analysis, Plan, analyse
+from lib_lora.analysis.effective_block import Analysis
 from lib_lora.analysis.grid import draw_grid
 from lib_lora.analysis.norms import BlockNorm, block_norms
+from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.data import TagLists, load_picture, read_caption, tags_for, write_captions
@@ -22,7 +23,6 @@ from lib_lora.demo import settings as use
 from lib_lora.demo.regularisation import draw_each
 from lib_lora.demo.settings import Size
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
-from lib_lora.formats.metadata import relabel_file
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.infotext import png_info
 from lib_lora.host.studio import StudioHost
@@ -32,6 +32,10 @@ from lib_lora.merge.compress import compress
 from lib_lora.merge.rank import RankRule
 from lib_lora.merge.report import MergeReport
 from lib_lora.progress import Progress
+from lib_lora.services import labels
+from lib_lora.services.analysis import analyze, order_of
+from lib_lora.services.file_facts import FileFacts
+from lib_lora.services.labels import LabelOptions
 from lib_lora.train.loop import run as run_training
 from lib_lora.train.loop import start
 from lib_lora.train.options import from_mapping
@@ -183,12 +187,11 @@ def render(story: Story) -> None:
 
 def look_at_blocks(story: Story) -> None:
     """Run the Effective Block Analyzer over all blocks; save grid, table and exact norms."""
-    layout = full_layout(story.host.model.family)
-    plan = Plan(examined=0.0, others=1.0, entries=tuple((name,) for name in layout.names), layout=layout)
     prompt = f"{use.PROMPTS[0][1]} <lora:{use.NAME}:1:XYZ>"
     request = GenerateRequest(prompt, seed=use.SEEDS[0], steps=story.size.sampling_steps, cfg_scale=use.CFG)
-    filled = story.host.swept_blocks(prompt)
-    found = analyse(story.host, request, plan, filled=filled, progress=story.progress)
+    every = AnalyzeOptions(blocks=f"{full_layout(story.host.model.family).length}ALL")
+    order = order_of(request, every, story.host, FileFacts(story.host))
+    (found,) = analyze(order, story.host, story.progress).analyses
     story.analysis = found
     story.numbers["noise_floor"] = found.noise_floor
     story.files["grid"], story.files["table"] = story.folder / "blocks.png", story.folder / "blocks.csv"
@@ -212,15 +215,14 @@ def finish(story: Story) -> None:
     small, report = compress(lora, RankRule("energy", 0.99))
     story.compression = report
     compressed = write_lora(small, story.folder / f"{use.NAME}_small_unlabelled.safetensors", overwrite=True)
-    changes = {
-        "title": "krnk (demo)",
-        "trigger_words": use.TRIGGER,
-        "author": "LoRA Atelier demo",
-        "description": "A teal-haired cat girl in an orange scarf, trained on twelve drawn pictures.",
-    }
-    story.files["small"] = relabel_file(
-        compressed, story.folder / f"{use.NAME}_small.safetensors", changes, overwrite=True
+    label = LabelOptions(
+        title="krnk (demo)",
+        trigger_words=use.TRIGGER,
+        author="LoRA Atelier demo",
+        description="A teal-haired cat girl in an orange scarf, trained on twelve drawn pictures.",
     )
+    small_file = story.folder / f"{use.NAME}_small.safetensors"
+    story.files["small"] = labels.write(compressed, label.edit(), target=small_file, overwrite=True).path
     compressed.unlink()
     story.numbers["compress_largest_error"] = max(row.relative_error for row in report.rows)
     for name in ("lora", "baked", "small"):

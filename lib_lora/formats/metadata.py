@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 from lib_lora.architectures.registry import find_architecture
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
-from lib_lora.formats.files import read_header, rewrite_metadata
 from lib_lora.formats.privacy import private_in, without_private
 
 RECIPE = "atelier_recipe"
@@ -130,29 +128,6 @@ def remove_private(metadata: Mapping[str, str]) -> dict[str, str]:
 def private_keys(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Return the keys that `remove_private` takes away or cleans: known ones, and others that hold a path."""
     return private_in(metadata, own=_OWN)
-
-
-def relabel_file(
-    source: str | Path,
-    target: str | Path,
-    changes: Mapping[str, str],
-    *,
-    private: bool = True,
-    overwrite: bool = False,
-) -> Path:
-    """Write ``source`` to ``target`` with changed user fields and true hashes; tensor bytes stay identical.
-
-    With ``private`` false, traces of the training are removed as well (`remove_private`).
-
-    Raises:
-        FileError: a broken source, an existing target without ``overwrite``, or a refusing disk.
-        InputError: an unknown field, or a text that is too long.
-    """
-    metadata = label(read_header(source).metadata, changes)
-    if not private:
-        metadata = remove_private(metadata)
-    metadata["ss_output_name"] = Path(target).stem
-    return rewrite_metadata(source, target, _asking_for_hashes(metadata), overwrite=overwrite)
 
 
 def complete(metadata: Mapping[str, str], adapters: Mapping[str, Adapter], *, family: str, name: str) -> dict[str, str]:

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
+from lib_lora.host.request import GenerateRequest
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 
@@ -98,39 +98,6 @@ class LoadedModel(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels in [-1, 1] of scaled ``latents``."""
         ...
-
-
-@dataclass(frozen=True)
-class GenerateRequest:
-    """One order for pictures, as a person would give it.
-
-    Attributes:
-        prompt: text with any number of ``<lora:…>`` tags.
-        sweep: for the analyzer: one entry a picture, the block weights that the tags ``XYZ`` take in it (``ZYX`` takes
-            one minus them). All pictures then share the seed; else picture n of a batch has ``seed + n``.
-        sweep_chunk: how many pictures of a sweep are computed at once; None lets the host choose.
-        scheduler: how the noise levels are spaced, by the host's own name; "" leaves it to the sampler.
-        init: the picture to begin with (img2img); None begins with noise.
-        denoise: how much of ``init`` is made anew, 0 to 1.
-        strict: refuse the order where a LoRA tag cannot be used; else the pictures are made without that LoRA.
-    """
-
-    prompt: str
-    negative: str = ""
-    seed: int = 0
-    steps: int = 20
-    cfg_scale: float = 4.0
-    width: int | None = None
-    height: int | None = None
-    batch: int = 1
-    sampler: str = "euler"
-    clip_skip: int = 1
-    sweep: tuple[BlockWeights, ...] | None = None
-    sweep_chunk: int | None = None
-    scheduler: str = ""
-    init: Image.Image | None = None
-    denoise: float = 0.75
-    strict: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,11 @@
-"""What one order may ask for at most, wherever it comes from: terminal, page, REST."""
+"""What one order may ask for at most beside the bounds of each option, wherever it comes from."""
 
 from __future__ import annotations
 
 from lib_lora.errors import InputError
-from lib_lora.host.base import GenerateRequest
+from lib_lora.host.request import GenerateRequest
 from lib_lora.sentences import say
 
-SIDE = 4096
-STEPS = 1000
-LARGEST_SEED = 2**32 - 1
 PIXELS = 4_000_000_000
 """Pixels of all pictures of an order together: they are kept until it ends, 12 GB of them."""
 LETTERS = 10_000
@@ -32,14 +29,6 @@ def check_order(request: GenerateRequest, pictures: int, *, native_side: int) ->
     check_prompt(request.negative, "negative")
     width, height = request.width or native_side, request.height or native_side
     size = say("{width} x {height}", width=width, height=height)
-    if max(width, height) > SIDE or request.steps > STEPS:
-        raise InputError(
-            "A picture of {size} px in {n} steps is too large an order",
-            size=size,
-            n=request.steps,
-            where=say("size"),
-            cure=say("At most {side} px a side and {n} steps.", side=SIDE, n=STEPS),
-        )
     most = min(PIXELS // (width * height), WORK // (width * height * max(1, request.steps)))
     if pictures > most:
         raise InputError(

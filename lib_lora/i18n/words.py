@@ -1,4 +1,7 @@
-"""The words of the panels in English and Japanese: `texts/*.json`, ``{"key": {"en": …, "ja": …}}``."""
+"""The words of the panels in English and Japanese: `texts/*.json`, ``{"key": {"en": …, "ja": …}}``.
+
+What `options.Option` says of itself is English in its declaration; `options.ja.json` has the Japanese under it.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,12 @@ def table() -> dict[str, dict[str, str]]:
     return found
 
 
+@lru_cache(maxsize=1)
+def declared_texts() -> dict[str, str]:
+    """Return the Japanese of every label and explanation of an option, by the English."""
+    return json.loads(Path(__file__).with_name("options.ja.json").read_text(encoding="utf-8"))
+
+
 class Words:
     """The sentences of one language; call it with a key and the values of its ``{places}``."""
 
@@ -29,6 +38,10 @@ class Words:
     def __call__(self, key: str, **values: object) -> str:
         """Return the sentence ``file.key``; KeyError where there is none (a test looks for that)."""
         return table()[key][self.language].format(**values)
+
+    def said(self, text: str) -> str:
+        """Return a label or an explanation of an option; KeyError where it has no Japanese (a test looks for that)."""
+        return text if self.language == "en" or not text else declared_texts()[text]
 
 
 def duration(seconds: float, words: Words) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lib_lora.blocks.layouts import attention_layout, full_layout
+from lib_lora.blocks.layouts import attention_layout, blocked_families, full_layout
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
 from lib_lora.blocks.tokens import format_number
@@ -23,6 +23,7 @@ from lib_lora.merge.precision import TYPES, Precision, convert
 from lib_lora.merge.rank import RankRule
 from lib_lora.merge.report import BlockRow, MergeReport
 from lib_lora.merge.sum import Part, add
+from lib_lora.options import find, option, settle
 from lib_lora.sentences import say
 
 Tell = Callable[[int, int, str], None]
@@ -31,26 +32,30 @@ Tell = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Ingredient:
-    """One row of an order.
-
-    Attributes:
-        path: the LoRA file.
-        strength: times everything.
-        blocks: a preset's name or a vector; empty for 1 in every block.
-        te, unet: times the text encoder's and the UNet's part, on top of ``strength``.
-        other: weight of layers outside all blocks; None for 1, or 0 where all blocks are 0.
-        x: value of X in ``blocks``.
-        fill: weight of the blocks that a shorter vector does not name.
-    """
+    """One row of an order: a LoRA file, and how strongly it counts; making one checks every number."""
 
     path: Path
-    strength: float = 1.0
-    blocks: str = ""
-    te: float = 1.0
-    unet: float = 1.0
-    other: float | None = None
-    x: float = 1.0
-    fill: float = 0.0
+    strength: float = option(1.0, "Strength", "Times everything.", low=-100, high=100)
+    blocks: str = option(
+        "ALL",
+        "Blocks (preset or numbers)",
+        "Block weights: a preset's name, or as many numbers as the family has blocks.",
+        form="NAME|V,V,…",
+    )
+    te: float = option(1.0, "TE", "Times the text encoder's part.", low=-100, high=100)
+    unet: float = option(1.0, "UNet", "Times the UNet's part.", low=-100, high=100)
+    other: float | None = option(
+        None,
+        "",
+        "Weight of layers outside all blocks; without it 1, or 0 where all blocks are 0.",
+        low=-100,
+        high=100,
+    )
+    x: float = option(1.0, "", "Value of X in the block weights.", low=-100, high=100)
+    fill: float = option(0.0, "", "Weight of the blocks that a shorter vector does not name.", low=-100, high=100)
+
+    def __post_init__(self) -> None:
+        settle(self)
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,12 @@ class Order:
 
     ingredients: tuple[Ingredient, ...]
     rule: RankRule | None = None
-    precision: Precision | None = None
+    precision: Precision | None = option(
+        None, "Precision", "Of the new file; without it as it was.", choices=tuple(TYPES)
+    )
 
     def __post_init__(self) -> None:
+        settle(self)
         if not self.ingredients:
             raise InputError("No LoRA is chosen", where=say("merge"), cure="Choose at least one LoRA.")
 
@@ -88,11 +96,13 @@ def resolve_blocks(
 ) -> BlockWeights | None:
     """Return the weights that a preset's name or a vector means for a family; None for an empty text.
 
+    ALL is none as well for a family that has no block weights.
+
     Raises:
         InputError: an unknown name, a wrong vector, or a random mark: a file must not hold numbers that nobody chose.
     """
     text = text.strip()
-    if not text:
+    if not text or (text == "ALL" and family not in blocked_families()):
         return None
     vector = presets.vector(text, family)
     if any(token.kind in ("R", "U") for token in vector.tokens):
@@ -160,15 +170,6 @@ def rounded(lora: LoraFile, report: MergeReport, precision: Precision | None) ->
 
 
 def _part(row: Ingredient, presets: PresetFile) -> Part:
-    for name, value in ((say("Strength"), row.strength), ("TE", row.te), ("UNet", row.unet)):
-        if not math.isfinite(value) or abs(value) > 100:
-            raise InputError(
-                "{name} cannot be {value:g}",
-                name=name,
-                value=value,
-                where=row.path.stem,
-                cure="Use a number from -10 to 10.",
-            )
     lora = read_lora(row.path)
     weights = resolve_blocks(row.blocks, presets, lora.family, x=row.x, fill=row.fill)
     te, unet = row.strength * row.te, row.strength * row.unet
@@ -243,10 +244,10 @@ def row_of_tag(tag: ParsedTag, path: Path, presets: PresetFile, family: str) -> 
         raise InputError(
             "{item} stands for the analyzer's weights", item=tag.sweep, where=tag.name, cure="Choose a preset."
         )
-    blocks = tag.weights.text if tag.weights else ""
-    if blocks and tag.x is not None:
+    blocks = tag.weights.text if tag.weights else find(Ingredient, "blocks").default
+    if tag.weights and tag.x is not None:
         weights = resolve_blocks(blocks, presets, family, x=tag.x)
-        blocks = weights.format() if weights is not None else ""
+        blocks = weights.format() if weights is not None else blocks
     te, unet = tag.te, tag.unet
     strength = unet if unet else 1.0
     row = Ingredient(path, strength, blocks, te=te / strength, unet=1.0 if unet else 0.0)

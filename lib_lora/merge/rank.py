@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +12,44 @@ from torch import Tensor, nn
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, Factors
 from lib_lora.formats.keys import is_3x3_key
+from lib_lora.options import find, option, options_of
 
 _log = logging.getLogger(__name__)
 
-RuleKind = Literal["rank", "sv_ratio", "energy", "cumulative"]
-
 NOISE = 1e-7
 """Singular values below this share of the largest are rounding noise of fp32."""
+
+
+@dataclass(frozen=True)
+class RuleOptions:
+    """What can be said of ranks; each rule's default is the value to start with."""
+
+    sv_ratio: float = option(
+        16.0,
+        "strong directions (sv_ratio)",
+        "Keeps what is stronger than the strongest direction divided by this; 16 is usual, larger keeps more.",
+        low=1.001,
+        high=1_000_000,
+    )
+    rank: int = option(
+        16, "a fixed rank", "Keeps so many directions of every module: 4, 8, 16 …", low=1, high=100_000, form="N"
+    )
+    energy: float = option(
+        0.95,
+        "a share of the energy",
+        "Keeps this share of the energy (squared singular values): 0.9 to 0.99.",
+        low=0.0001,
+        high=1,
+    )
+    cumulative: float = option(
+        0.95, "a share of the strength", "Keeps this share of the sum of singular values.", low=0.0001, high=1
+    )
+    cap: int | None = option(
+        None, "Largest rank", "Keeps at most so many directions, whatever the rule says.", low=1, high=100_000
+    )
+
+
+RULES = {one.name: one for one in options_of(RuleOptions, but=("cap",))}
 
 
 @dataclass(frozen=True)
@@ -29,36 +59,19 @@ class RankRule:
     Args:
         kind: "rank": ``value`` of them; "sv_ratio": those above σ₁/value; "energy": the fewest whose squares sum up to
             ``value`` of all squares; "cumulative": the fewest that sum up to ``value`` of all.
-        value: a whole number from 1; a number above 1; a share in (0, 1]; a share in (0, 1].
+        value: within the bounds of `RULES`.
         cap: at most so many, whatever the rule says.
     """
 
-    kind: RuleKind
+    kind: str
     value: float
     cap: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(RuleKind):
-            raise InputError(
-                "There is no rank rule {rule!r}", rule=self.kind, cure="Use one of {names}.", names=get_args(RuleKind)
-            )
-        value, whole = float(self.value), float(self.value).is_integer()
-        if self.kind == "rank" and not (whole and value >= 1):
-            raise InputError(
-                "A rank must be a whole number from 1, not {value}", value=self.value, cure="Use 4, 8, 16, 32 …"
-            )
-        if self.kind == "sv_ratio" and not (math.isfinite(value) and value > 1):
-            raise InputError(
-                "The option sv_ratio must be above 1, not {value}", value=self.value, cure="Use 16, 32, 64 or 128."
-            )
-        if self.kind in ("energy", "cumulative") and not 0 < value <= 1:
-            raise InputError(
-                "A share must lie above 0 and up to 1, not {value}", value=self.value, cure="Use 0.9 to 0.99."
-            )
-        if self.cap is not None and not (float(self.cap).is_integer() and self.cap >= 1):
-            raise InputError(
-                "The largest rank must be a whole number from 1, not {value}", value=self.cap, cure="Use 64 or 128."
-            )
+        if self.kind not in RULES:
+            raise InputError("There is no rank rule {rule!r}", rule=self.kind, cure="Use one of {names}.", names=RULES)
+        object.__setattr__(self, "value", RULES[self.kind].read(self.value))
+        object.__setattr__(self, "cap", find(RuleOptions, "cap").read(self.cap))
 
     def choose(self, sigma: Tensor) -> int:
         """Return how many of ``sigma`` (m,), sorted downwards, to keep: 0 if all are 0, else at least 1."""

@@ -1,4 +1,4 @@
-"""From the analyzer's fields to an order, and the order's work: several ranges in one run, saved as it ends."""
+"""From a picture and `AnalyzeOptions` to an order, and its work: several ranges in one run, saved as it ends."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from PIL import Image
 
 from lib_lora.analysis.effective_block import Analysis, Plan, analyse, pictures_of
 from lib_lora.analysis.grid import GridStyle, draw_grid
+from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.atomic import replace_file
 from lib_lora.blocks.block_list import parse_block_list
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.tag import Span, find_tags, readable_tags
 from lib_lora.blocks.tag_edit import change_tag
 from lib_lora.errors import InputError
-from lib_lora.host.base import GenerateRequest, Host
+from lib_lora.host.base import GenerateRequest, Host, check_clip_skip
 from lib_lora.host.infotext import write_png
 from lib_lora.host.limits import check_order
 from lib_lora.progress import Part, Progress
 from lib_lora.sentences import say
+from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import new_folder
@@ -60,49 +62,32 @@ class Found:
     files: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True)
-class Fields:
-    """The analyzer's fields as a person filled them in; ``entries`` is empty for the blocks of the file."""
-
-    examined: float
-    others: float
-    also: Sequence[tuple[float, float]] = ()
-    entries: str = ""
-    seeds: int = 1
-    threshold: int = 20
-    colour: str = "black"
-    gain: float = 0.0
-    rows: bool = False
-
-
-def order_of(request: GenerateRequest, label: str, fields: Fields, host: Host, files: FileFacts) -> Order:
-    """Return the order that the fields describe; without XYZ in the prompt the LoRA ``label`` is analysed.
+def order_of(request: GenerateRequest, options: AnalyzeOptions, host: Host, files: FileFacts) -> Order:
+    """Return the order that picture and options describe; without XYZ in the prompt ``options.lora`` is analyzed.
 
     Raises:
-        AtelierError: a field cannot be right, or there is no LoRA to analyse.
+        AtelierError: an option cannot be right, or there is no LoRA to analyze.
     """
-    prompt = _marked(request.prompt, label)
+    prompt = _marked(request.prompt, options.lora)
     facts = [files.of(tag.name) for tag in readable_tags(prompt) if tag.sweep]
     filled = frozenset(block for fact in facts for block in fact.blocks)
     layout = full_layout(facts[0].family if facts else host.model.family)
-    entries = parse_block_list(fields.entries, layout) or [(name,) for name in layout.names if name in filled]
-    ranges = list(dict.fromkeys([(fields.examined, fields.others), *fields.also]))
-    plans = tuple(
-        Plan(
-            examined=examined,
-            others=others,
-            entries=tuple(entries),
-            layout=layout,
-            seeds=fields.seeds,
-            threshold=fields.threshold,
-            colour=fields.colour,
-            gain=fields.gain,
-        )
-        for examined, others in ranges
-    )
-    order = Order(replace(request, prompt=prompt, batch=1), plans, filled, fields.rows)
+    entries = parse_block_list(options.blocks, layout) or [(name,) for name in layout.names if name in filled]
+    plans = tuple(Plan(examined, others, tuple(entries), layout, options) for examined, others in options.ranges)
+    order = Order(replace(request, prompt=prompt, batch=1), plans, filled, options.rows)
     check_order(order.request, order.pictures, native_side=host.model.native_side)
+    check_clip_skip(request.clip_skip, host.model)
     return order
+
+
+def submit(atelier: Atelier, order: Order, title: str) -> Job:
+    """Queue an order at the desk."""
+    speed = Speed.of(atelier)
+
+    def work(job: Job) -> Found:
+        return run(order, atelier.host, job, outputs=atelier.folders.outputs, speed=speed)
+
+    return atelier.desk.submit(KIND, title, work)
 
 
 def _marked(prompt: str, label: str) -> str:
@@ -143,7 +128,7 @@ def analyze(order: Order, host: Host, progress: Progress, *, show: Callable[[Fou
                 show(_found(order, [*before, found]))
 
         share = Part(progress, done, units, total)
-        part = max(1, count // plan.seeds // PARTS)
+        part = max(1, count // plan.options.seeds // PARTS)
         found = analyse(host, order.request, plan, filled=order.filled, progress=share, part=part, show=so_far)
         before.append(found)
         done += units
@@ -161,7 +146,7 @@ def _found(order: Order, analyses: Sequence[Analysis]) -> Found:
         )
         for number in range(len(analysis.sources) if analysis.rows else 0):
             picture = draw_grid(analysis, title=order.request.prompt, seed_index=number, style=style)
-            grids.append((picture, range_text(analysis.plan), order.request.seed + number, analysis.gain))
+            grids.append((picture, range_text(analysis.plan), order.request.later(number).seed, analysis.gain))
     return Found(tuple(analyses), tuple(grids))
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lib_lora.analysis.effective_block import Analysis, Plan, analyse
-from lib_lora.blocks.block_list import parse_block_list
+from lib_lora.analysis.effective_block import Analysis
+from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_model import ResolvedTag
@@ -22,6 +22,9 @@ from lib_lora.merge.difference import known
 from lib_lora.merge.order import resolve_blocks
 from lib_lora.merge.report import MergeReport
 from lib_lora.progress import Progress
+from lib_lora.services.analysis import analyze as analyze_order
+from lib_lora.services.analysis import order_of
+from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.samples import sampler_of
 from lib_lora.services.start_check import check_pictures, check_start
 from lib_lora.train.loop import TrainResult, run, start
@@ -112,34 +115,25 @@ def add(loras: Sequence[LoraFile | tuple[LoraFile, Weights]], *, model: Any = No
 def analyze(
     host: Host,
     request: GenerateRequest | str,
+    options: AnalyzeOptions | None = None,
     *,
-    blocks: str = "",
-    examined: float = 0.0,
-    others: float = 1.0,
-    seeds: int = 1,
-    threshold: int = 20,
     progress: Progress | None = None,
+    **more: Any,
 ) -> Analysis:
     """Render the pictures of the Effective Block Analyzer and return how much each block changes.
 
     Args:
         host: a host, as `open_studio` gives it.
         request: the picture, or its prompt alone; the analyzed LoRA's tag carries XYZ: ``<lora:name:1:XYZ>``.
-        blocks: names, ranges and groups as in the analyzer's field (``IN04,M00,OUT03-OUT05``); "" for every block.
-        examined, others: the two numbers of Range.
-        seeds: how many seeds, counted up from the request's.
-        threshold: level difference, 0 to 255, above which a color value counts as changed.
+        options: how blocks are examined; ``more`` are added to them: ``blocks``, ``range``, ``seeds`` …
         progress: is told how far it is, and may stop it.
 
     Raises:
-        InputError: no tag carries XYZ, or an option cannot be right.
+        InputError: the prompt has no LoRA, or an option cannot be right.
     """
     request = GenerateRequest(request) if isinstance(request, str) else request
-    layout = full_layout(host.model.family)
-    entries = parse_block_list(blocks, layout) or [(name,) for name in layout.names]
-    plan = Plan(examined, others, tuple(entries), layout, seeds=seeds, threshold=threshold)
-    filled = host.swept_blocks(request.prompt)
-    return analyse(host, replace(request, batch=1), plan, filled=filled, progress=progress or Progress())
+    order = order_of(request, replace(options or AnalyzeOptions(), **more), host, FileFacts(host))
+    return analyze_order(order, host, progress or Progress()).analyses[0]
 
 
 def train_lora(

@@ -1,21 +1,28 @@
-"""The work behind the button: one picture after the other, each saved and shown as soon as it is finished."""
+"""Pictures: one after the other, each saved and shown as soon as it is finished."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import GenerateRequest, Host
-from lib_lora.host.limits import LARGEST_SEED
-from lib_lora.progress import Part
+from lib_lora.host.limits import check_order
+from lib_lora.progress import Part, Progress
+from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import save_picture
 from lib_lora.services.speed import Speed
 
 KIND = "generate"
+
+Save = Callable[[Image.Image, str, int], Path]
+"""Writes a picture with its settings as text and its seed, and returns its file."""
 
 
 @dataclass(frozen=True)
@@ -31,32 +38,70 @@ class Rendered:
     """What an order has made so far."""
 
     pictures: tuple[Picture, ...]
+    infotexts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[AtelierError, ...] = ()
     seconds: float = 0.0
 
 
-def render(request: GenerateRequest, host: Host, job: Job, *, outputs: Path, speed: Speed) -> Rendered:
-    """Render ``request.batch`` pictures with seeds counted up; a stop keeps those that are finished."""
+def render(
+    request: GenerateRequest,
+    host: Host,
+    progress: Progress,
+    save: Save,
+    *,
+    show: Callable[[Rendered], None] = lambda made: None,
+    speed: Speed | None = None,
+) -> Rendered:
+    """Render ``request.batch`` pictures with seeds counted up, each saved as soon as it is finished.
+
+    Args:
+        request: the order.
+        host: who renders.
+        progress: is told how far it is; a stop keeps the pictures that are finished.
+        save: writes a picture with its settings and returns its file.
+        show: is given what there is after each picture.
+        speed: notes how long each took.
+
+    Raises:
+        AtelierError: the order cannot be right, or the disk refuses.
+    """
+    check_order(request, request.batch, native_side=host.model.native_side)
     pictures: list[Picture] = []
+    texts: list[str] = []
     notes: dict[str, None] = {}
     problems: tuple[AtelierError, ...] = ()
     began = time.monotonic()
     total = request.batch * request.steps
     for number in range(request.batch):
         started = time.monotonic()
-        one = replace(request, seed=(request.seed + number) % (LARGEST_SEED + 1), batch=1)
-        result = host.generate(one, Part(job, number * request.steps, request.steps, total))
+        one = request.later(number)
+        result = host.generate(one, Part(progress, number * request.steps, request.steps, total))
         for image, text in zip(result.images, result.infotexts, strict=True):
-            pictures.append(Picture(save_picture(outputs, image, text, seed=one.seed), one.seed))
+            pictures.append(Picture(save(image, text, one.seed), one.seed))
+            texts.append(text)
         notes.update(dict.fromkeys(result.notes))
         problems = result.problems  # those of the prompt: the same for each picture
-        if job.stopped:
+        if progress.stopped:
             break
-        seconds = time.monotonic() - started
-        speed.record(host.model.name, one, side=host.model.native_side, pictures=1, seconds=seconds)
-        job.show(Rendered(tuple(pictures), tuple(notes), problems, time.monotonic() - began))
-    return Rendered(tuple(pictures), tuple(notes), problems, time.monotonic() - began)
+        if speed is not None:
+            seconds = time.monotonic() - started
+            speed.record(host.model.name, one, side=host.model.native_side, pictures=1, seconds=seconds)
+        show(Rendered(tuple(pictures), tuple(texts), tuple(notes), problems, time.monotonic() - began))
+    return Rendered(tuple(pictures), tuple(texts), tuple(notes), problems, time.monotonic() - began)
+
+
+def submit(atelier: Atelier, request: GenerateRequest, title: str) -> Job:
+    """Queue an order at the desk; its pictures go into the folder of outputs."""
+    speed = Speed.of(atelier)
+
+    def save(image: Image.Image, text: str, seed: int) -> Path:
+        return save_picture(atelier.folders.outputs, image, text, seed=seed)
+
+    def work(job: Job) -> Rendered:
+        return render(request, atelier.host, job, save, show=job.show, speed=speed)
+
+    return atelier.desk.submit(KIND, title, work)
 
 
 def last_seed(desk: Desk) -> int | None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from lib_lora.data import FolderScan, scan
 from lib_lora.host.base import LoadedModel
+from lib_lora.options import find
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import Found
 from lib_lora.train.available import instead, is_available
 from lib_lora.train.estimate import Plan, measure_pace, plan_run
-from lib_lora.train.options import TrainOptions, from_mapping, usual_values
+from lib_lora.train.options import LEAST_SIDE, TrainOptions, from_mapping, usual_values
 from lib_lora.train.recipes import facts_of
 
 MEASURE = "measure"
@@ -24,7 +25,8 @@ def sized(model: LoadedModel, place: Path, kind: str, side: int) -> TrainOptions
     usual = usual_values(kind, model=facts_of(model))
     if not is_available(str(usual["optimizer"])):
         usual |= instead(facts_of(model))  # the plan says so, and its time is that of the one it offers
-    usual |= {"images": str(place), "name": "look", "resolution": side if 64 <= side <= 4096 else 0}
+    high = find(TrainOptions, "resolution").high
+    usual |= {"images": str(place), "name": "look", "resolution": side if LEAST_SIDE <= side <= high else 0}
     return from_mapping(usual, where="")
 
 

@@ -15,6 +15,7 @@ from lib_lora.formats.header import read_header
 from lib_lora.formats.privacy import last_name, without_folders
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
+from lib_lora.options import find
 from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Series, Table, write_report
 from lib_lora.sentences import unpacked
 from lib_lora.services.jobs.run_log import RunLogs
@@ -111,7 +112,7 @@ def _numbers(folder: RunFolder, options: TrainOptions, step: int, total: int, wo
     if seconds:
         rows.append((words("train.report_time"), duration(seconds, words)))
     if options.trigger:
-        rows.append((words("train.trigger"), options.trigger))
+        rows.append((words.said(find(TrainOptions, "trigger").label), options.trigger))
     headers = (words("train.report_what"), words("train.report_value"))
     return Table(words("train.report_numbers"), "", headers, tuple(rows))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from lib_lora.atomic import replace_file
 from lib_lora.host.base import GenerateRequest
 from lib_lora.sentences import say
+from lib_lora.services.atelier import Atelier
 
 _NEW = 0.5
 """Weight of the newest measurement against all before it."""
@@ -21,6 +22,11 @@ class Speed:
 
     path: Path
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def of(cls, atelier: Atelier) -> Speed:
+        """Return what was measured with the host of an atelier."""
+        return cls(atelier.folders.data / "speed.json")
 
     def record(self, model: str, request: GenerateRequest, *, side: int, pictures: int, seconds: float) -> None:
         """Note that ``pictures`` of ``request`` took ``seconds``; ``side`` is the model's own side in pixels.

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 
 from lib_lora.data.tag_lines import strip_network_tags
 from lib_lora.errors import InputError
 from lib_lora.formats.names import is_usable
+from lib_lora.options import AUTO, REQUIRED, AutoFloat, check_names, option, options_of, settle
 from lib_lora.sentences import say
 from lib_lora.train.available import usual_rate
 from lib_lora.train.optimizers import OPTIMIZERS, own_rate
-from lib_lora.train.recipes import AUTO, KINDS, ModelFacts, recipe_for
+from lib_lora.train.recipes import KINDS, ModelFacts, recipe_for
 from lib_lora.train.sample_prompts import read_sample
 from lib_lora.train.schedulers import SCHEDULERS
 
 NETWORKS = ("lora", "locon")
-AutoFloat = float | str
-"""A number, or `AUTO`."""
-
-
 MOST_STEPS = 1_000_000
 """Steps of the longest run: weeks on any GPU."""
 LEAST_RATE = 1e-9
@@ -33,95 +29,175 @@ LEAST_SIDE = 64
 """The shortest side in px that pictures are trained at; smaller pictures are left out as well."""
 
 
-def option(
-    default: Any = MISSING, *, help: str, low: float | None = None, high: float | None = None, choices: tuple = ()
-) -> Any:
-    """Declare one option: its default, what it means, and what it may be."""
-    meta = {"help": help, "low": low, "high": high, "choices": tuple(choices)}
-    if isinstance(default, dict):
-        return field(default_factory=dict, metadata=meta)
-    return field(metadata=meta) if default is MISSING else field(default=default, metadata=meta)
-
-
 @dataclass(frozen=True)
 class TrainOptions:
     """The options of one run; making one checks every value and names the option that is wrong."""
 
-    images: str = option(help="folder with the pictures (or a folder of 'N_name class' folders)")
-    name: str = option(help="name of the LoRA file, without ending")
-    trigger: str = option("", help="trigger word; it stands first in every caption")
-    kind: str = option("character", help="what it learns; chooses the recipe", choices=tuple(KINDS))
-    class_word: str = option("", help="what the trigger word is (girl, style); used where a picture has no caption")
-    reg_images: str = option("", help="folder with regularisation pictures (they keep what the model knew)")
-    network: str = option("lora", help="lora: Linear and 1×1; locon: 3×3 convolutions too", choices=NETWORKS)
-    dim: int = option(16, help="rank of the LoRA", low=1, high=1024)
-    alpha: float = option(1.0, help="strength is alpha / dim; 0 means dim", low=0, high=1024)
-    conv_dim: int = option(8, help="rank of 3×3 convolutions (locon)", low=1, high=1024)
-    conv_alpha: float = option(1.0, help="alpha of 3×3 convolutions (locon)", low=0, high=1024)
-    optimizer: str = option("DAdaptAdanIP", help="optimizer", choices=tuple(OPTIMIZERS))
-    optimizer_args: Mapping[str, Any] = option({}, help="further arguments of the optimizer")
-    learning_rate: float = option(1.0, help="learning rate; 1.0 for DAdapt and Prodigy", low=0, high=100)
-    unet_ratio: float = option(1.0, help="factor on what is learned in the UNet; 0 leaves it out", low=0, high=100)
-    text_encoder_ratio: float = option(
-        0.5, help="factor on what is learned in the text encoder; 0 leaves it out", low=0, high=100
+    images: str = option(
+        REQUIRED,
+        "Folder of pictures",
+        "6 to 60 pictures are usual; their folder may have sub-folders named like 10_name.",
+        form="DIR",
     )
-    scheduler: str = option("cosine_with_restarts", help="course of the learning rate", choices=tuple(SCHEDULERS))
-    scheduler_cycles: int = option(1, help="cycles of cosine_with_restarts", low=1, high=1000)
-    scheduler_power: float = option(1.0, help="power of polynomial", low=0.01, high=100)
-    warmup: float = option(0.0, help="warmup: steps, or a share of all steps below 1", low=0, high=1_000_000)
-    epochs: int = option(20, help="epochs; ignored where steps are given", low=1, high=100_000)
-    steps: int = option(0, help="steps in all; 0 counts from epochs and repeats", low=0, high=MOST_STEPS)
+    name: str = option(REQUIRED, "Name", "Name of the run and of the LoRA file.")
+    trigger: str = option(
+        "",
+        "Trigger word",
+        "A made-up word that calls what was learned, e.g. krnk. It stands first in every caption.",
+    )
+    kind: str = option(
+        "character", "It is a …", "Chooses the recipe: how it learns, and for how long.", choices=tuple(KINDS)
+    )
+    class_word: str = option("", "Class word", "What it is in general, e.g. girl; used where a picture has no caption.")
+    reg_images: str = option(
+        "",
+        "Regularisation pictures",
+        "Folder with ordinary pictures of the class, so that the model keeps what it knew.",
+        form="DIR",
+    )
+    network: str = option(
+        "lora",
+        "Network",
+        "lora: small and usual. locon: learns 3×3 convolutions too, for textures and styles.",
+        choices=NETWORKS,
+    )
+    dim: int = option(
+        16,
+        "Dim (rank)",
+        "Size of the LoRA. 8 to 32 for a character; more learns more, and mistakes too.",
+        low=1,
+        high=1024,
+    )
+    alpha: float = option(
+        1.0, "Alpha", "Strength is alpha / dim; 0 means the same as dim. A low value learns gently.", low=0, high=1024
+    )
+    conv_dim: int = option(8, "Conv dim", "Rank of the 3×3 convolutions (locon only).", low=1, high=1024)
+    conv_alpha: float = option(1.0, "Conv alpha", "Alpha of the 3×3 convolutions (locon only).", low=0, high=1024)
+    optimizer: str = option(
+        "DAdaptAdanIP",
+        "Optimizer",
+        "DAdapt and Prodigy find the learning rate by themselves; AdamW needs one.",
+        choices=tuple(OPTIMIZERS),
+    )
+    optimizer_args: Mapping[str, Any] = option(
+        {}, "Optimizer arguments", "Further arguments as name=value, separated by commas.", form="NAME=VALUE"
+    )
+    learning_rate: float = option(
+        1.0, "Learning rate", "1.0 for DAdapt and Prodigy, about 0.0001 for AdamW.", low=0, high=100
+    )
+    unet_ratio: float = option(1.0, "UNet ratio", "Factor on what the UNet learns; 0 leaves it out.", low=0, high=100)
+    text_encoder_ratio: float = option(
+        0.5,
+        "Text encoder ratio",
+        "Factor on what the text encoder learns; 0 leaves it out and is faster.",
+        low=0,
+        high=100,
+    )
+    scheduler: str = option(
+        "cosine_with_restarts", "Scheduler", "How the learning rate goes down over the run.", choices=tuple(SCHEDULERS)
+    )
+    scheduler_cycles: int = option(1, "Cycles", "How often cosine_with_restarts starts again.", low=1, high=1000)
+    scheduler_power: float = option(1.0, "Power", "Power of the polynomial scheduler.", low=0.01, high=100)
+    warmup: float = option(
+        0.0, "Warmup", "Steps in which the rate rises; below 1 a share of all steps.", low=0, high=MOST_STEPS
+    )
+    epochs: int = option(
+        20, "Epochs", "How often all pictures are gone through; ignored where steps are given.", low=1, high=100_000
+    )
+    steps: int = option(
+        0,
+        "Steps",
+        "Steps in all. 0, or unchanged: computed from pictures, repeats and epochs, so that a likeness comes "
+        "out. Fewer are a try of whether everything works.",
+        low=0,
+        high=MOST_STEPS,
+    )
     repeats: int = option(
         0,
-        help="how often an epoch shows each picture, times what its folder's name says; 0: as the name says (10_krnk), "
-        "1 where epochs are given, else so that the steps reach target_steps",
+        "Repeats",
+        "How often an epoch shows each picture, on top of its folder's name (10_krnk). 0: as the folder's name "
+        "says; once where you change the epochs; else so that the goal of steps is reached.",
         low=0,
-        high=100_000,
+        high=100000,
     )
     target_steps: int = option(
-        3000, help="about how many steps repeats=0 aims at, regularisation pictures counted in", low=1, high=MOST_STEPS
+        3000,
+        "Goal of steps",
+        "About how many steps automatic repeats aim at, regularisation pictures counted in.",
+        low=1,
+        high=MOST_STEPS,
     )
-    batch_size: int = option(1, help="pictures a step", low=1, high=1024)
+    batch_size: int = option(
+        1, "Batch size", "Pictures a step. More is smoother and needs more memory.", low=1, high=1024
+    )
     save_every_epochs: int = option(
-        5, help="save a file and a state every so many epochs; 0 only at the end", low=0, high=100_000
+        5, "Save every … epochs", "Saves a file, a state and samples so often; 0 only at the end.", low=0, high=100_000
     )
-    resolution: int = option(0, help="side of the training pictures in px; 0 is the model's own", low=0, high=4096)
+    resolution: int = option(
+        0, "Training size", "Side of the training pictures in pixels; 0 is the model's own size.", low=0, high=4096
+    )
     bucket_step: int = option(
-        0, help="bucket sides are multiples of it in px; 0: 64, or 32 for small models", low=0, high=512
+        0,
+        "Bucket step",
+        "Sides of buckets are multiples of so many pixels; 0 chooses by itself: 64, or 32 for small models.",
+        low=0,
+        high=512,
     )
-    bucket_upscale: bool = option(True, help="enlarge small pictures to the training size")
-    flip: bool = option(False, help="also learn the pictures mirrored (symmetric subjects)")
-    shuffle_caption: bool = option(False, help="shuffle the tags of a caption")
-    keep_tokens: int = option(1, help="leading tags that shuffling leaves in place", low=0, high=1000)
-    caption_dropout: float = option(0.0, help="share of steps with an empty caption", low=0, high=1)
-    tag_dropout: float = option(0.0, help="share of tags left out", low=0, high=1)
+    bucket_upscale: bool = option(
+        True, "Enlarge small pictures", "Small pictures are enlarged to the training size; else they stay small."
+    )
+    flip: bool = option(False, "Mirror too", "Learns mirrored pictures too; only for what is symmetric.")
+    shuffle_caption: bool = option(
+        False, "Shuffle tags", "The order of tags changes every time, so that no tag depends on its place."
+    )
+    keep_tokens: int = option(
+        1, "Keep first tags", "So many tags in front stay in place when tags are shuffled.", low=0, high=1000
+    )
+    caption_dropout: float = option(0.0, "Empty captions", "Share of steps without a caption, 0 to 1.", low=0, high=1)
+    tag_dropout: float = option(0.0, "Tags left out", "Share of tags left out each time, 0 to 1.", low=0, high=1)
     min_snr_gamma: AutoFloat = option(
-        AUTO, help="min-SNR weighting; auto: 5, but off (0) for a model that predicts velocity", low=0, high=1000
+        AUTO,
+        "Min-SNR gamma",
+        "Weighs easy and hard steps alike. auto: 5, but off for a model that predicts velocity, where it would "
+        "leave out the noisiest steps. 0 turns it off.",
+        low=0,
+        high=1000,
     )
     zero_terminal_snr: str = option(
         AUTO,
-        help="schedule that ends in pure noise; auto: as the checkpoint or the WebUI says",
+        "Zero terminal SNR",
+        "For v-prediction models whose schedule ends in pure noise (NoobAI v-pred and its merges). auto: as the "
+        "checkpoint or the WebUI says.",
         choices=(AUTO, "on", "off"),
     )
-    noise_offset: float = option(0.0, help="noise offset (0.05 to 0.1 for dark and bright pictures)", low=0, high=1)
-    prior_loss_weight: float = option(1.0, help="weight of regularisation pictures in the loss", low=0, high=10_000)
+    noise_offset: float = option(
+        0.0, "Noise offset", "0.05 to 0.1 helps with very dark and very bright pictures.", low=0, high=1
+    )
+    prior_loss_weight: float = option(
+        1.0, "Weight of these pictures", "How much regularisation pictures count in the loss.", low=0, high=10_000
+    )
     prior_from_model: bool = option(
-        True, help="regularisation pictures hold the model at what it predicted before, not at the pictures themselves"
+        True,
+        "Hold to the model",
+        "Regularisation pictures hold the model at what it predicted before, not at the pictures.",
     )
-    max_grad_norm: float = option(1.0, help="gradients are cut to this norm; 0 turns it off", low=0, high=1000)
+    max_grad_norm: float = option(
+        1.0, "Gradient limit", "Gradients are cut to this norm; 0 turns it off.", low=0, high=1000
+    )
     clip_skip: int = option(
-        1, help="which layer of the text encoder from the end; at most as many as it has", low=1, high=32
+        1, "Clip skip", "Which layer of the text encoder counts, from the end. 2 for many anime models.", low=1, high=32
     )
-    seed: int = option(31337, help="seed of everything random", low=0, high=2**32 - 1)
+    seed: int = option(31337, "Seed", "Of everything random; the same seed gives the same LoRA.", low=0, high=2**32 - 1)
     sample_prompts: tuple[str, ...] = option(
-        (), help="prompts rendered at every save, with sd-scripts' --n --w --h --s --d --l; or files of them"
+        (),
+        "Sample prompts",
+        "One a line; rendered before the start, at every save and at the end. As in sd-scripts, --n --w --h --s "
+        "--d --l set more.",
     )
-    comment: str = option("", help="free text, kept in the file")
+    comment: str = option("", "Comment", "Free text, kept in the file.")
 
     def __post_init__(self) -> None:
-        for declared in fields(self):
-            value = _converted(declared, getattr(self, declared.name))
-            object.__setattr__(self, declared.name, value)
+        settle(self)
         if not self.unet_ratio and not self.text_encoder_ratio:
             raise InputError(
                 "Nothing would be trained", where="unet_ratio, text_encoder_ratio", cure="Set one above 0."
@@ -158,7 +234,7 @@ class TrainOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """Return every option as plain values that JSON can hold."""
-        plain = {declared.name: getattr(self, declared.name) for declared in fields(self)}
+        plain = {one.name: getattr(self, one.name) for one in options_of(TrainOptions)}
         return plain | {"optimizer_args": dict(self.optimizer_args), "sample_prompts": list(self.sample_prompts)}
 
 
@@ -202,72 +278,6 @@ def _check_smallest(options: TrainOptions) -> None:
             )
 
 
-def _converted(declared: Any, value: Any) -> Any:
-    """Return ``value`` in the option's type; InputError where it has another or is out of range."""
-    name, meta, kind = declared.name, declared.metadata, declared.type
-    if kind == "AutoFloat":
-        if isinstance(value, str):
-            value = auto_or_number(value, name)
-        if value == AUTO:
-            return AUTO
-        kind = "float"
-    if kind.startswith("Mapping"):
-        if not isinstance(value, Mapping):
-            raise InputError("This option is a table of names and values", where=name)
-        return dict(value)
-    if kind.startswith("tuple"):
-        texts = (value,) if isinstance(value, str) else tuple(value)
-        if not all(isinstance(text, str) for text in texts):
-            raise InputError("This option is a list of texts", where=name)
-        return texts
-    if kind == "bool":
-        if not isinstance(value, bool):
-            raise InputError("“{value}” is neither true nor false", value=value, where=name)
-        return value
-    if kind in ("int", "float"):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InputError("“{value}” is no number", value=value, where=name)
-        if kind == "int" and value != int(value):
-            raise InputError("{value} is no whole number", value=value, where=name)
-        low, high = meta["low"], meta["high"]
-        if value < low or value > high:
-            raise InputError(
-                "{value:g} is out of range",
-                value=value,
-                where=name,
-                cure="Give a number from {low:g} to {high:g}.",
-                low=low,
-                high=high,
-            )
-        return int(value) if kind == "int" else float(value)
-    if not isinstance(value, str):
-        raise InputError("“{value}” is no text", value=value, where=name)
-    if meta["choices"] and value not in meta["choices"]:
-        exact = {choice.lower(): choice for choice in meta["choices"]}.get(value.lower())
-        if exact is None:
-            raise InputError(
-                "“{value}” is unknown", value=value, where=name, cure="Choose one of: {names}.", names=meta["choices"]
-            )
-        return exact
-    return value
-
-
-def auto_or_number(text: str, name: str) -> float | str:
-    """Return a typed text as a number or as `AUTO`.
-
-    Raises:
-        InputError: it is neither.
-    """
-    if text.strip().lower() in (AUTO, ""):
-        return AUTO
-    try:
-        return float(text)
-    except ValueError as error:
-        raise InputError(
-            "“{value}” is neither a number nor “auto”", value=text, where=name, cure="Give a number, or auto."
-        ) from error
-
-
 def check_name(name: str) -> None:
     """Refuse a file name that some system or a LoRA tag cannot hold, that leaves its folder, or that is hidden."""
     if not is_usable(name):
@@ -285,21 +295,8 @@ def from_mapping(values: Mapping[str, Any], *, where: str, model: ModelFacts | N
     Raises:
         InputError: an unknown option (with the nearest names), a missing one, or a value out of range.
     """
-    import difflib
-
-    known = {declared.name for declared in fields(TrainOptions)}
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=3)
-            raise InputError(
-                "There is no option “{name}”",
-                name=key,
-                where=where,
-                cure=say("Did you mean: {names}?", names=near) if near else "",
-            )
-    for needed in ("images", "name"):
-        if not values.get(needed):
-            raise InputError("The option “{name}” is missing", name=needed, where=where, cure="Give it a value.")
+    needed = {name: value for name, value in values.items() if value != ""}
+    check_names(options_of(TrainOptions), needed, where=where)
     kind = values.get("kind", "character")
     kind = kind.lower() if isinstance(kind, str) else ""
     arguments = values.get("optimizer_args")
@@ -339,10 +336,9 @@ def usual_values(
     kind: str, *, optimizer: str = "", arguments: Any = None, model: ModelFacts | None = None
 ) -> dict[str, Any]:
     """Return every option that has a usual value: its default, or what the kind's recipe says (for this model)."""
-    plain = {one.name: one.default for one in fields(TrainOptions) if one.default is not MISSING}
+    plain = {one.name: one.default for one in options_of(TrainOptions) if one.default is not REQUIRED}
     found = {
         **plain,
-        "optimizer_args": {},
         **recipe_of(kind, optimizer=optimizer, arguments=arguments, model=model),
         "kind": kind,
     }

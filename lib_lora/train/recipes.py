@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lib_lora.options import AUTO
+
 if TYPE_CHECKING:
     from lib_lora.host.base import LoadedModel
-
-AUTO = "auto"
-"""A value that follows from the model; what it came to stands in the run's folder and in the file's metadata."""
 
 SMALL_SIDE = 256
 """A model made for pictures with shorter sides than this is small; SD1's have 512 px."""

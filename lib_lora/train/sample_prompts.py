@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import InputError
-from lib_lora.sentences import Sentence, say
+from lib_lora.host.request import GenerateRequest
+from lib_lora.options import Option, find
+from lib_lora.sentences import say
 from lib_lora.train.given_file import read_given
 
 _FLAG = re.compile(r"(?:^|\s)--(?=[A-Za-z])")
@@ -46,15 +48,18 @@ class SamplePrompt:
         return {"prompt": self.prompt, "negative": self.negative, **given}
 
 
-_FIELDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
-    "n": ("negative", str),
-    "w": ("width", int),
-    "h": ("height", int),
-    "d": ("seed", int),
-    "s": ("steps", int),
-    "l": ("scale", float),
-    "g": ("scale", float),
-    "ss": ("sampler", str),
+_FIELDS: Mapping[str, tuple[str, Option]] = {
+    flag: (field, find(GenerateRequest, name))
+    for flag, field, name in (
+        ("n", "negative", "negative"),
+        ("w", "width", "width"),
+        ("h", "height", "height"),
+        ("d", "seed", "seed"),
+        ("s", "steps", "steps"),
+        ("l", "scale", "cfg_scale"),
+        ("g", "scale", "cfg_scale"),
+        ("ss", "sampler", "sampler"),
+    )
 }
 """sd-scripts' flags: negative prompt, width, height, seed, steps, guidance scale, sampler."""
 
@@ -81,41 +86,29 @@ def read_sample(text: str) -> SamplePrompt:
         raise InputError(
             say("“{text}” is the name of a file, not a prompt", text=text.strip()),
             where=OPTION,
-            cure="Write the prompts themselves; the terminal takes a file of them.",
+            cure="Write the prompts themselves, or give the file to the terminal: train --sample-prompts FILE.",
         )
     words, *flags = _FLAG.split(text)
     values: dict[str, Any] = {}
     for flag in flags:
         name, _, value = flag.strip().partition(" ")
-        field, kind = _FIELDS.get(name.lower(), ("", str))
-        if not field:
-            known = [f"--{each}" for each in _FIELDS]
+        if name.lower() not in _FIELDS:
+            known = ", ".join(f"--{each}" for each in _FIELDS)
             raise InputError(
-                "A sample prompt has no flag {flag}",
-                flag=f"--{name}",
-                where=OPTION,
-                cure="Known are {names}.",
-                names=known,
+                "A sample prompt has no flag --{name}", name=name, where=OPTION, cure="Known are {names}.", names=known
             )
-        values[field] = _value(f"--{name}", value.strip(), kind)
+        field, one = _FIELDS[name.lower()]
+        values[field] = _value(f"--{name}", value.strip(), one)
     return SamplePrompt(words.strip(), **values)
 
 
-def _value(flag: str, text: str, kind: Callable[[str], Any]) -> Any:
+def _value(flag: str, text: str, one: Option) -> Any:
     try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or (kind is int and value < (0 if flag.lower() == "--d" else 1)):
-        cure = say("Write a number, like {example}.", example="--l 7.5")
-        if kind is int:
-            cure = (
-                say("Write a whole number from 0.")
-                if flag.lower() == "--d"
-                else say("Write a whole number from 1, like {example}.", example="--w 512")
-            )
-        raise InputError(say("“{text}” is no value of {flag}", text=text, flag=flag), where=OPTION, cure=cure)
-    return value
+        return one.parse(text)
+    except InputError as error:
+        raise InputError(
+            say("“{text}” is no value of {flag}", text=text, flag=flag), where=OPTION, cure=error.cure
+        ) from error
 
 
 def with_files_read(entries: Sequence[str], folder: Path) -> tuple[str, ...]:
@@ -156,7 +149,7 @@ def _read_file(path: Path) -> list[str]:
     return [_checked(row, say("{file}, prompt {n}", file=path, n=number)) for number, row in enumerate(rows, start=1)]
 
 
-def _checked(line: str, where: Sentence) -> str:
+def _checked(line: str, where: str) -> str:
     """Return a line of a file that can be read as a sample prompt; the error of another one names the line."""
     try:
         read_sample(line)

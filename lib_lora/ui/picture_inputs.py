@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lib_lora.host.base import GenerateRequest
-from lib_lora.host.limits import LARGEST_SEED
 
 
 @dataclass(frozen=True)
@@ -28,9 +26,8 @@ class PictureInputs:
 
 
 def chosen_seed(text: object) -> int:
-    """Return the seed of a field; -1, nothing, or what is no number is a random one."""
+    """Return the seed of a field; nothing, a negative number, or what is no number is -1: a random one."""
     try:
-        seed = int(float(str(text)))
+        return max(-1, int(float(str(text))))
     except (ValueError, OverflowError):
-        seed = -1
-    return seed if 0 <= seed <= LARGEST_SEED else random.randint(0, LARGEST_SEED)
+        return -1

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from lib_lora.analysis.difference import changed_percentage, difference_picture, gain_for, typical_peak
-from lib_lora.analysis.effective_block import Analysis, Cell, Plan, Row, analyse, parse_range, pictures_of
+from lib_lora.analysis.effective_block import Analysis, Cell, Plan, Row, analyse, pictures_of
 from lib_lora.analysis.grid import GridStyle, draw_grid
 from lib_lora.analysis.norms import block_norms, delta_shares
+from lib_lora.analysis.options import AnalyzeOptions, parse_range
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import LoraFile, write_lora
@@ -31,8 +32,9 @@ def host(studio, lora, tmp_path_factory):
 
 
 def plan_of(*entries, **more):
-    usual = {"examined": 0.0, "others": 1.0, "layout": LAYOUT}
-    return Plan(**{**usual, **more}, entries=tuple(e if isinstance(e, tuple) else (e,) for e in entries))
+    usual = {name: more.pop(name, value) for name, value in (("examined", 0.0), ("others", 1.0), ("layout", LAYOUT))}
+    parts = tuple(e if isinstance(e, tuple) else (e,) for e in entries)
+    return Plan(**usual, entries=parts, options=AnalyzeOptions(**more))
 
 
 def test_the_percentage_counts_channels_that_differ_by_more_than_the_threshold():
@@ -45,7 +47,7 @@ def test_the_percentage_counts_channels_that_differ_by_more_than_the_threshold()
 def test_the_difference_picture_is_absolute_and_white_is_inverted():
     one, two = Image.new("RGB", (2, 2), (10, 50, 0)), Image.new("RGB", (2, 2), (30, 20, 0))
     assert difference_picture(one, two).getpixel((0, 0)) == (20, 30, 0)
-    assert difference_picture(one, two, colour="white", gain=2).getpixel((0, 0)) == (215, 195, 255)
+    assert difference_picture(one, two, color="white", gain=2).getpixel((0, 0)) == (215, 195, 255)
 
 
 def test_the_gain_makes_the_largest_change_bright_and_is_the_same_for_all_blocks():

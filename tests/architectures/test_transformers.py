@@ -13,12 +13,12 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import InputError
 from lib_lora.formats.contents import contents_of
+from lib_lora.formats.editing import Edit, write_copy
 from lib_lora.formats.families import family_of
 from lib_lora.formats.files import write_tensors
 from lib_lora.formats.inspection import inspection
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import read_lora, write_lora
-from lib_lora.formats.metadata import relabel_file
 from lib_lora.merge.order import Ingredient, Order, make
 
 ANIMA = [
@@ -132,7 +132,7 @@ def test_anima_is_baked_by_block_and_labeled(tmp_path: Path, front: tuple[str, .
             torch.testing.assert_close(saved.adapters[key].delta(), q * before.adapters[key].delta())
     assert saved.metadata["ss_base_model_version"] == "anima"
     assert saved.metadata["modelspec.architecture"] == "anima-preview/lora"
-    relabel_file(tmp_path / "y.safetensors", tmp_path / "z.safetensors", {"title": "Z"})
+    write_copy(tmp_path / "y.safetensors", tmp_path / "z.safetensors", Edit({"title": "Z"}))
     assert inspection(tmp_path / "z.safetensors")["family"] == "anima"
 
 

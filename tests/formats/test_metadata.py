@@ -9,9 +9,10 @@ import torch
 
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.adapters import read_adapter
+from lib_lora.formats.editing import Edit, write_copy
 from lib_lora.formats.files import read_header
 from lib_lora.formats.hashes import tensor_hash
-from lib_lora.formats.metadata import FIELDS, complete, describe, label, network_facts, relabel_file, remove_private
+from lib_lora.formats.metadata import FIELDS, complete, describe, label, network_facts, remove_private
 from tests.formats.lora_samples import key_for, sample
 
 
@@ -55,15 +56,15 @@ def test_relabelling_leaves_tensor_bytes_identical_and_repairs_the_hash(tmp_path
     source = tmp_path / "x.safetensors"
     tensors = {f"{key_for('linear')}.{name}": tensor for name, tensor in sample("linear").items()}
     safetensors.torch.save_file(tensors, source, {"ss_seed": "1", "sshs_model_hash": "wrong"})
-    target = relabel_file(source, tmp_path / "y.safetensors", {"author": "私"})
+    target = write_copy(source, tmp_path / "y.safetensors", Edit({"author": "私"}))
     data = [path.read_bytes()[read_header(path).data_start :] for path in (source, target)]
     assert data[0] == data[1]
     metadata = read_header(target).metadata
     assert metadata["sshs_model_hash"] == tensor_hash(source) == tensor_hash(target)
     assert (metadata["ss_seed"], metadata["ssmd_author"], metadata["ss_output_name"]) == ("1", "私", "y")
     with pytest.raises(FileError, match="exists"):
-        relabel_file(source, source, {})
-    relabel_file(source, source, {"title": "t"}, overwrite=True)
+        write_copy(source, source, Edit())
+    write_copy(source, source, Edit({"title": "t"}), overwrite=True)
     assert read_header(source).metadata["modelspec.title"] == "t"
 
 

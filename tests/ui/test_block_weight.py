@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.base import GenerateRequest
 from lib_lora.i18n.words import LANGUAGES, Words
-from lib_lora.services.analysis import Fields, order_of, run
+from lib_lora.services.analysis import order_of, run
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.file_facts import FileFacts, lora_path
 from lib_lora.services.jobs.job import Job
@@ -199,19 +200,19 @@ def test_an_import_adds_what_is_missing_and_keeps_what_is_there():
 
 def order(atelier, files, prompt="red apple <lora:plain:1>", **more):
     request = GenerateRequest(prompt, seed=3, steps=2)
-    fields = Fields(**{"examined": 0.0, "others": 1.0, "entries": "IN01,M00,OUT03", **more})
-    return order_of(request, "plain", fields, atelier.host, files)
+    options = AnalyzeOptions(**{"lora": "plain", "blocks": "IN01,M00,OUT03", **more})
+    return order_of(request, options, atelier.host, files)
 
 
 def test_an_order_marks_the_chosen_lora_and_counts_its_pictures(atelier, files):
     one = order(atelier, files)
     assert one.request.prompt == "red apple <lora:plain:1:lbw=XYZ>"
     assert one.pictures == 5
-    more = order(atelier, files, also=[(2.0, 0.0), (0.0, 1.0)], seeds=2)
+    more = order(atelier, files, also=("2,0", "0,1"), seeds=2)
     assert [plan.examined for plan in more.plans] == [0.0, 2.0]
     assert more.pictures == 20
-    assert len(order(atelier, files, entries="").plans[0].entries) == 17
-    assert len(order(atelier, files, entries="26ALL").plans[0].entries) == 26
+    assert len(order(atelier, files, blocks="").plans[0].entries) == 17
+    assert len(order(atelier, files, blocks="26ALL").plans[0].entries) == 26
     kept = order(atelier, files, prompt="<lora:plain:1:ZYX> <lora:locon:1>").request.prompt
     assert kept == "<lora:plain:1:ZYX> <lora:locon:1>"
     with pytest.raises(InputError):
@@ -223,7 +224,7 @@ def test_several_ranges_run_in_one_go_grow_and_are_saved(atelier, files, tmp_pat
     job = Job("analyze", "x", lambda job: None)
     job.show = seen.append
     speed = Speed(tmp_path / "speed.json")
-    found = run(order(atelier, files, also=[(2.0, 0.0)]), atelier.host, job, outputs=tmp_path / "out", speed=speed)
+    found = run(order(atelier, files, also=("2,0",)), atelier.host, job, outputs=tmp_path / "out", speed=speed)
     assert [len(one.analyses[-1].rows) for one in seen] == [0, 0, 1, 2, 3] * 2
     assert [path.name for path in found.files] == [
         "blocks_0_1.csv",
@@ -245,9 +246,7 @@ def test_several_ranges_run_in_one_go_grow_and_are_saved(atelier, files, tmp_pat
 def test_a_stopped_order_keeps_and_saves_what_is_finished(atelier, files, tmp_path):
     job = Job("analyze", "x", lambda job: None)
     job.show = lambda found: job.stop() if found.analyses[-1].rows else None
-    found = run(
-        order(atelier, files, also=[(2.0, 0.0)]), atelier.host, job, outputs=tmp_path, speed=Speed(tmp_path / "s")
-    )
+    found = run(order(atelier, files, also=("2,0",)), atelier.host, job, outputs=tmp_path, speed=Speed(tmp_path / "s"))
     assert len(found.analyses) == 1
     assert not found.analyses[0].finished
     assert [path.suffix for path in found.files] == [".csv", ".png"]

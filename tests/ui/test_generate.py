@@ -9,6 +9,7 @@ from lib_lora.formats.lora import write_lora
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.infotext import png_info, prompt_as_rendered, read_infotext, read_settings
 from lib_lora.i18n.words import LANGUAGES, Words
+from lib_lora.options import find
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import new_folder, save_picture
@@ -19,7 +20,7 @@ from lib_lora.ui.compat import gr
 from lib_lora.ui.generate import from_picture
 from lib_lora.ui.generate.lora_list import LoraList, grouped
 from lib_lora.ui.generate.panel import _Generate
-from lib_lora.ui.picture_inputs import LARGEST_SEED, chosen_seed
+from lib_lora.ui.picture_inputs import chosen_seed
 
 EN = Words("en")
 FIELDS = ("", 5, 1, 2, "euler", 4, None, None, 1)
@@ -39,6 +40,10 @@ def atelier(studio, lora, tmp_path):
 def text_of(path) -> str:
     with Image.open(path) as picture:
         return read_infotext(picture)
+
+
+def saved_in(atelier):
+    return lambda image, text, seed: save_picture(atelier.folders.outputs, image, text, seed=seed)
 
 
 def job_of(stop_at: int = 99) -> Job:
@@ -64,9 +69,7 @@ def test_the_panel_builds(atelier, language):
 
 def test_pictures_are_saved_one_after_the_other_with_their_settings(atelier):
     request = GenerateRequest("red apple <lora:plain:0.5:FACE>", seed=7, steps=2, batch=2)
-    made = render(
-        request, atelier.host, job_of(), outputs=atelier.folders.outputs, speed=Speed(atelier.folders.data / "s")
-    )
+    made = render(request, atelier.host, job_of(), saved_in(atelier), speed=Speed(atelier.folders.data / "s"))
     assert [one.seed for one in made.pictures] == [7, 8]
     assert [one.path.name for one in made.pictures] == ["00001-7.png", "00002-8.png"]
     text = text_of(made.pictures[1].path)
@@ -77,7 +80,7 @@ def test_pictures_are_saved_one_after_the_other_with_their_settings(atelier):
 def test_cancel_keeps_finished_pictures(atelier):
     request = GenerateRequest("red apple", seed=7, steps=2, batch=5)
     job = job_of(stop_at=2)
-    made = render(request, atelier.host, job, outputs=atelier.folders.outputs, speed=Speed(atelier.folders.data / "s"))
+    made = render(request, atelier.host, job, saved_in(atelier), show=job.show)
     assert len(made.pictures) == 2
 
 
@@ -105,9 +108,9 @@ def test_switched_off_block_weights_do_not_act(atelier):
     assert text_of(off).startswith("red apple <lora:plain:1>")
 
 
-@pytest.mark.parametrize("text", [-1, "", None, "x", float("inf"), LARGEST_SEED + 1])
+@pytest.mark.parametrize("text", [-1, "", None, "x", float("inf"), -3])
 def test_what_is_no_seed_is_a_random_one(text):
-    assert 0 <= chosen_seed(text) <= LARGEST_SEED
+    assert chosen_seed(text) == find(GenerateRequest, "seed").default
     assert chosen_seed("12") == chosen_seed(12.0) == 12
 
 

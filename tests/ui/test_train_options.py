@@ -12,14 +12,6 @@ from lib_lora.train.recipes import KINDS
 from lib_lora.ui.train.options import ELSEWHERE, NAMES, from_widget, to_widget
 
 
-def test_every_option_has_a_label_and_a_help_in_both_languages():
-    known = table()
-    for one in fields(TrainOptions):
-        for key in (f"train.option.{one.name}", f"train.help.{one.name}"):
-            assert all(known[key][language].strip() for language in LANGUAGES), key
-            assert known[key]["en"] != known[key]["ja"] or "option" in key
-
-
 def test_every_option_stands_somewhere_once():
     assert sorted((*NAMES, *ELSEWHERE)) == sorted(one.name for one in fields(TrainOptions))
 

@@ -11,6 +11,7 @@ pytest.importorskip("playwright", reason="NOBODY CLICKED: Playwright is missing 
 from playwright.sync_api import expect
 
 from lib_lora.formats.files import read_header
+from lib_lora.ui.train.options import KNOWN
 from tests.ui.browser import open_tab, sideways
 from tests.ui.walking import PICTURES, Walker, visit
 
@@ -44,7 +45,7 @@ def plan_a_run(walker: Walker, trigger: str) -> str:
     expect(walker.box("train_name")).to_have_value(f"{trigger}_v1")
     walker.type("train_steps", "20")
     walker.reads("train_plan", words("train.about_steps", n=20))
-    walker.reads("train_changes", words("train.option.steps"))
+    walker.reads("train_changes", words.said(KNOWN["steps"].label))
     return f"{trigger}_v1"
 
 

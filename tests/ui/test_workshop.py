@@ -14,6 +14,7 @@ from lib_lora.formats.files import read_header, read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.i18n.words import FOLDER, LANGUAGES, Words
 from lib_lora.services import files as file_work
+from lib_lora.services import labels
 from lib_lora.services import presets as presets_file
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.ui import workshop
@@ -275,13 +276,14 @@ def test_hashing_and_saving_can_be_cancelled_each_by_its_own_button(
 
 def test_a_cancelled_batch_says_what_it_had_written(atelier: Atelier, monkeypatch: pytest.MonkeyPatch) -> None:
     do = batch.Handlers(atelier, Words("en"))
-    write = batch.write_in_place
+    write = labels.write_in_place
 
     def write_and_stop(*given):
-        write(*given)
+        written = write(*given)
         file_work.stop(atelier, batch.BATCH)
+        return written
 
-    monkeypatch.setattr(batch, "write_in_place", write_and_stop)
+    monkeypatch.setattr(labels, "write_in_place", write_and_stop)
     message, html, stop = last(do.save(["girl", "dress"], "me", "", "", "", False))
     assert Words("en")("workshop.batch_stopped", n=1) in message
     assert "Nothing was written" not in message

@@ -15,6 +15,7 @@ from lib_lora.host.studio import StudioHost
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.web.api import add_api
 from lib_lora.web.api.routes import groups
+from tools import option_tables
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 REQUEST = re.compile(r"```http\n(GET|POST) (\S+)\n(?:\n(.*?))?```", re.DOTALL)
@@ -36,8 +37,18 @@ def test_every_route_and_every_field_is_explained(atelier: Atelier) -> None:
     explained = {one.strip() for heading in headings for one in heading.split(",")}
     assert explained == {f"{route.method} {route.path}" for route in groups(atelier)}
     for route in groups(atelier):
-        for one in route.fields:
+        for one in route.options:
             assert f"`{one.name}`" in TEXT or f"{{{one.name}}}" in route.path, f"{route.path} {one.name}"
+
+
+def test_the_tables_are_those_of_the_declared_options(atelier: Atelier) -> None:
+    assert option_tables.written(TEXT) == TEXT, "python -m tools.option_tables"
+    placed = {found[1] for found in option_tables.PLACE.findall(TEXT)}
+    assert placed == set(option_tables.TABLES)
+    for route in groups(atelier):
+        name = f"{route.method} {route.path}"
+        assert tuple(option_tables.TABLES.get(name, route.options)) == route.options
+        assert name in placed or len(route.options) <= 4
 
 
 def test_every_request_of_the_page_is_answered(atelier: Atelier) -> None:

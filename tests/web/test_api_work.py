@@ -45,9 +45,9 @@ def test_stopped_analysis_keeps_what_it_has(web: Web) -> None:
         {"steps": 0},
         {"width": 100_000},
         {"color": "red"},
-        {"seed": -1},
+        {"seed": -2},
         {"pormpt": "girl"},
-        {"also": "0,1"},
+        {"also": 3},
     ],
 )
 def test_impossible_analysis_is_refused_before_it_waits(web: Web, atelier: Atelier, change: dict) -> None:

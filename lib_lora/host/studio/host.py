@@ -229,8 +229,6 @@ class StudioHost:
                     cure="Use a multiple of {n} px.",
                     n=step,
                 )
-        if request.steps < 1 or request.batch < 1:
-            raise InputError("Steps and batch must be at least 1", where=say("generate"))
         pictures = len(request.sweep) if request.sweep else request.batch
         check_order(request, pictures, native_side=self.model.native_side)
 

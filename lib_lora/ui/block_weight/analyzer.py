@@ -12,13 +12,15 @@ from typing import Any
 
 from PIL import Image
 
-from lib_lora.analysis.effective_block import Analysis, parse_range
+from lib_lora.analysis.effective_block import Analysis
+from lib_lora.analysis.options import AnalyzeOptions, parse_range
 from lib_lora.blocks.layouts import Layout, attention_layout, full_layout, unet_families
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
+from lib_lora.options import options_of
 from lib_lora.sentences import say
-from lib_lora.services.analysis import KIND, Fields, Found, Order, order_of, range_text, run
+from lib_lora.services.analysis import KIND, Found, Order, order_of, range_text, submit
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.jobs.job import STOPPED, Job
@@ -27,14 +29,14 @@ from lib_lora.ui import compat
 from lib_lora.ui.block_weight.row import WATCH, watch_html
 from lib_lora.ui.compat import gr
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
+from lib_lora.ui.option_widget import widget
 from lib_lora.ui.picture_inputs import PictureInputs
 from lib_lora.ui.remember import remember
 from lib_lora.web.routes import file_url
 
 ALSO = {"0,1": "off", "1,0": "alone", "2,0": "alone_doubled", "0,2": "off_doubled", "0.5,1": "half"}
 """Ranges (examined block, all others) that are offered beside the main one, and what each of them asks."""
-THRESHOLD = 20
-"""Of 255; the JPEG-like noise of a sampler stays below it."""
+KNOWN = {one.name: one for one in options_of(AnalyzeOptions)}
 
 
 @dataclass(frozen=True)
@@ -131,42 +133,36 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
     def ident(thing: str) -> dict[str, str]:
         return {"elem_id": f"atelier_{place}_analyzer_{thing}"}
 
+    def draw(name: str, *, info: bool = False, **more: Any) -> Any:
+        return widget(KNOWN[name], words, info=info, **ident(name), **more)
+
+    one_examined, all_others = parse_range(KNOWN["range"].default)
     with gr.Row():
-        examined = gr.Number(0, label=words("block_weight.examined"), min_width=130, **ident("examined"))
-        others = gr.Number(1, label=words("block_weight.others"), min_width=90, **ident("others"))
-        seeds = gr.Number(1, precision=0, minimum=1, label=words("block_weight.seeds"), min_width=70, **ident("seeds"))
+        examined = gr.Number(one_examined, label=words("block_weight.examined"), min_width=130, **ident("examined"))
+        others = gr.Number(all_others, label=words("block_weight.others"), min_width=90, **ident("others"))
+        seeds = draw("seeds", min_width=70)
+        of_file = words("block_weight.blocks_file")
         blocks = gr.Dropdown(
-            [
-                words("block_weight.blocks_file"),
-                *(f"{n}ALL" for n in sorted({one.length for one in layouts_of(atelier)})),
-            ],
-            value=words("block_weight.blocks_file"),
+            [of_file, *(f"{n}ALL" for n in sorted({one.length for one in layouts_of(atelier)}))],
+            value=of_file,
             allow_custom_value=True,
-            label=words("block_weight.blocks"),
+            label=words.said(KNOWN["blocks"].label),
             min_width=150,
             scale=2,
             **ident("blocks"),
         )
     also = gr.CheckboxGroup(
         [(f"{words(f'block_weight.also_{key}')} ({text.replace(',', ', ')})", text) for text, key in ALSO.items()],
-        label=words("block_weight.also"),
+        label=words.said(KNOWN["also"].label),
         info=words("block_weight.also_hint"),
         **ident("also"),
     )
     with gr.Accordion(words("block_weight.how_shown"), open=False), gr.Row():
-        colours = [words("block_weight.black"), words("block_weight.white")]
-        colour = gr.Radio(colours, value=colours[0], label=words("block_weight.colour"), **ident("colour"))
-        threshold = gr.Slider(
-            0,
-            255,
-            THRESHOLD if level is None else level,
-            step=1,
-            label=words("block_weight.threshold"),
-            info=words("block_weight.threshold_hint"),
-            **ident("threshold"),
-        )
-        gain = gr.Slider(0, 16, 0, step=0.5, label=words("block_weight.gain"), info=words("block_weight.gain_hint"))
-        rows = gr.Checkbox(False, label=words("block_weight.rows"), **ident("rows"))
+        colors = [words(f"block_weight.{color}") for color in KNOWN["color"].choices]
+        color = gr.Radio(colors, value=colors[0], label=words.said(KNOWN["color"].label), **ident("color"))
+        threshold = draw("threshold", info=True, **({} if level is None else {"value": level}))
+        gain = draw("gain", info=True)
+        rows = draw("rows")
     estimate = gr.HTML("", elem_classes="atelier-estimate", **ident("estimate"))
     with gr.Row(elem_classes="atelier-bw-line"):
         start = gr.Button(words("block_weight.analyse"), variant="primary", scale=1, min_width=120, **ident("start"))
@@ -179,9 +175,9 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
     kept = {"gain": gain, "rows": rows, "seeds": seeds, "also": also} | (
         {"threshold": threshold} if level is None else {}
     )
-    for key, widget in kept.items():
-        remember(atelier, widget, f"analyzer.{key}")
-    fields = [examined, others, also, blocks, seeds, colour, threshold, gain, rows]
+    for key, component in kept.items():
+        remember(atelier, component, f"analyzer.{key}")
+    fields = [examined, others, also, blocks, seeds, color, threshold, gain, rows]
     return _Widgets(fields, estimate, start, stop, status, grids, table, files)
 
 
@@ -196,7 +192,7 @@ class _Analyzer:
 
     def __init__(self, atelier: Atelier, words: Words, files: FileFacts, picture: PictureInputs) -> None:
         self._atelier, self._words, self._files, self._picture = atelier, words, files, picture
-        self._speed = Speed(atelier.folders.data / "speed.json")
+        self._speed = Speed.of(atelier)
 
     def estimate(self, prompt: str, label: str, fields: Any, values: Any) -> str:
         """Return how many pictures and how long, or why it cannot be started."""
@@ -213,17 +209,13 @@ class _Analyzer:
 
     def start(self, prompt: str, label: str, fields: Any, values: Any) -> Iterator[list[Any]]:
         """Order the analysis and show it growing."""
-        atelier = self._atelier
         try:
             order = self._order(prompt, label, fields, values)
         except AtelierError as error:
             yield [error_html(error, self._words), compat.update(), compat.update(), compat.update()]
             return
 
-        def work(job: Job) -> Found:
-            return run(order, atelier.host, job, outputs=atelier.folders.outputs, speed=self._speed)
-
-        yield from self._show(atelier.desk.submit(KIND, self._words("block_weight.analyzer_job"), work))
+        yield from self._show(submit(self._atelier, order, self._words("block_weight.analyzer_job")))
 
     def resume(self) -> Iterator[list[Any]]:
         """Show the newest analysis again when the page is opened while it runs."""
@@ -241,26 +233,24 @@ class _Analyzer:
         return note_html(self._words("block_weight.stopping" if jobs else "block_weight.nothing_runs"))
 
     def _order(self, prompt: str, label: str, fields: Any, values: Any) -> Order:
-        examined, others, also, blocks, seeds, colour, threshold, gain, rows = fields
+        examined, others, also, blocks, seeds, color, threshold, gain, rows = fields
         words = self._words
-        try:
-            entries = "" if blocks in (None, words("block_weight.blocks_file")) else str(blocks)
-            chosen = Fields(
-                examined=float(examined),
-                others=float(others),
-                also=tuple(parse_range(text) for text in also or ()),
-                entries=entries,
-                seeds=compat.number(seeds, 1, int),
-                threshold=int(threshold),
-                colour="white" if colour == words("block_weight.white") else "black",
-                gain=float(gain),
-                rows=bool(rows),
-            )
-        except (TypeError, ValueError) as error:  # an emptied number field
+        if None in (examined, others, threshold, gain):
             cure = say("Fill in examined block and all others, for example 0 and 1.")
-            raise InputError("A number of the analyzer is missing", cure=cure) from error
+            raise InputError("A number of the analyzer is missing", cure=cure)
+        chosen = AnalyzeOptions(
+            lora=label or "",
+            range=f"{examined},{others}",
+            also=tuple(also or ()),
+            blocks="" if blocks in (None, words("block_weight.blocks_file")) else str(blocks),
+            seeds=compat.number(seeds, KNOWN["seeds"].default),
+            threshold=threshold,
+            color="white" if color == words("block_weight.white") else KNOWN["color"].default,
+            gain=gain,
+            rows=bool(rows),
+        )
         request = self._picture.request(prompt or "", *values)
-        return order_of(request, label or "", chosen, self._atelier.host, self._files)
+        return order_of(request, chosen, self._atelier.host, self._files)
 
     def _show(self, job: Job) -> Iterator[list[Any]]:
         shown: Any = None
@@ -307,7 +297,7 @@ class _Analyzer:
 def table_of(analyses: tuple[Analysis, ...], words: Words) -> dict[str, Any]:
     """Return the table of all ranges: block, change and spread in percent, and whether noise explains it."""
     headers, rows = [words("block_weight.block")], {}
-    many = any(analysis.plan.seeds > 1 for analysis in analyses)
+    many = any(analysis.plan.options.seeds > 1 for analysis in analyses)
     for analysis in analyses:
         name = range_text(analysis.plan)
         headers.append(words("block_weight.change", range=name))

@@ -11,19 +11,20 @@ from lib_lora.errors import AtelierError
 from lib_lora.host.base import GenerateRequest
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
+from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import STOPPED, Job
-from lib_lora.services.pictures import KIND, Rendered, last_seed, render
-from lib_lora.services.speed import Speed
+from lib_lora.services.pictures import KIND, Rendered, last_seed, submit
 from lib_lora.ui import block_weight, compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.generate import from_picture
 from lib_lora.ui.generate.lora_list import LoraList
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
+from lib_lora.ui.option_widget import widget
 from lib_lora.ui.picture_inputs import PictureInputs, chosen_seed
 from lib_lora.ui.remember import remember
 
-USUAL = GenerateRequest("")
+KNOWN = {one.name: one for one in options_of(GenerateRequest)}
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,18 @@ def _prompts(atelier: Atelier, words: Words) -> tuple[Any, Any]:
     atelier.live.add("loras", LoraList(atelier.host))
     with gr.Row():
         with gr.Column(scale=3, min_width=420):
-            prompt = gr.Textbox(
-                "",
-                label=words("generate.prompt"),
+            prompt = widget(
+                KNOWN["prompt"],
+                words,
+                info=False,
+                value="",
                 lines=3,
                 max_lines=8,
                 placeholder=words("generate.prompt_example"),
                 elem_id="atelier_generate_prompt",
             )
-            negative = gr.Textbox(
-                "", label=words("generate.negative"), lines=2, max_lines=6, elem_id="atelier_generate_negative"
+            negative = widget(
+                KNOWN["negative"], words, info=False, lines=2, max_lines=6, elem_id="atelier_generate_negative"
             )
         with gr.Column(scale=1, min_width=220):
             search = words("generate.search")
@@ -105,35 +108,35 @@ def _settings(atelier: Atelier, words: Words) -> tuple[list[Any], dict[str, Any]
     step, side = host.model.pixels_per_latent * 8, host.model.native_side
     sizes = {"minimum": step, "maximum": max(8 * side, 1024) // step * step, "step": step, "value": side}
 
-    def ident(thing: str) -> dict[str, str]:
-        return {"elem_id": f"atelier_generate_{thing}"}
+    def draw(name: str, **more: Any) -> Any:
+        return widget(KNOWN[name], words, info=False, elem_id=f"atelier_generate_{name}", **more)
 
     with gr.Row(elem_classes="atelier-seed"):
-        seed = gr.Number(-1, precision=0, label=words("generate.seed"), scale=3, min_width=110, **ident("seed"))
+        seed = draw("seed", scale=3, min_width=110)
         with gr.Column(scale=1, min_width=120, elem_classes="atelier-bw-buttons"):
-            dice = gr.Button(words("generate.random"), size="sm", **ident("random"))
-            reuse = gr.Button(words("generate.reuse"), size="sm", **ident("reuse"))
-        batch = gr.Slider(1, 16, 1, step=1, label=words("generate.batch"), scale=3, min_width=160, **ident("batch"))
-    steps = gr.Slider(1, 100, USUAL.steps, step=1, label=words("generate.steps"), **ident("steps"))
-    with gr.Accordion(words("generate.more"), open=False, **ident("more")):
+            dice = gr.Button(words("generate.random"), size="sm", elem_id="atelier_generate_random")
+            reuse = gr.Button(words("generate.reuse"), size="sm", elem_id="atelier_generate_reuse")
+        batch = draw("batch", scale=3, min_width=160)
+    steps = draw("steps")
+    with gr.Accordion(words("generate.more"), open=False, elem_id="atelier_generate_more"):
         with gr.Row():
             sampler = gr.Dropdown(
-                list(host.samplers), value=host.samplers[0], label=words("generate.sampler"), **ident("sampler")
+                list(host.samplers),
+                value=host.samplers[0],
+                label=words.said(KNOWN["sampler"].label),
+                elem_id="atelier_generate_sampler",
             )
-            cfg = gr.Slider(1, 20, USUAL.cfg_scale, step=0.5, label=words("generate.cfg"), **ident("cfg"))
+            cfg = draw("cfg_scale")
         with gr.Row():
-            width = gr.Slider(**sizes, label=words("generate.width"), **ident("width"))
-            height = gr.Slider(**sizes, label=words("generate.height"), **ident("height"))
-            skip = gr.Slider(
-                1, host.model.text_layers, 1, step=1, label=words("generate.clip_skip"), **ident("clip_skip")
-            )
+            width, height = draw("width", **sizes), draw("height", **sizes)
+            skip = draw("clip_skip", maximum=host.model.text_layers)
     settings = [seed, batch, steps, sampler, cfg, width, height, skip]
     names = ("seed", "batch", "steps", "sampler", "cfg", "width", "height", "clip_skip")
-    for widget, name in zip(settings, names, strict=True):
+    for component, name in zip(settings, names, strict=True):
         # A size belongs to a model: another model starts at its own.
         key = f"generate.{name}.{side}" if name in ("width", "height") else f"generate.{name}"
         good = {"sampler": lambda value: value in host.samplers}.get(name, _is_number)
-        remember(atelier, widget, key, good=good)
+        remember(atelier, component, key, good=good)
     return settings, {"random": dice, "reuse": reuse}
 
 
@@ -146,7 +149,6 @@ class _Generate:
 
     def __init__(self, atelier: Atelier, words: Words) -> None:
         self._atelier, self._words = atelier, words
-        self._speed = Speed(atelier.folders.data / "speed.json")
 
     def request(self, prompt: str, negative: str, seed: Any, batch: Any, steps: Any, *more: Any) -> GenerateRequest:
         """Return the order that the fields describe; a random seed is drawn here."""
@@ -155,28 +157,24 @@ class _Generate:
             prompt=prompt or "",
             negative=negative or "",
             seed=chosen_seed(seed),
-            steps=compat.number(steps, USUAL.steps, int),
-            cfg_scale=compat.number(cfg, USUAL.cfg_scale),
+            steps=compat.number(steps, KNOWN["steps"].default),
+            cfg_scale=compat.number(cfg, KNOWN["cfg_scale"].default),
             width=compat.number(width, 0, int) or None,
             height=compat.number(height, 0, int) or None,
-            batch=compat.number(batch, 1, int),
+            batch=compat.number(batch, KNOWN["batch"].default),
             sampler=sampler or self._atelier.host.samplers[0],
-            clip_skip=compat.number(skip, 1, int),
+            clip_skip=compat.number(skip, KNOWN["clip_skip"].default),
         )
 
     def start(self, prompt: str, active: bool, *values: Any) -> Iterator[tuple[str, Any]]:
         """Order pictures and show them as they come."""
-        atelier = self._atelier
         try:
             request = self.request(prompt if active else without_block_weights(prompt or ""), *values)
         except AtelierError as error:
             yield error_html(error, self._words), compat.update()
             return
 
-        def work(job: Job) -> Rendered:
-            return render(request, atelier.host, job, outputs=atelier.folders.outputs, speed=self._speed)
-
-        yield from self._show(atelier.desk.submit(KIND, self._words("generate.job"), work))
+        yield from self._show(submit(self._atelier, request, self._words("generate.job")))
 
     def resume(self) -> Iterator[tuple[str, Any]]:
         """Show the newest order again when the page is opened: its pictures, or its progress while it runs."""

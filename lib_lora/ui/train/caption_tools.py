@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from lib_lora.data.edit_captions import (
-    CaptionChange,
-    CaptionHistory,
-    plan_changes,
-    plan_rule_changes,
-    with_tag,
-    with_tag_replaced,
-    without_tag,
-)
-from lib_lora.data.files import Problem
-from lib_lora.data.tag_lines import split_tags
 from lib_lora.data.tags import BACKGROUNDS, EXPRESSIONS
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.words import Words
+from lib_lora.options import find
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.captions import Captions, Changed, TagChange
 from lib_lora.services.picture_folder import Found
 from lib_lora.ui.compat import gr
 from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.option_widget import widget
 from lib_lora.ui.train.look import problems_html
 
 
@@ -71,8 +62,8 @@ def caption_widgets(words: Words) -> CaptionWidgets:
             save = gr.Button(words("train.caption_save"), size="sm", elem_id="atelier_train_caption_save")
             tags = gr.HTML("", elem_id="atelier_train_tags")
             with gr.Row():
-                tag = gr.Textbox(label=words("train.tag"), value="", max_lines=1, elem_id="atelier_train_tag")
-                by = gr.Textbox(label=words("train.tag_by"), value="", max_lines=1, elem_id="atelier_train_tag_by")
+                tag = widget(find(TagChange, "tag"), words, info=False, value="", elem_id="atelier_train_tag")
+                by = widget(find(TagChange, "by"), words, info=False, elem_id="atelier_train_tag_by")
             with gr.Row():
                 add = gr.Button(words("train.tag_add"), size="sm", elem_id="atelier_train_tag_add")
                 remove = gr.Button(words("train.tag_remove"), size="sm", elem_id="atelier_train_tag_remove")
@@ -106,63 +97,44 @@ class CaptionTools:
     def save(self, found: Found | None, chosen: int, text: str) -> str:
         """Write the chosen picture's caption."""
 
-        def plan(known: Found, problems: list[Problem]) -> list[CaptionChange]:
+        def write(known: Found) -> Changed:
             if not 0 <= chosen < len(known.pictures):
                 raise InputError("No picture is chosen", cure="Click a picture in the gallery first.")
-            return plan_changes([known.pictures[chosen]], lambda _: (text or "").strip(), problems)
+            return self._captions(known).change([known.pictures[chosen]], lambda _: (text or "").strip())
 
-        return self._do(found, plan)
+        return self._do(found, write)
 
-    def add(self, found: Found | None, tag: str) -> str:
-        """Add a tag to every caption."""
-        return self._tag(found, tag, lambda text, one: with_tag(text, one))
-
-    def remove(self, found: Found | None, tag: str) -> str:
-        """Remove a tag from every caption."""
-        return self._tag(found, tag, without_tag)
-
-    def replace(self, found: Found | None, tag: str, by: str) -> str:
-        """Put one tag in the place of another in every caption."""
-        if not split_tags(by or ""):
-            missing = InputError("The new tag is empty", cure="Type it, or use “Remove from all”.")
-            return error_html(missing, self._words)
-        return self._tag(found, tag, lambda text, one: with_tag_replaced(text, one, by))
+    def tag(self, act: str, found: Found | None, tag: str, by: str = "") -> str:
+        """Add a tag to every caption, remove it, or put another one in its place."""
+        return self._do(
+            found, lambda known: self._captions(known).change(known.pictures, TagChange(act, tag or "", by or ""))
+        )
 
     def rule(self, found: Found | None, trigger: str, also: list[str] | None) -> str:
         """Write the captions that the pictures' names call for, and what was ticked of what no name says."""
-        return self._do(found, lambda known, _: plan_rule_changes(known.folder, trigger.strip(), also or ()))
+        return self._do(found, lambda known: self._captions(known).follow_rule(trigger, also or ()))
 
     def undo(self, found: Found | None) -> str:
         """Take the newest change back."""
         try:
-            done, kept = self._history(_given(found).folder).undo()
+            done, kept = self._captions(_given(found)).undo()
         except AtelierError as error:
             return error_html(error, self._words)
         note = note_html(self._words("train.undone", n=done), kind="good")
         names = ", ".join(path.name for path in kept[:5])
         return note + (note_html(self._words("train.undo_kept", names=names), kind="warning") if kept else "")
 
-    def _tag(self, found: Found | None, tag: str, change: Callable[[str, str], str]) -> str:
-        def plan(known: Found, problems: list[Problem]) -> list[CaptionChange]:
-            if not split_tags(tag or ""):
-                raise InputError("No tag was given", cure="Type a tag, or click one in the list.")
-            return plan_changes(known.pictures, lambda text: change(text, tag), problems)
-
-        return self._do(found, plan)
-
-    def _do(self, found: Found | None, plan: Callable[[Found, list[Problem]], list[CaptionChange]]) -> str:
-        """Carry out a plan; what could not be changed is named below the number of what was."""
-        problems: list[Problem] = []
+    def _do(self, found: Found | None, change: Callable[[Found], Changed]) -> str:
+        """Carry out a change; what could not be changed is named below the number of what was."""
         try:
-            known = _given(found)
-            done = self._history(known.folder).apply(plan(known, problems), problems)
+            made = change(_given(found))
         except AtelierError as error:
             return error_html(error, self._words)
-        note = note_html(self._words("train.captions_changed", n=done), kind="good" if done else "note")
-        return note + problems_html(problems, (), self._words)
+        note = note_html(self._words("train.captions_changed", n=made.count), kind="good" if made.count else "note")
+        return note + problems_html(made.problems, (), self._words)
 
-    def _history(self, folder: Path) -> CaptionHistory:
-        return CaptionHistory(self._atelier.folders.data / "undo", folder)
+    def _captions(self, found: Found) -> Captions:
+        return Captions(self._atelier, found.folder)
 
 
 def _given(found: Found | None) -> Found:

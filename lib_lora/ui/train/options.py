@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import Field, fields
 from typing import Any
 
 from lib_lora.i18n.words import Words
-from lib_lora.train.options import TrainOptions, auto_or_number, parse_argument
+from lib_lora.options import auto_or_number, options_of
+from lib_lora.train.options import TrainOptions, parse_argument
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
+from lib_lora.ui.option_widget import shown, widget
 
 GROUPS = {
     "length": ("batch_size", "save_every_epochs"),
@@ -40,9 +41,7 @@ ELSEWHERE = ("images", "name", "trigger", "kind", "steps")
 NAMES = tuple(name for group in GROUPS.values() for name in group)
 
 
-def declared() -> dict[str, Field]:
-    """Return the declarations of all options by name."""
-    return {one.name: one for one in fields(TrainOptions)}
+KNOWN = {one.name: one for one in options_of(TrainOptions)}
 
 
 class OptionForm:
@@ -51,21 +50,26 @@ class OptionForm:
     def __init__(self, words: Words, usual: dict[str, Any]) -> None:
         self.words = words
         self.components: dict[str, Any] = {}
-        known = declared()
         for group, names in GROUPS.items():
             title = words(f"train.group.{group}")
             if group in FOLDED:
                 with gr.Accordion(title, open=False, elem_id=f"atelier_train_{group}"):
-                    self._draw(names, known, usual)
+                    self._draw(names, usual)
                 continue
             gr.HTML(f'<h4 class="atelier-group">{title}</h4>')
-            self._draw(names, known, usual)
+            self._draw(names, usual)
 
-    def _draw(self, names: Sequence[str], known: dict[str, Field], usual: dict[str, Any]) -> None:
+    def _draw(self, names: Sequence[str], usual: dict[str, Any]) -> None:
         for start in range(0, len(names), 3):
             with gr.Row():
                 for name in names[start : start + 3]:
-                    self.components[name] = _widget(known[name], usual[name], self.words)
+                    self.components[name] = widget(
+                        KNOWN[name],
+                        self.words,
+                        value=to_widget(name, usual[name]),
+                        elem_id=f"atelier_train_{name}_option",  # a WebUI presses what ends in _skip
+                        interactive=True,
+                    )
 
     @property
     def inputs(self) -> list[Any]:
@@ -74,35 +78,13 @@ class OptionForm:
 
     def label(self, name: str, *, changed: bool) -> str:
         """Return an option's label, marked where its value is not the usual one."""
-        label = self.words(f"train.option.{name}")
+        label = self.words.said(KNOWN[name].label)
         return f"● {label} · {self.words('train.changed')}" if changed else label
-
-
-def _widget(one: Field, value: Any, words: Words) -> Any:
-    common = {
-        "label": words(f"train.option.{one.name}"),
-        "info": words(f"train.help.{one.name}"),
-        "elem_id": f"atelier_train_{one.name}_option",  # a WebUI presses what ends in _skip
-        "interactive": True,
-    }
-    shown = to_widget(one.name, value)
-    if one.type == "bool":
-        return gr.Checkbox(value=shown, **common)
-    if one.metadata["choices"]:
-        return gr.Dropdown(list(one.metadata["choices"]), value=shown, **common)
-    if one.type in ("int", "float"):
-        return gr.Number(value=shown, precision=0 if one.type == "int" else None, **common)
-    lines = 3 if one.type.startswith("tuple") else 1
-    return gr.Textbox(value=shown, lines=lines, max_lines=4 if lines > 1 else 1, **common)
 
 
 def to_widget(name: str, value: Any) -> Any:
     """Return an option's value as its widget holds it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={item}" for key, item in value.items())
-    if declared()[name].type == "AutoFloat" and not isinstance(value, str):
-        return f"{value:g}"
-    return "\n".join(value) if isinstance(value, list | tuple) else value
+    return shown(KNOWN[name], value)
 
 
 def from_widget(name: str, raw: Any) -> Any:
@@ -111,18 +93,18 @@ def from_widget(name: str, raw: Any) -> Any:
     Raises:
         InputError: an argument of the optimizer is not ``name=value``, or a number or “auto” is neither.
     """
-    kind = declared()[name].type
-    if kind == "bool":
+    one = KNOWN[name]
+    if one.kind is bool:
         return bool(raw)
-    if kind in ("int", "float"):
+    if one.kind in (int, float) and not one.auto:
         value = compat.number(raw, 0.0)
-        return int(value) if kind == "int" and value == int(value) else value
+        return int(value) if one.kind is int and value == int(value) else value
     text = "" if raw is None else str(raw).strip()
-    if kind == "AutoFloat":
+    if one.auto:
         return auto_or_number(text, name)
-    if kind.startswith("Mapping"):
+    if one.kind is dict:
         return dict(parse_argument(part) for part in _split_arguments(text))
-    if kind.startswith("tuple"):
+    if one.kind is tuple:
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     return text
 

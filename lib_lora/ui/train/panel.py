@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lib_lora.i18n.words import Words
@@ -12,12 +13,13 @@ from lib_lora.train.options import usual_values
 from lib_lora.train.recipes import KINDS, facts_of
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
+from lib_lora.ui.option_widget import widget
 from lib_lora.ui.remember import remember
 from lib_lora.ui.train.acts import BOX, read_act
 from lib_lora.ui.train.caption_tools import CaptionTools, CaptionWidgets, caption_widgets
 from lib_lora.ui.train.form import Form, plain
 from lib_lora.ui.train.intake import Intake
-from lib_lora.ui.train.options import NAMES, OptionForm
+from lib_lora.ui.train.options import KNOWN, NAMES, OptionForm
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
 
@@ -91,7 +93,7 @@ def _heading(number: int, key: str, words: Words) -> None:
 
 def _layout(atelier: Atelier, words: Words) -> _Widgets:
     made: dict[str, Any] = {}
-    usual = usual_values("character", model=facts_of(atelier.host.model))
+    usual = usual_values(KNOWN["kind"].default, model=facts_of(atelier.host.model))
     _heading(1, "head_pictures", words)
     made |= _pictures(words)
     with gr.Accordion(words("train.look_at_them"), open=False, elem_id="atelier_train_captions"):
@@ -99,11 +101,10 @@ def _layout(atelier: Atelier, words: Words) -> _Widgets:
     _heading(2, "head_plan", words)
     with gr.Row():
         made["plan"] = gr.HTML("", elem_id="atelier_train_plan")
-        made["steps"] = gr.Number(
-            label=words("train.option.steps"),
-            info=words("train.help.steps"),
+        made["steps"] = widget(
+            KNOWN["steps"],
+            words,
             value=usual["target_steps"],
-            precision=0,
             scale=0,
             min_width=220,
             elem_id="atelier_train_steps",
@@ -123,13 +124,7 @@ def _pictures(words: Words) -> dict[str, Any]:
     made: dict[str, Any] = {}
     with gr.Row():
         with gr.Column(scale=3):
-            made["folder"] = gr.Textbox(
-                label=words("train.folder"),
-                info=words("train.folder_info"),
-                value="",
-                max_lines=1,
-                elem_id="atelier_train_folder",
-            )
+            made["folder"] = widget(KNOWN["images"], words, value="", elem_id="atelier_train_folder")
             made["look"] = gr.Button(words("train.look"), elem_id="atelier_train_look")
         with gr.Column(scale=2):
             made["files"] = compat.file_input(
@@ -143,19 +138,12 @@ def _pictures(words: Words) -> dict[str, Any]:
     made["intake_message"] = gr.HTML("", elem_id="atelier_train_intake_message")
     made["summary"] = gr.HTML("", elem_id="atelier_train_summary")
     with gr.Row():
-        made["trigger"] = gr.Textbox(
-            label=words("train.trigger"),
-            info=words("train.trigger_info"),
-            value="",
-            max_lines=1,
-            scale=2,
-            elem_id="atelier_train_trigger",
-        )
+        made["trigger"] = widget(KNOWN["trigger"], words, scale=2, elem_id="atelier_train_trigger")
         made["kind"] = gr.Radio(
             [(words(f"train.kind_{kind}"), kind) for kind in KINDS],
-            value="character",
-            label=words("train.kind"),
-            info=words("train.kind_info"),
+            value=KNOWN["kind"].default,
+            label=words.said(KNOWN["kind"].label),
+            info=words.said(KNOWN["kind"].help),
             scale=3,
             elem_id="atelier_train_kind",
         )
@@ -165,14 +153,7 @@ def _pictures(words: Words) -> dict[str, Any]:
 def _run(atelier: Atelier, words: Words) -> dict[str, Any]:
     made: dict[str, Any] = {}
     with gr.Row():
-        made["name"] = gr.Textbox(
-            label=words("train.name"),
-            info=words("train.name_info"),
-            value=FIRST_NAME,
-            max_lines=1,
-            scale=3,
-            elem_id="atelier_train_name",
-        )
+        made["name"] = widget(KNOWN["name"], words, value=FIRST_NAME, scale=3, elem_id="atelier_train_name")
         made["train"] = gr.Button(
             words("train.train"), variant="primary", scale=1, min_width=160, elem_id="atelier_train_train"
         )
@@ -231,9 +212,9 @@ def _wire_intake(intake: Intake, tools: CaptionTools, form: Form, widgets: _Widg
     captions.gallery.select(pick, [widgets.found], [widgets.chosen, captions.caption], **compat.event_kw())
     for event, handler, inputs in (
         (captions.save.click, tools.save, [widgets.chosen, captions.caption]),
-        (captions.add.click, tools.add, [captions.tag]),
-        (captions.remove.click, tools.remove, [captions.tag]),
-        (captions.replace.click, tools.replace, [captions.tag, captions.by]),
+        (captions.add.click, partial(tools.tag, "add"), [captions.tag]),
+        (captions.remove.click, partial(tools.tag, "remove"), [captions.tag]),
+        (captions.replace.click, partial(tools.tag, "replace"), [captions.tag, captions.by]),
         (captions.rule.click, tools.rule, [widgets.trigger, captions.also]),
         (captions.undo.click, tools.undo, []),
     ):

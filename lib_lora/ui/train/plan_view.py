@@ -21,7 +21,7 @@ from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.acts import act_button
 from lib_lora.ui.train.draft import Draft, changed_names
 from lib_lora.ui.train.look import remarks_html
-from lib_lora.ui.train.options import to_widget
+from lib_lora.ui.train.options import KNOWN, to_widget
 
 GIB = 2**30
 LETTERS = 24
@@ -145,7 +145,7 @@ def changes_html(draft: Draft, usual: dict, words: Words) -> str:
         return ""
     chips = []
     for name in names:
-        label, back = words(f"train.option.{name}"), _short(to_widget(name, usual[name]))
+        label, back = words.said(KNOWN[name].label), _short(to_widget(name, usual[name]))
         now = _short(to_widget(name, draft.values.get(name)))
         title = words("train.reset_title", value=back)
         chips.append(act_button(f"reset {name}", f"● {label}: {now} ↺ {back}", title=title, kind="chip"))

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.webui import folders, options
 from lib_lora.i18n.words import Words
+from lib_lora.options import find, options_of
 from lib_lora.sentences import say
 from lib_lora.ui import block_weight, compat
 from lib_lora.ui.compat import gr
@@ -20,7 +22,8 @@ from lib_lora.ui.webui.host_page import FIELDS, HostPage, keep_out_of_config
 
 logger = logging.getLogger("lora_atelier")
 
-USUAL = GenerateRequest("", cfg_scale=7.0)
+KNOWN = {one.name: one for one in options_of(GenerateRequest)}
+THRESHOLD = find(AnalyzeOptions, "threshold")
 WATCHED = ("steps", "sampler", "scheduler", "cfg_scale", "width", "height")
 """What the analyzer's estimate depends on."""
 
@@ -47,7 +50,7 @@ def _draw(tab: str, page: HostPage) -> block_weight.BlockWeightPanel:
         settings.words(),
         place=tab,
         others=folders.others_presets(),
-        threshold=min(255, max(0, options.option("threshold", 20))),
+        threshold=int(min(THRESHOLD.high, max(THRESHOLD.low, options.option("threshold", THRESHOLD.default)))),
         prompt_id=f"{tab}_prompt",
         watched=[f"{tab}_{FIELDS[name]}" for name in WATCHED],
     )
@@ -91,15 +94,15 @@ def picture_of(
             prompt=prompt,
             negative=str(given.get("negative") or ""),
             seed=chosen_seed(given.get("seed")),
-            steps=compat.number(given.get("steps"), USUAL.steps, int),
-            cfg_scale=compat.number(given.get("cfg_scale"), USUAL.cfg_scale),
+            steps=compat.number(given.get("steps"), KNOWN["steps"].default),
+            cfg_scale=compat.number(given.get("cfg_scale"), KNOWN["cfg_scale"].default),
             width=compat.number(given.get("width"), 0, int) or None,
             height=compat.number(given.get("height"), 0, int) or None,
             sampler=str(given.get("sampler") or next(iter(host_samplers()), "")),
             scheduler=str(given.get("scheduler") or ""),
             clip_skip=options.clip_skip(),
             init=given.get("init"),
-            denoise=compat.number(given.get("denoise"), USUAL.denoise),
+            denoise=compat.number(given.get("denoise"), GenerateRequest.denoise),
         )
 
     return PictureInputs([found[name] for name in names], request, heavy=[found[name] for name in heavy])

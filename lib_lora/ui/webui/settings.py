@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.host.webui import options
 from lib_lora.host.webui.options import Setting
 from lib_lora.i18n.words import LANGUAGES, Words
+from lib_lora.options import find
 from lib_lora.ui.compat import gr
 
+THRESHOLD = find(AnalyzeOptions, "threshold")
 STOP, GO_ON = "Stop before rendering", "Render without that LoRA"
 AS_WEBUI, ENGLISH, JAPANESE = "As the WebUI", "English", "日本語"
 
@@ -21,9 +24,9 @@ SETTINGS = (
     Setting("language", AS_WEBUI, "Language of LoRA Atelier", choices=(AS_WEBUI, ENGLISH, JAPANESE), after="reload"),
     Setting(
         "threshold",
-        20,
+        THRESHOLD.default,
         "Analyzer: smallest difference of a colour value that counts as a change",
-        most=255,
+        most=int(THRESHOLD.high),
         after="reload",
     ),
     Setting(

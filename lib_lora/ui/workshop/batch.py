@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib_lora.errors import AtelierError, InputError, StoppedError
-from lib_lora.formats.editing import Edit, plan, write_in_place
+from lib_lora.errors import InputError
+from lib_lora.formats.editing import Edit, plan
 from lib_lora.i18n.words import Words
-from lib_lora.merge.order import Tell
+from lib_lora.options import options_of
 from lib_lora.services import files as file_work
+from lib_lora.services import labels
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import STOPPED
+from lib_lora.services.labels import LabelOptions
 from lib_lora.ui.compat import event_kw, gr, update
 from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import change_table
 
 FIELDS = ("author", "source_url", "tags", "notes")
+KNOWN = {one.name: one for one in options_of(LabelOptions)}
 BATCH = "workshop batch"
 """The kind of work that it is, so that its own Cancel stops it and nothing else."""
 
@@ -45,9 +50,9 @@ class Handlers:
     def edit(self, *values: Any) -> Edit:
         """Return what is to change: fields with a text in them, and the private traces."""
         fields = {name: text for name, text in zip(FIELDS, values[:-1], strict=True) if text.strip()}
-        if not fields and not values[-1]:
-            raise InputError("Nothing is to be changed", cure="Fill in a field, or tick the box.")
-        return Edit(fields, drop_private=values[-1])
+        options = LabelOptions(**fields, remove_private=values[-1])
+        options.check()
+        return options.edit()
 
     def paths(self, chosen: list[str]) -> dict[str, Path]:
         """Return the chosen files."""
@@ -79,23 +84,8 @@ class Handlers:
             return
         edit, paths = prepared
 
-        def write(tell: Tell) -> tuple[dict[str, Any], list[AtelierError]]:
-            written: dict[str, Any] = {}
-            failed: list[AtelierError] = []
-            for done, (name, path) in enumerate(paths.items()):
-                try:
-                    tell(done, len(paths), "saving")
-                    changes = plan(path, edit)
-                    if changes:
-                        write_in_place(path, edit)
-                        written[name] = changes
-                except StoppedError:
-                    break  # what is written stays, and is told
-                except AtelierError as error:  # one broken file must not keep the others from their labels
-                    failed.append(error)
-            return written, failed
-
-        job = file_work.submit(self.atelier, self.words("workshop.batch"), write, kind=BATCH)
+        work_on_them = partial(labels.write_many, paths, edit)
+        job = file_work.submit(self.atelier, self.words("workshop.batch"), work_on_them, kind=BATCH)
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended)
         if job.result is not None:
@@ -103,7 +93,11 @@ class Handlers:
             key = "workshop.batch_stopped" if job.state == STOPPED else "workshop.batch_done"
             note = note_html(self.words(key, n=len(written)), kind="good")
             note += "".join(error_html(error, self.words) for error in failed)
-            yield note, change_table(written, self.words), update(visible=False)
+            yield (
+                note,
+                change_table({name: made.changes for name, made in written.items()}, self.words),
+                update(visible=False),
+            )
 
 
 def build(atelier: Atelier, words: Words) -> BatchPanel:
@@ -112,13 +106,8 @@ def build(atelier: Atelier, words: Words) -> BatchPanel:
     with gr.Accordion(words("workshop.batch"), open=False):
         files = gr.CheckboxGroup(file_work.names(atelier), value=[], label=words("workshop.batch_files"))
         every = gr.Button(words("workshop.batch_all"), size="sm")
-        fields = [
-            gr.Textbox(
-                "", label=words(f"workshop.field_{name}"), placeholder=words("workshop.batch_empty"), max_lines=1
-            )
-            for name in FIELDS
-        ]
-        private = gr.Checkbox(False, label=words("workshop.drop_private"))
+        fields = [widget(KNOWN[name], words, info=False, placeholder=words("workshop.batch_empty")) for name in FIELDS]
+        private = widget(KNOWN["remove_private"], words, info=False)
         with gr.Row():
             preview = gr.Button(words("workshop.preview_changes"), elem_id="atelier_workshop_batch_preview")
             save = gr.Button(words("workshop.batch_save"), variant="primary", elem_id="atelier_workshop_batch_save")

@@ -18,7 +18,8 @@ from lib_lora.formats.contents import contents_of
 from lib_lora.formats.lora import read_lora
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
-from lib_lora.merge.order import Tell, resolve_blocks, shown_weights
+from lib_lora.merge.order import Ingredient, Tell, resolve_blocks, shown_weights
+from lib_lora.options import find
 from lib_lora.sentences import say
 from lib_lora.services import files as file_work
 from lib_lora.services import presets as presets_file
@@ -99,7 +100,7 @@ class Handlers:
         except AtelierError:
             stored = None  # a stranger's text in the file; the plain vector takes its place
         try:
-            weights = stored or self._presets().resolve("ALL", facts.family)
+            weights = stored or self._presets().resolve(find(Ingredient, "blocks").default, facts.family)
             return shown_weights(weights, facts.block_names, facts.family).format()
         except InputError:
             return ""
@@ -175,7 +176,7 @@ class Handlers:
 
         def write() -> tuple[str, str]:
             tag = parse_tag(self._tag(vector, preset, facts))
-            return facts["name"], tag.weights.text if tag.weights else "ALL"
+            return facts["name"], tag.weights.text if tag.weights else find(Ingredient, "blocks").default
 
         return work.tried(self.words, write)
 

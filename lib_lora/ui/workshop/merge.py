@@ -13,20 +13,22 @@ from lib_lora.errors import AtelierError, FileError
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.i18n.words import Words
 from lib_lora.merge.order import Order, Tell, make, proposed_name
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank import RULES, RankRule, RuleOptions
+from lib_lora.options import Option, find
 from lib_lora.services import files as file_work
 from lib_lora.services import merge
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import event_kw, gr, number, update
 from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import rows as table
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import made_table, megabytes
 
-USUAL = {"sv_ratio": 16, "rank": 16, "energy": 0.95}
-"""The value that a rank rule starts with; sv_ratio 16 is what guides recommend."""
-
-PRECISIONS = ("same", "fp16", "bf16", "fp32")
+PRECISIONS = ("same", *find(Order, "precision").choices)
+CAP = find(RuleOptions, "cap")
+FIRST = next(iter(RULES.values()))
+"""The rule that is offered first."""
 METHODS = ("exact", "compress")
 CHOICES = 5
 """Values behind the rows: method, rule, its value, largest rank, precision."""
@@ -63,7 +65,10 @@ class Handlers:
         presets = file_work.presets(self.atelier)
         found = []
         for lora, blocks in zip(values[::2], values[1::2], strict=True):
-            found += [work.choices(self.atelier, lora), update(choices=presets, value=blocks or "ALL")]
+            found += [
+                work.choices(self.atelier, lora),
+                update(choices=presets, value=blocks or table.KNOWN["blocks"].default),
+            ]
         return found
 
     def order(self, *values: Any) -> Order:
@@ -72,9 +77,7 @@ class Handlers:
         precision, rule = self.key("precision", PRECISIONS, label), None
         if method == "compress":
             most = number(cap, 0, int)
-            rule = RankRule(
-                self.key("rule", tuple(USUAL), rule_label), number(value, 0.0), cap=most if most > 0 else None
-            )
+            rule = RankRule(self.rule(rule_label).name, number(value, 0.0), cap=most if most > 0 else None)
         return Order(table.ingredients(self.atelier, flat), rule, None if precision == "same" else precision)
 
     def propose(self, name: str, last: str, *values: Any) -> tuple[str, str]:
@@ -154,11 +157,16 @@ class Handlers:
 
     def only_row(self, name: str, vector: str) -> list[Any]:
         """Return the table with one LoRA and its block weights."""
-        return table.shown_rows([(name, 1.0, vector, 1.0, 1.0)])
+        return table.shown_rows([table.row_of(name, vector)])
 
-    def usual(self, label: str) -> float:
-        """Return the usual value of a rank rule."""
-        return USUAL[self.key("rule", tuple(USUAL), label)]
+    def usual(self, label: str) -> Any:
+        """Return the usual value of a rank rule, with what it means."""
+        one = self.rule(label)
+        return update(value=one.default, info=self.words.said(one.help))
+
+    def rule(self, label: str) -> Option:
+        """Return the rank rule that a dropdown's label stands for."""
+        return next((one for one in RULES.values() if self.words.said(one.label) == label), FIRST)
 
     def key(self, prefix: str, keys: Sequence[str], label: str) -> str:
         """Return what a dropdown's label stands for; gradio 3 would show the keys themselves at first."""
@@ -222,15 +230,15 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
 
     def only_row(name: str, vector: str) -> list[Any]:
         # The proposal is noted as one, so that it gives way to the next one.
-        values = [name, 1.0, vector, 1.0, 1.0, *(table.EMPTY * (table.MOST - 1))]
-        fresh, _ = do.propose("", "", *values, METHODS[0], "", 16, 0, "")
+        values = [*table.row_of(name, vector), *(table.EMPTY * (table.MOST - 1))]
+        fresh, _ = do.propose("", "", *values, METHODS[0], "", FIRST.default, 0, "")
         return [*do.only_row(name, vector), fresh, fresh]
 
     unchanged = tuple(update() for _ in receives)
     first = rows.values[0][0]
 
     def take(chosen: str, own: str | None) -> Any:
-        return only_row(chosen, "ALL") if chosen and not own else unchanged
+        return only_row(chosen, table.KNOWN["blocks"].default) if chosen and not own else unchanged
 
     return MergePanel(text, (used, below.tag), lists, do.refresh, receives, only_row, unchanged, first, take)
 
@@ -245,11 +253,8 @@ def _build_method(words: Words) -> tuple[Any, tuple[Any, ...]]:
     def labels(prefix: str, keys: Sequence[str]) -> list[str]:
         return [words(f"workshop.{prefix}_{key}") for key in keys]
 
-    methods, precisions, rules = (
-        labels("method", METHODS),
-        labels("precision", PRECISIONS),
-        labels("rule", tuple(USUAL)),
-    )
+    methods, precisions = labels("method", METHODS), labels("precision", PRECISIONS)
+    rules = [words.said(one.label) for one in RULES.values()]
     with gr.Row():
         method = gr.Radio(
             list(zip(methods, METHODS, strict=True)),
@@ -259,12 +264,12 @@ def _build_method(words: Words) -> tuple[Any, tuple[Any, ...]]:
             elem_id="atelier_workshop_method",
         )
         precision = gr.Dropdown(
-            precisions, value=precisions[0], label=words("workshop.precision"), scale=1, min_width=160
+            precisions, value=precisions[0], label=words.said(find(Order, "precision").label), scale=1, min_width=160
         )
     with gr.Row(visible=False) as rule_row:
         rule = gr.Dropdown(rules, value=rules[0], label=words("workshop.rule"), scale=2)
-        value = gr.Number(16, label=words("workshop.rule_value"), info=words("workshop.rule_info"), scale=2)
-        cap = gr.Number(0, label=words("workshop.cap"), info=words("workshop.cap_info"), precision=0, scale=1)
+        value = widget(FIRST, words, label=words("workshop.rule_value"), scale=2)
+        cap = widget(CAP, words, value=0, info=words("workshop.cap_info"), scale=1)
     return rule_row, (method, rule, value, cap, precision)
 
 
@@ -314,10 +319,10 @@ def _wire(do: Handlers, rows: table.Rows, below: _Widgets) -> None:
     every = [*rows.inputs, *below.choices]
     name_io = ([below.name, below.last, *every], [below.name, below.last])
     for lora, _, blocks, *_ in rows.values:  # the blocks that stood there were meant for another file
-        chosen = lora.input(lambda: "ALL", None, [blocks], queue=False, **event_kw())
+        chosen = lora.input(lambda: table.KNOWN["blocks"].default, None, [blocks], queue=False, **event_kw())
         chosen.then(do.propose, *name_io, queue=False, **event_kw())
-    for widget in (*(w for row in rows.values for w in row[1:3]), method, value, precision):
-        widget.input(do.propose, *name_io, queue=False, **event_kw())
+    for each in (*(w for row in rows.values for w in row[1:3]), method, value, precision):
+        each.input(do.propose, *name_io, queue=False, **event_kw())
     below.again.click(lambda last, *values: do.propose("", last, *values), name_io[0][1:], name_io[1], **event_kw())
     method.change(lambda chosen: update(visible=chosen == "compress"), [method], [below.rule_row], **event_kw())
     rule.input(do.usual, [rule], [value], **event_kw()).then(do.propose, *name_io, **event_kw())

@@ -12,19 +12,22 @@ from typing import Any
 from lib_lora.data.images import load_picture
 from lib_lora.errors import AtelierError
 from lib_lora.formats.cover import read_cover, small_cover
-from lib_lora.formats.editing import Edit, changes_of, hashes_of, plan, write_copy, write_in_place
+from lib_lora.formats.editing import Edit, changes_of, hashes_of, plan
 from lib_lora.formats.files import read_header
 from lib_lora.formats.metadata import describe, private_keys
 from lib_lora.formats.names import ENDING, file_stem, proposed_stem
-from lib_lora.formats.saving import check_target
 from lib_lora.formats.search import find_files
 from lib_lora.i18n.words import Words
 from lib_lora.merge.order import Tell
+from lib_lora.options import options_of
 from lib_lora.services import files as file_work
+from lib_lora.services import labels
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.labels import LabelOptions
 from lib_lora.ui import compat
 from lib_lora.ui.compat import event_kw, gr, update
 from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import batch, work
 from lib_lora.ui.workshop.tables import change_table, cut, hash_table, readable_date, table
 
@@ -41,6 +44,7 @@ FORM = (
 )
 """The fields of the form in their order; those after `IN_SIGHT` stand under "more"."""
 IN_SIGHT = 4
+KNOWN = {one.name: one for one in options_of(LabelOptions)}
 
 EXPLAINED = ("trigger_words", "preferred_weight", "block_weights")
 
@@ -134,10 +138,9 @@ class Handlers:
     def edit(self, *values: Any) -> Edit:
         """Return the edit that the form says; a picture that cannot be read raises."""
         fields, (cover, drop_private) = values[: len(FORM)], values[len(FORM) :]
-        picture = load_picture(cover) if cover not in (SAME, DROPPED) else None
-        return Edit(
-            dict(zip(FORM, fields, strict=True)), picture, drop_cover=cover == DROPPED, drop_private=drop_private
-        )
+        picture = cover if cover not in (SAME, DROPPED) else ""
+        texts = dict(zip(FORM, fields, strict=True))
+        return LabelOptions(**texts, cover=picture, remove_cover=cover == DROPPED, remove_private=drop_private).edit()
 
     def preview(self, name: str | None, *values: Any) -> tuple[str, str]:
         """Return a message and the table of what saving would change."""
@@ -153,29 +156,26 @@ class Handlers:
         """Write the form into a new file or in place; yields (message, table, Cancel)."""
         try:
             path, edit = file_work.file_of(self.atelier, name), self.edit(*values)
-            changes = plan(path, edit)
-            target = self._target(copy) if where == "copy" else path
-            if where == "copy":
-                check_target(target, overwrite=False)
-            else:
-                file_work.check_own(self.atelier, path)
+            plan(path, edit)
+            target = self._target(copy) if where == "copy" else None
+            labels.check(path, target, self.atelier)
         except AtelierError as error:
             yield error_html(error, self.words), "", IDLE
             return
 
-        def write(tell: Tell) -> tuple[Path, Path | None]:
+        def write(tell: Tell) -> labels.Labeled:
             tell(0, 1, "saving")
-            return (write_copy(path, target, edit), None) if where == "copy" else write_in_place(path, edit)
+            return labels.write(path, edit, target=target)
 
-        job = file_work.submit(self.atelier, target.stem, write, kind=SAVE)
+        job = file_work.submit(self.atelier, (target or path).stem, write, kind=SAVE)
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended)
         if job.result is not None:
-            written, backup = job.result
-            text = self.words("workshop.meta_saved", path=str(written))
-            if backup is not None:
-                text = self.words("workshop.meta_saved_in_place", path=str(written), backup=str(backup))
-            yield note_html(text, kind="good"), change_table({written.stem: changes}, self.words), IDLE
+            made: labels.Labeled = job.result
+            text = self.words("workshop.meta_saved", path=str(made.path))
+            if made.backup is not None:
+                text = self.words("workshop.meta_saved_in_place", path=str(made.path), backup=str(made.backup))
+            yield note_html(text, kind="good"), change_table({made.path.stem: made.changes}, self.words), IDLE
 
     def _target(self, name: str) -> Path:
         return self.atelier.folders.allowed(self.atelier.folders.loras / f"{file_stem(name)}{ENDING}")
@@ -297,35 +297,30 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
 
 def _build_form(do: Handlers, words: Words, message: gr.HTML) -> _Form:
     def box(name: str) -> gr.Textbox:
-        lines = 3 if name in ("description", "notes") else 1
-        info = words(f"workshop.info_{name}") if name in EXPLAINED else None
-        return gr.Textbox(
-            "",
-            label=words(f"workshop.field_{name}"),
-            info=info,
-            lines=lines,
-            max_lines=20 if lines > 1 else 1,
-            elem_id=f"atelier_workshop_meta_{name}",
-        )
+        more = {"lines": 3, "max_lines": 20} if name in ("description", "notes") else {}
+        ident = f"atelier_workshop_meta_{name}"
+        return widget(KNOWN[name], words, info=name in EXPLAINED, value="", elem_id=ident, **more)
 
     with gr.Row():
         with gr.Column(scale=3):
             first = [box(name) for name in FORM[:IN_SIGHT]]
         with gr.Column(scale=1, min_width=220):
             cover = gr.Image(
-                label=words("workshop.cover"), height=240, interactive=False, elem_id="atelier_workshop_cover"
+                label=words.said(KNOWN["cover"].label), height=240, interactive=False, elem_id="atelier_workshop_cover"
             )
             drop = compat.picture_input(
                 label=words("workshop.new_cover"), height=100, elem_id="atelier_workshop_cover_drop"
             )
-            remove = gr.Button(words("workshop.no_cover"), size="sm", elem_id="atelier_workshop_cover_remove")
+            remove = gr.Button(
+                words.said(KNOWN["remove_cover"].label), size="sm", elem_id="atelier_workshop_cover_remove"
+            )
     new_cover = gr.State(SAME)
     drop.upload(do.new_cover, [drop], [cover, new_cover, drop, message], **event_kw())
     remove.click(lambda: (None, DROPPED), None, [cover, new_cover], **event_kw())
     with gr.Accordion(words("workshop.more"), open=False):
         rest = [box(name) for name in FORM[IN_SIGHT:]]
     private = gr.HTML()
-    drop_private = gr.Checkbox(False, label=words("workshop.drop_private"), elem_id="atelier_workshop_drop_private")
+    drop_private = widget(KNOWN["remove_private"], words, info=False, elem_id="atelier_workshop_drop_private")
     return _Form((*first, *rest), cover, new_cover, drop_private, private)
 
 

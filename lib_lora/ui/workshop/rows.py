@@ -11,14 +11,18 @@ from lib_lora.blocks.tokens import format_number
 from lib_lora.errors import InputError
 from lib_lora.i18n.words import Words
 from lib_lora.merge.order import Ingredient, row_of_tag
+from lib_lora.options import options_of
 from lib_lora.services import files as file_work
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import gr, number, update
+from lib_lora.ui.option_widget import widget
 
 MOST = 8
-WIDTH = 5
-"""Values of a row: LoRA, strength, blocks, text encoder, UNet."""
-EMPTY = (None, 1.0, "ALL", 1.0, 1.0)
+FIELDS = ("strength", "blocks", "te", "unet")
+KNOWN = {one.name: one for one in options_of(Ingredient)}
+WIDTH = 1 + len(FIELDS)
+"""Values of a row: its LoRA, and `FIELDS`."""
+EMPTY = (None, *(KNOWN[name].default for name in FIELDS))
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Rows:
 
 def build_rows(atelier: Atelier, words: Words) -> Rows:
     """Build the rows; the first is in sight."""
+
+    def draw(name: str) -> Any:
+        return widget(KNOWN[name], words, info=False, scale=1, min_width=90)
+
     names, presets = file_work.names(atelier), file_work.presets(atelier)
     lines, values, removers = [], [], []
     for index in range(MOST):
@@ -55,23 +63,28 @@ def build_rows(atelier: Atelier, words: Words) -> Rows:
                     min_width=180,
                     elem_id=f"atelier_workshop_row{index + 1}",
                 ),
-                gr.Number(1.0, label=words("workshop.strength"), scale=1, min_width=90),
+                draw("strength"),
                 gr.Dropdown(
                     presets,
-                    value="ALL",
-                    label=words("workshop.row_blocks"),
+                    value=KNOWN["blocks"].default,
+                    label=words.said(KNOWN["blocks"].label),
                     allow_custom_value=True,
                     scale=3,
                     min_width=150,
                 ),
-                gr.Number(1.0, label=words("workshop.te"), scale=1, min_width=90),
-                gr.Number(1.0, label=words("workshop.unet"), scale=1, min_width=90),
+                draw("te"),
+                draw("unet"),
             )
             label = words("workshop.remove_row", n=index + 1)
             removers.append(gr.Button(label, size="sm", scale=0, min_width=110, elem_classes=["atelier-small"]))
         lines.append(line)
         values.append(row)
     return Rows(tuple(lines), tuple(values), tuple(removers))
+
+
+def row_of(name: str, blocks: str) -> tuple[Any, ...]:
+    """Return the values of a row with one LoRA and its block weights."""
+    return (name, *(blocks if field == "blocks" else KNOWN[field].default for field in FIELDS))
 
 
 def split(flat: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -99,9 +112,9 @@ def ingredients(atelier: Atelier, flat: Sequence[Any]) -> tuple[Ingredient, ...]
         InputError: a file went away.
     """
     found = []
-    for name, strength, blocks, te, unet in used_rows(flat):
-        path = file_work.file_of(atelier, name)
-        found.append(Ingredient(path, number(strength, 1.0), blocks or "", te=number(te, 1.0), unet=number(unet, 1.0)))
+    for name, *values in used_rows(flat):
+        given = {key: value for key, value in zip(FIELDS, values, strict=True) if value not in (None, "")}
+        found.append(Ingredient(file_work.file_of(atelier, name), **given))
     return tuple(found)
 
 
@@ -124,11 +137,11 @@ def rows_of_prompt(atelier: Atelier, prompt: str) -> tuple[list[tuple[Any, ...]]
     for tag in tags:
         path = host.find_lora(tag.name)
         row, without = row_of_tag(tag, path, host.presets, host.model.family)
-        rows.append((tag.name, row.strength, row.blocks or "ALL", row.te, row.unet))
+        rows.append((tag.name, row.strength, row.blocks, row.te, row.unet))
         lost += [f"{tag.name}: {', '.join(without)}"] if without else []
     return rows, lost
 
 
 def row_text(row: Sequence[Any]) -> str:
     """Return a row in a few words, for a job's title."""
-    return f"{row[0]} {format_number(number(row[1], 1.0))}"
+    return f"{row[0]} {format_number(number(row[1], KNOWN['strength'].default))}"

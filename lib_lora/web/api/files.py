@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from dataclasses import asdict
+from typing import Any
 
-from lib_lora.errors import InputError
-from lib_lora.formats.editing import Change, Edit, plan, write_copy, write_in_place
-from lib_lora.formats.header import read_header
+from lib_lora.formats.editing import plan
 from lib_lora.formats.inspection import inspection
-from lib_lora.formats.metadata import describe
+from lib_lora.formats.metadata import FIELDS
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.merge.order import Ingredient, Made, Order, proposed_name
-from lib_lora.merge.precision import Precision
-from lib_lora.merge.rank import RankRule, RuleKind
-from lib_lora.services import merge
+from lib_lora.merge.rank import RULES, RankRule, RuleOptions
+from lib_lora.options import Option, options_of
+from lib_lora.services import labels, merge
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.files import check_own, submit
-from lib_lora.web.api.call import REQUIRED, Call, Field, Route
+from lib_lora.services.files import OVERWRITE, submit
+from lib_lora.services.labels import LabelOptions
+from lib_lora.web.api.call import Call, Route, read
 from lib_lora.web.api.shared import job_row, lora_file, new_file
 
-PRECISIONS = get_args(Precision)
-INGREDIENT = (
-    Field("lora", str, "name of the LoRA", REQUIRED),
-    Field("strength", float, "times everything", 1.0, low=-100, high=100),
-    Field("blocks", str, "preset or vector; without it 1 everywhere", ""),
-    Field("te", float, "times the text encoder's part", 1.0, low=-100, high=100),
-    Field("unet", float, "times the UNet's part", 1.0, low=-100, high=100),
-)
+LORA = Option("lora", str, "Name of the LoRA, as in a tag.")
+ROW = (LORA, *options_of(Ingredient))
 COMPRESS = (
-    Field("kind", str, "the rule", REQUIRED, choices=get_args(RuleKind)),
-    Field("value", float, "its number", REQUIRED),
-    Field("cap", int, "at most so many directions", low=1, high=100_000),
+    Option("kind", str, "The rule of ranks.", choices=tuple(RULES)),
+    Option("value", float, "Its number."),
+    *options_of(RuleOptions, only=("cap",)),
+)
+BAKE = (
+    Option("loras", list, "One to bake, several to add: names, or objects with the fields of a row."),
+    Option("out", str, "Name of the new file; without it one is made.", ""),
+    Option("compress", dict, "Rule of ranks: an object with kind, value, cap; without it nothing is lost.", None),
+    *options_of(Order),
+    OVERWRITE,
+)
+TEXTS = options_of(LabelOptions, only=FIELDS)
+LABEL = (
+    LORA,
+    Option("fields", dict, f"{', '.join(FIELDS)}; an empty text removes.", {}),
+    *options_of(LabelOptions, but=FIELDS),
+    Option("out", str, "Name of a copy; without it the file itself is changed, with a backup beside it.", ""),
+    Option("preview", bool, "Only say what would change.", False),
+    OVERWRITE,
 )
 
 
 def routes(atelier: Atelier) -> tuple[Route, ...]:
     """Return the routes of files."""
-    lora = Field("lora", str, "name of the LoRA, as in a tag", REQUIRED)
 
     def bake(call: Call) -> Any:
         order = order_of(atelier, call)
@@ -60,43 +69,22 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         return {"lora": call["lora"], **found, "notes": told}
 
     def label(call: Call) -> Any:
-        path, edit = lora_file(atelier, call["lora"]), edit_of(call)
-        changes = plan(path, edit)
+        path, options = lora_file(atelier, call["lora"]), label_of(atelier, call)
         if call["preview"]:
-            return {"lora": call["lora"], "changes": [change_row(change) for change in changes]}
-        if call["out"]:
-            target = new_file(atelier, call["out"], overwrite=call["overwrite"])
-            saved, backup = write_copy(path, target, edit, overwrite=call["overwrite"]), None
-        else:
-            check_own(atelier, path)
-            saved, backup = write_in_place(path, edit) if changes else (path, None)
-        fields = describe(read_header(saved).metadata).fields
-        rows = [change_row(change) for change in changes]
-        return {"lora": saved.stem, "changes": rows, "fields": fields, "backup": backup.name if backup else None}
+            return {"lora": call["lora"], "changes": [asdict(change) for change in plan(path, options.edit())]}
+        target = new_file(atelier, call["out"], overwrite=call["overwrite"]) if call["out"] else None
+        labels.check(path, target, atelier, overwrite=call["overwrite"])
+        made = labels.write(path, options.edit(), target=target, overwrite=call["overwrite"])
+        backup = made.backup.name if made.backup else None
+        rows = [asdict(change) for change in made.changes]
+        return {"lora": made.path.stem, "changes": rows, "fields": made.fields, "backup": backup}
 
+    does = "Write block weights into a file, or add LoRAs; returns the job."
     return (
-        Route(
-            "POST", "/bake", bake, "Write block weights into a file, or add LoRAs; returns the job.", BAKE, status=202
-        ),
-        Route("GET", "/inspect", inspect, "Say what is in a file: blocks, ranks, metadata, hashes.", (lora,)),
-        Route("POST", "/label", label, "Write title, trigger words and so on into a file or a copy.", (lora, *LABEL)),
+        Route("POST", "/bake", bake, does, BAKE, status=202),
+        Route("GET", "/inspect", inspect, "Say what is in a file: blocks, ranks, metadata, hashes.", (LORA,)),
+        Route("POST", "/label", label, "Write title, trigger words and so on into a file or a copy.", LABEL),
     )
-
-
-BAKE = (
-    Field("loras", list, "one to bake, several to add: names, or lora, strength, blocks, te, unet each", REQUIRED),
-    Field("out", str, "name of the new file; without it one is made", ""),
-    Field("compress", dict, "rule of ranks: kind (rank, sv_ratio, energy, cumulative), value, cap"),
-    Field("precision", str, "of the new file; without it as it was", choices=PRECISIONS),
-    Field("overwrite", bool, "replace a file of this name", False),
-)
-LABEL = (
-    Field("fields", dict, "title, trigger_words, author, description, tags, usage_hint, source_url, notes …", {}),
-    Field("remove_private", bool, "also remove folder names, caption tags and other traces of the training", False),
-    Field("out", str, "name of a copy; without it the file itself, with a backup beside it", ""),
-    Field("preview", bool, "only say what would change", False),
-    Field("overwrite", bool, "replace a file of this name", False),
-)
 
 
 def order_of(atelier: Atelier, call: Call) -> Order:
@@ -105,45 +93,28 @@ def order_of(atelier: Atelier, call: Call) -> Order:
     Raises:
         InputError: a field cannot be right.
     """
-    part, rule_part = (
-        Route("POST", "loras", _nothing, "", INGREDIENT),
-        Route("POST", "compress", _nothing, "", COMPRESS),
-    )
-    rows = []
+    rows, rule = [], None
     for given in call["loras"]:
-        values = part.read(given if isinstance(given, Mapping) else {"lora": given}).fields
-        path = lora_file(atelier, values["lora"])
-        more = {key: values[key] for key in ("strength", "blocks", "te", "unet")}
-        rows.append(Ingredient(path, **more))
-    rule = None
+        values = read(ROW, given if isinstance(given, Mapping) else {"lora": given}, where="loras")
+        rows.append(Ingredient(lora_file(atelier, values.pop("lora")), **values))
     if call["compress"] is not None:
-        chosen = rule_part.read(call["compress"]).fields
-        rule = RankRule(chosen["kind"], chosen["value"], cap=chosen["cap"])
+        rule = RankRule(**read(COMPRESS, call["compress"], where="compress"))
     return Order(tuple(rows), rule, call["precision"])
 
 
-def _nothing(call: Call) -> None:
-    """Answer nothing: only the fields of such a route are read."""
-
-
-def edit_of(call: Call) -> Edit:
-    """Return what is to change.
+def label_of(atelier: Atelier, call: Call) -> LabelOptions:
+    """Return what is to change; a cover is a picture in the folders of the server.
 
     Raises:
-        InputError: nothing, or a field is no text.
+        InputError: nothing, a field that is not there or no text, or a path that is not allowed.
     """
-    fields = call["fields"]
-    for name, text in fields.items():
-        if not isinstance(text, str):
-            raise InputError("This field is a text", where=name, cure="Write it in quotes; an empty one removes.")
-    if not fields and not call["remove_private"] and not call["out"]:
-        raise InputError("Nothing is to be changed", cure="Give fields, remove_private or out.")
-    return Edit(fields, drop_private=call["remove_private"])
-
-
-def change_row(change: Change) -> dict[str, Any]:
-    """Return one change as JSON."""
-    return {"key": change.key, "before": change.before, "after": change.after}
+    given = {one.name: call[one.name] for one in options_of(LabelOptions, but=FIELDS)}
+    if given["cover"]:
+        given["cover"] = str(atelier.folders.allowed(given["cover"], where="cover"))
+    options = LabelOptions(**read(TEXTS, call["fields"], where="fields"), **given)
+    if not call["out"]:
+        options.check()
+    return options
 
 
 def made_row(made: Made, name: str, size: int, language: str) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from typing import Any
 
 from lib_lora.errors import InputError
 from lib_lora.i18n.error_words import error_row, sentence_in_words
+from lib_lora.options import Option
 from lib_lora.services.analysis import Found, range_text
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
-from lib_lora.web.api.call import REQUIRED, Call, Field, NotFound, Route
+from lib_lora.web.api.call import Call, NotFound, Route
 from lib_lora.web.api.shared import job_row
 from lib_lora.web.routes import file_url
 
@@ -19,7 +20,7 @@ LONGEST_WAIT = 30.0
 
 def routes(atelier: Atelier) -> tuple[Route, ...]:
     """Return the routes of jobs."""
-    number = Field("job", int, "number of the job", REQUIRED, low=1)
+    number = Option("job", int, "Number of the job.", low=1, high=10**9)
 
     def listed(call: Call) -> Any:
         rows = [job_row(atelier, job, call.language) for desk in (atelier.desk, atelier.files) for job in desk.jobs()]
@@ -45,7 +46,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
             raise InputError("There is no result yet", where=str(job.number), cure="Ask again when it has ended.")
         return {**job_row(atelier, job, call.language), "result": result_row(atelier, found, call.language)}
 
-    wait = Field("wait", float, "seconds to wait for the end of the job", 0.0, low=0, high=LONGEST_WAIT)
+    wait = Option("wait", float, "Seconds to wait for the end of the job.", 0.0, low=0, high=LONGEST_WAIT)
     return (
         Route("GET", "/jobs", listed, "List the jobs of this server."),
         Route("GET", "/jobs/{job}", status, "Say how far a job is.", (number, wait)),

@@ -21,16 +21,19 @@ from lib_lora.blocks.tag import (
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.limits import check_prompt
 from lib_lora.host.prompt.remarks import tag_remarks, text_remarks
+from lib_lora.host.request import LARGEST_SEED, GenerateRequest
 from lib_lora.i18n.error_words import error_row, sentence_in_words
+from lib_lora.options import Option, options_of
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.presets import presets_path, save_preset, save_presets
-from lib_lora.web.api.call import REQUIRED, Call, Field, Route
+from lib_lora.web.api.call import Call, Route
 from lib_lora.web.api.shared import lora_file
 
 
 def routes(atelier: Atelier) -> tuple[Route, ...]:
     """Return the routes of presets and prompts."""
+    families = blocked_families()
 
     def loras(call: Call) -> Any:
         listed = atelier.host.list_loras()
@@ -67,10 +70,10 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
             save,
             "Save one preset, or the whole text of the preset file; the file before becomes a backup.",
             (
-                Field("name", str, "name of one preset"),
-                Field("values", str, "its 12, 17, 20 or 26 values, separated by commas"),
-                Field("replace", bool, "replace a preset of this name", False),
-                Field("text", str, "the whole file, instead of one preset"),
+                Option("name", str, "Name of one preset.", None),
+                Option("values", str, "Its values, separated by commas; the family says how many.", None),
+                Option("replace", bool, "Replace a preset of this name.", False),
+                Option("text", str, "The whole file, instead of one preset.", None),
             ),
         ),
         Route(
@@ -79,10 +82,9 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
             resolved,
             "Return what the LoRA tags of a prompt mean: every block's number, and each tag's problem.",
             (
-                Field("prompt", str, "text with LoRA tags", REQUIRED),
-                Field("negative", str, "negative prompt", ""),
-                Field("family", str, "family of the model; without it the loaded one's", choices=blocked_families()),
-                Field("seed", int, "draws the values of R and U", 0, low=0, high=2**32 - 1),
+                *options_of(GenerateRequest, only=("prompt", "negative")),
+                Option("family", str, "Family of the model; without it the loaded one's.", None, choices=families),
+                Option("seed", int, "Draws the values of R and U.", 0, low=0, high=LARGEST_SEED),
             ),
         ),
     )

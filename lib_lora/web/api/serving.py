@@ -15,15 +15,24 @@ from fastapi.responses import JSONResponse
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.error_words import error_row
+from lib_lora.options import REQUIRED, Option
 from lib_lora.sentences import say
 from lib_lora.web.api.access import CHALLENGE, Access
-from lib_lora.web.api.call import REQUIRED, NotFound, Route
+from lib_lora.web.api.call import NotFound, Route
 from lib_lora.web.routes import BASE, best_language
 
 BODY_LIMIT = 4 * 2**20
 """Bytes of a body; the largest there is, a file of presets, has a few thousand."""
 
-SCHEMA = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
+SCHEMA = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    list: "array",
+    tuple: "array",
+    dict: "object",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +63,7 @@ def serve(app: FastAPI, route: Route, access: Access | None) -> None:
             )
             values = {
                 **await body_of(request, route),
-                **{name: typed(route, name, text) for name, text in address.items()},
+                **typed(route, address),
             }
         except AtelierError as error:
             return said(error, language)
@@ -126,17 +135,14 @@ def answered(route: Route, values: Mapping[str, Any], language: str) -> JSONResp
         )
 
 
-def typed(route: Route, name: str, text: Any) -> Any:
-    """Return a part of an address in the kind of its field; what cannot be is left for the field to refuse."""
-    kind = next((one.kind for one in route.fields if one.name == name), str)
-    if not isinstance(text, str) or kind is str:
-        return text
-    if kind is bool:
-        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
-    try:
-        return kind(text) if kind in (int, float) and len(text) < 40 else text
-    except ValueError:
-        return text
+def typed(route: Route, address: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parts of an address in the kinds of their options; an unknown one is left for the route to refuse.
+
+    Raises:
+        InputError: a part cannot be read.
+    """
+    known = {one.name: one for one in route.options}
+    return {name: known[name].parse(text) if name in known else text for name, text in address.items()}
 
 
 def said(
@@ -169,34 +175,30 @@ def plain(value: Any) -> Any:
 
 
 def documented(route: Route) -> dict[str, Any]:
-    """Return what the server's own page of its API (``/docs``) says of a route's fields."""
-    inside = {one.name for one in route.fields if f"{{{one.name}" in route.path}
-    rows = {one.name: {"type": SCHEMA[one.kind], "description": one.help} for one in route.fields}
-    for one in route.fields:
-        if one.choices:
-            rows[one.name]["enum"] = list(one.choices)
-    needed = [one.name for one in route.fields if one.default is REQUIRED and one.name not in inside]
-    if route.method == "GET" or inside:
-        made: dict[str, Any] = {"parameters": _parameters(route, rows, inside)}
-        if route.method == "GET":
-            return made
-    else:
-        made = {}
-    fields = {name: row for name, row in rows.items() if name not in inside}
-    schema = {"type": "object", "properties": fields, "required": needed, "additionalProperties": route.open}
-    made["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+    """Return what the server's own page of its API (``/docs``) says of a route's options."""
+    inside = {one.name for one in route.options if f"{{{one.name}}}" in route.path}
+    in_address = route.options if route.method == "GET" else [one for one in route.options if one.name in inside]
+    made: dict[str, Any] = {"parameters": [_parameter(one, inside) for one in in_address]} if in_address else {}
+    if route.method == "POST":
+        body = [one for one in route.options if one.name not in inside]
+        needed = [one.name for one in body if one.default is REQUIRED]
+        rows = {one.name: schema(one) for one in body}
+        whole = {"type": "object", "properties": rows, "required": needed, "additionalProperties": False}
+        made["requestBody"] = {"content": {"application/json": {"schema": whole}}}
     return made
 
 
-def _parameters(route: Route, rows: Mapping[str, Any], inside: set[str]) -> list[dict[str, Any]]:
-    names = rows if route.method == "GET" else inside
-    return [
-        {
-            "name": name,
-            "in": "path" if name in inside else "query",
-            "required": name in inside,
-            "description": rows[name]["description"],
-            "schema": {"type": rows[name]["type"]},
-        }
-        for name in names
-    ]
+def schema(one: Option) -> dict[str, Any]:
+    """Return an option as JSON schema: type, explanation, default and bounds."""
+    row: dict[str, Any] = {"type": SCHEMA[one.kind], "description": one.help}
+    if one.default is not REQUIRED:
+        row["default"] = plain(one.default)
+    bounds = {"minimum": one.low, "maximum": one.high}
+    row |= {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
+    return row | ({"enum": list(one.choices)} if one.choices else {})
+
+
+def _parameter(one: Option, inside: set[str]) -> dict[str, Any]:
+    row = schema(one)
+    place = {"in": "path", "required": True} if one.name in inside else {"in": "query", "required": False}
+    return {"name": one.name, **place, "description": row.pop("description"), "schema": row}

@@ -10,11 +10,12 @@ from typing import Any
 from lib_lora.errors import InputError
 from lib_lora.host.base import check_clip_skip
 from lib_lora.i18n.error_words import error_row, sentence_in_words
+from lib_lora.options import Option, options_of
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.run_state import RunView
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
-from lib_lora.web.api.call import REQUIRED, Call, Field, NotFound, Route
+from lib_lora.web.api.call import Call, NotFound, Route
 from lib_lora.web.routes import file_url
 
 FOLDERS = ("images", "reg_images")
@@ -22,10 +23,10 @@ FOLDERS = ("images", "reg_images")
 
 def routes(atelier: Atelier) -> tuple[Route, ...]:
     """Return the routes of training."""
-    name = Field("name", str, "name of the run", REQUIRED)
+    name = Option("name", str, "Name of the run.")
 
     def start(call: Call) -> Any:
-        options = options_of(atelier, call)
+        options = run_options(atelier, call)
         return run_row(atelier, atelier.trainings.start(options, language=call.language), call.language)
 
     def listed(call: Call) -> Any:
@@ -56,22 +57,21 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         "stop": (lambda call: runs.stop(call["name"]), "End a run; its state and its LoRA as it is now are saved."),
         "remove": (lambda call: runs.remove(call["name"]), "Take a waiting run out of the queue."),
     }
-    needed = tuple(Field(each, str, "", REQUIRED) for each in ("images", "name"))
     return (
         Route("GET", "/train", listed, "List the runs: the queue, and those of the past."),
-        Route("POST", "/train", start, "Start a run; every training option is a field.", needed, open=True, status=202),
+        Route("POST", "/train", start, "Start a run.", options_of(TrainOptions), status=202),
         Route("GET", "/train/{name}", one, "Say how far a run is.", (name,)),
         *(Route("POST", f"/train/{{name}}/{verb}", acted(act), text, (name,)) for verb, (act, text) in acts.items()),
     )
 
 
-def options_of(atelier: Atelier, call: Call) -> TrainOptions:
+def run_options(atelier: Atelier, call: Call) -> TrainOptions:
     """Return the options of a run over the recipe of its kind, its folders checked.
 
     Raises:
         InputError: an unknown option, a wrong value, or a folder that is not there or not allowed.
     """
-    values = dict(call.fields)
+    values = dict(call.given)
     for key in FOLDERS:
         if values.get(key):
             values[key] = str(picture_folder(atelier, values[key], key))

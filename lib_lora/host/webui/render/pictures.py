@@ -171,8 +171,6 @@ def checked(request: GenerateRequest, model: LoadedModel) -> GenerateRequest:
         if side is not None and (side < 64 or side % 8):
             cure = say("Use a multiple of 8 px, 64 px or more.")
             raise InputError("A side of {side} px does not fit the model", side=side, where=say("size"), cure=cure)
-    if request.steps < 1 or request.batch < 1:
-        raise InputError("Steps and batch must be at least 1", where=say("generate"))
     if not 0 <= request.denoise <= 1:
         raise InputError("The strength of img2img lies between 0 and 1", where=say("denoise"))
     sweep = None if request.sweep is None else tuple(fit(weights, model.family) for weights in request.sweep)

@@ -1,0 +1,51 @@
+"""The terminal's flags, made from what is declared: one explanation, one default and one range for every door."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lib_lora.options import REQUIRED, Option
+
+METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "TEXT", dict: "NAME=VALUE"}
+
+
+def add_flags(
+    parser: Any, options: Iterable[Option], *, also: Mapping[str, str] | None = None, needed: bool = True
+) -> None:
+    """Add a flag for every option.
+
+    What was not given is None, so that the declaration alone knows the default; `given` reads the rest.
+
+    Args:
+        parser: or a group of one.
+        options: what is declared.
+        also: a second spelling of some flags.
+        needed: whether options without a default must be given here.
+    """
+    for one in options:
+        names = ["--" + one.name.replace("_", "-"), *filter(None, [(also or {}).get(one.name)])]
+        more: dict[str, Any] = {"action": argparse.BooleanOptionalAction} if one.kind is bool else {}
+        if one.kind is not bool:
+            more["metavar"] = one.form or "|".join(one.choices) or METAVARS[one.kind] + ("|auto" if one.auto else "")
+        if one.kind in (tuple, dict):
+            more["nargs"] = "+"
+        required = needed and one.default is REQUIRED
+        parser.add_argument(*names, dest=one.name, default=None, required=required, help=explained(one), **more)
+
+
+def explained(one: Option) -> str:
+    """Return an option's explanation with its bounds and its default, as argparse takes it."""
+    plain = one.default is REQUIRED or one.default in (None, "", (), {}) or one.kind is bool and not one.default
+    return (one.help + ("" if plain else f" [{one.default}]")).replace("%", "%%")
+
+
+def given(namespace: argparse.Namespace, options: Iterable[Option]) -> dict[str, Any]:
+    """Return the options that were typed, each in its kind; tables stay the texts that they were typed as.
+
+    Raises:
+        InputError: one cannot be read, or cannot be right.
+    """
+    typed = [(one, getattr(namespace, one.name)) for one in options]
+    return {one.name: value if one.kind is dict else one.parse(value) for one, value in typed if value is not None}

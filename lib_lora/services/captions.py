@@ -1,0 +1,79 @@
+"""Captions of a folder of pictures: a tag added, removed or replaced, one caption written, the rule, and undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, plan_changes, plan_rule_changes
+from lib_lora.data.files import Problem
+from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
+from lib_lora.errors import InputError
+from lib_lora.options import REQUIRED, option, settle
+from lib_lora.services.atelier import Atelier
+
+ACTS: Mapping[str, Callable[[str, str, str], str]] = {
+    "add": lambda text, tag, by: with_tag(text, tag),
+    "remove": lambda text, tag, by: without_tag(text, tag),
+    "replace": with_tag_replaced,
+}
+
+
+@dataclass(frozen=True)
+class TagChange:
+    """One change of a tag in all captions; making one checks it."""
+
+    act: str = option(REQUIRED, "", "What is done with the tag in every caption.", choices=tuple(ACTS))
+    tag: str = option(REQUIRED, "Tag", "One tag, or several with commas between.")
+    by: str = option("", "Replace by", "What takes its place.")
+
+    def __post_init__(self) -> None:
+        settle(self)
+        if not split_tags(self.tag):
+            raise InputError("No tag was given", where="tag", cure="Type a tag.")
+        if self.act == "replace" and not split_tags(self.by):
+            raise InputError("The new tag is empty", where="by", cure="Type it, or remove the old one instead.")
+
+    def __call__(self, text: str) -> str:
+        """Return a caption with the change."""
+        return ACTS[self.act](text, self.tag, self.by)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """How many captions changed, and which could not."""
+
+    count: int
+    problems: Sequence[Problem] = field(default=())
+
+
+class Captions:
+    """The captions of one folder. Every change can be taken back, whichever door it came through."""
+
+    def __init__(self, atelier: Atelier, folder: Path) -> None:
+        self._folder, self._history = folder, CaptionHistory(atelier.folders.data / "undo", folder)
+
+    def change(self, pictures: Sequence[Path], change: Callable[[str], str]) -> Changed:
+        """Change the captions of some pictures, such as with a `TagChange`."""
+        problems: list[Problem] = []
+        return self._apply(plan_changes(pictures, change, problems), problems)
+
+    def follow_rule(self, trigger: str, also: Collection[str]) -> Changed:
+        """Write the captions that the pictures' names call for, and those tags of ``also`` that no name says.
+
+        Raises:
+            InputError: no picture is named by the rule.
+        """
+        return self._apply(plan_rule_changes(self._folder, trigger.strip(), also), [])
+
+    def undo(self) -> tuple[int, list[Path]]:
+        """Take the newest change back; return how many files it touched, and those kept as they changed since.
+
+        Raises:
+            InputError: there is nothing to take back.
+        """
+        return self._history.undo()
+
+    def _apply(self, changes: Sequence[CaptionChange], problems: list[Problem]) -> Changed:
+        return Changed(self._history.apply(changes, problems), problems)
