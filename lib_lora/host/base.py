@@ -124,7 +124,7 @@ def check_clip_skip(wanted: int, model: LoadedModel) -> None:
         n=wanted,
         layers=layers,
         where="clip_skip",
-        cure=say("Give a number from {low:g} to {high:g}.", low=1, high=layers),
+        cure=say("Give a number from {low} to {high}.", low=1, high=layers),
     )
 
 
