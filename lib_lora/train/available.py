@@ -12,7 +12,7 @@ from typing import Any
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
 from lib_lora.train.optimizers import OPTIMIZERS
-from lib_lora.train.recipes import SMALL_RATES, ModelFacts
+from lib_lora.train.recipes import ModelFacts
 
 ALWAYS = "AdamW"
 """The optimizer that comes with torch."""
@@ -25,8 +25,8 @@ def is_available(optimizer: str) -> bool:
 
 def usual_rate(optimizer: str, model: ModelFacts | None = None) -> float:
     """Return the learning rate that an optimizer starts from, for this model where it is known."""
-    usual = OPTIMIZERS[optimizer].usual_rate
-    return SMALL_RATES.get(optimizer, usual) if model is not None and model.small else usual
+    known = OPTIMIZERS[optimizer]
+    return known.small_rate or known.usual_rate if model is not None and model.small else known.usual_rate
 
 
 def instead(model: ModelFacts | None = None) -> dict[str, Any]:

@@ -26,11 +26,9 @@ from lib_lora.train import network
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.material import plan_for, usual_goal
 from lib_lora.train.objective import draw_noise, errors, noised, schedule_for
-from lib_lora.train.optimizers import RatioOptimizer
+from lib_lora.train.optimizers import OPTIMIZERS, RatioOptimizer
 from lib_lora.train.options import TrainOptions
 
-STATES = {"AdamW": 2, "Lion": 1, "DAdaptAdanIP": 5, "DAdaptAdam": 3, "Prodigy": 4, "AdaFactor": 0.4}
-"""Numbers that each optimizer keeps for one trained number."""
 RUNTIME = 0.6 * 2**30
 """What CUDA and its libraries take before anything is loaded, in bytes."""
 
@@ -109,7 +107,7 @@ def memory_needed(model: LoadedModel, options: TrainOptions) -> int:
     """
     layers = {id(layer): layer for layer in model.layers.values()}.values()
     weights = sum(p.numel() * p.element_size() for layer in layers for p in layer.parameters(recurse=False))
-    trained = 4 * _trained_numbers(model, options) * (2 + STATES[options.optimizer])
+    trained = 4 * _trained_numbers(model, options) * (2 + OPTIMIZERS[options.optimizer].states)
     positions = ((options.resolution or model.native_side) // model.pixels_per_latent) ** 2
     kept = activation_bytes(
         model.layers,
@@ -130,7 +128,7 @@ def room_needed(model: LoadedModel, options: TrainOptions) -> int:
     """Return about how many bytes the run's files take on the disk: LoRA files in fp16, and states in fp32."""
     numbers, every = _trained_numbers(model, options), options.save_every_epochs
     files = 1 + (options.epochs // every if every else 0)
-    return int(numbers * (2 * files + 4 * KEPT_STATES * (1 + STATES[options.optimizer])))
+    return int(numbers * (2 * files + 4 * KEPT_STATES * (1 + OPTIMIZERS[options.optimizer].states)))
 
 
 def memory_there(device: torch.device) -> int | None:

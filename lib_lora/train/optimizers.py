@@ -7,9 +7,10 @@ is scaled by the parameter's ratio afterwards: ``p ← p_before + ratio · (p_af
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,72 +21,63 @@ from lib_lora.sentences import say
 
 
 @dataclass(frozen=True)
-class Known:
-    """One optimizer: how to build it, its package and module, whether it finds the step size itself, its usual rate."""
+class OptimizerSpec:
+    """One optimizer: where it comes from, and all that a run and its plan must know of it.
 
-    build: Callable[[], Callable[..., torch.optim.Optimizer]]
+    Attributes:
+        path: ``module:class``.
+        package: what pip calls it.
+        usual_rate: the learning rate that it starts from.
+        states: numbers that it keeps for each one that is trained.
+        automatic: whether it finds the step size itself.
+        small_rate: the rate for a small model, which has a few hundred steps; None: the usual one.
+        defaults: arguments that it gets where nobody says otherwise.
+    """
+
+    path: str
     package: str
-    module: str
-    automatic: bool
     usual_rate: float
-    defaults: Mapping[str, Any]
+    states: float
+    automatic: bool = False
+    small_rate: float | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def module(self) -> str:
+        """The package's module, to look for without importing it."""
+        return self.path.partition(":")[0].partition(".")[0]
+
+    def build(self) -> Callable[..., torch.optim.Optimizer]:
+        """Return the class; ImportError where its package is missing."""
+        module, _, name = self.path.partition(":")
+        return getattr(importlib.import_module(module), name)
 
 
-def _adamw() -> Callable[..., torch.optim.Optimizer]:
-    return torch.optim.AdamW
-
-
-def _lion() -> Callable[..., torch.optim.Optimizer]:
-    from lion_pytorch import Lion
-
-    return Lion
-
-
-def _dadapt_adan_ip() -> Callable[..., torch.optim.Optimizer]:
-    from dadaptation.experimental import DAdaptAdanIP
-
-    return DAdaptAdanIP
-
-
-def _dadapt_adam() -> Callable[..., torch.optim.Optimizer]:
-    from dadaptation import DAdaptAdam
-
-    return DAdaptAdam
-
-
-def _prodigy() -> Callable[..., torch.optim.Optimizer]:
-    from prodigyopt import Prodigy
-
-    return Prodigy
-
-
-def _adafactor() -> Callable[..., torch.optim.Optimizer]:
-    from transformers.optimization import Adafactor
-
-    return Adafactor
-
-
-OPTIMIZERS: dict[str, Known] = {
-    "AdamW": Known(_adamw, "torch", "torch", False, 1e-4, {"weight_decay": 0.01}),
-    "Lion": Known(_lion, "lion-pytorch", "lion_pytorch", False, 3e-5, {}),
-    "DAdaptAdanIP": Known(_dadapt_adan_ip, "dadaptation", "dadaptation", True, 1.0, {}),
-    "DAdaptAdam": Known(_dadapt_adam, "dadaptation", "dadaptation", True, 1.0, {}),
-    "Prodigy": Known(
-        _prodigy,
+OPTIMIZERS: dict[str, OptimizerSpec] = {
+    # 2e-3 is about where D-Adaptation arrives on a small model.
+    "AdamW": OptimizerSpec(
+        "torch.optim:AdamW", "torch", 1e-4, states=2, small_rate=2e-3, defaults={"weight_decay": 0.01}
+    ),
+    "Lion": OptimizerSpec("lion_pytorch:Lion", "lion-pytorch", 3e-5, states=1),
+    "DAdaptAdanIP": OptimizerSpec(
+        "dadaptation.experimental:DAdaptAdanIP", "dadaptation", 1.0, states=5, automatic=True
+    ),
+    "DAdaptAdam": OptimizerSpec("dadaptation:DAdaptAdam", "dadaptation", 1.0, states=3, automatic=True),
+    "Prodigy": OptimizerSpec(
+        "prodigyopt:Prodigy",
         "prodigyopt",
-        "prodigyopt",
-        True,
         1.0,
-        {"decouple": True, "weight_decay": 0.01, "use_bias_correction": True, "safeguard_warmup": True},
+        states=4,
+        automatic=True,
+        defaults={"decouple": True, "weight_decay": 0.01, "use_bias_correction": True, "safeguard_warmup": True},
     ),
     # With relative steps AdaFactor makes its own rate and takes none; learning_rate 0 says so.
-    "AdaFactor": Known(
-        _adafactor,
+    "AdaFactor": OptimizerSpec(
+        "transformers.optimization:Adafactor",
         "transformers",
-        "transformers",
-        False,
         1e-4,
-        {"relative_step": True, "scale_parameter": True, "warmup_init": False},
+        states=0.4,
+        defaults={"relative_step": True, "scale_parameter": True, "warmup_init": False},
     ),
 }
 

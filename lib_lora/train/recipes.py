@@ -120,9 +120,6 @@ def recipe_for(kind: str, model: ModelFacts | None = None) -> dict[str, Any]:
     return recipe | SMALL if model is not None and model.small else recipe
 
 
-SMALL_RATES: Mapping[str, float] = {"AdamW": 2e-3}
-"""Where an optimizer starts from on a small model, which has a few hundred steps: about where D-Adaptation arrives."""
-
 MIN_SNR_GAMMA = 5.0
 """What `AUTO` means for a model that predicts the noise: the authors' value (Hang et al., arXiv:2303.09556)."""
 
