@@ -10,13 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lib_lora.analysis.options import AnalyzeOptions as AnalyzeOptions
     from lib_lora.blocks.presets import PresetFile as PresetFile
     from lib_lora.blocks.weights import BlockWeights as BlockWeights
     from lib_lora.errors import AtelierError as AtelierError
     from lib_lora.formats.lora import LoraFile as LoraFile
     from lib_lora.formats.lora import read_lora as read_lora
     from lib_lora.formats.lora import write_lora as write_lora
-    from lib_lora.host.base import GenerateRequest as GenerateRequest
+    from lib_lora.host.request import GenerateRequest as GenerateRequest
     from lib_lora.live.attach import attach as attach
     from lib_lora.merge.compress import compress as compress
     from lib_lora.merge.rank import RankRule as RankRule
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "analysis.options": ("AnalyzeOptions",),
     "blocks.presets": ("PresetFile",),
     "blocks.weights": ("BlockWeights",),
     "errors": ("AtelierError",),
     "formats.lora": ("LoraFile", "read_lora", "write_lora"),
-    "host.base": ("GenerateRequest",),
+    "host.request": ("GenerateRequest",),
     "live.attach": ("attach",),
     "merge.compress": ("compress",),
     "merge.rank": ("RankRule",),
