@@ -65,19 +65,32 @@ class LoadedModel(Protocol):
     own_weights: bool
     """Whether the layers hold the checkpoint's weights, and never those of LoRAs that a host puts in."""
     prediction_type: str
-    schedule: Schedule
-    alphas_cumprod: Tensor
-    """The schedule's ᾱ."""
     device: torch.device
     dtype: torch.dtype
     pixels_per_latent: int
-    vae: nn.Module | None
-    """The autoencoder; None where the host has none in memory."""
     native_side: int
     text_layers: int
     """Layers of the text encoder: what clip skip can be at most."""
-    loss_scale: float
-    """What a training multiplies its loss with; 1 unless gradients pass through fp16."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The noise schedule that the model was made on."""
+        ...
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """The schedule's ᾱ."""
+        ...
+
+    @property
+    def vae(self) -> nn.Module | None:
+        """The autoencoder; None where the host has none in memory."""
+        ...
+
+    @property
+    def loss_scale(self) -> float:
+        """What a training multiplies its loss with; 1 unless gradients pass through fp16."""
+        ...
 
     def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """Return the UNet's output for noisy ``latents`` ``(B, 4, h, w)`` at integer ``timesteps`` ``(B,)``."""

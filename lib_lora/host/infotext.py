@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -30,6 +32,7 @@ PROBLEMS = "LoRA problems"
 
 _PAIR = re.compile(r'\s*([\w ./+\-]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
 _NEGATIVE = "Negative prompt:"
+N = TypeVar("N", int, float)
 
 
 def infotext(request: GenerateRequest, read: ReadPrompt, row: int, *, model: str, size: tuple[int, int]) -> str:
@@ -170,7 +173,7 @@ def _today(tag: ParsedTag, presets: PresetFile, family: str, seed: int) -> str:
         return ""
 
 
-def _number(text: str | None, kind: type[int] | type[float]) -> int | float | None:
+def _number(text: str | None, kind: Callable[[str], N]) -> N | None:
     try:
         return None if text is None else kind(text)
     except ValueError:

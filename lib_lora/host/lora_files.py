@@ -18,6 +18,10 @@ from lib_lora.walk import walk
 SETTLED = 2.0
 """Seconds after which a folder's time can be believed: within one tick of a disk's clock two changes look like one."""
 
+_Key = tuple[str, int, int]
+_DESCRIBED = 64
+"""Descriptions that are remembered; some 100 kB for a file of a thousand modules."""
+
 
 @dataclass(frozen=True)
 class _Reading:
@@ -72,11 +76,6 @@ def _time(folder: Path) -> int:
         return folder.stat().st_mtime_ns
     except OSError:
         return 0
-
-
-_Key = tuple[str, int, int]
-_DESCRIBED = 64
-"""Descriptions that are remembered; some 100 kB for a file of a thousand modules."""
 
 
 class LoraCache:

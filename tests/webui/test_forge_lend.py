@@ -29,7 +29,7 @@ def a_lora(model: Any, *, requires_grad: bool = True) -> LoraFile:
 
 
 def values(model: Any) -> dict[str, bytes]:
-    return {name: p.detach().numpy().tobytes() for name, p in model.parts.unet.named_parameters()}
+    return {name: p.detach().numpy().tobytes() for name, p in model.host.unet.named_parameters()}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def model(forge: Any) -> Any:
 
 
 def test_gradients_pass_through_weights_that_were_made_in_inference_mode(forge: Any, model: Any) -> None:
-    assert all(p.is_inference() for p in model.parts.unet.parameters())
+    assert all(p.is_inference() for p in model.host.unet.parameters())
     before = values(model)
     with lent(model, trains_text=False):
         lora = a_lora(model)
@@ -57,10 +57,10 @@ def test_hooks_and_attention_are_put_back_and_the_picture_is_the_same(forge: Any
     chosen, before = their_unet.attention_function, forge.txt2img("x").images[0].tobytes()
     with contextlib.suppress(KeyError), lent(model, trains_text=False):
         assert their_unet.attention_function() == "pytorch"
-        assert sum(len(part._forward_pre_hooks) for part in model.parts.unet.modules()) == 16 * 3
+        assert sum(len(part._forward_pre_hooks) for part in model.host.unet.modules()) == 16 * 3
         raise KeyError
     assert their_unet.attention_function is chosen
-    assert not any(part._forward_pre_hooks for part in model.parts.unet.modules())
+    assert not any(part._forward_pre_hooks for part in model.host.unet.modules())
     assert forge.txt2img("x").images[0].tobytes() == before
 
 

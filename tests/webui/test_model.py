@@ -51,7 +51,7 @@ def test_looking_at_the_model_never_loads_one(forge: Any) -> None:
 def test_work_that_needs_a_model_has_the_host_load_one(a1111: Any) -> None:
     a1111.sd_model = None
     assert current_model() is None
-    assert loaded_model().parts.live is a1111.sd_model
+    assert loaded_model().host.live is a1111.sd_model
 
 
 def test_captions_are_encoded_word_for_word_by_the_hosts_own_encoder(a1111: Any) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from lib_lora.formats.files import write_tensors
 from lib_lora.host.base import Conditioning
 from lib_lora.host.noise_schedule import IN_VAIN, zero_terminal_snr
+from lib_lora.host.webui.model.host_model import NOT_RESCALED, NOT_VELOCITY, ZERO_TERMINAL, HostModel
 from lib_lora.host.webui.model.layers import size_embedding
 from lib_lora.host.webui.model.live_model import WebuiModel, current_model
-from lib_lora.host.webui.model.parts import NOT_RESCALED, NOT_VELOCITY, ZERO_TERMINAL, Parts
 
 
 def marked(path: Any, *marks: str) -> str:
@@ -71,7 +71,7 @@ def test_forges_own_detection_is_believed(forge: Any) -> None:
     assert (model.schedule.zero_terminal, model.schedule.notes) == (True, ())
 
 
-class Recorder(Parts):
+class Recorder(HostModel):
     """SDXL's parts, with a UNet that only remembers what it was told."""
 
     family, device, plain_alphas_cumprod = "sdxl", torch.device("cpu"), torch.ones(3)

@@ -200,7 +200,7 @@ def test_only_the_steps_of_the_window_are_changed(webui, presets):
     from modules import script_callbacks
     from lib_lora.host.webui.prompt import block_weights
     seen = []
-    unet = block_weights.current_model().parts.unet
+    unet = block_weights.current_model().host.unet
     def look(params):
         live = block_weights.installed().attachments._live
         seen.append([params.denoiser.step, all(one.window.holds(one._step) for one in live)])

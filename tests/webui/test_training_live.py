@@ -123,7 +123,7 @@ def test_an_error_in_the_middle_leaves_the_host_as_it_was(webui, train):
     before = clean(webui)
     break_it = """
     from lib_lora.host.webui.model.live_model import current_model
-    parts = current_model().parts
+    parts = current_model().host
     def broken(*given):
         raise RuntimeError("broken for a test")
     parts.run_unet = broken
@@ -131,7 +131,7 @@ def test_an_error_in_the_middle_leaves_the_host_as_it_was(webui, train):
     webui.run(break_it)
     train("live_error", steps=10)
     webui.wait(lambda: ended(webui, "live_error"), timeout=300, what="the end")
-    webui.run("from lib_lora.host.webui.model.live_model import current_model\ndel current_model().parts.run_unet")
+    webui.run("from lib_lora.host.webui.model.live_model import current_model\ndel current_model().host.run_unet")
     assert row(webui, "live_error")["state"] == "failed"
     assert clean(webui) == before
 

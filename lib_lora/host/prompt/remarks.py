@@ -22,7 +22,7 @@ _MARK = 0xE000  # private characters stand for the tags while the text around th
 
 def tag_remarks(prompt: str, negative: str) -> list[str]:
     """Return what is to be said of the places where LoRA tags stand."""
-    said = []
+    said: list[str] = []
     if find_tags(negative):
         said.append(
             say("A LoRA tag in the negative prompt does nothing: its text counts as words there, as in the WebUI.")
@@ -63,7 +63,7 @@ def tag_remarks(prompt: str, negative: str) -> list[str]:
 
 def text_remarks(prompt: str, negative: str) -> list[str]:
     """Return what is to be said of the words; ``prompt`` still has its tags."""
-    said = []
+    said: list[str] = []
     for tag in other_networks(prompt):
         if not meant_as_tag(tag.text):  # else it is a problem of its own
             said.append(say("{tag} is left out: only LoRA tags act here.", tag=shorten(tag.text)))
@@ -84,7 +84,7 @@ def text_remarks(prompt: str, negative: str) -> list[str]:
 
 def model_remarks(family: str, clip_skip: int) -> list[str]:
     """Return what is to be said of clip skip on a model family."""
-    said = []
+    said: list[str] = []
     known = find_architecture(family)
     if known is not None and known.pooled and clip_skip > 1:
         said.append(

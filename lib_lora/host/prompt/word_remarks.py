@@ -26,10 +26,15 @@ _EMBEDDING = re.compile(r"\bembedding:\s*([^\s,:()\[\]]+)", re.IGNORECASE)
 _PREFIXES = ("artist", "style", "character", "copyright", "series", "source", "by", "rating", "general", "meta")
 """Of tags that people de-emphasize: ``[artist:name]`` is no slip."""
 
+_SIGNS = re.compile(r"\\.|[][()]", re.DOTALL)
+_OPENING = {"]": "[", ")": "("}
+_BEGUN = re.compile(r"[^\n]*[:|][^,\n]*")
+_ENDED = re.compile(r"[^,\n]*[:|][^\n]*$")
+
 
 def word_remarks(text: str) -> list[str]:
     """Return what is to be said of the words of a prompt without comments."""
-    said = []
+    said: list[str] = []
     for found in _slips(text):
         said.append(say("{words} has no weight that is read. Write it like (words:1.2).", words=shorten(found)))
     dynamic = _DYNAMIC.search(text)
@@ -126,12 +131,6 @@ def _too_late(edits: list[Edit]) -> Iterator[str]:
     for edit in edits:
         if "." in edit.when and float(edit.when) > 1:
             yield edit.when
-
-
-_SIGNS = re.compile(r"\\.|[][()]", re.DOTALL)
-_OPENING = {"]": "[", ")": "("}
-_BEGUN = re.compile(r"[^\n]*[:|][^,\n]*")
-_ENDED = re.compile(r"[^,\n]*[:|][^\n]*$")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def lora_folders() -> tuple[Path, ...]:
     return tuple(dict.fromkeys(Path(folder) for folder in given if folder)) or (Path(paths.models_path) / "Lora",)
 
 
-def listed() -> dict[str, Path]:
+def listed() -> Mapping[str, Path]:
     """Return every readable LoRA file by the name of its tag; files that the host has not seen are made known to it."""
     found = _files()
     networks = host_networks()

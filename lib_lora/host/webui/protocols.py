@@ -49,7 +49,6 @@ class Processing(Protocol):
 
     def close(self) -> None:
         """Let go of what the sampling left."""
-        ...
 
 
 class Processed(Protocol):
@@ -74,11 +73,9 @@ class ExtraNetwork(Protocol):
 
     def activate(self, p: Processing, params_list: Sequence[ExtraNetworkParams]) -> None:
         """Begin a pass."""
-        ...
 
     def deactivate(self, p: Processing) -> None:
         """End an order."""
-        ...
 
 
 class State(Protocol):
@@ -100,19 +97,15 @@ class State(Protocol):
 
     def begin(self, *, job: str) -> None:
         """Begin a job."""
-        ...
 
     def end(self) -> None:
         """End it."""
-        ...
 
     def interrupt(self) -> None:
         """Do as the Interrupt button."""
-        ...
 
     def assign_current_image(self, image: Image.Image) -> None:
         """Show a live preview."""
-        ...
 
 
 class FifoLock(Protocol):
@@ -123,11 +116,9 @@ class FifoLock(Protocol):
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        ...
 
     def release(self) -> None:
         """Give it back."""
-        ...
 
 
 class Sampler(Protocol):
@@ -173,7 +164,6 @@ class NetworkOnDisk(Protocol):
 
     def read_hash(self) -> None:
         """Fill ``shorthash``."""
-        ...
 
 
 class Network(Protocol):
@@ -200,7 +190,6 @@ class Networks(Protocol):
 
     def list_available_networks(self) -> None:
         """Read the folders."""
-        ...
 
 
 class A1111Networks(Networks, Protocol):
@@ -212,11 +201,9 @@ class A1111Networks(Networks, Protocol):
 
     def load_networks(self, names: Sequence[str]) -> None:
         """Have these LoRAs loaded, and no others."""
-        ...
 
     def network_apply_weights(self, layer: nn.Module) -> None:
         """Bring a layer's weights to the LoRAs that are loaded."""
-        ...
 
 
 class CheckpointInfo(Protocol):
@@ -245,10 +232,9 @@ class TextWrapper(Protocol):
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text."""
-        ...
 
 
-class A1111Model(Protocol):
+class SdModel(Protocol):
     """``shared.sd_model`` of A1111 and of those that build theirs alike: with ``conditioner`` for SDXL alone.
 
     Stands for: ldm.models.diffusion.ddpm.LatentDiffusion, sgm.models.diffusion.DiffusionEngine
@@ -284,7 +270,6 @@ class TextEngine(Protocol):
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text."""
-        ...
 
 
 class ModelPatcher(Protocol):
@@ -298,7 +283,6 @@ class ModelPatcher(Protocol):
 
     def refresh_loras(self) -> None:
         """Bring the weights to the LoRAs that are wanted."""
-        ...
 
 
 class ForgeObjects(Protocol):
@@ -314,10 +298,9 @@ class ForgeObjects(Protocol):
 
     def shallow_copy(self) -> ForgeObjects:
         """Return a copy that holds the same parts."""
-        ...
 
 
-class ForgeModel(Protocol):
+class ForgeEngine(Protocol):
     """``shared.sd_model`` of Forge.
 
     Stands for: backend.diffusion_engine.base.ForgeDiffusionEngine
@@ -356,34 +339,11 @@ class ScriptCallbacks(Protocol):
     Stands for: modules.script_callbacks
     """
 
-    def on_ui_settings(self, callback: Callable[..., None]) -> None:
-        """Called when the settings page is built."""
-        ...
-
-    def on_before_ui(self, callback: Callable[..., None]) -> None:
-        """Called before the page is built."""
-        ...
-
-    def on_after_component(self, callback: Callable[..., None]) -> None:
-        """Called after each widget of the page."""
-        ...
-
-    def on_ui_tabs(self, callback: Callable[[], list[tuple[Any, str, str]]]) -> None:
-        """Called for an extension's tabs."""
-        ...
-
-    def on_app_started(self, callback: Callable[..., None]) -> None:
-        """Called when the server runs."""
-        ...
-
-    def on_cfg_denoiser(self, callback: Callable[[DenoiserParams], None]) -> None:
-        """Called before each prediction."""
-        ...
-
-    def on_infotext_pasted(self, callback: Callable[[str, dict[str, Any]], None]) -> None:
-        """Called with what an infotext said."""
-        ...
-
-    def on_script_unloaded(self, callback: Callable[[], None]) -> None:
-        """Called before the scripts are loaded anew."""
-        ...
+    on_ui_settings: Callable[[Callable[[], None]], None]
+    on_before_ui: Callable[[Callable[[], None]], None]
+    on_after_component: Callable[[Callable[..., None]], None]
+    on_ui_tabs: Callable[[Callable[[], list[tuple[Any, str, str]]]], None]
+    on_app_started: Callable[[Callable[..., None]], None]
+    on_cfg_denoiser: Callable[[Callable[[DenoiserParams], None]], None]
+    on_infotext_pasted: Callable[[Callable[[str, dict[str, Any]], None]], None]
+    on_script_unloaded: Callable[[Callable[[], None]], None]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from lib_lora.blocks.block_list import parse_blocks
 from lib_lora.blocks.errors import shorten, suggest
 from lib_lora.blocks.layouts import OTHER, full_layout
 from lib_lora.blocks.presets import PresetFile
@@ -21,6 +20,8 @@ from lib_lora.sentences import say
 
 EVERY = ""
 """The key of `GenerationOverrides.changes` under which all of ours stand: each looks at the tag's name itself."""
+
+WHERE = say("X/Y/Z plot")
 
 
 @dataclass(frozen=True)
@@ -145,15 +146,6 @@ def put_change(p: Processing, change: AxisChange) -> None:
     setattr(p, ATTRIBUTE, replace(overrides, changes=changes))
 
 
-def named_blocks(text: str, family: str) -> tuple[str, ...]:
-    """Return the blocks that a text names, in the family's order.
-
-    Raises:
-        PositionError: at the first that cannot be read.
-    """
-    return parse_blocks(text, full_layout(family))
-
-
 def written_token(token: Token) -> str:
     """Return one value of a vector as it is written."""
     if token.kind == "number":
@@ -170,9 +162,6 @@ def _preset(text: str, presets: PresetFile, family: str) -> tuple[Any, tuple[Tok
 
 def _rank(change: Any) -> int:
     return getattr(change, "rank", 1)
-
-
-WHERE = say("X/Y/Z plot")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lib_lora.blocks.block_list import parse_blocks
 from lib_lora.blocks.errors import shorten, suggest
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.tag import parse_tag
@@ -24,7 +25,6 @@ from lib_lora.host.webui.axes.changes import (
     Step,
     Strength,
     Weights,
-    named_blocks,
 )
 from lib_lora.host.webui.axes.values import SOURCE, Value, files_of_runs, run_of
 from lib_lora.sentences import say
@@ -78,12 +78,12 @@ def _block(value: str, tags: PromptTags, host: Host) -> AxisChange:
         cure = say("Write BLOCK=number, like IN04=0.5 or IN04-IN08=0.")
         raise InputError(say("“{text}” names no block and number", text=shorten(read.text)), where=WHERE, cure=cure)
     family = host.model.family
-    return OneBlock(tags.chosen(read.key), named_blocks(blocks, family), weight, host.presets, family)
+    return OneBlock(tags.chosen(read.key), parse_blocks(blocks, full_layout(family)), weight, host.presets, family)
 
 
 def _range(value: str, tags: PromptTags, host: Host) -> AxisChange:
     read, family = values.read_range(value), host.model.family
-    blocks = () if read.blocks.casefold() == SOURCE else named_blocks(read.blocks, family)
+    blocks = () if read.blocks.casefold() == SOURCE else parse_blocks(read.blocks, full_layout(family))
     return Range(tags.chosen(read.key), read.examined, read.others, blocks, family)
 
 

@@ -30,6 +30,9 @@ _RANGE = re.compile(
 _MOST = 1000
 """Values that one range may write: more is a slip of the hand."""
 
+_ON_THE_WAY = re.compile(r"-(?:\d{6}|step\d{8})$")
+"""How the files end that a training saves after an epoch or where it was stopped; kohya's end alike."""
+
 
 @dataclass(frozen=True)
 class Value:
@@ -172,10 +175,6 @@ def number_of(value: Value) -> float:
             cure="Write a number like 0.5.",
         )
     return number
-
-
-_ON_THE_WAY = re.compile(r"-(?:\d{6}|step\d{8})$")
-"""How the files end that a training saves after an epoch or where it was stopped; kohya's end alike."""
 
 
 def run_of(name: str, metadata: Mapping[str, str]) -> str:

@@ -18,12 +18,11 @@ from lib_lora.architectures.stable_diffusion import REFINER_WIDTH
 from lib_lora.errors import InputError
 from lib_lora.host.noise_schedule import NOISE, VELOCITY
 from lib_lora.host.webui.lora_list import host_networks
-from lib_lora.host.webui.model.layers import clip_layers, context_width, open_clip_layers
-from lib_lora.host.webui.model.parts import (
+from lib_lora.host.webui.model.host_model import (
     MODEL,
     SETTINGS,
     START,
-    Parts,
+    HostModel,
     TextEncoder,
     check_channels,
     clip_pass,
@@ -31,15 +30,16 @@ from lib_lora.host.webui.model.parts import (
     is_ours,
     open_clip_pass,
 )
-from lib_lora.host.webui.protocols import A1111Model, A1111Networks, TextWrapper
+from lib_lora.host.webui.model.layers import clip_layers, context_width, open_clip_layers
+from lib_lora.host.webui.protocols import A1111Networks, SdModel, TextWrapper
 from lib_lora.host.webui.session.restore import attributes_kept, flags_off
 from lib_lora.sentences import say
 
 
-class A1111Parts(Parts):
+class A1111HostModel(HostModel):
     """``shared.sd_model`` of AUTOMATIC1111 1.10."""
 
-    def __init__(self, live: A1111Model, *, with_text: bool = True) -> None:
+    def __init__(self, live: SdModel, *, with_text: bool = True) -> None:
         from modules import devices
 
         self.live = live
@@ -99,20 +99,20 @@ class A1111Parts(Parts):
             settle(self.live)
 
 
-def key_of(live: A1111Model) -> tuple[object, ...]:
+def key_of(live: SdModel) -> tuple[object, ...]:
     """Return what tells this checkpoint in this object from another: the host puts new weights into old objects."""
     embedders = getattr(getattr(live, "conditioner", None), "embedders", None) or (live.cond_stage_model,)
     return (live.sd_checkpoint_info.filename, id(live.model), *(id(one) for one in embedders))
 
 
-def family_of(live: A1111Model) -> str:
+def family_of(live: SdModel) -> str:
     """Return the family by the host's flags; a refiner and others that only look like one of ours are ``unknown``."""
     family = flagged(live)
     refines = is_ours(family) and context_width(live.model.diffusion_model) == REFINER_WIDTH
     return UNKNOWN if refines else family
 
 
-def text_encoders(live: A1111Model, family: str) -> tuple[TextEncoder, ...]:
+def text_encoders(live: SdModel, family: str) -> tuple[TextEncoder, ...]:
     """Return the text encoders behind the host's wrappers; none while the host is still wrapping them."""
     known = architecture_of(family)
     if known.pooled:
@@ -166,7 +166,7 @@ def _forget(wrapper: TextWrapper) -> Callable[[], None]:
     return forget
 
 
-def check_model(live: A1111Model, unet: nn.Module | None, family: str, *, texts: int) -> None:
+def check_model(live: SdModel, unet: nn.Module | None, family: str, *, texts: int) -> None:
     """Refuse a model that no LoRA can be trained on.
 
     Raises:
@@ -182,7 +182,7 @@ def check_model(live: A1111Model, unet: nn.Module | None, family: str, *, texts:
         raise InputError("This model's text encoder is of a kind that cannot be trained with", where=MODEL, cure=cure)
 
 
-def check_setup(live: A1111Model, unet: nn.Module, device: torch.device, *, trains_text: bool) -> None:
+def check_setup(live: SdModel, unet: nn.Module, device: torch.device, *, trains_text: bool) -> None:
     """Refuse a setup of the host in which its model cannot be trained.
 
     Raises:
@@ -223,7 +223,7 @@ def check_setup(live: A1111Model, unet: nn.Module, device: torch.device, *, trai
         raise InputError("A hypernetwork is added to every prompt", where=SETTINGS, cure=cure)
 
 
-def settle(live: A1111Model) -> None:
+def settle(live: SdModel) -> None:
     """Clear what the last prompt left in the model: LoRAs merged into the weights, hypernetworks, token merging."""
     from modules import sd_models, shared
     from modules.hypernetworks import hypernetwork
@@ -253,7 +253,7 @@ def unsettled() -> bool:
 
 
 @contextmanager
-def prepared(live: A1111Model, unet: nn.Module) -> Iterator[None]:
+def prepared(live: SdModel, unet: nn.Module) -> Iterator[None]:
     """Have the host's model as training wants it: PyTorch's own attention, no checkpointing, no tiling."""
     from modules import sd_hijack
 

@@ -13,9 +13,17 @@ from lib_lora.architectures.base import UNKNOWN
 from lib_lora.architectures.registry import architecture_of, architectures
 from lib_lora.architectures.stable_diffusion import REFINER_WIDTH
 from lib_lora.errors import InputError
+from lib_lora.host.webui.model.host_model import (
+    MODEL,
+    SETTINGS,
+    HostModel,
+    TextEncoder,
+    check_channels,
+    flagged,
+    is_ours,
+)
 from lib_lora.host.webui.model.layers import clip_layers, context_width
-from lib_lora.host.webui.model.parts import MODEL, SETTINGS, Parts, TextEncoder, check_channels, flagged, is_ours
-from lib_lora.host.webui.protocols import ForgeModel, TextEngine
+from lib_lora.host.webui.protocols import ForgeEngine, TextEngine
 from lib_lora.host.webui.session.restore import attributes_kept
 from lib_lora.sentences import say
 
@@ -25,10 +33,10 @@ EMPTY = str([])
 _WHOLE = (torch.float32, torch.float16, torch.bfloat16)
 
 
-class ForgeParts(Parts):
+class ForgeHostModel(HostModel):
     """The engine in ``sd_models.model_data.sd_model`` of Forge."""
 
-    def __init__(self, live: ForgeModel) -> None:
+    def __init__(self, live: ForgeEngine) -> None:
         from backend import memory_management
 
         self.live = live
@@ -111,12 +119,12 @@ class ForgeParts(Parts):
             settle(self.live)
 
 
-def key_of(live: ForgeModel) -> tuple[object, ...]:
+def key_of(live: ForgeEngine) -> tuple[object, ...]:
     """Return what tells this checkpoint from another."""
     return (live.sd_checkpoint_info.filename, id(live.forge_objects_original.unet.model))
 
 
-def family_of(live: ForgeModel, network: nn.Module) -> str:
+def family_of(live: ForgeEngine, network: nn.Module) -> str:
     """Return the family by the engine's flags; engines of other families by their name."""
     family = flagged(live)
     if is_ours(family):
@@ -133,7 +141,7 @@ def _engines(family: str) -> list[tuple[str, str]]:
     return [(f"text_processing_engine{end}", one.prefix) for end, one in zip(last, encoders, strict=True)]
 
 
-def settle(live: ForgeModel) -> None:
+def settle(live: ForgeEngine) -> None:
     """Bring the model back to its own weights, as an empty prompt would."""
     from backend import memory_management
 
@@ -162,24 +170,24 @@ def make_trainable(network: nn.Module) -> None:
 
 
 @contextmanager
-def _prepared(parts: ForgeParts) -> Iterator[None]:
+def _prepared(host: ForgeHostModel) -> Iterator[None]:
     """Own weights, PyTorch's attention, and norms that keep what they normalised."""
     import backend.attention
     import backend.nn.unet
 
-    settle(parts.live)
-    parts.bring("unet")
+    settle(host.live)
+    host.bring("unet")
     with ExitStack() as stack:
         stack.enter_context(attributes_kept((backend.nn.unet, "attention_function")))
         backend.nn.unet.attention_function = backend.attention.attention_pytorch
-        for path, norm in parts.unet.named_modules():
+        for path, norm in host.unet.named_modules():
             if _NORM.search(path):
                 handle = norm.register_forward_pre_hook(_apart)
                 stack.callback(handle.remove)
         try:
             yield
         finally:
-            settle(parts.live)
+            settle(host.live)
 
 
 def _apart(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

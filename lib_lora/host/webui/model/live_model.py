@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ from lib_lora.host.base import Conditioning, LoadedModel
 from lib_lora.host.noise_schedule import VELOCITY, Schedule
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.model import a1111
+from lib_lora.host.webui.model.host_model import MODEL, HostModel, conditioning
 from lib_lora.host.webui.model.layers import size_embedding, unet_layers, unet_norms
-from lib_lora.host.webui.model.parts import MODEL, Parts, conditioning
 
 ATTRIBUTE = "_lora_atelier_model"
 _SMALL = 320
@@ -33,31 +33,31 @@ class WebuiModel:
     ``dtype`` is what `predict` is given: fp32, since on a GPU with 16-bit weights it runs under autocast.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self.parts = parts
-        self.name, self.family, self.device = parts.name, parts.family, parts.device
-        self.path = Path(parts.path)
-        self.prediction_type = parts.prediction_type
+    def __init__(self, host: HostModel) -> None:
+        self.host = host
+        self.name, self.family, self.device = host.name, host.family, host.device
+        self.path = Path(host.path)
+        self.prediction_type = host.prediction_type
         self.dtype = torch.float32
         self.before_use: Callable[[], None] | None = None
         """Called before each use while the model is lent; a training puts its checks here."""
         self.pixels_per_latent, self.native_side = 8, 512
-        self.text_layers = _text_layers(parts)
+        self.text_layers = _text_layers(host)
         self.layers: Mapping[str, nn.Module] = {}
         self.norms: Mapping[str, nn.Module] = {}
         self.own_weights = False  # the host may have its own LoRAs in them
-        if parts.unet is not None:
-            self.layers = unet_layers(parts.unet, parts.family)
-            self.norms = unet_norms(parts.unet, parts.family)
-            for text in parts.texts:
+        if host.unet is not None:
+            self.layers = unet_layers(host.unet, host.family)
+            self.norms = unet_norms(host.unet, host.family)
+            for text in host.texts:
                 self.layers.update(text.layers)
-            self.pixels_per_latent = 8 if parts.vae is None else 2 ** (_levels(parts.vae) - 1)
-            self.native_side = _native_side(parts, self.layers)
+            self.pixels_per_latent = 8 if host.vae is None else 2 ** (_levels(host.vae) - 1)
+            self.native_side = _native_side(host, self.layers)
 
     @property
     def schedule(self) -> Schedule:
         """The noise schedule, as the host is set now."""
-        return self.parts.schedule
+        return self.host.schedule
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -67,7 +67,7 @@ class WebuiModel:
     @property
     def vae(self) -> nn.Module | None:
         """The host's autoencoder."""
-        return self.parts.vae
+        return self.host.vae
 
     def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """Return the UNet's output ``(B, 4, h, w)`` for noisy latents at integer timesteps ``(B,)``.
@@ -80,49 +80,49 @@ class WebuiModel:
         if cond.pooled is not None:
             sizes = size_embedding(cond.sizes_for(latents, self.pixels_per_latent))
             y = torch.cat([cond.pooled.float(), sizes], dim=1)
-        self.parts.bring("unet")
-        with self.precision(self.parts.unet):
-            return self.parts.run_unet(latents, timesteps, cond.tokens, y)
+        self.host.bring("unet")
+        with self.precision(self.host.unet):
+            return self.host.run_unet(latents, timesteps, cond.tokens, y)
 
     def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:
         """Return the conditioning of ``captions``, word for word; differentiable where gradients are on."""
         self._check()
-        self.parts.bring("text")
-        with self.precision(self.parts.texts[0].module):
-            return conditioning(self.parts.texts, captions, clip_skip, device=self.device)
+        self.host.bring("text")
+        with self.precision(self.host.texts[0].module):
+            return conditioning(self.host.texts, captions, clip_skip, device=self.device)
 
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         """Return how many tokens each caption has, without start and end; 0 where no text encoder is loaded."""
-        if not self.parts.texts:
+        if not self.host.texts:
             return [0] * len(captions)
-        return [len(row) for row in self.parts.texts[0].tokenize(list(captions))]
+        return [len(row) for row in self.host.texts[0].tokenize(list(captions))]
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Return scaled latents ``(B, 4, H/8, W/8)`` of pixels ``(B, 3, H, W)`` in [-1, 1]: the posterior's mean."""
         self._check()
-        self.parts.bring("vae")
-        vae = self.parts.vae
+        self.host.bring("vae")
+        vae = self.host.vae
         with torch.no_grad():
             latents = self._mean(vae, pixels)
             if not torch.isfinite(latents).all() and _dtype(vae) is not torch.float32:
                 with _in_fp32(vae):  # SDXL's autoencoder overflows in 16 bits
                     latents = self._mean(vae, pixels)
-        return latents.to(self.device) * self.parts.latent_scale
+        return latents.to(self.device) * self.host.latent_scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels in [-1, 1] of scaled latents."""
         self._check()
-        self.parts.bring("vae")
-        vae = self.parts.vae
+        self.host.bring("vae")
+        vae = self.host.vae
         with torch.no_grad():
-            z = (latents.float() / self.parts.latent_scale).to(next(vae.parameters()))
+            z = (latents.float() / self.host.latent_scale).to(next(vae.parameters()))
             z = z if getattr(vae, "post_quant_conv", None) is None else vae.post_quant_conv(z)
             return vae.decoder(z).float().clamp(-1, 1)
 
     @property
     def loss_scale(self) -> float:
         """What a training multiplies its loss with: fp16 has no room for small gradients."""
-        half = self.device.type == "cuda" and _dtype(self.parts.unet) is torch.float16
+        half = self.device.type == "cuda" and _dtype(self.host.unet) is torch.float16
         return 2.0**15 if half else 1.0
 
     def precision(self, network: nn.Module) -> AbstractContextManager[Any]:
@@ -145,7 +145,7 @@ class WebuiModel:
 class NoModel:
     """Stands in while the host has no checkpoint in memory: panels can be drawn, work says what is missing."""
 
-    name, family, prediction_type = "", first().name, "epsilon"
+    name, path, family, prediction_type = "", Path(), first().name, "epsilon"
     layers: Mapping[str, nn.Module] = {}
     norms: Mapping[str, nn.Module] = {}
     own_weights = False
@@ -153,36 +153,18 @@ class NoModel:
     dtype = torch.float32
     loss_scale, vae = 1.0, None
     schedule = Schedule(torch.ones(1))
-
-    @property
-    def device(self) -> torch.device:
-        """Where the host computes once it has one; the CPU until then."""
-        return torch.device("cpu")
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        """No model, no schedule."""
-        raise no_model()
-
-    def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
-        """Raise: there is no model."""
-        raise no_model()
-
-    def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:
-        """Raise: there is no model."""
-        raise no_model()
+    device = torch.device("cpu")
 
     def count_tokens(self, captions: Sequence[str]) -> list[int]:
         """Return 0 for each caption: there is no model that could tell."""
         return [0] * len(captions)
 
-    def encode_images(self, pixels: Tensor) -> Tensor:
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         """Raise: there is no model."""
         raise no_model()
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Raise: there is no model."""
-        raise no_model()
+    alphas_cumprod = property(_refuse)
+    predict = encode_text = encode_images = decode = _refuse
 
 
 NO_MODEL: LoadedModel = NoModel()
@@ -246,14 +228,14 @@ def chosen_model() -> WebuiModel:
     return model
 
 
-def _recipe(live: Any) -> tuple[tuple[object, ...], Callable[[], Parts]]:
+def _recipe(live: Any) -> tuple[tuple[object, ...], Callable[[], HostModel]]:
     """Return what tells the checkpoint in the host's object from another, and how to take it apart."""
     kind = detect()
     if kind is HostKind.FORGE:
         from lib_lora.host.webui.model import forge
 
-        return forge.key_of(live), lambda: forge.ForgeParts(live)
-    return a1111.key_of(live), lambda: a1111.A1111Parts(live, with_text=kind is HostKind.A1111)
+        return forge.key_of(live), lambda: forge.ForgeHostModel(live)
+    return a1111.key_of(live), lambda: a1111.A1111HostModel(live, with_text=kind is HostKind.A1111)
 
 
 def _dtype(network: nn.Module) -> torch.dtype:
@@ -281,15 +263,15 @@ def _levels(vae: nn.Module) -> int:
     return known if known is not None else len(vae.encoder.down)
 
 
-def _native_side(parts: Parts, layers: Mapping[str, nn.Module]) -> int:
+def _native_side(host: HostModel, layers: Mapping[str, nn.Module]) -> int:
     """Return the side in pixels that the model was trained at."""
     first = layers.get("lora_unet_conv_in")
     if first is not None and first.weight.shape[0] < _SMALL:
         return 128
-    return architecture_of(parts.family).side(velocity=parts.prediction_type == VELOCITY)
+    return architecture_of(host.family).side(velocity=host.prediction_type == VELOCITY)
 
 
-def _text_layers(parts: Parts) -> int:
+def _text_layers(host: HostModel) -> int:
     """Return how many layers the text encoder that obeys clip skip has; CLIP's 12 where none is known."""
-    names = parts.texts[0].layers if parts.texts else ()
+    names = host.texts[0].layers if host.texts else ()
     return max((int(found[1]) + 1 for name in names if (found := _LAYER.search(name))), default=12)

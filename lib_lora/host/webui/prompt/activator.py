@@ -20,7 +20,7 @@ from lib_lora.host.webui.prompt.attachments import Attachments
 from lib_lora.host.webui.prompt.conditioning import ATTRIBUTES, Encoded, pass_of, reached_by
 from lib_lora.host.webui.prompt.host_loader import misfits
 from lib_lora.host.webui.prompt.overrides import overrides_of
-from lib_lora.host.webui.prompt.plan import Order, Plan, make_plan
+from lib_lora.host.webui.prompt.plan import TagOrder, TagPlan, make_plan
 from lib_lora.host.webui.prompt.record import Notifier
 from lib_lora.host.webui.prompt.tags import NETWORKS, Handed, host_reading
 from lib_lora.host.webui.protocols import ExtraNetwork, ExtraNetworkParams, Processing
@@ -63,7 +63,7 @@ class Activator:
         except Exception as error:  # the outermost hook: a fault of ours must not take away a person's other LoRAs
             logger.exception("LoRA Atelier could not read the LoRA tags")
             read = ((host_reading(one), one) for one in params_list)
-            plan = Plan(for_host=[Handed(reading, one) for reading, one in read if reading is not None])
+            plan = TagPlan(for_host=[Handed(reading, one) for reading, one in read if reading is not None])
             record.tell_error(p, _fault(error), self.notifier)
         record.write_weights(p, plan.texts, hires=hires)
         record.write_changes(p, overrides_of(p), hires=hires)
@@ -94,7 +94,7 @@ class Activator:
             record.tell_error(p, error, self.notifier)
         return not problems
 
-    def _plan(self, p: Processing, params_list: list[ExtraNetworkParams], *, hires: bool) -> Plan:
+    def _plan(self, p: Processing, params_list: list[ExtraNetworkParams], *, hires: bool) -> TagPlan:
         plan = self._resolve(p, params_list)
         prompts = _batch_prompts(p, hires=hires)
         for prompt in prompts[:1]:  # the host reads the tags of a batch from its first prompt
@@ -112,11 +112,11 @@ class Activator:
             stop()
         return plan
 
-    def _resolve(self, p: Processing, params_list: list[ExtraNetworkParams]) -> Plan:
+    def _resolve(self, p: Processing, params_list: list[ExtraNetworkParams]) -> TagPlan:
         if not params_list:
-            return Plan()
+            return TagPlan()
         seeds = getattr(p, "seeds", None) or getattr(p, "all_seeds", None) or [0]
-        order = Order(
+        order = TagOrder(
             self.get_host(),
             current_model,
             seed=int(seeds[0]),
@@ -151,8 +151,8 @@ def _first_prompts(p: Processing) -> Iterator[str]:
 
 def _batch_prompts(p: Processing, *, hires: bool) -> list[str]:
     """Return the prompts of the batch that is being made, with their tags."""
-    first, size = getattr(p, "iteration", 0) * p.batch_size, p.batch_size
-    return list((getattr(p, "all_hr_prompts" if hires else "all_prompts", None) or [])[first : first + size])
+    rows = record.batch_rows(p)
+    return list((getattr(p, "all_hr_prompts" if hires else "all_prompts", None) or [])[rows.start : rows.stop])
 
 
 def _differ(prompts: Iterable[str]) -> bool:
@@ -163,7 +163,7 @@ def _differ(prompts: Iterable[str]) -> bool:
 def _negative(p: Processing, *, hires: bool) -> str:
     """Return the negative prompt that belongs to the first prompt of the batch."""
     found = getattr(p, "all_hr_negative_prompts" if hires else "all_negative_prompts", None) or [""]
-    return str(found[min(getattr(p, "iteration", 0) * p.batch_size, len(found) - 1)])
+    return str(found[min(record.batch_rows(p).start, len(found) - 1)])
 
 
 def _steps(p: Processing) -> int | None:

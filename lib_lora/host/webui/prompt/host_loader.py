@@ -29,6 +29,15 @@ from lib_lora.sentences import say
 _BY_HOST = frozenset({say("old OFT")})
 """Kinds that we only describe and the loader of A1111 1.10.1 builds a module for (`network_*.py`), by their titles."""
 
+_APPLIES: Mapping[HostKind, frozenset[str]] = {
+    HostKind.A1111: frozenset({"lora", "loha", "lokr", "dora", "ia3", "full", "norm", "diag-oft", "boft"}),
+    HostKind.FORGE: frozenset({"lora", "loha", "lokr", "dora", "glora", "full"}),
+}
+"""By host, the kinds that its loader applies as their makers do (A1111's `network_*.py`, Forge's `lora.py`)."""
+
+_TEXT = "lora_te"
+_KEPT = 64
+
 
 def only_by_host(contents: Contents) -> bool:
     """Tell whether a file holds kinds that we do not apply, and none that the host's loader would refuse."""
@@ -87,13 +96,6 @@ def whole_note(reading: HostReading, contents: Contents) -> str:
     )
 
 
-_APPLIES: Mapping[HostKind, frozenset[str]] = {
-    HostKind.A1111: frozenset({"lora", "loha", "lokr", "dora", "ia3", "full", "norm", "diag-oft", "boft"}),
-    HostKind.FORGE: frozenset({"lora", "loha", "lokr", "dora", "glora", "full"}),
-}
-"""By host, the kinds that its loader applies as their makers do (A1111's `network_*.py`, Forge's `lora.py`)."""
-
-
 def text_left_out(lora: LoraFile) -> str:
     """Return the sentence that says that the host cannot apply a LoRA's part of the text encoder; mostly nothing.
 
@@ -116,10 +118,6 @@ def _applied(adapter: Adapter, known: frozenset[str], host: HostKind) -> bool:
     if "ia3_l" in parts or (on_outputs and host is HostKind.A1111):
         return False
     return adapter.kind in known
-
-
-_TEXT = "lora_te"
-_KEPT = 64
 
 
 def misfits(ours: Collection[str]) -> Iterator[str]:

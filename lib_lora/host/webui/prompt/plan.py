@@ -36,7 +36,7 @@ _BUNDLED = "bundle_emb"
 
 
 @dataclass(frozen=True)
-class Order:
+class TagOrder:
     """What a pass is resolved with.
 
     Attributes:
@@ -80,7 +80,7 @@ class Ours:
 
 
 @dataclass
-class Plan:
+class TagPlan:
     """The tags of one pass.
 
     Attributes:
@@ -100,7 +100,7 @@ class Plan:
     notes: dict[str, list[str]] = field(default_factory=dict)
 
 
-def make_plan(params_list: Iterable[ExtraNetworkParams], order: Order) -> Plan:
+def make_plan(params_list: Iterable[ExtraNetworkParams], order: TagOrder) -> TagPlan:
     """Resolve the tags of a pass; one that cannot be right is left out and named, the others are not touched by it."""
     planner = _Planner(order)
     for tag in read_tags(params_list):
@@ -114,12 +114,12 @@ def make_plan(params_list: Iterable[ExtraNetworkParams], order: Order) -> Plan:
 class _Planner:
     """A plan while tag after tag is added to it."""
 
-    def __init__(self, order: Order) -> None:
-        self.order, self.plan = order, Plan()
+    def __init__(self, order: TagOrder) -> None:
+        self.order, self.plan = order, TagPlan()
         self._handed: list[Handed] = []
         self._texts: list[list[str]] = []
 
-    def finished(self) -> Plan:
+    def finished(self) -> TagPlan:
         """Return the plan of all tags."""
         for name, notes in self.plan.notes.items():
             notes += self.order.loras.namesakes(name)

@@ -22,6 +22,8 @@ HASHES = "Lora hashes"
 
 HIRES_WEIGHTS = "Hires LoRA block weights"
 
+_REMOVED = str.maketrans("", "", ":,")  # as the host's loader removes them
+
 
 def _nothing(text: str) -> None:
     """Show no notice."""
@@ -76,9 +78,6 @@ def _tell(p: Processing, text: str) -> None:
         p.comment(text)
 
 
-_REMOVED = str.maketrans("", "", ":,")  # as the host's loader removes them
-
-
 def add_hashes(p: Processing, names: Iterable[str]) -> None:
     """Add ``names`` to the list that the host's loader made for ``p``, after it activated its own."""
     from modules import shared
@@ -100,6 +99,11 @@ def add_hashes(p: Processing, names: Iterable[str]) -> None:
             hashes[name.translate(_REMOVED)] = entry.shorthash
     if hashes:
         p.extra_generation_params[HASHES] = ", ".join(f"{name}: {short}" for name, short in hashes.items())
+
+
+def batch_rows(p: Processing) -> range:
+    """Return which of an order's pictures are being made."""
+    return range(p.iteration * p.batch_size, (p.iteration + 1) * p.batch_size)
 
 
 def write_weights(p: Processing, texts: Sequence[str], *, hires: bool) -> None:
@@ -132,8 +136,7 @@ def write_changes(p: Processing, overrides: GenerationOverrides, *, hires: bool)
     prompts = getattr(p, name, None)
     if not (overrides.changes or overrides.off) or not isinstance(prompts, list):
         return
-    first = getattr(p, "iteration", 0) * p.batch_size
-    rows = range(first, first + p.batch_size)
+    rows = batch_rows(p)
     setattr(p, name, [_changed(text, overrides) if row in rows else text for row, text in enumerate(prompts)])
 
 

@@ -31,6 +31,22 @@ logger = logging.getLogger(__name__)
 
 _Made = tuple[Image.Image, str]
 
+T = TypeVar("T")
+
+MOST = 32
+"""Pictures at once, however small they are: more are no faster, and a stop would take longer."""
+
+CPU_POSITIONS = 4 * 4096
+"""Latent positions at once on a CPU: four pictures of 512 px; more only take memory."""
+
+BYTES_PER_POSITION = 24 * 1024
+"""Memory of one UNet pass a latent position and row in half precision: 100 MB for a row of 512 px, with the decoder's
+share. An estimate; an order that does not fit is halved and tried again."""
+
+_AND = re.compile(r"\bAND\b")
+_SHARED_STEPS = ("dpm adaptive",)
+"""Samplers that choose one length of step for the whole batch: a picture would depend on its neighbours."""
+
 
 @dataclass
 class Rendering:
@@ -175,23 +191,6 @@ def checked(request: GenerateRequest, model: LoadedModel) -> GenerateRequest:
         raise InputError("The strength of img2img lies between 0 and 1", where=say("denoise"))
     sweep = None if request.sweep is None else tuple(fit(weights, model.family) for weights in request.sweep)
     return replace(request, sampler=sampler, scheduler=scheduler, sweep=sweep)
-
-
-T = TypeVar("T")
-
-MOST = 32
-"""Pictures at once, however small they are: more are no faster, and a stop would take longer."""
-
-CPU_POSITIONS = 4 * 4096
-"""Latent positions at once on a CPU: four pictures of 512 px; more only take memory."""
-
-BYTES_PER_POSITION = 24 * 1024
-"""Memory of one UNet pass a latent position and row in half precision: 100 MB for a row of 512 px, with the decoder's
-share. An estimate; an order that does not fit is halved and tried again."""
-
-_AND = re.compile(r"\bAND\b")
-_SHARED_STEPS = ("dpm adaptive",)
-"""Samplers that choose one length of step for the whole batch: a picture would depend on its neighbours."""
 
 
 def batches(request: GenerateRequest, *, size: int) -> list[tuple[int, ...]]:

@@ -51,7 +51,7 @@ class WebuiLease(Lease):
     @property
     def lost(self) -> bool:
         """Whether the host has put the model away."""
-        return self._model.parts.lost()
+        return self._model.host.lost()
 
     def check(self) -> None:
         """Raise where the host has put the model away."""
@@ -81,7 +81,7 @@ def check_training(*, trains_text: bool) -> None:
     _check_kind()
     model = current_model()
     if model is not None:
-        model.parts.check(trains_text=trains_text)
+        model.host.check(trains_text=trains_text)
 
 
 def _check_kind() -> None:
@@ -98,19 +98,19 @@ def lent(model: WebuiModel, *, trains_text: bool) -> Iterator[None]:
     Raises:
         InputError: it cannot be trained, or not in this setup of the host.
     """
-    parts = model.parts
-    parts.check(trains_text=trains_text)
+    host = model.host
+    host.check(trains_text=trains_text)
     block_weights.release()  # a picture that ended in an error may have left something of ours
-    networks: list[nn.Module] = [parts.unet, parts.vae, *(text.module for text in parts.texts)]
+    networks: list[nn.Module] = [host.unet, host.vae, *(text.module for text in host.texts)]
 
     def before_use() -> None:
         _check(model)
-        parts.settle()
+        host.settle()
 
     with ExitStack() as stack:
         stack.enter_context(random_kept())
         stack.enter_context(_fresh_conditioning())
-        stack.enter_context(parts.prepared())
+        stack.enter_context(host.prepared())
         stack.enter_context(frozen(networks))
         if trains_text:
             stack.enter_context(_split_attention(model))
@@ -146,7 +146,7 @@ def _split_attention(model: WebuiModel) -> Iterator[None]:
 
 
 def _check(model: WebuiModel) -> None:
-    if model.parts.lost():
+    if model.host.lost():
         raise AtelierError(
             "The WebUI switched or unloaded the checkpoint in the middle of the training",
             where=model.name,

@@ -41,8 +41,11 @@ NOT_VELOCITY = say(
 )
 _CHANNELS = {9: "inpainting", 8: "instruct-pix2pix", 5: "depth"}
 
+Encode = Callable[[Tensor, int], tuple[Tensor, "Tensor | None"]]
+"""Token ids ``(n, 77)`` and clip skip to hidden states ``(n, 77, width)`` and the pooled vector ``(n, width)``."""
 
-class Parts:
+
+class HostModel:
     """A live model taken apart.
 
     Attributes:
@@ -148,10 +151,6 @@ def check_channels(unet: nn.Module) -> None:
         purpose = _CHANNELS.get(channels, "another purpose")
         cure = say("Choose a checkpoint of SD1, SD2 or SDXL.")
         raise InputError("A model for {purpose} cannot be trained", purpose=purpose, where=MODEL, cure=cure)
-
-
-Encode = Callable[[Tensor, int], tuple[Tensor, "Tensor | None"]]
-"""Token ids ``(n, 77)`` and clip skip to hidden states ``(n, 77, width)`` and the pooled vector ``(n, width)``."""
 
 
 @dataclass(frozen=True)
