@@ -42,12 +42,12 @@ def test_names_of_blocks_stay_in_their_cells(studio_server, visitor, wide_lora, 
         assert walker.page.evaluate(CROWDED) == []
 
 
+@pytest.mark.each_gradio
 def test_a_file_chosen_in_blocks_is_chosen_in_merge_and_metadata(studio_server, visitor, wide_lora):
     walker = visit(visitor, studio_server.url, "en")
     open_tab(walker.page, "workshop")
     walker.bench("blocks")
-    walker.at("workshop_file").locator("input").click()
-    walker.page.get_by_role("option", name="wide").click()
+    walker.choose("workshop_file", "wide")
     expect(walker.at("workshop_blocks_table")).to_contain_text("IN04")
     walker.bench("merge")
     expect(walker.at("workshop_row1").locator("input")).to_have_value("wide")
@@ -55,3 +55,28 @@ def test_a_file_chosen_in_blocks_is_chosen_in_merge_and_metadata(studio_server, 
     expect(walker.at("workshop_meta_file").locator("input")).to_have_value("wide")
     walker.bench("merge")
     expect(walker.at("workshop_row1").locator("input")).to_have_value("wide")
+
+
+SLOW_LINE = {"offline": False, "latency": 1500, "downloadThroughput": -1, "uploadThroughput": -1}
+
+
+def test_what_is_chosen_at_once_is_not_replaced_by_the_file_of_the_other_tab(studio_server, visitor, wide_lora, model):
+    walker = visit(visitor, studio_server.url, "en")
+    open_tab(walker.page, "workshop")
+    walker.bench("blocks")
+    walker.choose("workshop_file", "wide")
+    expect(walker.at("workshop_blocks_table")).to_contain_text("IN04")
+    write_lora(random_lora(model, rank=2), studio_server.data / "loras" / "other.safetensors")
+    walker.page.context.new_cdp_session(walker.page).send("Network.emulateNetworkConditions", SLOW_LINE)
+    walker.bench("metadata")
+    own = walker.at("workshop_meta_file").locator("input")
+    other = walker.page.get_by_role("option", name="other")
+    for _ in range(100):  # it is there as soon as the list was sent anew
+        own.click()
+        if other.is_visible():
+            break
+        own.blur()
+        walker.page.wait_for_timeout(100)
+    other.click()
+    walker.page.wait_for_timeout(4000)  # longer than a further answer would take
+    expect(own).to_have_value("other")

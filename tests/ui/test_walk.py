@@ -139,7 +139,6 @@ def compress(walker: Walker, baked: str) -> str:
 def describe(walker: Walker, name: str) -> str:
     """Write trigger words and a title into a copy; return its name."""
     walker.bench("metadata")
-    expect(walker.box("workshop_meta_file")).not_to_have_value("")  # the file of the other tab is taken over first
     walker.choose("workshop_meta_file", name)
     expect(walker.box("workshop_meta_copy")).to_have_value(f"{name}_edited")
     walker.type("workshop_meta_title", "A face")

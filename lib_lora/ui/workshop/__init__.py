@@ -7,10 +7,14 @@ from typing import Any
 
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
-from lib_lora.ui.compat import event_kw, gr
+from lib_lora.ui.compat import event_kw, gr, js_kw
 from lib_lora.ui.workshop import blocks, merge, metadata
 
 __all__ = ["WorkshopPanel", "build"]
+
+
+TAKE = "(chosen, own) => own || chosen || null"
+"""A file chosen in another tab, where none is chosen here."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,15 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
             merge_panel = merge.build(atelier, words, prompt=prompt)
         with gr.Tab(words("workshop.tab_metadata"), id="metadata", elem_id="atelier_workshop_tab_metadata") as third:
             metadata_panel = metadata.build(atelier, words)
-    chosen = gr.State("")  # the file that was chosen last, in whichever tab: the next one opened begins with it
+    # The file that was chosen last, in whichever tab: the next one opened begins with it. Kept and handed on in the
+    # page: an answer of the server would come after what a quick hand chose meanwhile (and a State is the server's).
+    chosen = gr.Textbox("", visible=False)
     for tab, panel in ((first, block_panel), (second, merge_panel), (third, metadata_panel)):
-        panel.file.input(lambda name: name or "", [panel.file], [chosen], queue=False, **event_kw())
+        panel.file.input(None, [panel.file], [chosen], **js_kw("(name) => name || ''"), **event_kw())
         opened = tab.select(panel.refresh, [*panel.lists], [*panel.lists], **event_kw())
-        opened.then(panel.take, [chosen, panel.file], [*panel.takes], **event_kw())
+        taken = opened.then(None, [chosen, panel.file], [panel.file], **js_kw(TAKE), **event_kw())
+        if panel is merge_panel:
+            taken.then(*merge_panel.propose, **event_kw())
     blocks.wire_bake(block_panel, merge_panel, tabs)
     panels = (block_panel, merge_panel, metadata_panel)
     lists = tuple(widget for panel in panels for widget in panel.lists)

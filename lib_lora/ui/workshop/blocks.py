@@ -49,8 +49,6 @@ class BlocksPanel:
     use: tuple[Any, gr.Textbox]
     lists: tuple[Any, ...]
     refresh: Any
-    take: Any
-    takes: tuple[Any, ...]
 
 
 class Handlers:
@@ -239,9 +237,7 @@ def build(atelier: Atelier, words: Words) -> BlocksPanel:
     vector.change(do.draw, [vector, facts], [table, said], **event_kw())
     save.click(do.save_preset, [name, vector, facts, replace], [said, preset], **event_kw())
     used = use.click(do.tag, [vector, preset, facts], [tag, said], **event_kw())
-    return BlocksPanel(
-        file, preset, vector, facts, said, bake, do.row, (used, tag), lists, do.refresh, work.take_file, (file,)
-    )
+    return BlocksPanel(file, preset, vector, facts, said, bake, do.row, (used, tag), lists, do.refresh)
 
 
 def wire_bake(panel: BlocksPanel, merge: Any, tabs: gr.Tabs) -> None:

@@ -36,7 +36,7 @@ CHOICES = 5
 
 @dataclass(frozen=True)
 class MergePanel:
-    """The widgets that the other tabs and the app use."""
+    """What the other tabs and the app use; ``file`` is the first row's, ``propose`` an event's work on the name."""
 
     prompt: gr.Textbox
     use: tuple[Any, gr.Textbox]
@@ -46,12 +46,7 @@ class MergePanel:
     only_row: Any
     unchanged: tuple[Any, ...]
     file: gr.Dropdown
-    take: Any
-
-    @property
-    def takes(self) -> list[Any]:
-        """What ``take`` changes: the rows and the proposed name."""
-        return self.receives
+    propose: tuple[Any, list[Any], list[Any]]
 
 
 class Handlers:
@@ -235,12 +230,9 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
         return [*do.only_row(name, vector), fresh, fresh]
 
     unchanged = tuple(update() for _ in receives)
-    first = rows.values[0][0]
-
-    def take(chosen: str, own: str | None) -> Any:
-        return only_row(chosen, table.KNOWN["blocks"].default) if chosen and not own else unchanged
-
-    return MergePanel(text, (used, below.tag), lists, do.refresh, receives, only_row, unchanged, first, take)
+    used_in = (used, below.tag)
+    first, propose = rows.values[0][0], (do.propose, *name_io)
+    return MergePanel(text, used_in, lists, do.refresh, receives, only_row, unchanged, first, propose)
 
 
 def _remover(do: Handlers, index: int) -> Any:

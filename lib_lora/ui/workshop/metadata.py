@@ -64,8 +64,6 @@ class MetadataPanel:
     file: gr.Dropdown
     lists: tuple[Any, ...]
     refresh: Any
-    take: Any
-    takes: tuple[Any, ...]
 
 
 class Handlers:
@@ -292,7 +290,7 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
         do.save, [file, where, copy, *form.inputs], [result, changes, stop], **event_kw(side_by_side=True)
     )
     saved.then(do.refresh, [*lists], [*lists], **event_kw())
-    return MetadataPanel(file, lists, do.refresh, work.take_file, (file,))
+    return MetadataPanel(file, lists, do.refresh)
 
 
 def _build_form(do: Handlers, words: Words, message: gr.HTML) -> _Form:

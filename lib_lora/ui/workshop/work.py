@@ -11,22 +11,16 @@ from lib_lora.services import files
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import STOPPED, Job
 from lib_lora.ui import compat
-from lib_lora.ui.compat import update
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
-
-
-def take_file(chosen: str, own: str | None) -> Any:
-    """Return the update of a tab's list when it is opened: a file chosen in another tab, where none is chosen here."""
-    return update(value=chosen) if chosen and not own else update()
 
 
 def choices(atelier: Atelier, value: str | None = None) -> dict[str, Any]:
     """Return the update of a dropdown of LoRAs; a value that is gone is dropped.
 
-    One that is there is not sent back: somebody may have chosen another meanwhile.
+    One that is there is not sent back, nor is none: somebody may have chosen another meanwhile.
     """
     found = files.names(atelier)
-    return compat.update(choices=found) if value in found else compat.update(choices=found, value=None)
+    return compat.update(choices=found) if not value or value in found else compat.update(choices=found, value=None)
 
 
 def shown(atelier: Atelier, words: Words, job: Job) -> Iterator[str]:
