@@ -2,7 +2,7 @@
 
 The pocket model draws in processes of its own, in turns: with OpenMP's threads spinning (ACTIVE) or asleep while they
 wait (PASSIVE), with one thread and with all, beside `--load` other processes. Ratios within one run are what counts:
-PASSIVE with all threads, as our own processes have it, is 1.
+PASSIVE with all threads is 1; our own processes give the pocket model half of them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,11 @@ WANTED: Mapping[str, str] = {
 """Variables that the libraries under torch read once, when they are loaded, and what they are set to."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SMALL_THREADS = 4
-"""A small model's layers are too short to share among more: its threads would mostly wait (`bench/threads.py`)."""
+"""A small model's layers are too short to share among more, or among all cores: its threads would mostly wait.
+
+On two quiet cores a training step of the pocket model took 1.1 s with one thread and 2.0 s with two that sleep while
+they wait (0.9 s with two that spin, which all but stop beside other work: `bench/threads.py`).
+"""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -54,6 +58,6 @@ def use_threads(*, small: bool, environ: Mapping[str, str] = os.environ) -> int:
     import torch
 
     if not any(environ.get(name) for name in THREADS):
-        wanted = min(cores(), SMALL_THREADS) if small else cores()
+        wanted = max(1, min(cores() // 2, SMALL_THREADS)) if small else cores()
         torch.set_num_threads(min(wanted, torch.get_num_threads()))
     return torch.get_num_threads()

@@ -73,6 +73,8 @@ def test_a_small_model_gets_few_threads_and_the_users_number_wins(monkeypatch: p
         monkeypatch.setattr(process, "cores", lambda: 12)
         torch.set_num_threads(16)
         assert [process.use_threads(small=small, environ={}) for small in (False, True)] == [12, 4]
+        monkeypatch.setattr(process, "cores", lambda: 2)
+        assert [process.use_threads(small=small, environ={}) for small in (False, True)] == [2, 1]
         torch.set_num_threads(6)
         assert process.use_threads(small=True, environ={"OMP_NUM_THREADS": "6"}) == 6
         torch.set_num_threads(1)  # whoever embeds us chose so
