@@ -5,7 +5,7 @@ import pytest
 from lib_lora.data import scan
 from lib_lora.progress import Progress
 from lib_lora.train import network
-from lib_lora.train.estimate import STATES, Paces, _trained_numbers, measure_pace, memory_needed, plan_run
+from lib_lora.train.estimate import Paces, _trained_numbers, measure_pace, memory_needed, plan_run
 from lib_lora.train.loop import run, start
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.run_folder import RunFolder
@@ -36,7 +36,7 @@ def test_the_optimizers_numbers_are_counted(model, options_for, tmp_path, name):
     assert sum(p.numel() for p in network.parameters_of(training.lora).values()) == _trained_numbers(model, options)
     states = training.optimizer.inner.state.values()
     kept = sum(value.numel() for state in states for value in state.values() if getattr(value, "ndim", 0))
-    assert kept == pytest.approx(STATES[name] * _trained_numbers(model, options), rel=0.5)
+    assert kept == pytest.approx(OPTIMIZERS[name].states * _trained_numbers(model, options), rel=0.5)
 
 
 def test_more_of_anything_needs_more_memory(model, options_for):

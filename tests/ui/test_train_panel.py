@@ -16,8 +16,9 @@ from lib_lora.services.jobs.job import RUNNING
 from lib_lora.services.jobs.run_state import PREPARE, WAIT, RunView
 from lib_lora.services.run_plan import free_name
 from lib_lora.train.estimate import Paces
+from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.options import TrainOptions, usual_values
-from lib_lora.train.recipes import SMALL, SMALL_RATES, ModelFacts, facts_of
+from lib_lora.train.recipes import SMALL, ModelFacts, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui import compat
 from lib_lora.ui.train import build, tag_of
@@ -197,7 +198,7 @@ def test_another_optimizer_brings_its_own_rate(panel, folder):
     usual = panel.form.refresh(found, "", "character", STEPS, "lora_v1", {}, [], *raw())[4]
     row = panel.form.refresh(found, "", "character", STEPS, "lora_v1", usual, [], *raw(optimizer="AdamW"))
     options = dict(zip(NAMES, row[6:], strict=True))
-    assert options["learning_rate"]["value"] == SMALL_RATES["AdamW"]
+    assert options["learning_rate"]["value"] == OPTIMIZERS["AdamW"].small_rate
     assert options["optimizer_args"]["value"] == ""
     assert row[5] == ["optimizer"]
     assert "atelier-error" not in row[0]
