@@ -246,7 +246,7 @@ def test_ordinary_prompts_have_no_notes(host):
     [
         ({"sampler": "best"}, "Choose one of"),
         ({"width": 100}, "multiple of 64"),
-        ({"steps": 0}, "at least 1"),
+        ({"steps": 0}, "0 is out of range"),
         ({"clip_skip": 4}, "this text encoder has 3 layers"),
         ({"clip_skip": 0}, "from 1 to 3"),
         ({"clip_skip": -1}, "from 1 to 3"),

@@ -23,6 +23,8 @@ GENERATION = "p"
 """What our functions call the host's processing object."""
 KINDS = {"A1111": "a1111", "FORGE": "forge", "REFORGE": "reforge"}
 """Members of our `HostKind`, and what `installed.kind_of` calls them."""
+SETTING = "host_setting"
+"""Our function that asks for a setting of the host by its name."""
 HOST_ROOTS = ("modules", "modules_forge", "backend", "networks", "ldm", "sgm", "ldm_patched", "launch")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -131,6 +133,8 @@ class _Reader(ast.NodeVisitor):
                 self.bound[-1][target.id] = ("", ())  # it is something else from here on
 
     def visit_Call(self, node: ast.Call) -> None:
+        if isinstance(node.func, ast.Name) and node.func.id == SETTING and isinstance(node.args[0], ast.Constant):
+            self._add(node, "modules.shared", ("opts", node.args[0].value))
         chain = self._chain(node.func)
         if chain and chain[0] and chain[1]:
             starred = any(isinstance(each, ast.Starred) for each in node.args)

@@ -46,6 +46,4 @@ REACHED: tuple[Use, ...] = (
     *each("model/forge.py", "backend.diffusion_engine.base", "ForgeDiffusionEngine", "model_config", F),
     *each("model/forge.py", "backend.patcher.base", "ModelPatcher", "lora_loader", F),
     *each("model/forge.py", "backend.patcher.lora", "LoraLoader", "loaded_hash", F),
-    # the noise schedule that pictures are sampled on
-    *each("model/parts.py", "modules.shared", "opts", "sd_noise_schedule"),
 )

@@ -132,6 +132,7 @@ def test_uses_are_read_from_our_sources_as_they_are() -> None:
     found = uses()
     modules = {use.module for use in found} | {f"{use.module}.{use.chain[0]}" for use in found if use.chain}
     assert {"modules.shared", "modules.processing", "modules.call_queue", "networks"} <= modules
+    assert {use.chain[1] for use in found if use.chain[:1] == ("opts",)} >= {"sd_noise_schedule", "localization"}
     called = [use for use in found if use.call is not None]
     assert any(use.chain[-1] == "process_images" for use in called)
 

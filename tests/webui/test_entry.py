@@ -18,6 +18,7 @@ from PIL import Image
 
 from lib_lora.errors import InputError
 from lib_lora.host.webui import folders, options
+from lib_lora.host.webui.prompt.activator import stops_on_error
 from lib_lora.i18n.words import Words
 from lib_lora.ui.compat import gr
 from lib_lora.ui.webui import accordion, callbacks, settings, singletons, tabs
@@ -292,11 +293,11 @@ def test_settings_have_our_prefix_and_values_of_another_type_are_not_used(host: 
     headings = host.modules.options.categories.mapping
     assert {headings[info.category_id] for info in ours.values()} == {options.SECTION[1]}
     assert [key for key, info in ours.items() if key.endswith("_dir") and not info.restrict_api] == []
-    assert settings.stops_on_error() is False
+    assert stops_on_error() is False
     host.opts.lora_atelier_on_error = settings.STOP
-    assert settings.stops_on_error() is True
+    assert stops_on_error() is True
     host.opts.lora_atelier_on_error = 3
-    assert settings.stops_on_error() is False
+    assert stops_on_error() is False
 
 
 def test_japanese_file_translates_all_that_the_webui_shows_of_ours() -> None:

@@ -250,7 +250,7 @@ def test_img2img_takes_no_random_numbers_from_the_process(host, recorder):
         ({"sampler": "Eulr"}, "no sampler “Eulr”.*Did you mean Euler"),
         ({"scheduler": "karas"}, "no scheduler “karas”.*Did you mean Karras"),
         ({"width": 100}, "A side of 100 px"),
-        ({"steps": 0}, "at least 1"),
+        ({"steps": 0}, "0 is out of range"),
         ({"denoise": 1.5}, "between 0 and 1"),
         ({"strict": True, "prompt": "<lora:onne:1>"}, "no LoRA called “onne”.*Did you mean one"),
         ({"strict": True, "prompt": "<lora:one:1:FACEE>"}, "no preset “FACEE”"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib_lora.host.webui.options import confined, option
+from lib_lora.host.webui.options import confined, host_setting, option
 
 OTHERS_PRESETS = "lbwpresets.txt"
 
@@ -38,7 +38,7 @@ def places() -> Places:
     given = shared.cmd_opts
     data_path, models = Path(paths_internal.data_path), Path(paths_internal.models_path)
     usual = Path(getattr(paths_internal, "default_output_dir", data_path / "outputs"))
-    outputs = Path(getattr(shared.opts, "outdir_samples", "") or usual)
+    outputs = Path(host_setting("outdir_samples", "") or usual)
     host_loras = Path(getattr(given, "lora_dir", None) or models / "Lora")
     hidden = bool(getattr(given, "hide_ui_dir_config", False))
     below = (getattr(given, "subpath", None) or "").strip("/")

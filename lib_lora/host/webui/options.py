@@ -6,10 +6,11 @@ import ipaddress
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 SECTION = ("lora_atelier", "LoRA Atelier")
 PREFIX = "lora_atelier_"
+T = TypeVar("T", bool, int, str)
 
 
 @dataclass(frozen=True)
@@ -37,27 +38,27 @@ class Setting:
     folder: bool = False
 
 
-def option(key: str, default: Any) -> Any:
-    """Return one of our settings by its key without the prefix; ``default`` where it is missing or of another type."""
+def host_setting(name: str, default: T) -> T:
+    """Return a setting of the WebUI; ``default`` where it is missing or of another type."""
     from modules import shared
 
-    value = getattr(shared.opts, PREFIX + key, default)
+    value = getattr(shared.opts, name, default)
     return value if isinstance(value, type(default)) else default
+
+
+def option(key: str, default: T) -> T:
+    """Return one of our own settings by its key without the prefix, likewise."""
+    return host_setting(PREFIX + key, default)
 
 
 def localization() -> str:
     """Return the name of the WebUI's localization file, "None" where it speaks English."""
-    from modules import shared
-
-    return str(getattr(shared.opts, "localization", "") or "None")
+    return host_setting("localization", "") or "None"
 
 
 def clip_skip() -> int:
     """Return how many of the text encoder's last layers the WebUI leaves out, counted as the WebUI does: 1 is none."""
-    from modules import shared
-
-    value = getattr(shared.opts, "CLIP_stop_at_last_layers", 1)
-    return value if isinstance(value, int) and value >= 1 else 1
+    return max(1, host_setting("CLIP_stop_at_last_layers", 1))
 
 
 def add_settings(settings: Sequence[Setting], *, radio: type, slider: type) -> None:

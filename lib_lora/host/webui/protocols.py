@@ -108,6 +108,18 @@ class State(Protocol):
         """Show a live preview."""
 
 
+class Options(Protocol):
+    """The host's settings, ``shared.opts``; one of them is asked for with `options.host_setting`.
+
+    Stands for: modules.options.Options
+    """
+
+    data: dict[str, Any]
+
+    def add_option(self, key: str, info: Any) -> None:
+        """Put a setting on the settings page."""
+
+
 class FifoLock(Protocol):
     """The lock of the host's queue, ``call_queue.queue_lock``.
 

@@ -53,11 +53,6 @@ def add_settings() -> None:
     options.add_settings(SETTINGS, radio=gr.Radio, slider=gr.Slider)
 
 
-def stops_on_error() -> bool:
-    """Say whether a broken tag ends the generation instead of leaving that LoRA out."""
-    return options.option("on_error", GO_ON) == STOP
-
-
 def words() -> Words:
     """Return the panels' words: in the language of our setting, else in that of the WebUI's localization file."""
     chosen = {ENGLISH: LANGUAGES[0], JAPANESE: LANGUAGES[1]}.get(options.option("language", AS_WEBUI))

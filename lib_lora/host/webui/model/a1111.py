@@ -31,6 +31,7 @@ from lib_lora.host.webui.model.host_model import (
     open_clip_pass,
 )
 from lib_lora.host.webui.model.layers import clip_layers, context_width, open_clip_layers
+from lib_lora.host.webui.options import host_setting
 from lib_lora.host.webui.protocols import A1111Networks, SdModel, TextWrapper
 from lib_lora.host.webui.session.restore import attributes_kept, flags_off
 from lib_lora.sentences import say
@@ -218,7 +219,7 @@ def check_setup(live: SdModel, unet: nn.Module, device: torch.device, *, trains_
     if "forward" in vars(unet):
         cure = say("Make one picture without it, or switch that extension off.")
         raise InputError("Another extension (such as ControlNet) holds the UNet", where=MODEL, cure=cure)
-    if getattr(shared.opts, "sd_hypernetwork", "None") not in ("None", "", None):
+    if host_setting("sd_hypernetwork", "None") not in ("None", ""):
         cure = say("Settings: Add hypernetwork to prompt None.")
         raise InputError("A hypernetwork is added to every prompt", where=SETTINGS, cure=cure)
 

@@ -23,6 +23,7 @@ from lib_lora.formats.keys import has_module_table
 from lib_lora.host.base import Conditioning
 from lib_lora.host.clip_chunks import chunked, in_batch_order, side_by_side, zero_padded
 from lib_lora.host.noise_schedule import NOISE, VELOCITY, Schedule, marks_in
+from lib_lora.host.webui.options import host_setting
 from lib_lora.sentences import say
 
 MODEL = say("the loaded checkpoint")
@@ -78,10 +79,8 @@ class HostModel:
     @property
     def schedule(self) -> Schedule:
         """The noise schedule that the model was made on, by its file's marks and by what the host is set to now."""
-        from modules import shared
-
         marks = marks_in(Path(self.path))
-        chosen = getattr(shared.opts, "sd_noise_schedule", "") == ZERO_TERMINAL
+        chosen = host_setting("sd_noise_schedule", "") == ZERO_TERMINAL
         used = chosen or self.host_rescales()
         notes = []
         if marks.zero_terminal and not used:

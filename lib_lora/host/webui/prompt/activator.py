@@ -15,6 +15,7 @@ from lib_lora.errors import AtelierError
 from lib_lora.host.prompt.remarks import tag_remarks
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.model.live_model import current_model
+from lib_lora.host.webui.options import host_setting, option
 from lib_lora.host.webui.prompt import record
 from lib_lora.host.webui.prompt.attachments import Attachments
 from lib_lora.host.webui.prompt.conditioning import ATTRIBUTES, Encoded, pass_of, reached_by
@@ -130,9 +131,7 @@ class Activator:
 
 def stops_on_error() -> bool:
     """Tell whether a broken tag ends the generation; else that LoRA alone is left out."""
-    from modules import shared
-
-    return str(getattr(shared.opts, "lora_atelier_on_error", "")).lower().startswith("stop")
+    return option("on_error", "").lower().startswith("stop")
 
 
 def stop() -> None:
@@ -199,6 +198,4 @@ def _fault(error: Exception) -> AtelierError:
 
 def _implied() -> str:
     """Return the LoRA that the host adds to every prompt by a setting."""
-    from modules import shared
-
-    return str(getattr(shared.opts, "sd_lora", "None") or "None")
+    return host_setting("sd_lora", "None")

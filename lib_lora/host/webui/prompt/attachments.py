@@ -17,6 +17,7 @@ from lib_lora.errors import AtelierError
 from lib_lora.host.prompt.read import window_of
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.model.live_model import WebuiModel, current_model
+from lib_lora.host.webui.options import host_setting
 from lib_lora.host.webui.prompt.plan import Ours
 from lib_lora.host.webui.protocols import Denoiser, Processing
 from lib_lora.live.attach import CHEAP, Attached
@@ -124,7 +125,7 @@ def _strategy() -> str:
 
     if detect() is not HostKind.A1111:
         return "factors"
-    functional = getattr(shared.opts, "lora_functional", False)  # restores weights in the middle of the layer's call
+    functional = host_setting("lora_functional", False)  # restores weights in the middle of the layer's call
     moved = getattr(shared.sd_model, "lowvram", False)  # every move would mean another sum
     rounded = getattr(devices, "fp8", False)  # a sum in fp8 loses most of a LoRA
     return "factors" if functional or moved or rounded or torch.is_inference_mode_enabled() else "auto"

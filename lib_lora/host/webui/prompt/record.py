@@ -14,6 +14,7 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.privacy import without_folders
 from lib_lora.host.infotext import PROBLEMS, WEIGHTS, PictureSettings, prompt_as_rendered
 from lib_lora.host.webui.lora_list import host_networks
+from lib_lora.host.webui.options import host_setting
 from lib_lora.host.webui.prompt.overrides import GenerationOverrides
 from lib_lora.host.webui.protocols import Processing
 
@@ -80,11 +81,9 @@ def _tell(p: Processing, text: str) -> None:
 
 def add_hashes(p: Processing, names: Iterable[str]) -> None:
     """Add ``names`` to the list that the host's loader made for ``p``, after it activated its own."""
-    from modules import shared
-
     networks = host_networks()
     wanted = list(dict.fromkeys(names))
-    if networks is None or not wanted or not getattr(shared.opts, "lora_add_hashes_to_infotext", True):
+    if networks is None or not wanted or not host_setting("lora_add_hashes_to_infotext", True):
         return
     hashes = getattr(p, "lora_hashes", None)
     if not isinstance(hashes, dict):  # Forge classic writes its own straight into the text

@@ -6,6 +6,7 @@ from types import ModuleType
 
 from lib_lora.blocks.errors import suggest
 from lib_lora.errors import InputError
+from lib_lora.host.webui.options import host_setting
 from lib_lora.sentences import say
 
 
@@ -67,11 +68,11 @@ def chosen_scheduler(text: str) -> str:
 
 def noise_by_batch(sampler: str) -> bool:
     """Tell whether a sampler draws one noise for a whole batch, so that equal seeds give unequal pictures."""
-    from modules import sd_samplers, shared
+    from modules import sd_samplers
 
     config = sd_samplers.find_sampler_config(sampler)
     drawn = bool(config is not None and config.options.get("brownian_noise", False))
-    return drawn and bool(getattr(shared.opts, "no_dpmpp_sde_batch_determinism", False))
+    return drawn and host_setting("no_dpmpp_sde_batch_determinism", False)
 
 
 def _schedulers() -> ModuleType | None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lib_lora.host.base import GenerateRequest
+from lib_lora.host.webui.protocols import Options
 
 
 @contextmanager
@@ -87,7 +88,8 @@ def settings_kept(names: Iterable[str]) -> Iterator[None]:
     """Put settings back that an order overrides: the host does so only with those that its settings file holds."""
     from modules import shared
 
-    data = shared.opts.data
+    settings: Options = shared.opts
+    data = settings.data
     before = {name: data[name] for name in names if name in data}
     missing = [name for name in names if name not in data]
     try:
