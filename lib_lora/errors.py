@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lib_lora.sentences import Sentence, quoted, say
+from lib_lora.sentences import Sentence, say
 
 
 class AtelierError(Exception):
@@ -22,7 +22,7 @@ class AtelierError(Exception):
 
     def __init__(self, what: str, *, where: str = "", cure: str = "", option: str = "", **values: Any) -> None:
         super().__init__(what)
-        self.what, self.where, self.cure, self.option = _said(what, values), where, _said(cure, values), option
+        self.what, self.where, self.cure, self.option = say(what, **values), where, say(cure, **values), option
 
     @property
     def sentence(self) -> Sentence:
@@ -48,11 +48,4 @@ class StoppedError(AtelierError):
     """Somebody asked the work to stop, and it did before it had a result."""
 
     def __init__(self) -> None:
-        super().__init__("The work was stopped before it was finished")
-
-
-def _said(text: str, values: dict[str, Any]) -> Sentence:
-    try:
-        return say(text, **values)
-    except (KeyError, IndexError, ValueError):  # a text that was put together by hand
-        return quoted(text)
+        super().__init__(say("The work was stopped before it was finished"))

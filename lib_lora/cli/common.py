@@ -193,6 +193,11 @@ def open_studio(options: argparse.Namespace, folders: Sequence[Path] = ()) -> St
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise FileError where ``path`` exists and may not be replaced: before work begins, not after."""
     if path.exists() and not overwrite:
-        raise FileError("The file exists already", where=str(path), cure="Choose another name, or add --overwrite.")
+        raise FileError(
+            "The file exists already",
+            where=str(path),
+            cure="Choose another name, or allow overwriting.",
+            option="overwrite",
+        )
     if not path.parent.is_dir():
         raise FileError("There is no such folder", where=str(path.parent), cure="Make it first, or choose another.")

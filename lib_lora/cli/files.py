@@ -197,7 +197,9 @@ def run_label(options: argparse.Namespace) -> None:
     for text in options.changes:
         key, sign, value = text.partition("=")
         if not sign:
-            raise InputError(f"“{text}” is not key=value", where="--set", cure='For example --set title="My LoRA".')
+            raise InputError(
+                "“{change}” is not key=value", change=text, where="--set", cure='For example --set title="My LoRA".'
+            )
         changes[key] = value
     check_names(texts, changes, where="--set")
     label = labels.LabelOptions(**changes, **given(options, options_of(labels.LabelOptions, but=FIELDS)))

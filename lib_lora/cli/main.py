@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         command.prog = f"{top.prog} {name}"
         command.epilog = command.epilog or EXIT_CODES
         command.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+        command.set_defaults(flags={one.dest: one.option_strings[-1] for one in command._actions if one.option_strings})
     return top
 
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, *, build_app: Callable[..., Any
     try:
         options.run(options)
     except AtelierError as error:
-        _fail(options, error.what, where=error.where, cure=error.cure, text=str(error))
+        _fail(options, error)
         return error.exit_code
     except KeyboardInterrupt:
         say("stopped")
@@ -55,8 +56,8 @@ def main(arguments: Sequence[str] | None = None, *, build_app: Callable[..., Any
         return 1
     except OSError as error:
         place = str(error.filename or "")
-        said = AtelierError(reason_of(error), where=place, cure=cure_of(error) if error.errno in FULL else "")
-        _fail(options, said.what, where=said.where, cure=said.cure, text=str(said))
+        cure = cure_of(error) if error.errno in FULL else ""
+        _fail(options, AtelierError(reason_of(error), where=place, cure=cure))
         return 1
     return 0
 
@@ -73,8 +74,10 @@ def with_negative_values(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def _fail(options: argparse.Namespace, what: str, *, where: str, cure: str, text: str) -> None:
-    """Say an error: as JSON for machines, and always as a sentence on standard error."""
+def _fail(options: argparse.Namespace, error: AtelierError) -> None:
+    """Say an error: as JSON for machines, and always as a sentence on standard error, with the flag it is about."""
+    flag = options.flags.get(error.option, "")
     if options.json:
-        print(as_json({"error": {"what": what, "where": where, "cure": cure}}))
-    say(f"error: {text}")
+        row = {"what": error.what, "where": error.where, "cure": error.cure}
+        print(as_json({"error": row | {"flag": flag} if flag else row}))
+    say(f"error: {error} ({flag})" if flag else f"error: {error}")

@@ -142,9 +142,13 @@ def given_auth(options: argparse.Namespace) -> tuple[str, str]:
         if os.name != "nt" and path.stat().st_mode & 0o077:
             say(f"warning: others on this machine can read {path}; chmod 600 keeps it to you.")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        cure = "Write USER:PASSWORD into its first line."
-        raise FileError(f"The file cannot be read ({reason})", where=f"--auth-file {path}", cure=cure) from error
+        raise FileError(
+            "The file cannot be read ({reason})",
+            reason=error if isinstance(error, OSError) else "it is no text",
+            where=str(path),
+            cure="Write USER:PASSWORD into its first line.",
+            option="auth_file",
+        ) from error
     return lines[0] if lines else "", f"--auth-file {path}"
 
 
@@ -168,7 +172,9 @@ def bind(options: argparse.Namespace) -> socket.socket:
         door.listen(128)
         return door
     raise InputError(
-        "The port is not free" if options.port is not None else f"No port from {PORT} to {PORT + TRIES - 1} is free",
+        "The port is not free" if options.port is not None else "No port from {first} to {last} is free",
+        first=PORT,
+        last=PORT + TRIES - 1,
         where="--port",
         cure="Is a studio running already? Else give another number; --port 0 takes any free one.",
     )

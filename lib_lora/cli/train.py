@@ -56,7 +56,7 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     twice = ["--name"] if options.name is not None else []
     twice += ["--runs"] if options.runs is not None and Path(options.out or "").parent != Path() else []
     if options.out and twice:
-        raise InputError(f"--out and {twice[0]} say the same", where="command line", cure="Give one of them.")
+        raise InputError("--out and {flag} say the same", flag=twice[0], where="--out", cure="Give one of them.")
     if options.out:
         typed["name"] = Path(options.out).name.removesuffix(".safetensors")
         if Path(options.out).parent != Path():
@@ -84,7 +84,8 @@ def _refuse_beside_resume(options: argparse.Namespace) -> None:
     beside = ["--" + name.replace("_", "-") for name in names] + [str(options.file)] * (options.file is not None)
     if beside:
         raise InputError(
-            f"A run that goes on keeps its own options, so this would do nothing: {', '.join(beside)}",
+            "A run that goes on keeps its own options, so this would do nothing: {names}",
+            names=beside,
             where="--resume",
             cure="Leave it out, or start a new run from the old one's options.json under another --name.",
         )

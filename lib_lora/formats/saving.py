@@ -33,7 +33,8 @@ def check_target(target: Path, *, overwrite: bool, ending: str = ENDING) -> None
     if target.is_dir():
         raise FileError("A folder has this name", where=where, cure="Choose another name.")
     if not overwrite and any(_same_name(name, target.name) for name in siblings):
-        raise FileError("The file exists already", where=where, cure="Choose another name, or allow overwriting.")
+        cure = say("Choose another name, or allow overwriting.")
+        raise FileError("The file exists already", where=where, cure=cure, option="overwrite")
 
 
 def _same_name(left: str, right: str) -> bool:

@@ -26,7 +26,7 @@ def check_order(request: GenerateRequest, pictures: int, *, native_side: int) ->
         InputError: it is too large; the cure says how many pictures of this size and these steps are not.
     """
     check_prompt(request.prompt, say("prompt"))
-    check_prompt(request.negative, "negative")
+    check_prompt(request.negative, say("negative"))
     width, height = request.width or native_side, request.height or native_side
     size = say("{width} x {height}", width=width, height=height)
     most = min(PIXELS // (width * height), WORK // (width * height * max(1, request.steps)))

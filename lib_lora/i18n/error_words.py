@@ -13,8 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from lib_lora.errors import AtelierError
-from lib_lora.i18n.phrases import PhraseBook
-from lib_lora.i18n.words import table
 from lib_lora.sentences import Sentence, filled
 
 FOLDER = Path(__file__).with_name("sentences")
@@ -35,7 +33,7 @@ def sentence_in_words(text: str, language: str) -> str:
         return str(text)
     said = japanese().get(text.template) if isinstance(text, Sentence) else None
     if said is None:
-        return _found(str(text))
+        return str(text)
     try:
         return filled(said, text.values, lambda inner: sentence_in_words(inner, language))
     except (KeyError, TypeError, ValueError):  # read back from a file that another version wrote
@@ -44,10 +42,8 @@ def sentence_in_words(text: str, language: str) -> str:
 
 def in_words(error: AtelierError, language: str) -> tuple[str, str, str]:
     """Return what, where and the cure of an error in ``language``."""
-    where = (
-        sentence_in_words(error.where, language) if isinstance(error.where, Sentence) else _place(error.where, language)
-    )
-    return sentence_in_words(error.what, language), where, sentence_in_words(error.cure, language)
+    what, where, cure = (sentence_in_words(text, language) for text in (error.what, error.where, error.cure))
+    return what, where, cure
 
 
 def error_row(error: AtelierError, language: str) -> dict[str, str]:
@@ -60,18 +56,3 @@ def sentence_of(error: AtelierError, language: str) -> str:
     said = sentence_in_words(error.sentence, language)
     stop = "。" if language == "ja" else "."
     return said if said.endswith(stop) else said + stop
-
-
-@lru_cache(maxsize=8)
-def book(*files: str) -> PhraseBook:
-    """Return the sentences of some files of `texts/`, for what is not said by its template yet."""
-    known = {key: (texts["en"], texts["ja"]) for key, texts in table().items() if key.partition(".")[0] in files}
-    return PhraseBook(known, inner=book("errors", "cures", "remarks", "system") if files == ("places",) else None)
-
-
-def _found(text: str) -> str:
-    return book("errors", "cures", "remarks", "system", "progress").say(text)
-
-
-def _place(text: str, language: str) -> str:
-    return text if language == "en" else book("places").say(text)

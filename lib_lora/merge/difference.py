@@ -25,7 +25,7 @@ def refuse_dependent(lora: LoraFile) -> None:
     Raises:
         InputError: it holds such kinds; they are named.
     """
-    kinds = ", ".join(dependent(lora.adapters.values()))
+    kinds = dependent(lora.adapters.values())
     if kinds:
         what = say(
             "A LoRA of the kind {kinds} cannot be compressed: its change depends on the model's weights", kinds=kinds

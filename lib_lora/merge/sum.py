@@ -139,7 +139,7 @@ def _sum(key: str, shares: Sequence[_Share], *, block: str, dtype: torch.dtype) 
 
 def _refuse_dependent(key: str, shares: Sequence[_Share]) -> None:
     """Refuse to add changes of which one is known only with the model's weights."""
-    kinds = ", ".join(dependent(share.adapter for share in shares))
+    kinds = dependent(share.adapter for share in shares)
     if kinds:
         where = f"{key}: {', '.join(share.source for share in shares)}"
         what = say(

@@ -63,7 +63,7 @@ def check_same_data(folder: RunFolder, material: Material) -> None:
         return
     before = {row["picture"] for row in known.get("pictures", ())}
     now = {item.picture.path.name for item in material.items}
-    changed = ", ".join(sorted(before ^ now)[:5]) or "captions, repeats or contents"
+    changed = ", ".join(sorted(before ^ now)[:5]) or say("captions, repeats or contents")
     raise InputError(
         "The pictures are not those that the run was started with",
         where=changed,

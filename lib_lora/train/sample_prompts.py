@@ -86,16 +86,20 @@ def read_sample(text: str) -> SamplePrompt:
         raise InputError(
             say("“{text}” is the name of a file, not a prompt", text=text.strip()),
             where=OPTION,
-            cure="Write the prompts themselves, or give the file to the terminal: train --sample-prompts FILE.",
+            cure="Write the prompts themselves; the terminal takes a file of them.",
         )
     words, *flags = _FLAG.split(text)
     values: dict[str, Any] = {}
     for flag in flags:
         name, _, value = flag.strip().partition(" ")
         if name.lower() not in _FIELDS:
-            known = ", ".join(f"--{each}" for each in _FIELDS)
+            known = [f"--{each}" for each in _FIELDS]
             raise InputError(
-                "A sample prompt has no flag --{name}", name=name, where=OPTION, cure="Known are {names}.", names=known
+                "A sample prompt has no flag {flag}",
+                flag=f"--{name}",
+                where=OPTION,
+                cure="Known are {names}.",
+                names=known,
             )
         field, one = _FIELDS[name.lower()]
         values[field] = _value(f"--{name}", value.strip(), one)

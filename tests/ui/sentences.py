@@ -73,13 +73,18 @@ class Sources:
 class _Reader:
     def __init__(self, path: str, tree: ast.Module, sources: Sources) -> None:
         self._path, self._tree, self._sources = path, tree, sources
+        imported = [
+            node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "lib_lora.sentences"
+        ]
+        self._imports_say = any(name.name == "say" for node in imported for name in node.names)
         self._parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
 
     def said(self) -> Iterator[Said]:
         for node in ast.walk(self._tree):
+            yield from self._lists(node)
             if isinstance(node, ast.Call):
                 name = last_name(node.func)
-                if name == "say" and isinstance(node.func, ast.Name) and not self._path.startswith("lib_lora/cli/"):
+                if name == "say" and self._imports_say and not self._hands_on(node):
                     yield from self._say(node)
                 elif name in self._sources.errors and node.args:
                     yield from self._error(node)
@@ -92,6 +97,24 @@ class _Reader:
                     why = text is not None and listed and put_together(text, also_literals=True)
                     if why:
                         yield self._wrong(text, "remark", why)
+
+    def _hands_on(self, call: ast.Call) -> bool:
+        """Whether an error makes a sentence of the template that it was given: the caller's literal."""
+        return self._path == "lib_lora/errors.py" and isinstance(call.args[0], ast.Name)
+
+    def _lists(self, node: ast.AST) -> Iterator[Said]:
+        """Yield what is put by hand into a list of sentences, where it is made or handed on."""
+        given = []
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            given = [node.value] if any(last_name(target) in LISTS for target in targets) else []
+        elif isinstance(node, ast.Call):
+            given = [word.value for word in node.keywords if word.arg in LISTS]
+        if self._path.startswith((*SILENT, "lib_lora/ui/", "lib_lora/web/")):
+            return
+        for text in (text for value in given for text in _elements(value)):
+            if why := put_together(text, also_literals=True):
+                yield self._wrong(text, "remark", why)
 
     def _say(self, call: ast.Call) -> Iterator[Said]:
         if not (len(call.args) == 1 and isinstance(call.args[0], ast.Constant)):
@@ -179,6 +202,16 @@ def _branches(node: ast.expr | None) -> list[ast.expr]:
     return [] if node is None else [node]
 
 
+def _elements(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.ListComp | ast.GeneratorExp):
+        return [node.elt]
+    if isinstance(node, ast.BinOp):
+        return _elements(node.left) + _elements(node.right)
+    if isinstance(node, ast.Call) and last_name(node.func) in ("tuple", "list") and node.args:
+        return _elements(node.args[0])
+    return list(node.elts) if isinstance(node, ast.List | ast.Tuple) else []
+
+
 def put_together(node: ast.expr, *, also_literals: bool = False) -> str:
     """Return how a text was put together by hand, or nothing where it was not."""
     if isinstance(node, ast.JoinedStr):
@@ -190,7 +223,7 @@ def put_together(node: ast.expr, *, also_literals: bool = False) -> str:
             return "a sum of texts"
     if isinstance(node, ast.Call) and last_name(node.func) == "format" and isinstance(node.func, ast.Attribute):
         return "str.format" if isinstance(node.func.value, ast.Constant) else ""
-    if also_literals and isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+    if also_literals and isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value:
         return "a literal without say()"
     return ""
 

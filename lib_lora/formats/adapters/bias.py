@@ -12,6 +12,7 @@ from lib_lora.formats.adapters.base import Adapter, Factors
 from lib_lora.formats.adapters.layer import along_outputs, zeros_for
 from lib_lora.formats.adapters.parts import checked, shape_error
 from lib_lora.formats.adapters.registry import find_kind, read_adapter
+from lib_lora.sentences import say
 
 _DIFF, _PEFT = "diff_b", "bias"
 
@@ -24,7 +25,7 @@ class BiasAdapter(Adapter):
     """
 
     kind: ClassVar[str] = "bias"
-    title: ClassVar[str] = "bias"
+    title: ClassVar[str] = say("bias")
     signs: ClassVar[str] = f"{_DIFF}|{_PEFT}"
     names: ClassVar[str] = _DIFF
     takes_norms: ClassVar[bool] = True

@@ -279,7 +279,7 @@ class StudioHost:
             def on_step(step: int) -> bool:
                 for one in attached:
                     one.at_step(step)
-                progress.update(done + step + 1, total, "sampling")
+                progress.update(done + step + 1, total, say("sampling"))
                 return not progress.stopped
 
             return sample(

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from lib_lora.atomic import private_folder
 from lib_lora.errors import FileError, InputError
-from lib_lora.sentences import say
+from lib_lora.sentences import Sentence, say
 
 NAME = "studio.lock"
 HOLDER = "studio.json"
@@ -41,7 +41,8 @@ def hold(folder: Path, *, address: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise InputError("Another studio uses this data folder", where=str(folder), cure=_cure(folder)) from error
+        where, cure = str(folder), _cure(folder)
+        raise InputError("Another studio uses this data folder", where=where, cure=cure, option="data") from error
     except (OSError, NotImplementedError) as error:  # a network disk without locks: better unguarded than not at all
         logger.warning("%s cannot be locked (%s): start only one studio on this folder", path, error)
     _note(folder, {"pid": os.getpid(), "address": address})
@@ -52,7 +53,7 @@ def hold(folder: Path, *, address: str) -> Iterator[None]:
         lock.release()
 
 
-def _cure(folder: Path) -> str:
+def _cure(folder: Path) -> Sentence:
     """Say who has the folder, as far as it tells."""
     try:
         known = json.loads((folder / HOLDER).read_bytes())

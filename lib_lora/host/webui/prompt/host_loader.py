@@ -55,7 +55,7 @@ def whole_reading(tag: ResolvedTag, contents: Contents, family: str) -> HostRead
     Raises:
         InputError: the tag says more than two strengths can.
     """
-    kinds = ", ".join(contents.not_applied)
+    kinds = contents.not_applied
     if tag.sweep is not None:
         raise InputError(
             "A LoRA of the kind {kinds} cannot be analyzed block by block",
@@ -87,7 +87,7 @@ def whole_reading(tag: ResolvedTag, contents: Contents, family: str) -> HostRead
 
 def whole_note(reading: HostReading, contents: Contents) -> str:
     """Return the sentence that says who applies the LoRA, and how strongly."""
-    kinds = ", ".join(contents.not_applied)
+    kinds = contents.not_applied
     return say(
         "It holds {kinds}, so the WebUI applies it by itself: UNet {unet:g}, text encoder {te:g} in all blocks.",
         kinds=kinds,

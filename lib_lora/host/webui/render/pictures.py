@@ -112,7 +112,7 @@ class Rendering:
         first = processed.index_of_first_image
         made = list(zip(processed.images[first:], processed.infotexts[first:], strict=False))[: len(rows)]
         self.made += list(zip(rows, made, strict=False))
-        self.progress.update(len(self.made) * request.steps, count * request.steps, "sampling")
+        self.progress.update(len(self.made) * request.steps, count * request.steps, say("sampling"))
         return len(made) == len(rows) and not state.stopping_generation
 
     def _processing(self, rows: tuple[int, ...]) -> Processing:

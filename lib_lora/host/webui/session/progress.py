@@ -11,6 +11,7 @@ from PIL import Image
 
 from lib_lora.host.webui.protocols import State
 from lib_lora.progress import Progress
+from lib_lora.sentences import say
 
 TASK = "task(lora-atelier)"
 """The host's name of our task: a page that asks the host for the progress of this task gets ours."""
@@ -89,7 +90,7 @@ def watched(state: State, progress: Progress, *, before: int, units: int, total:
         while not over.wait(POLL):
             steps = max(1, state.sampling_steps or 1)
             done = units * min(state.sampling_step or 0, steps) // steps
-            progress.update(before + done, total, "sampling")
+            progress.update(before + done, total, say("sampling"))
             if progress.stopped and not state.interrupted:
                 state.interrupt()
 
