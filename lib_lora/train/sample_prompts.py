@@ -12,7 +12,7 @@ from typing import Any
 from lib_lora.errors import InputError
 from lib_lora.host.request import GenerateRequest
 from lib_lora.options import Option, find
-from lib_lora.sentences import say
+from lib_lora.sentences import Sentence, say
 from lib_lora.train.given_file import read_given
 
 _FLAG = re.compile(r"(?:^|\s)--(?=[A-Za-z])")
@@ -87,6 +87,7 @@ def read_sample(text: str) -> SamplePrompt:
             say("“{text}” is the name of a file, not a prompt", text=text.strip()),
             where=OPTION,
             cure="Write the prompts themselves; the terminal takes a file of them.",
+            option="sample_prompts",
         )
     words, *flags = _FLAG.split(text)
     values: dict[str, Any] = {}
@@ -153,7 +154,7 @@ def _read_file(path: Path) -> list[str]:
     return [_checked(row, say("{file}, prompt {n}", file=path, n=number)) for number, row in enumerate(rows, start=1)]
 
 
-def _checked(line: str, where: str) -> str:
+def _checked(line: str, where: Sentence) -> str:
     """Return a line of a file that can be read as a sample prompt; the error of another one names the line."""
     try:
         read_sample(line)

@@ -61,6 +61,9 @@ def test_generate_renders_with_block_weights(folder, capsys):
     code, result = call(capsys, "generate", "--prompt", "x", "--steps", 2, "--batch", 2, "--out", "a.png")
     assert code == 1
     assert "exists already" in result["error"]["what"]
+    assert result["error"]["flag"] == "--overwrite"
+    assert cli.main(["generate", "--prompt", "x", "--steps", "2", "--batch", "2", "--out", "a.png"]) == 1
+    assert capsys.readouterr().err.strip().endswith("allow overwriting. (--overwrite)")
 
 
 def test_analyze_writes_grid_and_table(folder, capsys):

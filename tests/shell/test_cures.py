@@ -27,6 +27,7 @@ from lib_lora.host.base import GenerateRequest
 from lib_lora.host.limits import check_order
 from lib_lora.host.studio import StudioHost
 from lib_lora.host.studio.sampling import sampler_name
+from lib_lora.i18n.error_words import FOLDER
 from lib_lora.merge.order import Ingredient, Order, resolve_blocks
 from lib_lora.merge.rank import RankRule
 from lib_lora.train import available
@@ -269,7 +270,9 @@ def test_a_lora_that_nobody_has_is_put_where_the_error_says(studio, tmp_path) ->
     (Path(told.value.where) / "nobody.safetensors").write_bytes(b"")
     empty.loras_changed()
     assert empty.find_lora("nobody").is_file()
-    assert "--lora-dir" in cure_of(lambda: StudioHost(studio.model, (), studio.presets).find_lora("nobody"))
+    with pytest.raises(AtelierError) as told:
+        StudioHost(studio.model, (), studio.presets).find_lora("nobody")
+    assert flags()[told.value.option] == {"--lora-dir"}
 
 
 def test_a_file_that_is_there_is_kept_or_replaced(tmp_path) -> None:
@@ -315,8 +318,10 @@ def test_sample_prompts_that_are_no_list_become_lines(tmp_path) -> None:
     ending = re.search(r"a line into a (\.\w+) file", cure_of(lambda: with_files_read(["a.json"], tmp_path)))[1]
     (tmp_path / f"a{ending}").write_text("one girl --w 512\n", encoding="utf-8")
     assert with_files_read([f"a{ending}"], tmp_path) == ("one girl --w 512",)
-    named = re.search(r"terminal: (\w+) (--\S+) FILE", cure_of(lambda: read_sample("a.txt")))
-    assert parser().parse_args([named[1], named[2], "a.txt"]).sample_prompts == ["a.txt"]
+    with pytest.raises(AtelierError, match="the terminal takes a file") as told:
+        read_sample("a.txt")
+    (flag,) = flags()[told.value.option]
+    assert parser().parse_args(["train", flag, "a.txt"]).sample_prompts == ["a.txt"]
 
 
 def test_a_file_of_unknown_numbers(tmp_path) -> None:
@@ -331,29 +336,32 @@ def test_a_file_of_unknown_numbers(tmp_path) -> None:
 
 # -- what a cure names is there --------------------------------------------------------------------------------------
 
-HOSTS = {"--medvram", "--no-half", "--all-in-fp32"}
-"""Options of the WebUIs."""
-SAMPLES = {"--l", "--w"}
-"""Flags of a sample prompt."""
-PIPS = {"--no-deps"}
+
+def cures() -> Iterator[tuple[str, str]]:
+    """Yield every cure of the core in English and Japanese."""
+    yield from json.loads((FOLDER / "cures.json").read_text(encoding="utf-8")).items()
 
 
-def cures() -> Iterator[tuple[str, str, str]]:
-    table = json.loads((ROOT / "lib_lora/i18n/texts/cures.json").read_text(encoding="utf-8"))
-    yield from ((key, texts["en"], texts["ja"]) for key, texts in table.items())
-
-
-def test_every_flag_that_a_cure_names_is_an_option() -> None:
+def flags() -> dict[str, set[str]]:
+    """Return the flags of every option of the terminal, by the option's name."""
     (commands,) = (one for one in parser()._actions if one.dest == "command")
-    known = {flag for command in commands.choices.values() for one in command._actions for flag in one.option_strings}
-    named = {flag for _, *texts in cures() for text in texts for flag in re.findall(r"--[a-z][a-z0-9-]*", text)}
-    assert named - known - HOSTS - SAMPLES - PIPS == set()
-    assert named >= HOSTS | SAMPLES | PIPS
+    found: dict[str, set[str]] = {}
+    for command in commands.choices.values():
+        for name, flag in command.get_default("flags").items():
+            found.setdefault(name, set()).add(flag)
+    return found
+
+
+def test_every_option_that_an_error_is_about_has_a_flag() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "lib_lora").rglob("*.py")]
+    named = {name for text in sources for name in re.findall(r"\boption=[^,\n)]*\"(\w+)\"", text)}
+    assert named >= {"overwrite", "lora_dir", "model", "tokenizer", "data", "sample_prompts"}
+    assert named - flags().keys() == set()
 
 
 def test_every_route_that_a_cure_names_is_there() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "lib_lora/web/api").glob("*.py"))
-    routes = {route for _, text, _ in cures() for route in re.findall(r"GET /lora-atelier/v1(/\w+)", text)}
+    routes = {route for text, _ in cures() for route in re.findall(r"GET /lora-atelier/v1(/\w+)", text)}
     assert len(routes) >= 3
     assert [route for route in routes if f'Route("GET", "{route}"' not in sources] == []
 
@@ -361,8 +369,7 @@ def test_every_route_that_a_cure_names_is_there() -> None:
 def test_every_button_that_a_cure_quotes_is_one() -> None:
     panels = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "lib_lora/i18n/texts").glob("*.json")]
     labels = {language: {text[language] for panel in panels for text in panel.values()} for language in ("en", "ja")}
-    quoted = [name for _, text, _ in cures() for name in re.findall("“([^”{]+)”", text)]
-    assert quoted
+    quoted = [name for text, _ in cures() for name in re.findall("“([^”{]+)”", text)]
     assert [name for name in quoted if name not in labels["en"]] == []
-    forms = [name for _, _, text in cures() for name in re.findall("「([^」{]+)」", text)]
+    forms = [name for _, text in cures() for name in re.findall("「([^」{]+)」", text)]
     assert [name for name in forms if name not in labels["ja"] and ":" not in name] == []
