@@ -153,6 +153,7 @@ def test_another_block_weight_extension_has_precedence(a1111: Any) -> None:
     assert not block_weights.install(WebuiHost)
     assert a1111.extra_networks.extra_network_registry["lora"] is own
     assert str(block_weights.other_extension()) == other
+    assert block_weights.SCRIPT.is_file()  # ours, from which another one's is told
 
 
 def test_an_error_of_ours_is_said_in_the_voice_of_the_page(a1111: Any) -> None:
