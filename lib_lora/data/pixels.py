@@ -12,9 +12,9 @@ from lib_lora.sentences import say
 
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
-NOTICE_ALPHA = say("with transparency: put on the background colour")
+NOTICE_ALPHA = say("with transparency: put on the background color")
 NOTICE_DEEP = say("with more than 8 bits: scaled to 8 bits")
-NOTICE_PROFILE = say("with a colour profile that cannot be used: colours taken as they are")
+NOTICE_PROFILE = say("with a color profile that cannot be used: colors taken as they are")
 
 
 def shrink_by_area(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -103,7 +103,8 @@ class Contents:
         for fault in self.faults.values():
             notes.append(
                 say(
-                    "{n} modules cannot be applied, so the file is only described (e.g. {module}): {what}. {cure}",
+                    "{n} {n:module|modules} cannot be applied, so the file is only described (e.g. {module}): "
+                    "{what}. {cure}",
                     n=len(fault.modules),
                     module=fault.modules[0],
                     what=fault.what,
@@ -124,14 +125,18 @@ class Contents:
         if self.unknown:
             notes.append(
                 say(
-                    "{n} tensors are of a kind or spelling that is not known (e.g. {example}).",
+                    "{n} {n:tensor is|tensors are} of a kind or spelling that is not known (e.g. {example}).",
                     n=len(self.unknown),
                     example=self.unknown[0],
                 )
             )
         if self.extras:
             notes.append(
-                say("{n} tensors are none of a LoRA's (e.g. {example}).", n=len(self.extras), example=self.extras[0])
+                say(
+                    "{n} {n:tensor is|tensors are} none of a LoRA's (e.g. {example}).",
+                    n=len(self.extras),
+                    example=self.extras[0],
+                )
             )
         return tuple(notes)
 

@@ -169,7 +169,8 @@ def _metadata(found: object) -> tuple[dict[str, str], tuple[str, ...]]:
         return texts, ()
     notes = (
         say(
-            "{n} values of the header's metadata are no texts and are read as texts (e.g. {name}).",
+            "{n} {n:value|values} of the header's metadata {n:is no text and is|are no texts and are} read "
+            "as {n:text|texts} (e.g. {name}).",
             n=len(odd),
             name=odd[0][:60],
         ),
@@ -262,7 +263,7 @@ def _check_cover(tensors: Mapping[str, TensorInfo], *, data_bytes: int, where: s
         )
         raise FileError(what, where=where, cure=_CURE)
     if position < data_bytes:
-        what = say("{n} bytes at the end of the file belong to no tensor", n=data_bytes - position)
+        what = say("{n} {n:byte|bytes} at the end of the file {n:belongs|belong} to no tensor", n=data_bytes - position)
         raise FileError(what, where=where, cure=_CURE)
 
 

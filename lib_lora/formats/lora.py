@@ -139,7 +139,7 @@ def alpha_notes(found: Named) -> tuple[str, ...]:
     """Return what is to be said of alphas of 0."""
     ranked = [parts for parts in found.modules.values() if rank_in(parts) is not None and "alpha" in parts]
     zero = sum(not bool(parts["alpha"].float().any()) for parts in ranked)
-    notes = (say("In {n} modules alpha is 0; it is taken as the rank, as LyCORIS does.", n=zero),)
+    notes = (say("In {n} {n:module|modules} alpha is 0; it is taken as the rank, as LyCORIS does.", n=zero),)
     return notes if zero else ()
 
 
@@ -157,9 +157,14 @@ def _refuse_broken_numbers(adapters: Mapping[str, Adapter], *, where: str) -> No
     broken = [key for key, adapter in adapters.items() if not all(map(all_finite, adapter.parameters()))]
     if broken:
         n, names, more = len(broken), broken[:_SHOWN], len(broken) - _SHOWN
-        what = say("{n} modules hold NaN or infinite numbers: {names}", n=n, names=names)
+        what = say("{n} {n:module holds|modules hold} NaN or infinite numbers: {names}", n=n, names=names)
         if more > 0:
-            what = say("{n} modules hold NaN or infinite numbers: {names} and {more} more", n=n, names=names, more=more)
+            what = say(
+                "{n} {n:module holds|modules hold} NaN or infinite numbers: {names} and {more} more",
+                n=n,
+                names=names,
+                more=more,
+            )
         raise FileError(what, where=where, cure="The training failed there; use an earlier file of it.")
 
 

@@ -75,7 +75,7 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
     if twice:
         notes.append(
             say(
-                "{n} tensors are there twice, with the same numbers; one counts (e.g. {name}).",
+                "{n} {n:tensor is|tensors are} there twice, with the same numbers; one counts (e.g. {name}).",
                 n=len(twice),
                 name=twice[0],
             )

@@ -108,7 +108,8 @@ def left_out(model: HasLayers, lora: LoraFile) -> tuple[str, ...]:
     if others:
         notes.append(
             say(
-                "{n} tensors of {name} are none of a LoRA's and are not used (e.g. {example}).",
+                "{n} {n:tensor|tensors} of {name} {n:is none of a LoRA's and|are none of a LoRA's and are} not "
+                "used (e.g. {example}).",
                 n=len(others),
                 name=lora.name,
                 example=others[0],

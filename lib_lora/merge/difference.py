@@ -54,7 +54,8 @@ def as_differences(lora: LoraFile, model: HasLayers, keys: Collection[str] | Non
         name = getattr(model, "name", "") or model.family
         notes.append(
             say(
-                "{n} modules are full differences now, which fit the model {name} only.",
+                "{n} {n:module is a full difference now, which fits|modules are full differences now, which "
+                "fit} the model {name} only.",
                 n=len(moving) - len(gone),
                 name=name,
             )

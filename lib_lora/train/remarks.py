@@ -32,8 +32,9 @@ def remarks_on(model: LoadedModel, options: TrainOptions) -> tuple[str, ...]:
     if cut:
         said.append(
             say(
-                "{n} layers are smaller than the rank that was asked for (the smallest can have {smallest}): "
-                "their rank and alpha are cut alike, so their strength stays",
+                "{n} {n:layer is|layers are} smaller than the rank that was asked for (the smallest can have "
+                "{smallest}): "
+                "{n:its|their} rank and alpha are cut alike, so {n:its|their} strength stays",
                 n=len(cut),
                 smallest=min(cut),
             )

@@ -155,6 +155,6 @@ def test_with_its_base_a_dora_is_baked_at_any_strength(tmp_path: Path, capsys) -
     assert run(capsys, "bake", path, "--unet", "0.5", "--out", out)[0] == 2
     code, said, _ = run(capsys, "bake", path, "--unet", "0.5", "--base", POCKET, "--out", out)
     assert code == 0
-    assert "1 modules are full differences now" in said
+    assert "1 module is a full difference now" in said
     wanted = read_lora(path).adapters[key].delta(model.layers[key].weight) * 0.5
     torch.testing.assert_close(read_lora(out).adapters[key].delta(), wanted)

@@ -113,7 +113,7 @@ def test_what_is_refused_on_use_is_told_by_inspect(tmp_path: Path, fault: str) -
     parts, words = FAULTS[fault]
     path = save(tmp_path / "x.safetensors", {TEXT: sample("linear"), KEY: parts})
     (note,) = [note for note in inspection(path)["notes"] if "cannot be applied" in note]
-    assert note.startswith("1 modules")
+    assert note.startswith("1 module ")
     assert KEY in note
     assert words in note
     with pytest.raises(FileError):
@@ -123,7 +123,7 @@ def test_what_is_refused_on_use_is_told_by_inspect(tmp_path: Path, fault: str) -
 def test_numbers_that_are_none_are_told_by_inspect(tmp_path: Path) -> None:
     parts = {**sample("linear"), UP: sample("linear")[UP] * float("nan")}
     notes = inspection(save(tmp_path / "x.safetensors", {KEY: parts, TEXT: sample("linear")}))["notes"]
-    assert notes[-1] == f"1 tensors hold NaN or infinite numbers (e.g. {KEY}.{UP})."
+    assert notes[-1] == f"1 tensor holds NaN or infinite numbers (e.g. {KEY}.{UP})."
 
 
 def test_the_same_tensor_twice_counts_once_where_it_is_the_same(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_broken_numbers_are_refused_with_module_names(tmp_path: Path, value: flo
     parts = sample("linear")
     parts["lora_up.weight"][1, 1] = value
     path = save(tmp_path / "x.safetensors", {key_for("linear"): parts, TEXT: sample("linear")})
-    with pytest.raises(FileError, match=f"1 modules hold NaN.*{key_for('linear')}"):
+    with pytest.raises(FileError, match=f"1 module holds NaN.*{key_for('linear')}"):
         read_lora(path)
 
 

@@ -43,7 +43,7 @@ def test_the_sentence_has_count_and_examples(model, partial: Path) -> None:
     start = f"{len(unmatched)} of {len(lora.adapters)} modules of partial fit no layer of this model (e.g. lora_unet_x_"
     assert first.startswith(start)
     assert "girl" in bundled
-    assert stranger.startswith("1 tensors of partial")
+    assert stranger.startswith("1 tensor of partial")
     assert "stranger" in stranger
     said = sentence_in_words(first, "ja")
     assert f"{len(lora.adapters)} 個のうち {len(unmatched)} 個" in said

@@ -87,7 +87,7 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], *, part: str, where:
     missing = [name for name in module.state_dict() if name not in tensors and not name.endswith("position_ids")]
     if missing:
         raise FileError(
-            "{n} tensors of the {part} are missing, the first is {name}",
+            "{n} {n:tensor|tensors} of the {part} {n:is|are} missing, the first is {name}",
             n=len(missing),
             part=part,
             name=missing[0],
