@@ -96,10 +96,9 @@ def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any
 
     What is wrong with the options is said before a model is loaded; the recipe is fitted to the model after that.
     """
-    from lib_lora.services.start_check import check_pictures, check_start
+    from lib_lora.services.start_check import check_pictures, fresh_run
     from lib_lora.train.loop import start
     from lib_lora.train.options import from_mapping
-    from lib_lora.train.recipes import facts_of
     from lib_lora.train.run_folder import RunFolder
 
     if options.resume:
@@ -111,9 +110,7 @@ def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any
         plain = from_mapping(values, where="command line")
         check_pictures(plain)  # before a model is loaded
         host = open_studio(options)
-        chosen = from_mapping(values, where="command line", model=facts_of(host.model))
-        folder = RunFolder.fresh(runs / chosen.name)
-        check_start(host, chosen, runs)
+        chosen, folder = fresh_run(host, values, runs, where="command line")
     return host, start(host.model, chosen, folder, progress)
 
 

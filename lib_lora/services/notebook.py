@@ -26,11 +26,9 @@ from lib_lora.services.analysis import analyze as analyze_order
 from lib_lora.services.analysis import order_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.samples import sampler_of
-from lib_lora.services.start_check import check_pictures, check_start
+from lib_lora.services.start_check import check_pictures, fresh_run
 from lib_lora.train.loop import TrainResult, run, start
 from lib_lora.train.options import from_mapping
-from lib_lora.train.recipes import facts_of
-from lib_lora.train.run_folder import RunFolder
 
 Weights = BlockWeights | Mapping[str, float] | str | float
 """Block weights as a program may give them: an object, numbers by block, a preset's name or a vector, or one number."""
@@ -161,7 +159,5 @@ def train_lora(
     """
     values, progress = {**(options or {}), **more}, progress or Progress()
     check_pictures(from_mapping(values, where="train_lora"))
-    chosen = from_mapping(values, where="train_lora", model=facts_of(host.model))
-    folder = RunFolder.fresh(Path(runs) / chosen.name)
-    check_start(host, chosen, Path(runs))
+    chosen, folder = fresh_run(host, values, Path(runs), where="train_lora")
     return run(start(host.model, chosen, folder, progress), progress, sampler_of(host, chosen))

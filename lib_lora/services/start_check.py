@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,9 +20,28 @@ from lib_lora.train.length import check_draws
 from lib_lora.train.material import bucket_step
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.optimizers import Group, RatioOptimizer
-from lib_lora.train.options import TrainOptions
+from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
+from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.sample_prompts import read_sample
+
+
+def fresh_run(host: Host, values: Mapping[str, Any], runs: Path, *, where: str) -> tuple[TrainOptions, RunFolder]:
+    """Return the options of a new run over the recipe for the host's model, and its folder, which is not made yet.
+
+    Args:
+        host: what will train and render the samples.
+        values: the options that somebody gave.
+        runs: the folder that will hold the run's folder.
+        where: what stands in the error.
+
+    Raises:
+        InputError: an option cannot be right, or see `check_start`.
+    """
+    chosen = from_mapping(values, where=where, model=facts_of(host.model))
+    folder = RunFolder.fresh(runs / chosen.name)
+    check_start(host, chosen, runs)
+    return chosen, folder
 
 
 def check_start(host: Host, options: TrainOptions, runs: Path) -> None:

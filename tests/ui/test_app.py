@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lib_lora.host.request import GenerateRequest
 from lib_lora.i18n.words import Words
+from lib_lora.options import find
 from tests.ui.browser import TABS, Studio, Visitor, open_tab, running_studio, settle, sideways
 
 LANGUAGES = ("en", "ja")
@@ -56,16 +58,16 @@ def test_theme_follows_the_system_and_the_switch_is_remembered(studio_server: St
 def test_what_was_typed_is_there_again_in_the_other_language_and_after_a_restart(visitor: Visitor, data: Path) -> None:
     with running_studio(data) as first:
         page = visitor.visit(first.url, language="en")
-        prompt = page.get_by_label(Words("en")("generate.prompt")).first
+        prompt = page.get_by_label(Words("en").said(find(GenerateRequest, "prompt").label)).first
         prompt.fill("a cat in the rain")
         wait_for(lambda: remembered(data).get("generate.prompt") == "a cat in the rain")
         page.goto(f"{first.url}ja/")
         settle(page)
-        again = page.get_by_label(Words("ja")("generate.prompt")).first
+        again = page.get_by_label(Words("ja").said(find(GenerateRequest, "prompt").label)).first
         wait_for(lambda: again.input_value() == "a cat in the rain", page)
     with running_studio(data) as second:
         page = visitor.visit(second.url, language="en")
-        prompt = page.get_by_label(Words("en")("generate.prompt")).first
+        prompt = page.get_by_label(Words("en").said(find(GenerateRequest, "prompt").label)).first
         wait_for(lambda: prompt.input_value() == "a cat in the rain", page)
 
 
