@@ -5,7 +5,7 @@
     const API = inWebui ? "./lora-atelier/v1" : "/lora-atelier/v1"; // a WebUI may stand below an address of its own
     const page = () => (inWebui ? gradioApp() : document);
 
-    // -- live pieces: the server draws them, every tab shows the same (lib_lora/services/live.py) ---------------------
+    // -- live pieces: the server draws them, every tab shows the same (lib_lora/services/polled.py) ---------------------
 
     let boot = "";
     let silent = 0;

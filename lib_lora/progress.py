@@ -1,4 +1,4 @@
-"""How far a work is, and the wish to stop it: one channel for terminal, desk and host."""
+"""How far a work is, and the wish to stop it: one channel for terminal, job queue and host."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Part(Progress):
+class SubProgress(Progress):
     """A part of longer work: told of its own steps, it tells ``whole`` where all the work stands.
 
     Attributes:

@@ -18,7 +18,7 @@ from lib_lora.blocks.tag import readable_tags
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import GenerateRequest, GenerateResult
-from lib_lora.progress import Part, Progress
+from lib_lora.progress import Progress, SubProgress
 from lib_lora.sentences import say
 
 
@@ -31,7 +31,7 @@ class Renders(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepSpec:
     """What to analyse.
 
     Attributes:
@@ -108,7 +108,7 @@ class Analysis:
     ``problems`` are the tags that were left out.
     """
 
-    plan: Plan
+    plan: SweepSpec
     sources: tuple[Image.Image, ...]
     noise_floor: float
     rows: tuple[Row, ...]
@@ -146,7 +146,7 @@ class Analysis:
 def analyse(
     host: Renders,
     request: GenerateRequest,
-    plan: Plan,
+    plan: SweepSpec,
     *,
     filled: frozenset[str],
     progress: Progress | None = None,
@@ -180,7 +180,7 @@ def analyse(
         seeded = request.later(number)
         for orders in sheet.orders(part):
             units = len(orders) * request.steps
-            share = Part(progress, sheet.rendered * request.steps, units, total)
+            share = SubProgress(progress, sheet.rendered * request.steps, units, total)
             made = host.generate(replace(seeded, sweep=tuple(weights for _, weights in orders)), share)
             sheet.add([entry for entry, _ in orders], made.images)
             sheet.notes.update(dict.fromkeys(made.notes))
@@ -193,7 +193,7 @@ def analyse(
     return sheet.analysis()
 
 
-def pictures_of(plan: Plan, filled: frozenset[str]) -> int:
+def pictures_of(plan: SweepSpec, filled: frozenset[str]) -> int:
     """Return how many pictures an analysis renders: per seed the source twice, and every entry that has modules."""
     return plan.options.seeds * (2 + sum(1 for entry in plan.entries if any(block in filled for block in entry)))
 
@@ -205,7 +205,7 @@ _Order = tuple[tuple[str, ...] | None, BlockWeights]
 class _Sheet:
     """The table while it is filled: whole seeds, and the one that is being rendered."""
 
-    def __init__(self, plan: Plan, filled: frozenset[str]) -> None:
+    def __init__(self, plan: SweepSpec, filled: frozenset[str]) -> None:
         self._plan, self._filled = plan, filled
         self._examined = [entry for entry in plan.entries if any(block in filled for block in entry)]
         self._sources: list[Image.Image] = []

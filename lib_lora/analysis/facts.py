@@ -55,7 +55,7 @@ class LoraFacts:
         return tuple(block.block for block in self.blocks)
 
 
-def facts_of(lora: LoraFile, model: LoadedModel | None = None, on_module: OnModule | None = None) -> LoraFacts:
+def summary_of(lora: LoraFile, model: LoadedModel | None = None, on_module: OnModule | None = None) -> LoraFacts:
     """Measure a file; relative to ``model`` where it is of the same family. Tells ``on_module`` (done, all)."""
     blocks = lora.blocks()
     norms = None

@@ -13,7 +13,7 @@ from lib_lora.options import check_names, options_of
 
 if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
-    from lib_lora.merge.order import Made, Order
+    from lib_lora.merge.spec import Made, MergeSpec
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -23,7 +23,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_bake(commands: argparse._SubParsersAction) -> None:
-    from lib_lora.merge.order import Ingredient, Order
+    from lib_lora.merge.spec import Ingredient, MergeSpec
 
     bake = commands.add_parser(
         "bake",
@@ -33,14 +33,14 @@ def _add_bake(commands: argparse._SubParsersAction) -> None:
     _add_file(bake, out=True)
     add_flags(bake, options_of(Ingredient), also={"blocks": "--weights"})
     bake.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets (default: the shipped ones)")
-    add_flags(bake, options_of(Order))
+    add_flags(bake, options_of(MergeSpec))
     _add_base(bake)
     bake.set_defaults(run=run_bake)
 
 
 def _add_compress(commands: argparse._SubParsersAction) -> None:
-    from lib_lora.merge.order import Order
     from lib_lora.merge.rank import RULES, RuleOptions
+    from lib_lora.merge.spec import MergeSpec
 
     compress = commands.add_parser(
         "compress",
@@ -50,7 +50,7 @@ def _add_compress(commands: argparse._SubParsersAction) -> None:
     _add_file(compress, out=True)
     add_flags(compress.add_mutually_exclusive_group(required=True), RULES.values())
     add_flags(compress, options_of(RuleOptions, only=("cap",)), also={"cap": "--max-rank"})
-    add_flags(compress, options_of(Order))
+    add_flags(compress, options_of(MergeSpec))
     _add_base(compress)
     compress.set_defaults(run=run_compress)
 
@@ -106,10 +106,10 @@ def _add_base(command: argparse.ArgumentParser) -> None:
 
 def run_bake(options: argparse.Namespace) -> None:
     """Bake, save, and print the numbers used and the rounding error per block."""
-    from lib_lora.merge.order import Ingredient, Order, resolve_blocks
+    from lib_lora.merge.spec import Ingredient, MergeSpec, resolve_blocks
 
     row, presets = Ingredient(options.file, **given(options, options_of(Ingredient))), presets_of(options)
-    made, saved = _written(options, Order((row,), **given(options, options_of(Order))), presets)
+    made, saved = _written(options, MergeSpec((row,), **given(options, options_of(MergeSpec))), presets)
     weights = resolve_blocks(row.blocks, presets, made.lora.family, x=row.x, fill=row.fill)
     more = {"weights": weights.as_dict()} if weights else {}
     _give_merge(options, saved, made, more, [f"weights {weights.format()}"] if weights else [])
@@ -117,17 +117,17 @@ def run_bake(options: argparse.Namespace) -> None:
 
 def run_compress(options: argparse.Namespace) -> None:
     """Compress, save, and print ranks, sizes and the error per block."""
-    from lib_lora.merge.order import Ingredient, Order
     from lib_lora.merge.rank import RULES, RankRule, RuleOptions
+    from lib_lora.merge.spec import Ingredient, MergeSpec
 
     ((kind, value),) = given(options, RULES.values()).items()
     rule = RankRule(kind, value, **given(options, options_of(RuleOptions, only=("cap",))))
-    order = Order((Ingredient(options.file),), rule, **given(options, options_of(Order)))
+    order = MergeSpec((Ingredient(options.file),), rule, **given(options, options_of(MergeSpec)))
     made, saved = _written(options, order, None)
     _give_merge(options, saved, made, {}, [])
 
 
-def _written(options: argparse.Namespace, order: Order, presets: PresetFile | None) -> tuple[Made, Path]:
+def _written(options: argparse.Namespace, order: MergeSpec, presets: PresetFile | None) -> tuple[Made, Path]:
     """Make what the order says, with the model of ``--base`` where one is given, and save it."""
     from lib_lora.blocks.presets import PresetFile
     from lib_lora.host.studio import StudioHost

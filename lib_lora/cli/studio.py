@@ -218,9 +218,9 @@ def interrupt(number: int, frame: object) -> NoReturn:
 
 def finish(atelier: Atelier) -> None:
     """Stop every job; the running ones save what they have (a training: its state) before the program ends."""
-    running = [desk.running for desk in (atelier.desk, atelier.files) if desk.running is not None]
-    for desk in (atelier.desk, atelier.files):
-        for job in reversed(desk.jobs()):  # those that wait first: else one begins when the running one ends
+    running = [queue.running for queue in (atelier.queue, atelier.files) if queue.running is not None]
+    for queue in (atelier.queue, atelier.files):
+        for job in reversed(queue.jobs()):  # those that wait first: else one begins when the running one ends
             if not job.ended:
                 job.stop()
     for job in running:

@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> None:
     progress = TerminalProgress(quiet=options.json)
     host, training = _begin(options, progress)
     chosen, folder = training.options, training.folder
-    for problem in training.material.problems:
+    for problem in training.data.problems:
         say(problem)
     facts = facts_of(host.model)
     kind = "the velocity (v-prediction)" if facts.prediction_type == VELOCITY else "noise (epsilon)"
@@ -151,7 +151,7 @@ def run(options: argparse.Namespace) -> None:
         "lora": result.lora,
         "run": folder.path,
         "plan": plan,
-        "remarks": [*training.material.problems, *folder.remarks()],
+        "remarks": [*training.data.problems, *folder.remarks()],
         "steps": result.steps,
         "finished": result.finished,
         "loss": result.loss,

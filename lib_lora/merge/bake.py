@@ -25,7 +25,7 @@ def bake(lora: LoraFile, multipliers: Mapping[str, float]) -> tuple[LoraFile, Me
             (`lib_lora.merge.difference` makes full differences of those).
     """
     blocks = lora.blocks()
-    strengths = {block: strength_of(block, multipliers) for block in blocks}
+    strengths = {block: multiplier_of(block, multipliers) for block in blocks}
     block_of = {key: block for block, keys in blocks.items() for key in keys}
     adapters: dict[str, Adapter] = {}
     results, dropped = [], []
@@ -46,7 +46,7 @@ def bake(lora: LoraFile, multipliers: Mapping[str, float]) -> tuple[LoraFile, Me
     return baked, report
 
 
-def strength_of(block: str, multipliers: Mapping[str, float]) -> float:
+def multiplier_of(block: str, multipliers: Mapping[str, float]) -> float:
     """Return a block's multiple.
 
     Raises:

@@ -13,7 +13,7 @@ from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, Factors, LoraAdapter
 from lib_lora.formats.keys import block_of_key, find_module
 from lib_lora.formats.lora import LoraFile
-from lib_lora.merge.bake import rounded_part, strength_of
+from lib_lora.merge.bake import multiplier_of, rounded_part
 from lib_lora.merge.dense import dense_sum
 from lib_lora.merge.difference import dependent
 from lib_lora.merge.rank import NOISE, full_shape, product_norm, spectrum, squared_difference
@@ -23,7 +23,7 @@ from lib_lora.sentences import say
 
 
 @dataclass(frozen=True)
-class Part:
+class Summand:
     """One summand: a LoRA and the multiple of it in every block that it has modules in."""
 
     lora: LoraFile
@@ -39,7 +39,7 @@ class _Share:
     source: str
 
 
-def add(parts: Sequence[Part], on_module: OnModule | None = None) -> tuple[LoraFile, MergeReport]:
+def add(parts: Sequence[Summand], on_module: OnModule | None = None) -> tuple[LoraFile, MergeReport]:
     """Return the LoRA whose change of every module is ``Σ q·Δ`` over the parts.
 
     A module of several files becomes one plain LoRA, or with a full difference, a bias or a normalization among them
@@ -80,7 +80,7 @@ def add(parts: Sequence[Part], on_module: OnModule | None = None) -> tuple[LoraF
     return saved, MergeReport(rows_of(results, order), before, saved.size, tuple(dropped))
 
 
-def _family(parts: Sequence[Part]) -> str:
+def _family(parts: Sequence[Summand]) -> str:
     if not parts:
         raise InputError("There is nothing to add", cure="Choose at least one LoRA.")
     known = {part.lora.name: part.lora.family for part in parts}
@@ -91,7 +91,7 @@ def _family(parts: Sequence[Part]) -> str:
     return next(iter(found))
 
 
-def _widest(parts: Sequence[Part]) -> torch.dtype:
+def _widest(parts: Sequence[Summand]) -> torch.dtype:
     """Return the type that holds the numbers of every part; fp8 becomes fp16 at least."""
     types = {adapter.parameters()[0].dtype for part in parts for adapter in part.lora.adapters.values()}
     wide = [dtype if dtype.itemsize > 1 else torch.float16 for dtype in types]
@@ -101,13 +101,13 @@ def _widest(parts: Sequence[Part]) -> torch.dtype:
     return result
 
 
-def _by_module(parts: Sequence[Part], family: str) -> dict[str, list[_Share]]:
+def _by_module(parts: Sequence[Summand], family: str) -> dict[str, list[_Share]]:
     """Return the shares of every module; two spellings of one SDXL module are one, in the first file's spelling."""
     spelled: dict[str, str] = {}
     shares: dict[str, list[_Share]] = {}
     for part in parts:
         block_of = {key: block for block, keys in part.lora.blocks().items() for key in keys}
-        strengths = {block: strength_of(block, part.multipliers) for block in set(block_of.values())}
+        strengths = {block: multiplier_of(block, part.multipliers) for block in set(block_of.values())}
         for key, adapter in part.lora.adapters.items():
             module = find_module(key, family)
             name = spelled.setdefault(module.key if module is not None else key, key)
@@ -213,7 +213,7 @@ def _saved(key: str, factors: Factors, wanted: float, *, dtype: torch.dtype) -> 
     return LoraAdapter(key, up.contiguous(), down.contiguous(), None, float(down.shape[0])), error
 
 
-def _extras(parts: Sequence[Part]) -> dict[str, Tensor]:
+def _extras(parts: Sequence[Summand]) -> dict[str, Tensor]:
     """Return the tensors that belong to no module, of all parts."""
     found: dict[str, Tensor] = {}
     for part in parts:
@@ -225,5 +225,5 @@ def _extras(parts: Sequence[Part]) -> dict[str, Tensor]:
     return found
 
 
-def _used(part: Part) -> dict[str, float]:
+def _used(part: Summand) -> dict[str, float]:
     return {block: short(part.multipliers[block]) for block in part.lora.blocks()}

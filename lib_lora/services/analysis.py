@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lib_lora.analysis.effective_block import Analysis, Plan, analyse, pictures_of
+from lib_lora.analysis.effective_block import Analysis, SweepSpec, analyse, pictures_of
 from lib_lora.analysis.grid import GridStyle, draw_grid
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.atomic import replace_file
@@ -21,7 +21,7 @@ from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest, Host, check_clip_skip
 from lib_lora.host.infotext import write_png
 from lib_lora.host.limits import check_order
-from lib_lora.progress import Part, Progress
+from lib_lora.progress import Progress, SubProgress
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import FileFacts
@@ -39,11 +39,11 @@ LARGEST_CELL = 256
 
 
 @dataclass(frozen=True)
-class Order:
+class AnalysisJob:
     """What is to be analysed: one plan for each range, over the same pictures."""
 
     request: GenerateRequest
-    plans: tuple[Plan, ...]
+    plans: tuple[SweepSpec, ...]
     filled: frozenset[str]
     rows: bool
 
@@ -62,7 +62,7 @@ class Found:
     files: tuple[Path, ...] = ()
 
 
-def order_of(request: GenerateRequest, options: AnalyzeOptions, host: Host, files: FileFacts) -> Order:
+def order_of(request: GenerateRequest, options: AnalyzeOptions, host: Host, files: FileFacts) -> AnalysisJob:
     """Return the order that picture and options describe; without XYZ in the prompt ``options.lora`` is analyzed.
 
     Raises:
@@ -73,21 +73,21 @@ def order_of(request: GenerateRequest, options: AnalyzeOptions, host: Host, file
     filled = frozenset(block for fact in facts for block in fact.blocks)
     layout = full_layout(facts[0].family if facts else host.model.family)
     entries = parse_block_list(options.blocks, layout) or [(name,) for name in layout.names if name in filled]
-    plans = tuple(Plan(examined, others, tuple(entries), layout, options) for examined, others in options.ranges)
-    order = Order(replace(request, prompt=prompt, batch=1), plans, filled, options.rows)
+    plans = tuple(SweepSpec(examined, others, tuple(entries), layout, options) for examined, others in options.ranges)
+    order = AnalysisJob(replace(request, prompt=prompt, batch=1), plans, filled, options.rows)
     check_order(order.request, order.pictures, native_side=host.model.native_side)
     check_clip_skip(request.clip_skip, host.model)
     return order
 
 
-def submit(atelier: Atelier, order: Order, title: str) -> Job:
-    """Queue an order at the desk."""
+def submit(atelier: Atelier, order: AnalysisJob, title: str) -> Job:
+    """Queue an order."""
     speed = Speed.of(atelier)
 
     def work(job: Job) -> Found:
         return run(order, atelier.host, job, outputs=atelier.folders.outputs, speed=speed)
 
-    return atelier.desk.submit(KIND, title, work)
+    return atelier.queue.submit(KIND, title, work)
 
 
 def _marked(prompt: str, label: str) -> str:
@@ -104,8 +104,8 @@ def _marked(prompt: str, label: str) -> str:
     return change_tag(prompt, index_of(prompt, label), lambda tag: replace(tag, weights=Span("XYZ", 0), x=None))
 
 
-def run(order: Order, host: Host, job: Job, *, outputs: Path, speed: Speed) -> Found:
-    """Work on an order at the desk: show each part, save what there is at the end or after a stop."""
+def run(order: AnalysisJob, host: Host, job: Job, *, outputs: Path, speed: Speed) -> Found:
+    """Work on an order in the job queue: show each part, save what there is at the end or after a stop."""
     began = time.monotonic()
     found = analyze(order, host, job, show=job.show)
     if not job.stopped:
@@ -115,7 +115,9 @@ def run(order: Order, host: Host, job: Job, *, outputs: Path, speed: Speed) -> F
     return save(found, new_folder(outputs / "analysis")) if found.grids else found
 
 
-def analyze(order: Order, host: Host, progress: Progress, *, show: Callable[[Found], None] | None = None) -> Found:
+def analyze(
+    order: AnalysisJob, host: Host, progress: Progress, *, show: Callable[[Found], None] | None = None
+) -> Found:
     """Return what an order finds, or found before a stop; nothing is saved. ``show`` is given what there is so far."""
     before: list[Analysis] = []
     total, done = order.pictures * order.request.steps, 0
@@ -127,7 +129,7 @@ def analyze(order: Order, host: Host, progress: Progress, *, show: Callable[[Fou
             if show is not None:
                 show(_found(order, [*before, found]))
 
-        share = Part(progress, done, units, total)
+        share = SubProgress(progress, done, units, total)
         part = max(1, count // plan.options.seeds // PARTS)
         found = analyse(host, order.request, plan, filled=order.filled, progress=share, part=part, show=so_far)
         before.append(found)
@@ -137,7 +139,7 @@ def analyze(order: Order, host: Host, progress: Progress, *, show: Callable[[Fou
     return _found(order, before)
 
 
-def _found(order: Order, analyses: Sequence[Analysis]) -> Found:
+def _found(order: AnalysisJob, analyses: Sequence[Analysis]) -> Found:
     grids = []
     for analysis in analyses:
         style = GridStyle(
@@ -172,6 +174,6 @@ def table_name(examined: float, others: float) -> str:
     return f"blocks_{examined:g}_{others:g}.csv"
 
 
-def range_text(plan: Plan) -> str:
+def range_text(plan: SweepSpec) -> str:
     """Return a range as it is shown: examined / others."""
     return f"{plan.examined:g}/{plan.others:g}"

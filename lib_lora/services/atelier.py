@@ -1,4 +1,4 @@
-"""What every service works on: the host, the desks and the folders that may be used."""
+"""What every service works on: the host, the job queues and the folders that may be used."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from lib_lora.atomic import private_folder
 from lib_lora.errors import FileError, InputError
 from lib_lora.host.base import Host
-from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.training import Trainings
-from lib_lora.services.live import Live
+from lib_lora.services.polled import PolledFragment
 from lib_lora.services.run_report import write_run_report
 from lib_lora.services.settings import Settings
 
@@ -101,10 +101,10 @@ class Atelier:
 
     host: Host
     folders: Folders
-    desk: Desk = field(default_factory=Desk)
-    files: Desk = field(default_factory=Desk)
-    """A second desk for work on files only: it needs no model, so it does not wait for a training."""
-    live: Live = field(default_factory=Live)
+    queue: JobQueue = field(default_factory=JobQueue)
+    files: JobQueue = field(default_factory=JobQueue)
+    """A second job queue for work on files only: it needs no model, so it does not wait for a training."""
+    live: PolledFragment = field(default_factory=PolledFragment)
     upload_limit: int = 64 * 2**20
     """Largest single uploaded picture in bytes."""
     changing_model: bool = False
@@ -115,5 +115,5 @@ class Atelier:
     def __post_init__(self) -> None:
         self.settings = Settings(self.folders.data / "settings.json")
         self.trainings = Trainings(
-            self.host, self.desk, runs=self.folders.runs, loras=self.folders.loras, on_finished=write_run_report
+            self.host, self.queue, runs=self.folders.runs, loras=self.folders.loras, on_finished=write_run_report
         )

@@ -1,4 +1,4 @@
-"""LoRA files by the names that tags use, and work on them at the second desk."""
+"""LoRA files by the names that tags use, and work on them in the second job queue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import InputError
-from lib_lora.merge.order import Tell
+from lib_lora.merge.spec import Tell
 from lib_lora.options import Option
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier

@@ -12,7 +12,7 @@ from lib_lora.formats.editing import Change, Edit, plan, write_copy, write_in_pl
 from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import FIELDS, describe
 from lib_lora.formats.saving import check_target
-from lib_lora.merge.order import Tell
+from lib_lora.merge.spec import Tell
 from lib_lora.options import option, settle
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.files import check_own

@@ -9,11 +9,11 @@ from lib_lora.errors import InputError
 from lib_lora.formats.lora import write_lora
 from lib_lora.formats.saving import check_target
 from lib_lora.live.targets import HasLayers
-from lib_lora.merge.order import Made, Order, Tell, make
+from lib_lora.merge.spec import Made, MergeSpec, Tell, make
 from lib_lora.sentences import say
 
 
-def check(order: Order, target: Path, *, overwrite: bool) -> None:
+def check(order: MergeSpec, target: Path, *, overwrite: bool) -> None:
     """Refuse a target before any work is done for it.
 
     Raises:
@@ -27,7 +27,7 @@ def check(order: Order, target: Path, *, overwrite: bool) -> None:
 
 
 def write(
-    order: Order,
+    order: MergeSpec,
     target: Path,
     presets: PresetFile,
     *,

@@ -19,8 +19,8 @@ from lib_lora.host.studio import StudioHost
 from lib_lora.merge import bake as baking
 from lib_lora.merge import sum as adding
 from lib_lora.merge.difference import known
-from lib_lora.merge.order import resolve_blocks
 from lib_lora.merge.report import MergeReport
+from lib_lora.merge.spec import resolve_blocks
 from lib_lora.progress import Progress
 from lib_lora.services.analysis import analyze as analyze_order
 from lib_lora.services.analysis import order_of
@@ -106,7 +106,7 @@ def add(loras: Sequence[LoraFile | tuple[LoraFile, Weights]], *, model: Any = No
     for each in loras:
         lora, weights = each if isinstance(each, tuple) else (each, 1.0)
         numbers = multipliers(lora, weights)
-        parts.append(adding.Part(known(lora, numbers, model, alone=False), numbers))
+        parts.append(adding.Summand(known(lora, numbers, model, alone=False), numbers))
     return adding.add(parts)
 
 

@@ -15,8 +15,8 @@ from lib_lora.data.preview import crop_preview
 from lib_lora.host.base import LoadedModel
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
-from lib_lora.train.material import plan_for
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.training_set import plan_for
 
 KIND = "look"
 SHOWN = 60

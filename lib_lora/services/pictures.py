@@ -12,10 +12,10 @@ from PIL import Image
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.host.limits import check_order
-from lib_lora.progress import Part, Progress
+from lib_lora.progress import Progress, SubProgress
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import Job
+from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.outputs import save_picture
 from lib_lora.services.speed import Speed
 
@@ -76,7 +76,7 @@ def render(
     for number in range(request.batch):
         started = time.monotonic()
         one = request.later(number)
-        result = host.generate(one, Part(progress, number * request.steps, request.steps, total))
+        result = host.generate(one, SubProgress(progress, number * request.steps, request.steps, total))
         for image, text in zip(result.images, result.infotexts, strict=True):
             pictures.append(Picture(save(image, text, one.seed), one.seed))
             texts.append(text)
@@ -92,7 +92,7 @@ def render(
 
 
 def submit(atelier: Atelier, request: GenerateRequest, title: str) -> Job:
-    """Queue an order at the desk; its pictures go into the folder of outputs."""
+    """Queue an order; its pictures go into the folder of outputs."""
     speed = Speed.of(atelier)
 
     def save(image: Image.Image, text: str, seed: int) -> Path:
@@ -101,12 +101,12 @@ def submit(atelier: Atelier, request: GenerateRequest, title: str) -> Job:
     def work(job: Job) -> Rendered:
         return render(request, atelier.host, job, save, show=job.show, speed=speed)
 
-    return atelier.desk.submit(KIND, title, work)
+    return atelier.queue.submit(KIND, title, work)
 
 
-def last_seed(desk: Desk) -> int | None:
+def last_seed(queue: JobQueue) -> int | None:
     """Return the seed of the first picture of the newest order that has made one."""
-    for job in reversed(desk.jobs(KIND)):
+    for job in reversed(queue.jobs(KIND)):
         done = job.result or job.partial
         if done is not None and done.pictures:
             return done.pictures[0].seed

@@ -13,7 +13,7 @@ from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import Found
 from lib_lora.train.available import instead, is_available
-from lib_lora.train.estimate import Plan, measure_pace, plan_run
+from lib_lora.train.estimate import TrainEstimate, measure_pace, plan_run
 from lib_lora.train.options import LEAST_SIDE, TrainOptions, from_mapping, usual_values
 from lib_lora.train.recipes import facts_of
 
@@ -31,7 +31,7 @@ def sized(model: LoadedModel, place: Path, kind: str, side: int) -> TrainOptions
 
 
 def measure(atelier: Atelier, options: TrainOptions, title: str) -> Job:
-    """Order a measurement of a few steps at the desk; what it says is remembered."""
+    """Queue a measurement of a few steps; what it says is remembered."""
 
     def work(job: Job) -> float:
         with atelier.host.training(options.name, trains_text=options.text_encoder_ratio > 0):
@@ -39,10 +39,10 @@ def measure(atelier: Atelier, options: TrainOptions, title: str) -> Job:
         atelier.trainings.paces.put(atelier.host.model, options, pace)
         return pace
 
-    return atelier.desk.submit(MEASURE, title, work)
+    return atelier.queue.submit(MEASURE, title, work)
 
 
-def plan_of(atelier: Atelier, found: Found, options: TrainOptions) -> Plan:
+def plan_of(atelier: Atelier, found: Found, options: TrainOptions) -> TrainEstimate:
     """Return the plan of a run on what was found."""
     return plan_run(atelier.host.model, options, _with_regularisation(found, options, atelier.host.model))
 

@@ -17,13 +17,13 @@ from lib_lora.sentences import say
 from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import room_needed
 from lib_lora.train.length import check_draws
-from lib_lora.train.material import bucket_step
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.optimizers import Group, RatioOptimizer
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.sample_prompts import read_sample
+from lib_lora.train.training_set import bucket_step
 
 
 def fresh_run(host: Host, values: Mapping[str, Any], runs: Path, *, where: str) -> tuple[TrainOptions, RunFolder]:

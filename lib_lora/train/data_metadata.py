@@ -9,23 +9,23 @@ from typing import Any
 
 from lib_lora.data.tag_lines import split_tags
 from lib_lora.host.base import LoadedModel
-from lib_lora.train.material import Item, Material, bucket_limits
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.training_set import Sample, TrainingSet, bucket_limits
 
 
-def data_metadata(model: LoadedModel, options: TrainOptions, material: Material) -> dict[str, Any]:
+def data_metadata(model: LoadedModel, options: TrainOptions, training_set: TrainingSet) -> dict[str, Any]:
     """Return the ``ss_*`` fields of pictures, folders, buckets and captions, as plain values or JSON texts."""
     side = options.resolution or model.native_side
     smallest, largest = bucket_limits(model, options)
-    folders = _folders(material.items)
+    folders = _folders(training_set.samples)
     shared = {
-        "num_train_images": _draws(material.items, is_reg=False),
-        "num_reg_images": _draws(material.items, is_reg=True),
+        "num_train_images": _draws(training_set.samples, is_reg=False),
+        "num_reg_images": _draws(training_set.samples, is_reg=True),
         "resolution": [side, side],
         "enable_bucket": True,
         "min_bucket_reso": smallest,
         "max_bucket_reso": largest,
-        "bucket_info": _buckets(material.items, model.pixels_per_latent),
+        "bucket_info": _buckets(training_set.samples, model.pixels_per_latent),
         "tag_frequency": {name: _tags(items) for (name, _), items in folders.items()},
     }
     dataset = shared | {
@@ -53,19 +53,19 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _draws(items: Iterable[Item], *, is_reg: bool) -> int:
+def _draws(items: Iterable[Sample], *, is_reg: bool) -> int:
     return sum(item.picture.repeats for item in items if item.picture.is_reg == is_reg)
 
 
-def _folders(items: Iterable[Item]) -> dict[tuple[str, bool], list[Item]]:
+def _folders(items: Iterable[Sample]) -> dict[tuple[str, bool], list[Sample]]:
     """Return the pictures by their folder's name and whether they are for regularisation."""
-    found: dict[tuple[str, bool], list[Item]] = defaultdict(list)
+    found: dict[tuple[str, bool], list[Sample]] = defaultdict(list)
     for item in items:
         found[item.picture.path.parent.name, item.picture.is_reg].append(item)
     return found
 
 
-def _counts(folders: dict[tuple[str, bool], list[Item]], *, is_reg: bool) -> dict[str, dict[str, int]]:
+def _counts(folders: dict[tuple[str, bool], list[Sample]], *, is_reg: bool) -> dict[str, dict[str, int]]:
     return {
         name: {"n_repeats": max(item.picture.repeats for item in items), "img_count": len(items)}
         for (name, reg), items in folders.items()
@@ -73,7 +73,7 @@ def _counts(folders: dict[tuple[str, bool], list[Item]], *, is_reg: bool) -> dic
     }
 
 
-def _subset(name: str, items: list[Item], options: TrainOptions, *, is_reg: bool) -> dict[str, Any]:
+def _subset(name: str, items: list[Sample], options: TrainOptions, *, is_reg: bool) -> dict[str, Any]:
     return {
         "image_dir": name,
         "img_count": len(items),
@@ -88,12 +88,12 @@ def _subset(name: str, items: list[Item], options: TrainOptions, *, is_reg: bool
     }
 
 
-def _tags(items: Iterable[Item]) -> dict[str, int]:
+def _tags(items: Iterable[Sample]) -> dict[str, int]:
     """Return how many pictures carry each tag."""
     return dict(Counter(tag for item in items for tag in split_tags(item.caption)))
 
 
-def _buckets(items: Iterable[Item], scale: int) -> dict[str, Any]:
+def _buckets(items: Iterable[Sample], scale: int) -> dict[str, Any]:
     """Return the draws of each bucket in pixels, and the mean error of the sides' ratio over all pictures."""
     counts: Counter[tuple[int, int]] = Counter()
     errors = []

@@ -24,17 +24,17 @@ from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.train import network
 from lib_lora.train.length import length_remarks, shown_by, total_steps
-from lib_lora.train.material import plan_for, usual_goal
-from lib_lora.train.objective import draw_noise, errors, noised, schedule_for
+from lib_lora.train.objective import draw_noise, noised, per_sample_mse, schedule_for
 from lib_lora.train.optimizers import OPTIMIZERS, RatioOptimizer
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.training_set import plan_for, usual_goal
 
 RUNTIME = 0.6 * 2**30
 """What CUDA and its libraries take before anything is loaded, in bytes."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainEstimate:
     """How a run will go.
 
     Attributes:
@@ -61,7 +61,7 @@ class Plan:
     remarks: tuple[str, ...] = ()
 
 
-def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> Plan:
+def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> TrainEstimate:
     """Return the plan of a run on ``found``: the same numbers that the loop will come to.
 
     Raises:
@@ -75,7 +75,7 @@ def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> Pl
     steps = total_steps(options, per_epoch)
     every = options.save_every_epochs * per_epoch
     between = (steps - 1) // every if every else 0
-    return Plan(
+    return TrainEstimate(
         pictures=len(times),
         reg=len(shown) - len(times),
         times=(min(times), max(times)),
@@ -94,7 +94,7 @@ SAMPLE_STEPS = 13
 """What a sample picture costs in training steps of one picture: 20 steps with guidance, forward only."""
 
 
-def seconds_needed(plan: Plan, options: TrainOptions, pace: float) -> float:
+def seconds_needed(plan: TrainEstimate, options: TrainOptions, pace: float) -> float:
     """Return the seconds of a run whose step takes ``pace`` seconds, its samples included."""
     return pace * (plan.steps + plan.samples * SAMPLE_STEPS / options.batch_size)
 
@@ -203,7 +203,7 @@ def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, 
                 prediction_type=model.prediction_type,
             )
             cond = model.encode_text(["a picture"] * options.batch_size, options.clip_skip)
-            errors(model, seen, cond).mean().backward()
+            per_sample_mse(model, seen, cond).mean().backward()
             optimizer.step(1.0)
             optimizer.zero_grad()
             if model.device.type == "cuda":

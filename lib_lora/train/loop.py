@@ -24,18 +24,18 @@ from lib_lora.sentences import Sentence, say
 from lib_lora.train import network, resume
 from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.length import times_text, total_steps
-from lib_lora.train.material import Item, Material, gather, rules_of
+from lib_lora.train.loss_scaling import LossScale
 from lib_lora.train.metadata import training_metadata
-from lib_lora.train.objective import Noised, draw_noise, errors, noised, schedule_for, snr_weight
+from lib_lora.train.objective import Noised, draw_noise, noised, per_sample_mse, schedule_for, snr_weight
 from lib_lora.train.optimizers import RatioOptimizer
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.origin import Origin
 from lib_lora.train.recipes import facts_of, resolved_gamma
 from lib_lora.train.remarks import remarks_on
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
-from lib_lora.train.scaling import LossScale
-from lib_lora.train.schedulers import Course, factor
+from lib_lora.train.schedulers import ScheduleStep, factor
 from lib_lora.train.states import cure_of_divergence
+from lib_lora.train.training_set import Sample, TrainingSet, prepare, rules_of
 
 Sampler = Callable[[RunFolder, int, Progress], Sequence[str]]
 """Called with the run, its step and who may stop it, while the LoRA is attached: renders the sample prompts.
@@ -56,7 +56,7 @@ class Training:
     model: LoadedModel
     options: TrainOptions
     folder: RunFolder
-    material: Material
+    data: TrainingSet
     lora: LoraFile
     optimizer: RatioOptimizer
     total: int
@@ -67,7 +67,7 @@ class Training:
     left_out: int = 0
     attached: Attached | None = None
     epoch: int = -1
-    batches: list[list[Item]] = field(default_factory=list)
+    batches: list[list[Sample]] = field(default_factory=list)
     sampled_at: int = -1
     captions: FixedCaptions = field(init=False)
     alphas_cumprod: Tensor = field(init=False)
@@ -90,10 +90,10 @@ class Training:
 
     def plan(self) -> dict[str, Any]:
         """Return how the run goes, as plain values: pictures, how often an epoch shows each, steps, epochs."""
-        times = [item.picture.repeats for item in self.material.items if not item.picture.is_reg]
+        times = [item.picture.repeats for item in self.data.samples if not item.picture.is_reg]
         return {
             "pictures": len(times),
-            "regularisation": len(self.material.items) - len(times),
+            "regularisation": len(self.data.samples) - len(times),
             "each_picture": times_text((min(times), max(times))),
             "steps_an_epoch": self.steps_per_epoch,
             "epochs": -(-self.total // self.steps_per_epoch),
@@ -104,7 +104,7 @@ class Training:
         """Whether a text encoder is trained, so that captions must be encoded at every step."""
         return any(key.startswith("lora_te") for key in self.lora.adapters)
 
-    def next_batch(self) -> list[Item]:
+    def next_batch(self) -> list[Sample]:
         """Return the batch of the present step."""
         self._draw(self.step // self.steps_per_epoch)
         return self.batches[self.step % self.steps_per_epoch]
@@ -118,7 +118,7 @@ class Training:
 
     def _draw(self, epoch: int) -> None:
         if epoch != self.epoch:
-            self.batches = self.material.batches(epoch, batch_size=self.options.batch_size, seed=self.options.seed)
+            self.batches = self.data.batches(epoch, batch_size=self.options.batch_size, seed=self.options.seed)
             self.epoch = epoch
 
 
@@ -133,7 +133,7 @@ class TrainResult:
 
 
 def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress: Progress) -> Training:
-    """Prepare a run: network, optimizer, material; go on from its newest whole state where there is one.
+    """Prepare a run: network, optimizer, training set; go on from its newest whole state where there is one.
 
     Everything is checked first; the folder of a new run is made last, so a start that is refused leaves nothing.
 
@@ -151,10 +151,10 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
         learning_rate=options.learning_rate,
         arguments=options.optimizer_args,
     )
-    material = gather(model, options, progress)
-    material = replace(material, problems=(*said, *material.problems))
-    resume.check_same_data(folder, material)
-    training = Training(model, options, folder, material, lora, optimizer, total=0)
+    training_set = prepare(model, options, progress)
+    training_set = replace(training_set, problems=(*said, *training_set.problems))
+    resume.check_same_data(folder, training_set)
+    training = Training(model, options, folder, training_set, lora, optimizer, total=0)
     training.total = total_steps(options, training.steps_per_epoch)
     origin = resume.origin_of(folder) or Origin.of(model, progress)
     folder.make(options)
@@ -283,18 +283,18 @@ def _cure(training: Training) -> Sentence:
     return cure_of_divergence(training.folder.states, own_arguments=dict(options.optimizer_args) != usual)
 
 
-def _course(training: Training) -> Course:
+def _course(training: Training) -> ScheduleStep:
     options = training.options
     warmup = round(options.warmup * training.total) if options.warmup < 1 else round(options.warmup)
-    return Course(training.step, training.total, warmup, options.scheduler_cycles, options.scheduler_power)
+    return ScheduleStep(training.step, training.total, warmup, options.scheduler_cycles, options.scheduler_power)
 
 
-def batch_loss(training: Training, batch: list[Item], generator: torch.Generator) -> Tensor:
+def batch_loss(training: Training, batch: list[Sample], generator: torch.Generator) -> Tensor:
     """Return the weighted loss of one batch."""
     model, options = training.model, training.options
-    faces = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
-    clean = torch.stack([item.latents[face] for item, face in zip(batch, faces, strict=True)])
-    sizes = torch.tensor([item.sizes[face] for item, face in zip(batch, faces, strict=True)])
+    orientations = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
+    clean = torch.stack([item.latents[orientation] for item, orientation in zip(batch, orientations, strict=True)])
+    sizes = torch.tensor([item.sizes[orientation] for item, orientation in zip(batch, orientations, strict=True)])
     noise = draw_noise(clean.shape, generator, options.noise_offset)
     timesteps = torch.randint(0, len(training.alphas_cumprod), (len(batch),), generator=generator)
     rules, rng = rules_of(options), random.Random(int(torch.randint(2**62, (1,), generator=generator)))
@@ -314,7 +314,7 @@ def batch_loss(training: Training, batch: list[Item], generator: torch.Generator
         snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
     fixed = not training.trains_text
     cond = training.captions.encode(captions) if fixed else model.encode_text(captions, options.clip_skip)
-    return (errors(model, seen, replace(cond, sizes=sizes)) * weights * snr).mean()
+    return (per_sample_mse(model, seen, replace(cond, sizes=sizes)) * weights * snr).mean()
 
 
 def _prior_target(training: Training, seen: Noised, captions: list[str], sizes: Tensor, reg: Tensor) -> Tensor:
@@ -368,7 +368,7 @@ def save_lora(training: Training, path: Path) -> Path:
     metadata = training_metadata(
         training.model,
         training.options,
-        training.material,
+        training.data,
         training.origin,
         step=training.step,
         total=training.total,

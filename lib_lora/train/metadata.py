@@ -12,12 +12,12 @@ from lib_lora import __version__
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.noise_schedule import VELOCITY
 from lib_lora.train.data_metadata import data_metadata
-from lib_lora.train.material import Material
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.option_files import to_json
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.origin import Origin
 from lib_lora.train.recipes import resolved_gamma
+from lib_lora.train.training_set import TrainingSet
 
 _ALWAYS = {
     "ss_color_aug": False,
@@ -35,7 +35,7 @@ _ALWAYS = {
 def training_metadata(
     model: LoadedModel,
     options: TrainOptions,
-    material: Material,
+    training_set: TrainingSet,
     origin: Origin,
     *,
     step: int,
@@ -84,7 +84,7 @@ def training_metadata(
         "ss_seed": options.seed,
         "ss_mixed_precision": _precision(model),
         **_ALWAYS,
-        **data_metadata(model, options, material),
+        **data_metadata(model, options, training_set),
         **_modelspec(model, options),
         "atelier_version": __version__,
         "atelier_options": to_json(_without_paths(options)),

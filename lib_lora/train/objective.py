@@ -65,7 +65,7 @@ def snr_weight(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
     return snr.clamp(max=gamma) / (snr + 1)
 
 
-def errors(model: LoadedModel, batch: Noised, cond: Conditioning) -> Tensor:
+def per_sample_mse(model: LoadedModel, batch: Noised, cond: Conditioning) -> Tensor:
     """Return each sample's mean squared error ``(B,)`` in fp32."""
     predicted = model.predict(batch.latents.to(model.dtype), batch.timesteps, cond)
     return (predicted.float() - batch.target.float()).pow(2).mean(dim=(1, 2, 3))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.host.base import LoadedModel
-from lib_lora.train.objective import errors, noised
+from lib_lora.train.objective import noised, per_sample_mse
 
 TIMESTEPS = (100, 300, 500, 700, 900)
 
@@ -67,4 +67,4 @@ def _chunk_error(
         alphas_cumprod=model.alphas_cumprod,
         prediction_type=model.prediction_type,
     )
-    return float(errors(model, batch, cond).sum())
+    return float(per_sample_mse(model, batch, cond).sum())

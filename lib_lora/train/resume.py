@@ -11,12 +11,12 @@ from lib_lora.errors import FileError, InputError
 from lib_lora.host.base import LoadedModel
 from lib_lora.sentences import packed, say
 from lib_lora.train import network
-from lib_lora.train.material import Material
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.origin import Origin
 from lib_lora.train.recipes import AUTO, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import read_state, set_aside, states_of
+from lib_lora.train.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from lib_lora.train.loop import Training
@@ -52,17 +52,17 @@ def check_same_model(folder: RunFolder, model: LoadedModel, options: TrainOption
             )
 
 
-def check_same_data(folder: RunFolder, material: Material) -> None:
+def check_same_data(folder: RunFolder, training_set: TrainingSet) -> None:
     """Refuse other pictures than those that the run was started with.
 
     Raises:
         InputError: naming what changed.
     """
     known = _known(folder)
-    if not known or known.get("fingerprint") == material.fingerprint:
+    if not known or known.get("fingerprint") == training_set.fingerprint:
         return
     before = {row["picture"] for row in known.get("pictures", ())}
-    now = {item.picture.path.name for item in material.items}
+    now = {item.picture.path.name for item in training_set.samples}
     changed = ", ".join(sorted(before ^ now)[:5]) or say("captions, repeats or contents")
     raise InputError(
         "The pictures are not those that the run was started with",
@@ -83,18 +83,19 @@ def begin(training: Training) -> None:
     """
     if origin_of(training.folder) is not None:
         return
-    material, model = training.material, training.model
+    training_set, model = training.data, training.model
     rows = [
-        {"picture": i.picture.path.name, "caption": i.caption, "repeats": i.picture.repeats} for i in material.items
+        {"picture": i.picture.path.name, "caption": i.caption, "repeats": i.picture.repeats}
+        for i in training_set.samples
     ]
     training.folder.save_json(
         DATA,
         {
             "origin": training.origin.to_json(),
-            "fingerprint": material.fingerprint,
+            "fingerprint": training_set.fingerprint,
             "model": {"name": model.name, **asdict(facts_of(model))},
             "pictures": rows,
-            "problems": [packed(problem) for problem in material.problems],
+            "problems": [packed(problem) for problem in training_set.problems],
         },
     )
 

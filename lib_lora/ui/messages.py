@@ -8,8 +8,8 @@ from html import escape
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.error_words import in_words, sentence_in_words
 from lib_lora.i18n.words import Words, duration
-from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import WAITING, Job
+from lib_lora.services.jobs.job_queue import JobQueue
 
 PAUSE = 0.25
 """Seconds between two pictures of a job's state, at least."""
@@ -30,12 +30,12 @@ def note_html(text: str, *, kind: str = "note") -> str:
     return f'<div class="atelier-message atelier-{kind}" role="status">{escape(text)}</div>'
 
 
-def progress_html(job: Job, desk: Desk, words: Words) -> str:
+def progress_html(job: Job, queue: JobQueue, words: Words) -> str:
     """Return a job's progress as HTML: bar, what it does, time left; or what it waits for; or its error."""
     if job.error is not None:
         return error_html(job.error, words)
     if job.state == WAITING:
-        before = desk.ahead_of(job)
+        before = queue.ahead_of(job)
         text = words("common.waits_for", title=before[0].title) if before else words("common.starts")
         return note_html(text)
     if job.ended:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from lib_lora.analysis.difference import changed_percentage, difference_picture, gain_for, typical_peak
-from lib_lora.analysis.effective_block import Analysis, Cell, Plan, Row, analyse, pictures_of
+from lib_lora.analysis.effective_block import Analysis, Cell, Row, SweepSpec, analyse, pictures_of
 from lib_lora.analysis.grid import GridStyle, draw_grid
 from lib_lora.analysis.norms import block_norms, delta_shares
 from lib_lora.analysis.options import AnalyzeOptions, parse_range
@@ -34,7 +34,7 @@ def host(studio, lora, tmp_path_factory):
 def plan_of(*entries, **more):
     usual = {name: more.pop(name, value) for name, value in (("examined", 0.0), ("others", 1.0), ("layout", LAYOUT))}
     parts = tuple(e if isinstance(e, tuple) else (e,) for e in entries)
-    return Plan(**usual, entries=parts, options=AnalyzeOptions(**more))
+    return SweepSpec(**usual, entries=parts, options=AnalyzeOptions(**more))
 
 
 def test_the_percentage_counts_channels_that_differ_by_more_than_the_threshold():

@@ -19,7 +19,7 @@ from lib_lora.errors import InputError
 from lib_lora.formats.adapters import read_adapter
 from lib_lora.formats.inspection import inspection
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
-from lib_lora.merge.order import Ingredient, Order, make
+from lib_lora.merge.spec import Ingredient, MergeSpec, make
 from tests.formats.lora_samples import sample
 from tools import gates
 
@@ -130,7 +130,7 @@ def test_files_of_an_added_family_are_read_labeled_baked_and_merged(toy: Archite
     metadata = read_lora(path).metadata
     assert (metadata["ss_base_model_version"], metadata["modelspec.architecture"]) == ("toy_v1", "toy-1/lora")
     rows = (Ingredient(path, blocks="1,0,0.5,1,1"), Ingredient(path))
-    made = make(Order(rows), PresetFile.parse(""))
+    made = make(MergeSpec(rows), PresetFile.parse(""))
     assert dict(made.used)["toy"] == dict.fromkeys(FIVE, 1.0)
     assert made.used[0][1]["SECOND"] == 0.5
     assert made.lora.family == "toy"

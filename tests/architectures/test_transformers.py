@@ -19,7 +19,7 @@ from lib_lora.formats.files import write_tensors
 from lib_lora.formats.inspection import inspection
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import read_lora, write_lora
-from lib_lora.merge.order import Ingredient, Order, make
+from lib_lora.merge.spec import Ingredient, MergeSpec, make
 
 ANIMA = [
     ("self_attn.q_proj", 2048),
@@ -123,7 +123,7 @@ def test_anima_is_baked_by_block_and_labeled(tmp_path: Path, front: tuple[str, .
     path = anima(tmp_path / "x.safetensors", comfy=True)
     before = read_lora(path)
     vector = ",".join((*front, *["1"] * 3, "0.5", *["0"] * 24))
-    made = make(Order((Ingredient(path, blocks=vector),)), PRESETS)
+    made = make(MergeSpec((Ingredient(path, blocks=vector),)), PRESETS)
     saved = read_lora(write_lora(made.lora, tmp_path / "y.safetensors"))
     assert list(saved.blocks()) == ["BASE", "B00", "B01", "B02", "B03"]
     wanted = {"BASE": float(front[0]) if front else 1.0, "B00": 1.0, "B03": 0.5}
@@ -138,14 +138,14 @@ def test_anima_is_baked_by_block_and_labeled(tmp_path: Path, front: tuple[str, .
 
 def test_anima_files_are_added_in_either_spelling_but_not_across_depths(tmp_path: Path) -> None:
     one, two = anima(tmp_path / "a.safetensors"), anima(tmp_path / "b.safetensors", comfy=True, text=False)
-    made = make(Order((Ingredient(one), Ingredient(two, 0.5))), PRESETS)
+    made = make(MergeSpec((Ingredient(one), Ingredient(two, 0.5))), PRESETS)
     key = "lora_unet_blocks_7_mlp_layer1"
     first, second = read_lora(one).adapters[key], read_lora(two).adapters[key]
     torch.testing.assert_close(made.lora.adapters[key].delta(), first.delta() + 0.5 * second.delta())
     assert len(made.lora.adapters) == 28 * len(ANIMA) + 2
     deep = anima(tmp_path / "c.safetensors", depth=40)
     with pytest.raises(InputError, match=r"anima-2\.9b"):
-        make(Order((Ingredient(one), Ingredient(deep))), PRESETS)
+        make(MergeSpec((Ingredient(one), Ingredient(deep))), PRESETS)
 
 
 @pytest.mark.parametrize("count", [57, 61])
@@ -153,7 +153,7 @@ def test_flux_is_baked_with_either_length(tmp_path: Path, count: int) -> None:
     path = flux(tmp_path / "x.safetensors")
     names = (full_layout if count == 61 else attention_layout)("flux").names
     vector = ",".join("0.5" if name == "D03" else "1" for name in names)
-    made = make(Order((Ingredient(path, blocks=vector),)), PRESETS)
+    made = make(MergeSpec((Ingredient(path, blocks=vector),)), PRESETS)
     (used,) = made.used
     assert used[1] == {"CLIP": 1.0, "T5": 1.0, "D03": 0.5, "S37": 1.0} | {"IN": 1.0 if count == 61 else 0.0}
     saved = write_lora(made.lora, tmp_path / "y.safetensors")

@@ -125,8 +125,8 @@ def test_ending_waits_until_the_running_job_has_saved(tmp_path: Path) -> None:
             job.update(1, 2, "")
         saved.append(job.title)
 
-    running = atelier.desk.submit("train", "krnk_v1", work)
-    waiting = atelier.desk.submit("generate", "a picture", work)
+    running = atelier.queue.submit("train", "krnk_v1", work)
+    waiting = atelier.queue.submit("generate", "a picture", work)
     running.wait(5, newer_than=1)
     studio.finish(atelier)
     assert saved[:1] == ["krnk_v1"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib_lora.analysis.facts import facts_of
+from lib_lora.analysis.facts import summary_of
 from lib_lora.errors import FileError
 from lib_lora.formats.adapters import Adapter, register
 from lib_lora.formats.adapters.parts import take_parts
@@ -84,7 +84,7 @@ def test_a_new_kind_is_read_attached_baked_and_described(model, tmp_path: Path) 
     lora, weights = read_lora(path), graded(model, start=0.5)
     told = inspection(path)
     assert (told["kinds"], told["not_applied"], list(told["blocks"])) == (["shift"], [], ["IN04", "M00"])
-    facts = facts_of(lora, model)
+    facts = summary_of(lora, model)
     assert (facts.kinds, facts.rank) == (("Shift",), "–")
     norm = sum(float(model.layers[key].weight.numel()) for key in lora.blocks()["M00"]) ** 0.5 * 0.02
     assert facts.blocks[1].delta == pytest.approx(norm)

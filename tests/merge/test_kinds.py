@@ -15,9 +15,9 @@ from lib_lora.live.attach import attach
 from lib_lora.merge.bake import bake
 from lib_lora.merge.compress import compress
 from lib_lora.merge.difference import as_differences, known
-from lib_lora.merge.order import Ingredient, Order, make
 from lib_lora.merge.rank import RankRule
-from lib_lora.merge.sum import Part, add
+from lib_lora.merge.spec import Ingredient, MergeSpec, make
+from lib_lora.merge.sum import Summand, add
 from tests.live.test_attach import graded, predict
 from tests.live.test_kinds import KINDS, NORMS, PLACES, lora_of
 
@@ -64,9 +64,9 @@ def test_what_depends_on_the_model_is_added_and_compressed_with_it_only(model, l
     with pytest.raises(InputError, match="cannot be compressed: its change depends on the model's weights"):
         compress(special, RankRule("rank", 4))
     with pytest.raises(InputError, match="cannot be added to another one"):
-        add([Part(special, ones), Part(special, ones)])
+        add([Summand(special, ones), Summand(special, ones)])
     whole = as_differences(special, model)
-    summed, report = add([Part(whole, ones), Part(lora, ones)])
+    summed, report = add([Summand(whole, ones), Summand(lora, ones)])
     with attach(model, special, ones), attach(model, lora, ones):
         wanted = predict(model)
     with attach(model, summed):
@@ -89,7 +89,7 @@ def test_sums_of_differences_biases_and_norms_are_exact() -> None:
 
     one, two = ({key: read_adapter(key, found) for key, found in parts(seed).items()} for seed in (1.0, 2.0))
     multipliers = dict.fromkeys(LoraFile(one).blocks(), 0.5)
-    summed, _ = add([Part(LoraFile(one), multipliers), Part(LoraFile(two), multipliers)])
+    summed, _ = add([Summand(LoraFile(one), multipliers), Summand(LoraFile(two), multipliers)])
     again = {key: type(adapter).read(key, adapter.tensors()) for key, adapter in summed.adapters.items()}
     assert torch.equal(again[PLACES[0]].delta(), 1.5 * torch.ones(6, 8))
     assert torch.equal(again[PLACES[0]].bias_delta(None), 1.5 * torch.ones(6))
@@ -97,12 +97,12 @@ def test_sums_of_differences_biases_and_norms_are_exact() -> None:
     assert torch.equal(again[NORMS[0]].delta(), 1.5 * torch.ones(4))
     negative = dict.fromkeys(multipliers, -1.0)
     with pytest.raises(InputError, match="Nothing is left"):
-        add([Part(LoraFile(one), dict.fromkeys(multipliers, 1.0)), Part(LoraFile(one), negative)])
+        add([Summand(LoraFile(one), dict.fromkeys(multipliers, 1.0)), Summand(LoraFile(one), negative)])
 
 
 def test_an_order_uses_the_loaded_model_where_it_has_to(model, tmp_path: Path) -> None:
     path = write_lora(lora_of(model, "dora out"), tmp_path / "x.safetensors")
-    order = Order((Ingredient(path, strength=0.5),))
+    order = MergeSpec((Ingredient(path, strength=0.5),))
     with pytest.raises(InputError, match="no form"):
         make(order, PresetFile.shipped())
     made = make(order, PresetFile.shipped(), model=model)
@@ -111,5 +111,5 @@ def test_an_order_uses_the_loaded_model_where_it_has_to(model, tmp_path: Path) -
         wanted = predict(model)
     with attach(model, made.lora):
         torch.testing.assert_close(predict(model), wanted, atol=1e-5, rtol=1e-5)
-    whole = make(Order((Ingredient(path),)), PresetFile.shipped(), model=model)
+    whole = make(MergeSpec((Ingredient(path),)), PresetFile.shipped(), model=model)
     assert {adapter.title for adapter in whole.lora.adapters.values()} == {"DoRA"}

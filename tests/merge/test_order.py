@@ -13,9 +13,9 @@ from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import read_adapter
 from lib_lora.formats.lora import LoraFile, write_lora
-from lib_lora.merge.order import Ingredient, Order, make, proposed_name, resolve_blocks, row_of_tag, shown_weights
 from lib_lora.merge.precision import convert
 from lib_lora.merge.rank import RankRule
+from lib_lora.merge.spec import Ingredient, MergeSpec, make, proposed_name, resolve_blocks, row_of_tag, shown_weights
 from tests.formats.lora_samples import LINEAR, TEXT, reference, relative, sample
 
 PRESETS = PresetFile.parse("HALF:" + ",".join(["0.5"] * 17) + "\nRAND:R" + ",1" * 16 + "\nXS:1" + ",X" * 16 + "\n")
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_strength_blocks_te_and_unet_multiply(path: Path) -> None:
-    made = make(Order((Ingredient(path, 0.5, "HALF", te=0.2, unet=3.0),)), PRESETS)
+    made = make(MergeSpec((Ingredient(path, 0.5, "HALF", te=0.2, unet=3.0),)), PRESETS)
     (used,) = made.used
     assert used == ("girl", {"BASE": pytest.approx(0.05), "IN01": pytest.approx(0.75)})
     assert relative(made.lora.adapters[LINEAR].delta(), 0.75 * reference(sample("linear"))) < 1e-6
@@ -36,7 +36,7 @@ def test_strength_blocks_te_and_unet_multiply(path: Path) -> None:
 
 def test_the_report_goes_over_all_steps(path: Path) -> None:
     told: list[str] = []
-    order = Order((Ingredient(path), Ingredient(path, 0.5)), RankRule("rank", 1), "fp16")
+    order = MergeSpec((Ingredient(path), Ingredient(path, 0.5)), RankRule("rank", 1), "fp16")
     made = make(order, PRESETS, lambda done, total, text: told.append(text))
     assert list(dict.fromkeys(told)) == ["reading", "adding", "compressing", "converting"]
     wanted = 1.5 * reference(sample("linear"))
@@ -60,7 +60,7 @@ def test_blocks_that_cannot_be_baked_are_refused(blocks: str, what: str) -> None
 
 def test_an_empty_order_and_wild_strengths_are_refused(path: Path) -> None:
     with pytest.raises(InputError, match="No LoRA"):
-        Order(())
+        MergeSpec(())
     for strength in (float("nan"), float("inf"), 1e9):
         with pytest.raises(InputError, match="strength"):
             Ingredient(path, strength)
@@ -74,9 +74,9 @@ def test_weights_are_shown_in_the_shortest_layout_that_names_the_files_blocks() 
 
 def test_names_tell_what_is_in_the_file() -> None:
     girl, dress = Path("girl.safetensors"), Path("dress.safetensors")
-    assert proposed_name(Order((Ingredient(girl, 1.0, "FACE"),))) == "girl_1_FACE"
-    assert proposed_name(Order((Ingredient(girl, 1.0, "FACE"),)), taken=["Girl_1_face"]) == "girl_1_FACE_2"
-    order = Order((Ingredient(girl, 0.8, "ALL"), Ingredient(dress, -0.5, "1,0")), RankRule("energy", 0.95), "bf16")
+    assert proposed_name(MergeSpec((Ingredient(girl, 1.0, "FACE"),))) == "girl_1_FACE"
+    assert proposed_name(MergeSpec((Ingredient(girl, 1.0, "FACE"),)), taken=["Girl_1_face"]) == "girl_1_FACE_2"
+    order = MergeSpec((Ingredient(girl, 0.8, "ALL"), Ingredient(dress, -0.5, "1,0")), RankRule("energy", 0.95), "bf16")
     assert proposed_name(order) == "girl_0.8+dress_-0.5_blocks_e0.95_bf16"
 
 

@@ -14,7 +14,7 @@ from lib_lora.formats.adapters import LoraAdapter, read_adapter
 from lib_lora.formats.files import read_tensors
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from lib_lora.merge.recipe import read_recipe
-from lib_lora.merge.sum import Part, add
+from lib_lora.merge.sum import Summand, add
 from tests.formats.lora_samples import CONV, LINEAR, SHAPES, TEXT, key_for, reference, relative, sample
 
 ONES = dict.fromkeys((*full_layout("sd1").names, BASE, OTHER), 1.0)
@@ -38,8 +38,8 @@ def file_of(modules: dict[str, dict[str, torch.Tensor]], name: str = "a") -> Lor
     return LoraFile(adapters, path=Path(f"{name}.safetensors"))
 
 
-def part(modules: dict[str, dict[str, torch.Tensor]], q: float = 1.0, name: str = "a") -> Part:
-    return Part(file_of(modules, name), dict.fromkeys(ONES, q))
+def part(modules: dict[str, dict[str, torch.Tensor]], q: float = 1.0, name: str = "a") -> Summand:
+    return Summand(file_of(modules, name), dict.fromkeys(ONES, q))
 
 
 def saved_change(lora: LoraFile, path: Path, key: str, dtype: torch.dtype | None = None) -> np.ndarray:
@@ -105,7 +105,9 @@ def test_the_rank_stops_at_the_layers_smaller_side(tmp_path: Path) -> None:
 def test_blocks_have_their_own_multiples_and_zero_leaves_one_file_out() -> None:
     modules = {LINEAR: plain(2, seed=1, alpha=2.0), TEXT: plain(2, seed=2, alpha=2.0, out=16)}
     other = {LINEAR: plain(2, seed=3, alpha=2.0), TEXT: plain(2, seed=4, alpha=2.0, out=16)}
-    summed, _ = add([Part(file_of(modules), {**ONES, BASE: 0}), Part(file_of(other, "b"), {**ONES, "IN01": 0.25})])
+    summed, _ = add(
+        [Summand(file_of(modules), {**ONES, BASE: 0}), Summand(file_of(other, "b"), {**ONES, "IN01": 0.25})]
+    )
     assert summed.adapters[TEXT].rank == 2
     assert relative(summed.adapters[TEXT].delta(), reference(other[TEXT])) < 1e-6
     wanted = reference(modules[LINEAR]) + 0.25 * reference(other[LINEAR])
@@ -150,7 +152,7 @@ def test_both_spellings_of_an_sdxl_module_are_one() -> None:
     text = "lora_te2_text_model_encoder_layers_0_self_attn_q_proj"
     ones = dict.fromkeys((*full_layout("sdxl").names, BASE, OTHER), 1.0)
     files = [file_of({key: sample("linear", seed=n), text: sample("linear")}) for n, key in enumerate((ldm, diffusers))]
-    summed, _ = add([Part(lora, ones) for lora in files])
+    summed, _ = add([Summand(lora, ones) for lora in files])
     assert set(summed.adapters) == {ldm, text}
     wanted = reference(sample("linear")) + reference(sample("linear", seed=1))
     assert relative(summed.adapters[ldm].delta(), wanted) < 1e-6
@@ -162,7 +164,7 @@ def test_the_metadata_keeps_what_all_say_and_tells_every_source(tmp_path: Path) 
         lora = file_of({LINEAR: plain(2, seed=1, alpha=1.0)}, name)
         lora.metadata = {"modelspec.trigger_phrase": words, "ss_clip_skip": "2", "ss_seed": name}
         loras.append(read_lora(write_lora(lora, tmp_path / f"{name}.safetensors")))
-    summed, _ = add([Part(loras[0], {**ONES, "IN01": 0.5}), Part(loras[1], ONES)])
+    summed, _ = add([Summand(loras[0], {**ONES, "IN01": 0.5}), Summand(loras[1], ONES)])
     saved = read_lora(write_lora(summed, tmp_path / "sum.safetensors")).metadata
     assert saved["modelspec.trigger_phrase"] == saved["ssmd_keywords"] == "cat, red hat, dog"
     assert (saved["ss_clip_skip"], "ss_seed" in saved, saved["modelspec.merged_from"]) == ("2", False, "a, b")

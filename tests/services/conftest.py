@@ -5,7 +5,7 @@ import time
 import pytest
 from PIL import Image, ImageDraw
 
-from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.training import Trainings
 from lib_lora.train.options import from_mapping
 
@@ -41,7 +41,7 @@ def make_trainings(studio, tmp_path):
     """Make a server's trainings over the same folders, each call a new server."""
 
     def make(**more):
-        made = Trainings(studio, Desk(), runs=tmp_path / "runs", loras=tmp_path / "loras", **more)
+        made = Trainings(studio, JobQueue(), runs=tmp_path / "runs", loras=tmp_path / "loras", **more)
         servers.append(made)
         return made
 

@@ -12,7 +12,7 @@ import pytest
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import Lease
-from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.run_state import WAIT
 from lib_lora.services.jobs.training import Trainings
 
@@ -86,7 +86,7 @@ def lender(studio):
 
 @pytest.fixture
 def trainings(lender, tmp_path):
-    made = Trainings(lender, Desk(), runs=tmp_path / "runs", loras=tmp_path / "loras")
+    made = Trainings(lender, JobQueue(), runs=tmp_path / "runs", loras=tmp_path / "loras")
     yield made
     for view in made.queue():
         if view.state == "running":

@@ -14,10 +14,10 @@ from lib_lora.i18n.error_words import in_words
 from lib_lora.i18n.words import Words
 from lib_lora.progress import Stoppable
 from lib_lora.services.atelier import Atelier, Folders
-from lib_lora.services.jobs.desk import Desk
+from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.run_log import RunLogs
 from lib_lora.services.run_report import write_run_report
-from lib_lora.train import loop, material
+from lib_lora.train import loop, training_set
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.train.pieces import Pieces
 from lib_lora.web.api.training import run_row
@@ -56,7 +56,7 @@ def test_a_damaged_list_of_pictures_takes_no_report_away(make_trainings, options
 @pytest.mark.parametrize("phase", ["inspect_picture", "_item"])
 def test_stop_acts_after_the_picture_that_is_being_prepared(make_trainings, options_for, until, monkeypatch, phase):
     trainings, calls = make_trainings(), []
-    room = data_folder if phase == "inspect_picture" else material
+    room = data_folder if phase == "inspect_picture" else training_set
     plain = getattr(room, phase)
 
     def stopping(*given, **more):
@@ -90,7 +90,7 @@ def test_stop_acts_in_the_middle_of_a_picture_that_is_being_encoded(make_trainin
 
 def test_pause_while_preparing_waits_and_resume_prepares_again(make_trainings, options_for, until, monkeypatch):
     trainings, calls = make_trainings(), []
-    plain = material._item
+    plain = training_set._item
 
     def pausing(*given):
         calls.append(given)
@@ -98,7 +98,7 @@ def test_pause_while_preparing_waits_and_resume_prepares_again(make_trainings, o
             trainings.pause("test")
         return plain(*given)
 
-    monkeypatch.setattr(material, "_item", pausing)
+    monkeypatch.setattr(training_set, "_item", pausing)
     trainings.start(options_for(steps=1))
     until(lambda: trainings.find("test").state == "paused")
     assert trainings.find("test").doing == ""
@@ -112,8 +112,8 @@ def test_looking_at_a_folder_stops_and_the_desk_calls_it_stopped(pictures):
     progress.stop()
     with pytest.raises(StoppedError):
         scan(pictures, progress=lambda done, total: progress.passed(done, total, "looking at pictures"))
-    desk = Desk()
-    job = desk.submit("look", "x", lambda job: (job.stop(), job.passed(1, 2, "looking at pictures")))
+    queue = JobQueue()
+    job = queue.submit("look", "x", lambda job: (job.stop(), job.passed(1, 2, "looking at pictures")))
     assert job.wait(10)
     assert (job.state, job.error) == ("stopped", None)
 
@@ -123,7 +123,7 @@ def test_what_the_crop_cuts_and_captions_that_are_long_are_said(studio, options_
     (pictures / "1.txt").write_text(", ".join(f"word{number}" for number in range(40)), encoding="utf-8")
     (pictures / "2.txt").write_text(", ".join(f"word{number}" for number in range(200)), encoding="utf-8")
     found = scan(pictures)
-    said = material.fit_remarks(studio.model, options_for(bucket_step=64), found)
+    said = training_set.fit_remarks(studio.model, options_for(bucket_step=64), found)
     assert [one.rpartition(" (")[2] for one in said] == ["narrow.png)", "1.png)", "2.png)"]
     assert "cut away" in said[0]
     assert "more than 75 tokens" in said[1]
@@ -183,7 +183,7 @@ def test_a_report_tells_no_place_on_this_disk(make_trainings, options_for, until
 
 def test_a_failure_promises_a_state_only_where_there_is_one(make_trainings, options_for, until, monkeypatch):
     trainings, plain = make_trainings(state_seconds=0), loop.run
-    monkeypatch.setattr(material, "_item", _breaking)
+    monkeypatch.setattr(training_set, "_item", _breaking)
     trainings.start(options_for("early"))
     until(lambda: trainings.find("early").state == "failed")
     monkeypatch.undo()

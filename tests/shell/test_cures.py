@@ -28,8 +28,8 @@ from lib_lora.host.limits import check_order
 from lib_lora.host.studio import StudioHost
 from lib_lora.host.studio.sampling import sampler_name
 from lib_lora.i18n.error_words import FOLDER
-from lib_lora.merge.order import Ingredient, Order, resolve_blocks
 from lib_lora.merge.rank import RankRule
+from lib_lora.merge.spec import Ingredient, MergeSpec, resolve_blocks
 from lib_lora.train import available
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.options import TrainOptions, check_name, from_mapping
@@ -148,7 +148,11 @@ CASES: dict[str, tuple[Callable[[], object], str, Follow]] = {
         r"a vector of (\d+) or (\d+) values",
         lambda m: [resolve_blocks(",".join("1" * int(n)), PRESETS, "sd1") for n in m.groups()],
     ),
-    "a sum of nothing": (lambda: Order(()), "at least one LoRA", lambda _: Order((Ingredient(Path("a.safetensors")),))),
+    "a sum of nothing": (
+        lambda: MergeSpec(()),
+        "at least one LoRA",
+        lambda _: MergeSpec((Ingredient(Path("a.safetensors")),)),
+    ),
     "half a rank": (lambda: RankRule("rank", 2.5), r"from .* to .*", each_rank("rank")),
     "a ratio of 1": (lambda: RankRule("sv_ratio", 1), r"from .* to .*", each_rank("sv_ratio")),
     "a share of 2": (lambda: RankRule("energy", 2), r"from .* to .*", each_rank("energy")),

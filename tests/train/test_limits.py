@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from lib_lora.errors import InputError
-from lib_lora.train.material import bucket_limits, plan_for
 from lib_lora.train.options import from_mapping
+from lib_lora.train.training_set import bucket_limits, plan_for
 
 
 def model(side: int) -> SimpleNamespace:

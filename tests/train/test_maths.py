@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lib_lora.train.objective import draw_noise, noised, snr_weight
-from lib_lora.train.schedulers import SCHEDULERS, Course, factor
+from lib_lora.train.schedulers import SCHEDULERS, ScheduleStep, factor
 
 ALPHAS = torch.tensor([0.99, 0.5, 0.01])
 
@@ -44,14 +44,16 @@ def test_noise_offset_shifts_whole_channels():
 
 @pytest.mark.parametrize("name", list(SCHEDULERS))
 def test_every_course_starts_at_one_and_warms_up(name):
-    assert factor(name, Course(0, 100)) == pytest.approx(1.0)
-    assert [factor(name, Course(step, 100, warmup=4)) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    assert factor(name, Course(4, 100, warmup=4)) == pytest.approx(1.0)
-    assert all(0 <= factor(name, Course(step, 100)) <= 1 for step in range(101))
+    assert factor(name, ScheduleStep(0, 100)) == pytest.approx(1.0)
+    assert [factor(name, ScheduleStep(step, 100, warmup=4)) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert factor(name, ScheduleStep(4, 100, warmup=4)) == pytest.approx(1.0)
+    assert all(0 <= factor(name, ScheduleStep(step, 100)) <= 1 for step in range(101))
 
 
 def test_one_restart_equals_cosine_and_two_begin_again():
     for step in range(0, 100, 7):
-        assert factor("cosine_with_restarts", Course(step, 100)) == pytest.approx(factor("cosine", Course(step, 100)))
-    assert factor("cosine_with_restarts", Course(50, 100, cycles=2)) == pytest.approx(1.0)
-    assert factor("rex", Course(50, 100)) == pytest.approx(0.5 / (0.1 + 0.9 * 0.5))
+        assert factor("cosine_with_restarts", ScheduleStep(step, 100)) == pytest.approx(
+            factor("cosine", ScheduleStep(step, 100))
+        )
+    assert factor("cosine_with_restarts", ScheduleStep(50, 100, cycles=2)) == pytest.approx(1.0)
+    assert factor("rex", ScheduleStep(50, 100)) == pytest.approx(0.5 / (0.1 + 0.9 * 0.5))

@@ -43,7 +43,7 @@ def test_a_run_says_what_it_trains_on(marked_pocket, options_for, tmp_path):
     folder = RunFolder.create(tmp_path / "run", options)
     training = start(model, options, folder, Progress())
     result = run(training, Progress())
-    assert any("zero terminal SNR" in line for line in training.material.problems)
+    assert any("zero terminal SNR" in line for line in training.data.problems)
     assert torch.equal(training.alphas_cumprod, zero_terminal_snr(model.schedule.plain))
     metadata = read_lora(result.lora).metadata
     said = [metadata[name] for name in ("ss_zero_terminal_snr", "ss_v_parameterization", "modelspec.prediction_type")]

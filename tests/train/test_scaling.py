@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lib_lora.train.scaling import PATIENCE, LossScale
+from lib_lora.train.loss_scaling import PATIENCE, LossScale
 
 
 def parameter(value: float = 1.0) -> torch.Tensor:

@@ -82,13 +82,13 @@ def test_the_run_does_what_the_plan_says(model, folders):
         "steps_an_epoch": 15,
         "epochs": 1,
     }
-    assert any("drawn 120 times for 120 training draws" in text for text in training.material.problems)
+    assert any("drawn 120 times for 120 training draws" in text for text in training.data.problems)
 
 
 def test_a_goal_that_a_folders_name_overrules_is_said(model, folders):
     _, options, _ = planned(model, folders, "set", target_steps=500, dim=1)
     training = start(model, options, RunFolder(folders / "run"), Progress())
-    assert any("target_steps is not used" in text for text in training.material.problems)
+    assert any("target_steps is not used" in text for text in training.data.problems)
 
 
 def test_times_are_said_shortly():

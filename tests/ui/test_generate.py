@@ -89,7 +89,7 @@ def test_a_click_renders_and_says_where_the_picture_is(atelier):
     status, pictures = seen[-1]
     assert str(atelier.folders.outputs) in status
     assert any(isinstance(shown, list) and len(shown) == 1 for _, shown in seen)
-    assert last_seed(atelier.desk) == 5
+    assert last_seed(atelier.queue) == 5
     again = list(_Generate(atelier, Words("ja")).resume())
     assert "保存しました" in again[-1][0]
     assert pictures is not None
@@ -104,7 +104,7 @@ def test_an_unknown_lora_is_said_in_the_page(atelier):
 def test_switched_off_block_weights_do_not_act(atelier):
     logic = _Generate(atelier, EN)
     list(logic.start("red apple <lora:plain:1:NONE>", False, *FIELDS))
-    off = atelier.desk.jobs(KIND)[-1].result.pictures[0].path
+    off = atelier.queue.jobs(KIND)[-1].result.pictures[0].path
     assert text_of(off).startswith("red apple <lora:plain:1>")
 
 

@@ -15,8 +15,8 @@ from lib_lora.cli.main import parser
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.request import GenerateRequest
 from lib_lora.i18n.words import LANGUAGES, Words, declared_texts
-from lib_lora.merge.order import Ingredient, Order
 from lib_lora.merge.rank import RULES, RuleOptions
+from lib_lora.merge.spec import Ingredient, MergeSpec
 from lib_lora.options import REQUIRED, Option, options_of
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.captions import TagChange
@@ -29,19 +29,19 @@ from lib_lora.web.api.routes import groups
 from lib_lora.web.api.serving import schema
 
 ROOT = Path(__file__).resolve().parents[2]
-DECLARED = (GenerateRequest, AnalyzeOptions, Ingredient, Order, RuleOptions, LabelOptions, TagChange, TrainOptions)
+DECLARED = (GenerateRequest, AnalyzeOptions, Ingredient, MergeSpec, RuleOptions, LabelOptions, TagChange, TrainOptions)
 COMMANDS = {
     "generate": (GenerateRequest,),
     "analyze": (GenerateRequest, AnalyzeOptions),
-    "bake": (Ingredient, Order),
-    "compress": (RuleOptions, Order),
+    "bake": (Ingredient, MergeSpec),
+    "compress": (RuleOptions, MergeSpec),
     "label": (LabelOptions,),
     "train": (TrainOptions,),
 }
 ROUTES = {
     "/analyze": (GenerateRequest, AnalyzeOptions),
     "/resolve": (GenerateRequest,),
-    "/bake": (Order,),
+    "/bake": (MergeSpec,),
     "/label": (LabelOptions,),
     "/pictures/look": (TrainOptions,),
     "/pictures/tag": (TrainOptions, TagChange),

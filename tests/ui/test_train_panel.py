@@ -182,7 +182,7 @@ def test_train_starts_the_untouched_recipe_of_the_small_model(panel, atelier, fo
     found = looked(panel, folder)[1]
     row = panel.form.refresh(found, "krnk", "character", STEPS, "krnk_v1", {}, [], *raw())
     assert row[5] == ["sample_prompts"]  # nobody had seen the captions before
-    atelier.desk.submit("wait", "wait", lambda job: wait(lambda: job.stopped))
+    atelier.queue.submit("wait", "wait", lambda job: wait(lambda: job.stopped))
     try:
         panel.form.train(found, "krnk", "character", STEPS, "krnk_v1", row[4], *raw())
         options = RunFolder(atelier.folders.runs / "krnk_v1").options()
@@ -190,7 +190,7 @@ def test_train_starts_the_untouched_recipe_of_the_small_model(panel, atelier, fo
         assert (options.steps, options.min_snr_gamma) == (0, "auto")
     finally:
         atelier.trainings.remove("krnk_v1")
-        atelier.desk.running.stop()
+        atelier.queue.running.stop()
 
 
 def test_another_optimizer_brings_its_own_rate(panel, folder):
@@ -330,7 +330,7 @@ def test_the_folder_of_the_last_visit_is_looked_at_when_the_page_opens(panel, at
     message, found, summary, gallery, _ = list(panel.intake.resume())[-1]
     assert (message, len(found.pictures), len(gallery)) == ("", 3, 3)
     assert words("train.n_found", n=3) in summary
-    assert not atelier.desk.jobs()  # the model is left in peace
+    assert not atelier.queue.jobs()  # the model is left in peace
 
 
 def test_a_folder_that_is_gone_is_said_calmly(panel, atelier, tmp_path, words):

@@ -33,9 +33,9 @@ def test_nothing_is_measured_where_nothing_was_found(atelier, tmp_path):
     intake = Intake(atelier, Words("en"))
     (tmp_path / "empty").mkdir()
     assert "atelier-error" in list(intake.look(str(tmp_path / "empty"), "character", 0))[-1][0]
-    assert atelier.desk.jobs("measure") == []
+    assert atelier.queue.jobs("measure") == []
     folder = tmp_path / "pictures"
     folder.mkdir()
     Image.new("RGB", (64, 64), (40, 90, 200)).save(folder / "0.png")
     list(intake.look(str(folder), "character", 0))
-    assert len(atelier.desk.jobs("measure")) == 1
+    assert len(atelier.queue.jobs("measure")) == 1

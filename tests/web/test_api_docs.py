@@ -71,5 +71,5 @@ def test_every_request_of_the_page_is_answered(atelier: Atelier) -> None:
             known[name] = answer.json()["job"]
     assert len(found) >= 15
     client.post("/lora-atelier/v1/train/krnk_v1/stop", json={})
-    for job in (*atelier.desk.jobs(), *atelier.files.jobs()):
+    for job in (*atelier.queue.jobs(), *atelier.files.jobs()):
         job.wait(60)

@@ -52,7 +52,7 @@ def test_stopped_analysis_keeps_what_it_has(web: Web) -> None:
 )
 def test_impossible_analysis_is_refused_before_it_waits(web: Web, atelier: Atelier, change: dict) -> None:
     refused(web.post("/analyze", {"prompt": "girl <lora:girl:1>", **change}), 400)
-    assert atelier.desk.jobs() == []
+    assert atelier.queue.jobs() == []
 
 
 def test_lora_of_a_path_outside_is_no_lora_of_a_confined_server(web: Web, tmp_path: Path, lora) -> None:

@@ -16,7 +16,7 @@ _numbers = itertools.count(1)
 
 
 class Job(Progress):
-    """One order at the desk. Any thread may read it; only the worker's thread changes its state.
+    """One order in the job queue. Any thread may read it; only the worker's thread changes its state.
 
     Attributes:
         number: counts up over the life of the program.
@@ -95,7 +95,7 @@ class Job(Progress):
                 lambda: self.ended or (newer_than is not None and self.version > newer_than), timeout
             )
 
-    # -- for the desk -------------------------------------------------------------------------------------------
+    # -- for the job queue -------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Mark it as running."""

@@ -82,7 +82,7 @@ class RunView:
 
 @dataclass
 class Run:
-    """A run that this server works on or will. The desk's thread changes it while it runs; others set ``wish``."""
+    """A run that this server works on or will. the job queue's thread changes it while it runs; others set ``wish``."""
 
     name: str
     folder: RunFolder

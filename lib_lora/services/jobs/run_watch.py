@@ -1,4 +1,4 @@
-"""What a run's work tells its record and the host, and what makes it leave the desk."""
+"""What a run's work tells its record and the host, and what makes it leave the job queue."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from lib_lora.host.base import Lease
 from lib_lora.progress import Progress
-from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import WAITING, Job
+from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.run_state import PREPARE, SAMPLE, Run
 from lib_lora.train.run_folder import RunFolder
 
@@ -42,11 +42,11 @@ class Preparing(Wished):
 
 
 class Watch(Wished):
-    """Carries a run's progress to its record, and says when the run should leave the desk."""
+    """Carries a run's progress to its record, and says when the run should leave the job queue."""
 
-    def __init__(self, run: Run, job: Job, desk: Desk, lease: Lease) -> None:
+    def __init__(self, run: Run, job: Job, jobs: JobQueue, lease: Lease) -> None:
         super().__init__(run, job, lease)
-        self._desk = desk
+        self._jobs = jobs
         self._stepped = False
 
     def update(self, done: int, total: int, text: str = "") -> None:
@@ -63,7 +63,7 @@ class Watch(Wished):
             return True
         if self._stepped and self._lease.wanted:  # a step at least: two who ask in turn would starve the run
             return True
-        return any(job.state == WAITING and job is not self.job for job in self._desk.jobs())
+        return any(job.state == WAITING and job is not self.job for job in self._jobs.jobs())
 
 
 def told(sampler: Sampler | None, run: Run, job: Job, lease: Lease) -> Sampler | None:

@@ -1,4 +1,4 @@
-"""The queue of training runs: it lives in the server, works through the desk, and gives the model away in between."""
+"""The queue of training runs: it lives in the server, and gives the model away in between."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from lib_lora.errors import AtelierError, FileError, InputError, StoppedError
 from lib_lora.host.base import Host, Lease
 from lib_lora.sentences import reason_of, say
 from lib_lora.services.jobs.delivery import deliver
-from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
+from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.run_log import RunLogs
 from lib_lora.services.jobs.run_state import (
     PAUSE,
@@ -51,14 +51,14 @@ Finished = Callable[[RunFolder, str], None]
 class Trainings:
     """All runs of one server: those that wait, the one that trains, and the folders of those that are over.
 
-    One run is on the desk at a time. It leaves the desk as soon as other work waits there and comes back behind it, so
-    a picture can be made in the middle of a training. A paused run holds the runs behind it back, not the other work.
+    One run is in the job queue at a time. It leaves as soon as other work waits there and comes back behind it, so a
+    picture can be made in the middle of a training. A paused run holds the runs behind it back, not the other work.
     """
 
     def __init__(
         self,
         host: Host,
-        desk: Desk,
+        jobs: JobQueue,
         *,
         runs: Path,
         loras: Path,
@@ -67,7 +67,7 @@ class Trainings:
     ) -> None:
         self.paces = Paces(runs / "paces.json")
         self.logs = RunLogs()
-        self._host, self._desk = host, desk
+        self._host, self._jobs = host, jobs
         self._runs, self._loras = runs, loras
         self._on_finished = on_finished
         self._state_seconds = state_seconds
@@ -248,17 +248,17 @@ class Trainings:
         return run.view()
 
     def _next(self) -> None:
-        """Give the first run to the desk, unless it is there or paused."""
+        """Give the first run to the job queue, unless it is there or paused."""
         with self._lock:
             first = self._queue[0] if self._queue else None
             if first is not None and first.state == WAITING and (first.job is None or first.job.ended):
                 self._submit(first)
 
     def _submit(self, run: Run) -> None:
-        run.job = self._desk.submit(KIND, run.name, lambda job: self._slice(run, job))
+        run.job = self._jobs.submit(KIND, run.name, lambda job: self._slice(run, job))
 
     def _slice(self, run: Run, job: Job) -> None:
-        """Train until the end, a wish, or other work at the desk."""
+        """Train until the end, a wish, or other work in the job queue."""
         run.doing = WAIT  # a WebUI lends its model when the picture that it makes is finished
         if run.state != RUNNING:
             run.set_state(RUNNING)
@@ -266,7 +266,7 @@ class Trainings:
             with self._host.training(run.name, trains_text=run.options.text_encoder_ratio > 0) as lease:
                 run.doing = ""
                 run.begin_slice()
-                result = self._train(run, Watch(run, job, self._desk, lease), lease)
+                result = self._train(run, Watch(run, job, self._jobs, lease), lease)
                 if lease.interrupted and not run.wish:
                     run.wish = STOP
             finished = result is not None and result.finished
@@ -291,7 +291,7 @@ class Trainings:
                 run.wish, run.job = "", None
                 run.set_state(PAUSED)
             else:
-                self._submit(run)  # other work waits at the desk: go on behind it
+                self._submit(run)  # other work waits in the job queue: go on behind it
         if finished or wish == STOP:
             self._report(run)
 
@@ -314,7 +314,7 @@ class Trainings:
                 lease.check()
                 return None
             run.step, run.total, run.doing = run.training.step, run.training.total, ""
-            run.problems, run.plan = run.training.material.problems, run.training.plan()
+            run.problems, run.plan = run.training.data.problems, run.training.plan()
             run.write()
         result = run_training(run.training, watch, sampler, state_seconds=self._state_seconds)
         lease.check()

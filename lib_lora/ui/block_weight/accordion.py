@@ -91,7 +91,7 @@ def build(
     """Build the accordion beside a prompt that stands on the page already.
 
     Args:
-        atelier: host, desk, folders.
+        atelier: host, job queues, folders.
         words: the page's language.
         prompt: the textbox whose LoRA tags are shown and changed.
         picture: the picture's other settings, for the analyzer.
@@ -115,7 +115,7 @@ def draw(
     """Draw the accordion.
 
     Args:
-        atelier: host, desk, folders.
+        atelier: host, job queues, folders.
         words: the page's language.
         place: part of the element ids.
         others: preset files of other extensions, which are offered for import.

@@ -20,7 +20,7 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import options_of
 from lib_lora.sentences import say
-from lib_lora.services.analysis import KIND, Found, Order, order_of, range_text, submit
+from lib_lora.services.analysis import KIND, AnalysisJob, Found, order_of, range_text, submit
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.jobs.job import STOPPED, Job
@@ -89,7 +89,7 @@ def draw(
     """Draw the analyzer inside the open accordion.
 
     Args:
-        atelier: host, desk, folders.
+        atelier: host, job queues, folders.
         words: the page's language.
         files: facts of LoRA files.
         place: part of the element ids.
@@ -219,7 +219,7 @@ class _Analyzer:
 
     def resume(self) -> Iterator[list[Any]]:
         """Show the newest analysis again when the page is opened while it runs."""
-        jobs = self._atelier.desk.jobs(KIND)
+        jobs = self._atelier.queue.jobs(KIND)
         if jobs and not jobs[-1].ended:
             yield from self._show(jobs[-1])
         else:
@@ -227,12 +227,12 @@ class _Analyzer:
 
     def stop(self) -> str:
         """Stop the analysis that runs or waits; what is finished is kept."""
-        jobs = [job for job in self._atelier.desk.jobs(KIND) if not job.ended]
+        jobs = [job for job in self._atelier.queue.jobs(KIND) if not job.ended]
         for job in jobs:
             job.stop()
         return note_html(self._words("block_weight.stopping" if jobs else "block_weight.nothing_runs"))
 
-    def _order(self, prompt: str, label: str, fields: Any, values: Any) -> Order:
+    def _order(self, prompt: str, label: str, fields: Any, values: Any) -> AnalysisJob:
         examined, others, also, blocks, seeds, color, threshold, gain, rows = fields
         words = self._words
         if None in (examined, others, threshold, gain):
@@ -261,7 +261,7 @@ class _Analyzer:
             else:
                 shown = found
                 updates = self._pictures(found)
-            yield [progress_html(now, self._atelier.desk, self._words) or self._end(now, found), *updates]
+            yield [progress_html(now, self._atelier.queue, self._words) or self._end(now, found), *updates]
 
     def _pictures(self, found: Found) -> list[Any]:
         words = self._words

@@ -178,7 +178,7 @@ class _Generate:
 
     def resume(self) -> Iterator[tuple[str, Any]]:
         """Show the newest order again when the page is opened: its pictures, or its progress while it runs."""
-        jobs = self._atelier.desk.jobs(KIND)
+        jobs = self._atelier.queue.jobs(KIND)
         if jobs:
             yield from self._show(jobs[-1])
         else:
@@ -186,14 +186,14 @@ class _Generate:
 
     def cancel(self) -> str:
         """Stop the orders that run or wait; finished pictures stay."""
-        jobs = [job for job in self._atelier.desk.jobs(KIND) if not job.ended]
+        jobs = [job for job in self._atelier.queue.jobs(KIND) if not job.ended]
         for job in jobs:
             job.stop()
         return note_html(self._words("generate.stopping" if jobs else "generate.nothing_runs"))
 
     def reuse(self) -> Any:
         """Return the seed of the newest picture."""
-        seed = last_seed(self._atelier.desk)
+        seed = last_seed(self._atelier.queue)
         return compat.update() if seed is None else seed
 
     def _show(self, job: Job) -> Iterator[tuple[str, Any]]:
@@ -205,7 +205,7 @@ class _Generate:
                 shown = made
                 caption = self._words("generate.caption", seed="{}")
                 pictures = [(str(one.path), caption.format(one.seed)) for one in made.pictures]
-            yield progress_html(now, self._atelier.desk, self._words) or self._end(now, made), pictures
+            yield progress_html(now, self._atelier.queue, self._words) or self._end(now, made), pictures
 
     def _end(self, job: Job, made: Rendered | None) -> str:
         words = self._words

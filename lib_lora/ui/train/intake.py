@@ -14,8 +14,8 @@ from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.formats.names import proposed_stem
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.jobs.desk import Desk
 from lib_lora.services.jobs.job import FAILED, STOPPED, Job
+from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.picture_folder import KIND, Found, Previews, look
 from lib_lora.services.run_plan import free_name, measure, sized
 from lib_lora.services.uploads import take_picture
@@ -121,17 +121,17 @@ class Intake:
     def _measured(self, options: TrainOptions) -> Iterator[tuple]:
         """Measure a few steps in passing, where nothing is known of this machine and nobody waits for the model."""
         atelier = self._atelier
-        idle = all(job.ended for job in atelier.desk.jobs())
+        idle = all(job.ended for job in atelier.queue.jobs())
         if not idle or atelier.trainings.paces.get(atelier.host.model, options) is not None:
             return
         for now in follow(measure(atelier, options, self._words("train.measuring"))):
             same = compat.update()
-            yield self._progress(now, atelier.desk), same, same, same, same
+            yield self._progress(now, atelier.queue), same, same, same, same
 
-    def _progress(self, job: Job, desk: Desk) -> str:
+    def _progress(self, job: Job, queue: JobQueue) -> str:
         """Return a job's progress with a button that stops it; how it ended where it has."""
         stop = "" if job.ended else act_button(f"halt {job.number}", self._words("train.look_stop"))
-        return progress_html(job, desk, self._words) + stop
+        return progress_html(job, queue, self._words) + stop
 
     def _place(self, folder: str, trigger: str) -> Path:
         """Return the folder for dropped files: the one that is open, if it is one of ours, else a new one."""

@@ -113,7 +113,7 @@ class Orders:
 
     def _halt(self, number: str, usual: Mapping[str, Any]) -> Answer:
         """Stop looking at pictures, or measuring the time; one that has ended meanwhile stays as it is."""
-        for job in (*self._atelier.files.jobs(picture_folder.KIND), *self._atelier.desk.jobs(MEASURE)):
+        for job in (*self._atelier.files.jobs(picture_folder.KIND), *self._atelier.queue.jobs(MEASURE)):
             if str(job.number) == number:
                 job.stop()
         return Answer()

@@ -11,12 +11,12 @@ from lib_lora.i18n.words import Words, duration
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.run_plan import plan_of
 from lib_lora.train.available import check_optimizer
-from lib_lora.train.estimate import Plan, memory_needed, memory_there, seconds_needed
-from lib_lora.train.material import fit_remarks
+from lib_lora.train.estimate import TrainEstimate, memory_needed, memory_there, seconds_needed
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.remarks import remarks_on
+from lib_lora.train.training_set import fit_remarks
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.acts import act_button
 from lib_lora.ui.train.draft import Draft, changed_names
@@ -116,7 +116,7 @@ def _fitted(atelier: Atelier, draft: Draft, words: Words) -> str:
     return f'<span class="atelier-soft">{escape(text)}</span>'
 
 
-def _time(atelier: Atelier, plan: Plan, options: TrainOptions, words: Words) -> list[str]:
+def _time(atelier: Atelier, plan: TrainEstimate, options: TrainOptions, words: Words) -> list[str]:
     pace = atelier.trainings.paces.get(atelier.host.model, options)
     if pace is None:
         return [act_button("measure time", words("train.measure"), title=words("train.measure_title"))]

@@ -1,7 +1,7 @@
 """What the whole process has one of: the Atelier, and the page that is being built.
 
-Both must outlive the scripts: *Reload UI* runs ``scripts/*.py`` again, while a training goes on and its desk, its queue
-and its files must stay the same ones. The WebUI keeps imported packages, so here is where they survive.
+Both must outlive the scripts: *Reload UI* runs ``scripts/*.py`` again, while a training goes on and its queues and
+its files must stay the same ones. The WebUI keeps imported packages, so here is where they survive.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lib_lora.analysis.facts import BlockFacts, LoraFacts, described, facts_of
+from lib_lora.analysis.facts import BlockFacts, LoraFacts, described, summary_of
 from lib_lora.blocks.tag import parse_tag
 from lib_lora.blocks.tag_text import short_tag
 from lib_lora.blocks.weights import BlockWeights
@@ -18,7 +18,7 @@ from lib_lora.formats.contents import contents_of
 from lib_lora.formats.lora import read_lora
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
-from lib_lora.merge.order import Ingredient, Tell, resolve_blocks, shown_weights
+from lib_lora.merge.spec import Ingredient, Tell, resolve_blocks, shown_weights
 from lib_lora.options import find
 from lib_lora.sentences import say
 from lib_lora.services import files as file_work
@@ -87,7 +87,7 @@ class Handlers:
         if contents.not_applied:  # it can be described; Use and Bake will say why they cannot
             return {**asdict(described(contents)), "name": name}, ""
         model = self.atelier.host.model
-        facts = facts_of(read_lora(path), model, lambda done, total: tell(done, total, "measuring"))
+        facts = summary_of(read_lora(path), model, lambda done, total: tell(done, total, "measuring"))
         facts = dataclasses.replace(facts, notes=contents.remarks())
         return {**asdict(facts), "name": name}, self._first_vector(facts)
 

@@ -12,8 +12,8 @@ from lib_lora.blocks.tag_resolve import format_tag
 from lib_lora.errors import AtelierError, FileError
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.i18n.words import Words
-from lib_lora.merge.order import Order, Tell, make, proposed_name
 from lib_lora.merge.rank import RULES, RankRule, RuleOptions
+from lib_lora.merge.spec import MergeSpec, Tell, make, proposed_name
 from lib_lora.options import Option, find
 from lib_lora.services import files as file_work
 from lib_lora.services import merge
@@ -25,7 +25,7 @@ from lib_lora.ui.workshop import rows as table
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import made_table, megabytes
 
-PRECISIONS = ("same", *find(Order, "precision").choices)
+PRECISIONS = ("same", *find(MergeSpec, "precision").choices)
 CAP = find(RuleOptions, "cap")
 FIRST = next(iter(RULES.values()))
 """The rule that is offered first."""
@@ -66,14 +66,14 @@ class Handlers:
             ]
         return found
 
-    def order(self, *values: Any) -> Order:
+    def order(self, *values: Any) -> MergeSpec:
         """Return the order that rows and choices say."""
         flat, (method, rule_label, value, cap, label) = values[:-CHOICES], values[-CHOICES:]
         precision, rule = self.key("precision", PRECISIONS, label), None
         if method == "compress":
             most = number(cap, 0, int)
             rule = RankRule(self.rule(rule_label).name, number(value, 0.0), cap=most if most > 0 else None)
-        return Order(table.ingredients(self.atelier, flat), rule, None if precision == "same" else precision)
+        return MergeSpec(table.ingredients(self.atelier, flat), rule, None if precision == "same" else precision)
 
     def propose(self, name: str, last: str, *values: Any) -> tuple[str, str]:
         """Return the name and the newest proposal; a name that a person typed stays."""
@@ -256,7 +256,11 @@ def _build_method(words: Words) -> tuple[Any, tuple[Any, ...]]:
             elem_id="atelier_workshop_method",
         )
         precision = gr.Dropdown(
-            precisions, value=precisions[0], label=words.said(find(Order, "precision").label), scale=1, min_width=160
+            precisions,
+            value=precisions[0],
+            label=words.said(find(MergeSpec, "precision").label),
+            scale=1,
+            min_width=160,
         )
     with gr.Row(visible=False) as rule_row:
         rule = gr.Dropdown(rules, value=rules[0], label=words("workshop.rule"), scale=2)

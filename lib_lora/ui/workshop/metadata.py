@@ -18,7 +18,7 @@ from lib_lora.formats.metadata import describe, private_keys
 from lib_lora.formats.names import ENDING, file_stem, proposed_stem
 from lib_lora.formats.search import find_files
 from lib_lora.i18n.words import Words
-from lib_lora.merge.order import Tell
+from lib_lora.merge.spec import Tell
 from lib_lora.options import options_of
 from lib_lora.services import files as file_work
 from lib_lora.services import labels

@@ -10,7 +10,7 @@ from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag
 from lib_lora.blocks.tokens import format_number
 from lib_lora.errors import InputError
 from lib_lora.i18n.words import Words
-from lib_lora.merge.order import Ingredient, row_of_tag
+from lib_lora.merge.spec import Ingredient, row_of_tag
 from lib_lora.options import options_of
 from lib_lora.services import files as file_work
 from lib_lora.services.atelier import Atelier

@@ -12,7 +12,7 @@ from lib_lora.blocks.tokens import format_number
 from lib_lora.formats.editing import Change, Hashes
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
-from lib_lora.merge.order import Made
+from lib_lora.merge.spec import Made
 from lib_lora.ui.messages import note_html
 
 _LONG = 160

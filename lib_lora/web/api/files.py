@@ -10,8 +10,8 @@ from lib_lora.formats.editing import plan
 from lib_lora.formats.inspection import inspection
 from lib_lora.formats.metadata import FIELDS
 from lib_lora.i18n.error_words import sentence_in_words
-from lib_lora.merge.order import Ingredient, Made, Order, proposed_name
 from lib_lora.merge.rank import RULES, RankRule, RuleOptions
+from lib_lora.merge.spec import Ingredient, Made, MergeSpec, proposed_name
 from lib_lora.options import Option, options_of
 from lib_lora.services import labels, merge
 from lib_lora.services.atelier import Atelier
@@ -31,7 +31,7 @@ BAKE = (
     Option("loras", list, "One to bake, several to add: names, or objects with the fields of a row."),
     Option("out", str, "Name of the new file; without it one is made.", ""),
     Option("compress", dict, "Rule of ranks: an object with kind, value, cap; without it nothing is lost.", None),
-    *options_of(Order),
+    *options_of(MergeSpec),
     OVERWRITE,
 )
 TEXTS = options_of(LabelOptions, only=FIELDS)
@@ -87,7 +87,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
     )
 
 
-def order_of(atelier: Atelier, call: Call) -> Order:
+def order_of(atelier: Atelier, call: Call) -> MergeSpec:
     """Return the order for a new file that a request describes.
 
     Raises:
@@ -99,7 +99,7 @@ def order_of(atelier: Atelier, call: Call) -> Order:
         rows.append(Ingredient(lora_file(atelier, values.pop("lora")), **values))
     if call["compress"] is not None:
         rule = RankRule(**read(COMPRESS, call["compress"], where="compress"))
-    return Order(tuple(rows), rule, call["precision"])
+    return MergeSpec(tuple(rows), rule, call["precision"])
 
 
 def label_of(atelier: Atelier, call: Call) -> LabelOptions:

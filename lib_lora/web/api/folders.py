@@ -14,8 +14,8 @@ from lib_lora.services.captions import Captions, TagChange
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import KIND, look
 from lib_lora.services.run_plan import sized
-from lib_lora.train.material import fit_remarks
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.training_set import fit_remarks
 from lib_lora.web.api.call import Call, Route
 from lib_lora.web.api.shared import job_row
 from lib_lora.web.api.training import picture_folder

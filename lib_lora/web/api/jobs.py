@@ -23,7 +23,9 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
     number = Option("job", int, "Number of the job.", low=1, high=10**9)
 
     def listed(call: Call) -> Any:
-        rows = [job_row(atelier, job, call.language) for desk in (atelier.desk, atelier.files) for job in desk.jobs()]
+        rows = [
+            job_row(atelier, job, call.language) for queue in (atelier.queue, atelier.files) for job in queue.jobs()
+        ]
         return {"jobs": sorted(rows, key=lambda row: row["job"])}
 
     def status(call: Call) -> Any:
@@ -61,7 +63,7 @@ def find(atelier: Atelier, number: int) -> Job:
     Raises:
         NotFound: it was never there, or it ended long ago.
     """
-    for job in (*atelier.desk.jobs(), *atelier.files.jobs()):
+    for job in (*atelier.queue.jobs(), *atelier.files.jobs()):
         if job.number == number:
             return job
     raise NotFound("There is no job of this number", where=str(number), cure="GET /lora-atelier/v1/jobs lists them.")

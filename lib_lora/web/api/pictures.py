@@ -1,4 +1,4 @@
-"""The Effective Block Analyzer over HTTP: an order becomes a job of the desk, as in the panel."""
+"""The Effective Block Analyzer over HTTP: an order becomes a job of the job queue, as in the panel."""
 
 from __future__ import annotations
 

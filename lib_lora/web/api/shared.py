@@ -42,8 +42,8 @@ def new_file(atelier: Atelier, name: str, *, overwrite: bool) -> Path:
 
 def job_row(atelier: Atelier, job: Job, language: str) -> dict[str, Any]:
     """Return a job as JSON."""
-    desk = atelier.files if job in atelier.files.jobs() else atelier.desk
-    before = desk.ahead_of(job) if job.state == WAITING else []
+    queue = atelier.files if job in atelier.files.jobs() else atelier.queue
+    before = queue.ahead_of(job) if job.state == WAITING else []
     return {
         "job": job.number,
         "kind": job.kind,

@@ -1,4 +1,4 @@
-"""The desk: one worker for one loaded model; jobs run one after another, in the order they came."""
+"""The job queue: one worker for one loaded model; jobs run one after another, in the order they came."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEPT = 50
 """Ended jobs that are remembered, the newest."""
 
 
-class Desk:
+class JobQueue:
     """Takes orders and works on them in a thread of its own, so that a closed browser tab stops nothing."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Desk:
             self._all.append(job)
             self._forget()
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._serve, name="atelier-desk", daemon=True)
+                self._thread = threading.Thread(target=self._serve, name="atelier-jobs", daemon=True)
                 self._thread.start()
             self._lock.notify_all()
         return job

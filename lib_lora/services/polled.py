@@ -16,7 +16,7 @@ from lib_lora.i18n.words import Words
 Piece = Callable[[Words], str]
 
 
-class Live:
+class PolledFragment:
     """The pieces of one server, by name."""
 
     def __init__(self) -> None:

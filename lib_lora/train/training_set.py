@@ -36,7 +36,7 @@ from lib_lora.train.recipes import SMALL_SIDE, facts_of
 
 
 @dataclass(frozen=True)
-class Item:
+class Sample:
     """One picture as the loop sees it.
 
     Attributes:
@@ -55,19 +55,19 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingSet:
     """Everything that a run learns from, and what a person should know of it."""
 
-    items: tuple[Item, ...]
+    samples: tuple[Sample, ...]
     problems: tuple[str, ...]
     fingerprint: str
 
-    def batches(self, epoch: int, *, batch_size: int, seed: int) -> list[list[Item]]:
+    def batches(self, epoch: int, *, batch_size: int, seed: int) -> list[list[Sample]]:
         """Return the batches of an epoch; the order depends on ``seed`` and ``epoch`` alone."""
-        sizes = [(item.latents[0].shape[-1], item.latents[0].shape[-2]) for item in self.items]
-        repeats = [item.picture.repeats for item in self.items]
+        sizes = [(item.latents[0].shape[-1], item.latents[0].shape[-2]) for item in self.samples]
+        repeats = [item.picture.repeats for item in self.samples]
         drawn = epoch_batches(sizes, repeats, batch_size=batch_size, seed=seed, epoch=epoch)
-        return [[self.items[index] for index in batch.indices] for batch in drawn]
+        return [[self.samples[index] for index in batch.indices] for batch in drawn]
 
 
 def full_caption(picture: Picture, options: TrainOptions) -> str:
@@ -81,7 +81,7 @@ def full_caption(picture: Picture, options: TrainOptions) -> str:
     return ", ".join([*(one for one in split_tags(options.trigger) if one not in tags), text])
 
 
-def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Material:
+def prepare(model: LoadedModel, options: TrainOptions, progress: Progress) -> TrainingSet:
     """Read, crop and encode every picture.
 
     Raises:
@@ -109,7 +109,7 @@ def gather(model: LoadedModel, options: TrainOptions, progress: Progress) -> Mat
         *_remarks(found, shown),
         *length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
     )
-    return Material(tuple(items), remarks, found.fingerprint())
+    return TrainingSet(tuple(items), remarks, found.fingerprint())
 
 
 @contextmanager
@@ -209,17 +209,17 @@ def bucket_step(model: LoadedModel, options: TrainOptions) -> int:
     return options.bucket_step or (64 if model.native_side >= SMALL_SIDE else 32)
 
 
-def _item(model: LoadedModel, options: TrainOptions, picture: Picture) -> Item:
+def _item(model: LoadedModel, options: TrainOptions, picture: Picture) -> Sample:
     image = load_picture(picture.path)
     plan = plan_for(image.size, model, options)
     cropped = apply_plan(image, plan)
     array = np.asarray(cropped, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
     pixels = torch.from_numpy(array.copy())[None]
     mirrored = options.flip if picture.flip is None else picture.flip
-    faces = [pixels, pixels.flip(-1)] if mirrored else [pixels]
-    latents = tuple(model.encode_images(face)[0].float().cpu() for face in faces)
+    orientations = [pixels, pixels.flip(-1)] if mirrored else [pixels]
+    latents = tuple(model.encode_images(one)[0].float().cpu() for one in orientations)
     if not all(torch.isfinite(one).all() for one in latents):
         raise InputError("The autoencoder returned NaN for this picture", where=str(picture.path), cure="Remove it.")
-    sizes = tuple(plan.sdxl_sizes(mirrored=bool(face)) for face in range(len(faces)))
+    sizes = tuple(plan.sdxl_sizes(mirrored=bool(one)) for one in range(len(orientations)))
     weight = options.prior_loss_weight if picture.is_reg else 1.0
-    return Item(picture, full_caption(picture, options), latents, sizes, weight)
+    return Sample(picture, full_caption(picture, options), latents, sizes, weight)

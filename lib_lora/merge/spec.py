@@ -22,7 +22,7 @@ from lib_lora.merge.difference import known
 from lib_lora.merge.precision import TYPES, Precision, convert
 from lib_lora.merge.rank import RankRule
 from lib_lora.merge.report import BlockRow, MergeReport
-from lib_lora.merge.sum import Part, add
+from lib_lora.merge.sum import Summand, add
 from lib_lora.options import find, option, settle
 from lib_lora.sentences import say
 
@@ -59,7 +59,7 @@ class Ingredient:
 
 
 @dataclass(frozen=True)
-class Order:
+class MergeSpec:
     """What a new file is made of: one LoRA is baked, several are added; then compressed and converted if asked."""
 
     ingredients: tuple[Ingredient, ...]
@@ -118,7 +118,7 @@ def shown_weights(weights: BlockWeights, blocks: Sequence[str], family: str) -> 
 
 
 def make(
-    order: Order,
+    order: MergeSpec,
     presets: PresetFile,
     tell: Tell = lambda done, total, text: None,
     *,
@@ -169,22 +169,22 @@ def rounded(lora: LoraFile, report: MergeReport, precision: Precision | None) ->
     return saved, _then(report, second)
 
 
-def _part(row: Ingredient, presets: PresetFile) -> Part:
+def _part(row: Ingredient, presets: PresetFile) -> Summand:
     lora = read_lora(row.path)
     weights = resolve_blocks(row.blocks, presets, lora.family, x=row.x, fill=row.fill)
     te, unet = row.strength * row.te, row.strength * row.unet
     tag = ResolvedTag(lora.name, te=te, unet=unet, weights=weights, other=row.other)
-    return Part(lora, tag.multipliers(lora.family))
+    return Summand(lora, tag.multipliers(lora.family))
 
 
-def _joined(parts: Sequence[Part], tell: Tell) -> tuple[LoraFile, MergeReport]:
+def _joined(parts: Sequence[Summand], tell: Tell) -> tuple[LoraFile, MergeReport]:
     if len(parts) > 1:
         return add(parts, lambda done, total: tell(done, total, "adding"))
     tell(0, 1, "baking")
     return bake(parts[0].lora, parts[0].multipliers)
 
 
-def _compressed(parts: Sequence[Part], rule: RankRule, tell: Tell) -> tuple[LoraFile, MergeReport]:
+def _compressed(parts: Sequence[Summand], rule: RankRule, tell: Tell) -> tuple[LoraFile, MergeReport]:
     """Return the sum, or the only LoRA, with fewer ranks; one that is to stay at 1 everywhere is not baked first."""
 
     def on_module(done: int, total: int) -> None:
@@ -218,7 +218,7 @@ def _row(first: BlockRow, second: BlockRow | None) -> BlockRow:
     )
 
 
-def proposed_name(order: Order, *, taken: Sequence[str] = ()) -> str:
+def proposed_name(order: MergeSpec, *, taken: Sequence[str] = ()) -> str:
     """Return a name for the new file that tells what is in it: ``girl_v3_0.8_FACE``, ``girl_v3_0.8+dress_0.5_r16``."""
     names = []
     for row in order.ingredients:
