@@ -56,7 +56,7 @@ def test_pause_frees_the_model_and_resume_ends_bit_for_bit(make_trainings, optio
     until(lambda: trainings.find("parts").step >= 3)
     trainings.pause("parts")
     until(lambda: state(trainings, "parts") == "paused")
-    until(lambda: trainings._desk.running is None)
+    until(lambda: trainings._jobs.running is None)
     assert 3 <= trainings.find("parts").step < 30
     trainings.resume("parts")
     until(lambda: state(trainings, "parts") == "done")
@@ -85,7 +85,7 @@ def test_a_picture_comes_in_between(make_trainings, options_for, until):
     trainings = make_trainings()
     trainings.start(options_for(steps=2000))
     until(lambda: trainings.find("test").step >= 2)
-    job = trainings._desk.submit("generate", "a picture", lambda job: trainings.find("test").state)
+    job = trainings._jobs.submit("generate", "a picture", lambda job: trainings.find("test").state)
     assert job.wait(30)
     assert job.result == "running"  # not over, only aside
     step = trainings.find("test").step
