@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lib_lora.architectures.registry import architecture_of
 from lib_lora.errors import AtelierError, InputError
+from lib_lora.host.noise_schedule import VELOCITY, Schedule
 from lib_lora.host.request import GenerateRequest
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
     from lib_lora.blocks.tag_model import ParsedTag
     from lib_lora.formats.lora import LoraFile
-    from lib_lora.host.noise_schedule import Schedule
+
+_FULL_WIDTH = 320
+"""First width of every full-size Stable Diffusion UNet; smaller ones are ours for tests and demos, at 128 px."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,19 @@ def check_clip_skip(wanted: int, model: LoadedModel) -> None:
         where="clip_skip",
         cure=say("Give a number from {low} to {high}.", low=1, high=layers),
     )
+
+
+def native_side(family: str, first_width: int | None, prediction_type: str) -> int:
+    """Return the side in pixels that a model was trained at: its family's, or 128 where its UNet is a small one.
+
+    Args:
+        family: of the model.
+        first_width: channels of the UNet's first layer (320 in every full-size one); None where it is not known.
+        prediction_type: SD2 has two sides, told by it.
+    """
+    if first_width is not None and first_width < _FULL_WIDTH:
+        return 128
+    return architecture_of(family).side(velocity=prediction_type == VELOCITY)
 
 
 class Lease:

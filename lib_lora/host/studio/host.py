@@ -14,7 +14,6 @@ from torch import Tensor
 
 from lib_lora.blocks.near import near_names
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import readable_tags
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import LoraFile
@@ -25,7 +24,7 @@ from lib_lora.host.infotext import infotext
 from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.host.limits import check_order
 from lib_lora.host.lora_files import LoraCache, LoraIndex
-from lib_lora.host.prompt.read import ReadPrompt, multipliers_of, read_prompt, window_of
+from lib_lora.host.prompt.read import ReadPrompt, check_usable, multipliers_of, read_prompt, swept_blocks, window_of
 from lib_lora.host.prompt.remarks import idle_notes, model_remarks
 from lib_lora.host.studio.checkpoint import load_checkpoint
 from lib_lora.host.studio.guidance import Guidance
@@ -128,11 +127,7 @@ class StudioHost:
 
     def swept_blocks(self, prompt: str) -> frozenset[str]:
         """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""
-        blocks: set[str] = set()
-        for name in {tag.name for tag in readable_tags(prompt) if tag.sweep}:
-            targets, _ = find_targets(self.model, self.read_lora(name))
-            blocks.update(target.block for target in targets)
-        return frozenset(blocks)
+        return swept_blocks(prompt, self.model, self.read_lora)
 
     def generate(self, request: GenerateRequest, progress: Progress | None = None) -> GenerateResult:
         """Return the pictures of ``request``; a stop returns those that were finished.
@@ -202,8 +197,7 @@ class StudioHost:
                 notes += namesakes(tag.name, self.lora_folders, self.list_loras())
                 idle = idle_notes(tag, (one.adapter.key for one in targets), self.model.family, request.steps)
                 notes += [say("{name}: {said}", name=tag.name, said=note) for note in idle]
-        if problems and (request.strict or (request.sweep and not any(tag.sweep for tag, _ in loras))):
-            raise problems[0]
+        check_usable(request, [tag for tag, _ in loras], problems)
         tags = tuple(tag for tag, _ in loras)
         return replace(read, tags=tags, notes=tuple(notes), problems=tuple(problems)), loras
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from lib_lora.architectures.registry import architecture_of
 from lib_lora.formats.adapters.layer import is_norm
 from lib_lora.formats.keys import to_ldm
-from lib_lora.host.base import Conditioning
-from lib_lora.host.noise_schedule import VELOCITY, Schedule
+from lib_lora.host.base import Conditioning, native_side
+from lib_lora.host.noise_schedule import Schedule
 from lib_lora.host.studio.checkpoint import Checkpoint
 from lib_lora.host.studio.text import encode, encode_prompts, token_ids
 
@@ -46,7 +46,8 @@ class DiffusersModel:
         self.noise = self.schedule.for_sampling(plain)
         self.alphas_cumprod = self.schedule.alphas_cumprod
         self.pixels_per_latent = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        self.native_side = _native_side(checkpoint)
+        width = checkpoint.unet.config.block_out_channels[0]
+        self.native_side = native_side(self.family, width, self.prediction_type)
         self.text_layers = self.text_encoders[0].config.num_hidden_layers
         self.layers: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family)
         self.own_weights = True
@@ -93,13 +94,6 @@ class DiffusersModel:
         """Return pixels in [-1, 1] of scaled latents."""
         with torch.no_grad():
             return self.vae.decode(latents.float() / self.latent_scale).sample.clamp(-1, 1)
-
-
-def _native_side(checkpoint: Checkpoint) -> int:
-    """Return the side in pixels that the model was trained at: said by its name in code, small models 128."""
-    if checkpoint.unet.config.block_out_channels[0] < 320:
-        return 128
-    return architecture_of(checkpoint.family).side(velocity=checkpoint.prediction_type == VELOCITY)
 
 
 def _is_matrix(layer: nn.Module) -> bool:

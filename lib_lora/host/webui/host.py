@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import readable_tags, resolve
+from lib_lora.blocks.tag import resolve
 from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.errors import AtelierError
 from lib_lora.formats.contents import Contents
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, check_clip_skip
 from lib_lora.host.lora_files import LoraCache
-from lib_lora.host.prompt.read import read_prompt
+from lib_lora.host.prompt.read import check_usable, read_prompt, swept_blocks
 from lib_lora.host.webui import lora_list
 from lib_lora.host.webui.model.live_model import NO_MODEL, current_model, loaded_model
 from lib_lora.host.webui.prompt import block_weights
@@ -26,7 +26,6 @@ from lib_lora.host.webui.prompt.tags import is_plain, reading_of
 from lib_lora.host.webui.render import samplers
 from lib_lora.host.webui.render.pictures import Rendering, checked
 from lib_lora.host.webui.session.queue_lock import QueueLock
-from lib_lora.live.targets import find_targets
 from lib_lora.progress import Progress
 
 if TYPE_CHECKING:
@@ -112,11 +111,7 @@ class WebuiHost:
         """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""
         with self.queue.taken(TITLE):
             model = loaded_model()
-        blocks: set[str] = set()
-        for name in {tag.name for tag in readable_tags(prompt) if tag.sweep}:
-            targets, _ = find_targets(model, self.read_lora(name))
-            blocks.update(target.block for target in targets)
-        return frozenset(blocks)
+        return swept_blocks(prompt, model, self.read_lora)
 
     def generate(self, request: GenerateRequest, progress: Progress | None = None) -> GenerateResult:
         """Return the pictures of ``request``, made by the host's own txt2img, or img2img where it has a picture.
@@ -157,8 +152,7 @@ class WebuiHost:
                 usable.append(tag)
             except AtelierError as error:
                 problems.append(error)
-        if problems and (request.strict or (request.sweep and not any(tag.sweep for tag in usable))):
-            raise problems[0]
+        check_usable(request, usable, problems)
 
     def check_training(self, *, trains_text: bool) -> None:
         """Refuse in one sentence what cannot be trained; a host without a checkpoint in memory is asked later."""

@@ -11,19 +11,16 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from lib_lora.architectures.registry import architecture_of, first
+from lib_lora.architectures.registry import first
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.host.base import Conditioning, LoadedModel
-from lib_lora.host.noise_schedule import VELOCITY, Schedule
+from lib_lora.host.base import Conditioning, LoadedModel, native_side
+from lib_lora.host.noise_schedule import Schedule
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.model import a1111
 from lib_lora.host.webui.model.host_model import MODEL, HostModel, conditioning
 from lib_lora.host.webui.model.layers import size_embedding, unet_layers, unet_norms
 
 ATTRIBUTE = "_lora_atelier_model"
-_SMALL = 320
-"""First width of every full-size Stable Diffusion UNet; smaller ones are ours for tests and demos, at 128 px."""
-
 _LAYER = re.compile(r"_layers_(\d+)_")
 
 
@@ -52,7 +49,9 @@ class WebuiModel:
             for text in host.texts:
                 self.layers.update(text.layers)
             self.pixels_per_latent = 8 if host.vae is None else 2 ** (_levels(host.vae) - 1)
-            self.native_side = _native_side(host, self.layers)
+            first = self.layers.get("lora_unet_conv_in")
+            width = None if first is None else first.weight.shape[0]
+            self.native_side = native_side(host.family, width, host.prediction_type)
 
     @property
     def schedule(self) -> Schedule:
@@ -261,14 +260,6 @@ def _levels(vae: nn.Module) -> int:
     """Return how many resolutions the autoencoder has."""
     known = getattr(vae.encoder, "num_resolutions", None)
     return known if known is not None else len(vae.encoder.down)
-
-
-def _native_side(host: HostModel, layers: Mapping[str, nn.Module]) -> int:
-    """Return the side in pixels that the model was trained at."""
-    first = layers.get("lora_unet_conv_in")
-    if first is not None and first.weight.shape[0] < _SMALL:
-        return 128
-    return architecture_of(host.family).side(velocity=host.prediction_type == VELOCITY)
 
 
 def _text_layers(host: HostModel) -> int:
