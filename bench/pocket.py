@@ -1,8 +1,8 @@
-"""Does the pocket model draw what a caption says? Nearest-neighbour recall over its own training pictures.
+"""Does the pocket model draw what a caption says? Nearest-neighbor recall over its own training pictures.
 
     python bench/pocket.py --json --sheet sheet.png
 
-Renders captions drawn from the set and looks whose training picture is nearest (squared difference of colours at
+Renders captions drawn from the set and looks whose training picture is nearest (squared difference of colors at
 32 x 32 px). Needs Noto Color Emoji (Debian package fonts-noto-color-emoji) to draw the training pictures.
 """
 
@@ -31,7 +31,7 @@ SMALL = 32
 
 
 def features(picture: Image.Image) -> np.ndarray:
-    """Return a picture as a vector of ``3·32·32`` colour levels."""
+    """Return a picture as a vector of ``3·32·32`` color levels."""
     return np.asarray(picture.resize((SMALL, SMALL), Image.Resampling.BOX), dtype=np.float32).reshape(-1)
 
 

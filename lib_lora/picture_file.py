@@ -36,7 +36,7 @@ DECODE_ERRORS = (
     AttributeError,
     RuntimeError,
     MemoryError,
-    ImportError,  # a Pillow without colour management
+    ImportError,  # a Pillow without color management
     ImageCms.PyCMSError,
     struct.error,
     zlib.error,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 PITCH_DEGREES = {0: 0.0, 1: 28.0, 2: -28.0}
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Vector = tuple[float, float, float]
 Point = tuple[float, float]
 Outline = list[Point]
@@ -48,11 +48,11 @@ class View:
 
 @dataclass(frozen=True)
 class Shape:
-    """A filled area of the projected picture, in head radii; `rim` is the colour of its outline, if it has one."""
+    """A filled area of the projected picture, in head radii; `rim` is the color of its outline, if it has one."""
 
     points: Outline
-    fill: Colour
-    rim: Colour | None = None
+    fill: Color
+    rim: Color | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ class Part:
 class Ellipsoid:
     """An axis-parallel ellipsoid in the character's axes."""
 
-    centre: Vector
+    center: Vector
     radii: Vector
 
     def at(self, direction: Vector) -> Vector:
         """The surface point whose direction on the unit sphere is `direction`."""
-        return tuple(c + r * d for c, r, d in zip(self.centre, self.radii, direction, strict=True))
+        return tuple(c + r * d for c, r, d in zip(self.center, self.radii, direction, strict=True))
 
     def facing(self, view: View) -> Vector:
         """The unit-sphere direction whose surface point faces the viewer; the visible edge is its great circle."""
@@ -206,9 +206,9 @@ def hull(points: Sequence[Point]) -> Outline:
     return half(ordered) + half(ordered[::-1])
 
 
-def tube(view: View, spine: Sequence[Vector], radii: Sequence[float], fill: Colour, rim: Colour | None) -> list[Shape]:
+def tube(view: View, spine: Sequence[Vector], radii: Sequence[float], fill: Color, rim: Color | None) -> list[Shape]:
     """A chain of balls of changing size, each pair joined by its hull: tails, arms, legs, scarf ends."""
-    chain = [(*centre, radius) for centre, radius in zip(spine, radii, strict=True)]
+    chain = [(*center, radius) for center, radius in zip(spine, radii, strict=True)]
     for _ in range(2 if len(chain) > 2 else 0):  # corner cutting that keeps both ends
         cuts = [
             tuple(p * w + q * (1 - w) for p, q in zip(a, b, strict=True))
@@ -221,10 +221,10 @@ def tube(view: View, spine: Sequence[Vector], radii: Sequence[float], fill: Colo
     return [Shape(hull([*a, *b]), fill, rim) for a, b in zip(balls, balls[1:], strict=False)]
 
 
-def patches(view: View, body: Ellipsoid, items: Sequence[tuple[list[Vector], Colour]]) -> list[Shape]:
-    """The visible patches among `items` (closed curves of directions with their colours)."""
-    visible = [(body.patch(view, directions), colour) for directions, colour in items]
-    return [Shape(points, colour) for points, colour in visible if points]
+def patches(view: View, body: Ellipsoid, items: Sequence[tuple[list[Vector], Color]]) -> list[Shape]:
+    """The visible patches among `items` (closed curves of directions with their colors)."""
+    visible = [(body.patch(view, directions), color) for directions, color in items]
+    return [Shape(points, color) for points, color in visible if points]
 
 
 def band(west: float, east: float, south: float, north: float) -> Outline:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from character_shapes import (
-    Colour,
+    Color,
     Ellipsoid,
     Outline,
     Part,
@@ -59,9 +59,9 @@ VIOLET, VIOLET_LIGHT, EYE_DARK = (132, 62, 226), (190, 132, 255), (50, 18, 92)
 MOUTH, TONGUE, GLEAM = (156, 32, 60), (255, 116, 124), (255, 255, 255)
 
 
-HEAD = Ellipsoid(centre=(0.0, 0.0, 0.0), radii=(1.1, 0.98, 1.02))
+HEAD = Ellipsoid(center=(0.0, 0.0, 0.0), radii=(1.1, 0.98, 1.02))
 EAR_DEPTH = 0.62  # of its width
-NECK = Ellipsoid(centre=(0.0, -1.02, 0.0), radii=(0.66, 0.27, 0.58))
+NECK = Ellipsoid(center=(0.0, -1.02, 0.0), radii=(0.66, 0.27, 0.58))
 FACE_AND_FRINGE = rounded(
     [(-0.7, -1.58), (-1.0, -1.1), (-1.14, -0.55), (-1.06, -0.02), (-0.92, 0.26), (-0.72, 0.02), (-0.5, 0.46)]
     + [(-0.28, 0.1), (-0.12, 0.48), (0.08, -0.06), (0.28, 0.5), (0.5, 0.1), (0.74, 0.42), (0.9, 0.06)]
@@ -70,7 +70,7 @@ FACE_AND_FRINGE = rounded(
 )
 
 
-def _eye(side: int) -> list[tuple[list[Vector], Colour]]:
+def _eye(side: int) -> list[tuple[list[Vector], Color]]:
     """One eye as patches from the lash to the gleam; side -1 is the character's right."""
     at = (28.0 * side, -14.0)
     return [
@@ -84,8 +84,8 @@ def _eye(side: int) -> list[tuple[list[Vector], Colour]]:
 def _head(view: View) -> Part:
     silhouette = HEAD.silhouette(view)
     gleam = [direction(lon, lat) for lon, lat in band(-58, -8, 50, 62)]
-    light = Ellipsoid(centre=(0.0, 0.0, 0.0), radii=HEAD.radii).patch(replace(view, pitch=0, yaw=0), gleam)
-    items: list[tuple[list[Vector], Colour]] = [
+    light = Ellipsoid(center=(0.0, 0.0, 0.0), radii=HEAD.radii).patch(replace(view, pitch=0, yaw=0), gleam)
+    items: list[tuple[list[Vector], Color]] = [
         *[(piece, TEAL_DARK) for piece in lock(0.0, 3.2, 100, 262)],
         *[(piece, ORANGE) for piece in lock(24.0, 9.5, 14, 232)],
     ]
@@ -131,25 +131,25 @@ def _tail(view: View, side: int) -> Part:
     """A twin-tail: band, swelling lock that curls outwards, and on the left one the orange streak."""
     spine = [(1.06, 0.36, -0.1), (1.28, 0.34, -0.18), (1.43, 0.04, -0.3), (1.45, -0.38, -0.42)]
     spine += [(1.36, -0.76, -0.52), (1.4, -1.06, -0.66), (1.52, -1.22, -0.82)]
-    centres = [(x * side, y, z) for x, y, z in spine]
+    centers = [(x * side, y, z) for x, y, z in spine]
     radii = [0.15, 0.22, 0.29, 0.3, 0.25, 0.16, 0.07]
-    shapes = tube(view, centres, radii, TEAL, TEAL_DARK)
+    shapes = tube(view, centers, radii, TEAL, TEAL_DARK)
     if side > 0:
-        streak = [(x + 0.07, y, z) for x, y, z in centres[2:6]]
+        streak = [(x + 0.07, y, z) for x, y, z in centers[2:6]]
         shapes += tube(view, streak, [0.06, 0.1, 0.1, 0.06], ORANGE, None)
-    shapes += tube(view, [centres[0], centres[0]], [0.2, 0.2], ORANGE, ORANGE_DARK)
-    return Part(view.turn(centres[2])[2], shapes)
+    shapes += tube(view, [centers[0], centers[0]], [0.2, 0.2], ORANGE, ORANGE_DARK)
+    return Part(view.turn(centers[2])[2], shapes)
 
 
 def _scarf(view: View) -> list[Part]:
     badge = around(0.0, -14.0, star(0.5))
-    pin_body = Ellipsoid(centre=NECK.centre, radii=(0.7, 0.62, 0.62))
+    pin_body = Ellipsoid(center=NECK.center, radii=(0.7, 0.62, 0.62))
     ring = [Shape(NECK.silhouette(view), ORANGE, ORANGE_DARK)]
     shown = view.turn((0.0, 0.0, 1.0))[2] > 0.3  # from the side a flat pin is no more than its edge
     pin = [replace(shape, rim=ORANGE_DARK) for shape in patches(view, pin_body, [(badge, YELLOW)]) if shown]
     end = [(-0.2, -1.05, -0.52), (-0.34, -1.35, -0.72), (-0.5, -1.62, -0.84)]
     hanging = tube(view, end, [0.17, 0.21, 0.23], ORANGE, ORANGE_DARK)
-    neck_depth = view.turn(NECK.centre)[2]
+    neck_depth = view.turn(NECK.center)[2]
     return [
         Part(neck_depth, ring),
         Part(neck_depth + 0.02, pin),
@@ -188,7 +188,7 @@ def parts_of(view: View) -> list[Part]:
     return sorted([*parts, _head(view), *_scarf(view), *_body(view)], key=lambda part: part.depth)
 
 
-def draw(name: str, *, background: Colour = WHITE) -> Image.Image:
+def draw(name: str, *, background: Color = WHITE) -> Image.Image:
     """One picture of 128 x 128 RGB pixels of the view `name`; the same name gives the same pixels every time."""
     view = View.parse(name)
     zoom, middle = (34.4, (0.0, 0.13)) if view.kind == "f" else (26.5, (0.0, -0.55))
@@ -207,7 +207,7 @@ def draw(name: str, *, background: Colour = WHITE) -> Image.Image:
 
 
 def _paint(pen: ImageDraw.ImageDraw, shapes: Sequence[Shape]) -> None:
-    """Paints shapes in order; neighbours with the same colours get one common outline."""
+    """Paints shapes in order; neighbors with the same colors get one common outline."""
     width = round(LINE * SUPERSAMPLING)
     start = 0
     while start < len(shapes):
@@ -223,7 +223,7 @@ def _paint(pen: ImageDraw.ImageDraw, shapes: Sequence[Shape]) -> None:
             pen.polygon(shape.points, fill=look[0])
 
 
-def write_pictures(folder: Path, names: Sequence[str], *, background: Colour = WHITE) -> list[Path]:
+def write_pictures(folder: Path, names: Sequence[str], *, background: Color = WHITE) -> list[Path]:
     """Writes one PNG for each view name into `folder` and returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png" for name in names]
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the training pictures into --out and the held-out views into `heldout` beside it."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the training pictures")
-    parser.add_argument("--background", default="white", help="colour name or #rrggbb; white is 250,250,250")
+    parser.add_argument("--background", default="white", help="color name or #rrggbb; white is 250,250,250")
     options = parser.parse_args(arguments)
     background = WHITE if options.background == "white" else ImageColor.getrgb(options.background)[:3]
     write_pictures(options.out, TRAINING_VIEWS, background=background)

@@ -32,7 +32,7 @@ class Renders(Protocol):
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What to analyse.
+    """What to analyze.
 
     Attributes:
         examined: value put into the examined block (the first number of Range).
@@ -143,7 +143,7 @@ class Analysis:
         return text.getvalue()
 
 
-def analyse(
+def analyze(
     host: Renders,
     request: GenerateRequest,
     plan: SweepSpec,
@@ -172,7 +172,7 @@ def analyse(
         raise InputError(
             "No LoRA of the prompt carries XYZ, so nothing would change",
             where=say("prompt"),
-            cure="Write <lora:NAME:1:XYZ> for the LoRA to be analysed.",
+            cure="Write <lora:NAME:1:XYZ> for the LoRA to be analyzed.",
         )
     sheet = _Sheet(plan, filled)
     progress, total = progress or Progress(), pictures_of(plan, filled) * request.steps

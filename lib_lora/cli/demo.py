@@ -17,7 +17,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "demo",
         help="carry a LoRA through its whole life, in minutes",
-        description="Tag, train, render, analyse, bake, compress and label a LoRA of a drawn character; report it.",
+        description="Tag, train, render, analyze, bake, compress and label a LoRA of a drawn character; report it.",
     )
     command.add_argument(
         "--out", type=Path, default=Path("demo"), metavar="DIR", help="folder to write (default: %(default)s)"

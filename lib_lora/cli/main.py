@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     installed = Path(sys.argv[0]).stem == "lora-atelier"
     top = argparse.ArgumentParser(
         prog="lora-atelier" if installed else "python run.py",
-        description="LoRA Atelier: train, use, analyse, bake, compress and label LoRAs.",
+        description="LoRA Atelier: train, use, analyze, bake, compress and label LoRAs.",
         epilog=EXIT_CODES,
     )
     top.add_argument("--version", action="version", version=f"LoRA Atelier {__version__}")

@@ -94,7 +94,7 @@ def run_analyze(options: argparse.Namespace) -> None:
     """Analyze, save grids and tables, and print the ranking of each range."""
     from lib_lora.analysis.options import AnalyzeOptions
     from lib_lora.host.request import GenerateRequest
-    from lib_lora.services.analysis import analyze, order_of, save, table_name
+    from lib_lora.services.analysis import analyze_order, order_of, save, table_name
     from lib_lora.services.file_facts import FileFacts
 
     request = GenerateRequest(**given(options, _picture(but="batch")))
@@ -106,7 +106,7 @@ def run_analyze(options: argparse.Namespace) -> None:
     host, progress = open_studio(options), TerminalProgress(quiet=options.json)
     order = order_of(request, chosen, host, FileFacts(host))
     with stopped_by_keyboard(progress):
-        whole = analyze(order, host, progress)
+        whole = analyze_order(order, host, progress)
     progress.close()
     options.out.mkdir(parents=True, exist_ok=True)
     saved = save(whole, options.out)

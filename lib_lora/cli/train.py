@@ -130,7 +130,7 @@ def run(options: argparse.Namespace) -> None:
     kind = "the velocity (v-prediction)" if facts.prediction_type == VELOCITY else "noise (epsilon)"
     say(f"{host.model.name} predicts {kind}{', zero terminal SNR' if facts.zero_terminal_snr else ''}")
     plan = training.plan()
-    kept = f"{plan['regularisation']} regularisation pictures, " if plan["regularisation"] else ""
+    kept = f"{plan['regularization']} regularization pictures, " if plan["regularization"] else ""
     weighting = f"min-SNR gamma {training.gamma:g}" if training.gamma else "no min-SNR weighting"
     say(
         f"{plan['pictures']} pictures, each {plan['each_picture']} an epoch, {kept}"

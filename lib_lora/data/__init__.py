@@ -13,7 +13,7 @@ from lib_lora.data.buckets import (
     plan_fixed,
 )
 from lib_lora.data.captions import CaptionRules, read_caption
-from lib_lora.data.dataset import FolderScan, FolderUse, Picture, balance_regularisation
+from lib_lora.data.dataset import FolderScan, FolderUse, Picture, balance_regularization
 from lib_lora.data.decoding import CaptionText, decode_caption
 from lib_lora.data.files import Problem
 from lib_lora.data.folder import scan
@@ -47,7 +47,7 @@ __all__ = [
     "Source",
     "TagLists",
     "apply_plan",
-    "balance_regularisation",
+    "balance_regularization",
     "batch_count",
     "bucket_sizes",
     "decode_caption",

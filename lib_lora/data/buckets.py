@@ -93,7 +93,7 @@ def plan_bucket(
 ) -> BucketPlan:
     """Choose the bucket of a picture of `size` and say how it gets there.
 
-    With `upscale`, the bucket of the nearest ratio out of `bucket_sizes` is covered and cropped at the centre. Without,
+    With `upscale`, the bucket of the nearest ratio out of `bucket_sizes` is covered and cropped at the center. Without,
     a picture is only ever made smaller, to the resolution's area, and cut down to whole steps; `min_side` and
     `max_side` then play no part. Raises InputError if a side would be shorter than one step.
     """
@@ -109,7 +109,7 @@ def plan_bucket(
 
 
 def plan_fixed(size: Size, target: int | Size) -> BucketPlan:
-    """Plan for one fixed size (buckets off): scale so that the target is just covered, then crop at the centre."""
+    """Plan for one fixed size (buckets off): scale so that the target is just covered, then crop at the center."""
     _check_size(size)
     target = (target, target) if isinstance(target, int) else target
     _check_size(target)

@@ -71,17 +71,17 @@ class FolderScan:
 
     @property
     def reg(self) -> tuple[Picture, ...]:
-        """The regularisation pictures, as often as their folders say; `shown` balances them."""
+        """The regularization pictures, as often as their folders say; `shown` balances them."""
         return tuple(picture for picture in self.pictures if picture.is_reg)
 
     def shown(self, times: int = 1) -> tuple[Picture, ...]:
         """Return the pictures of a run, `repeats` being how often an epoch shows each.
 
-        A run shows training pictures `times` as often as their folders say. Regularisation pictures are balanced
+        A run shows training pictures `times` as often as their folders say. Regularization pictures are balanced
         against all of these draws, as sd-scripts does.
         """
         train = tuple(replace(picture, repeats=picture.repeats * times) for picture in self.train)
-        return (*train, *balance_regularisation(self.reg, draws=sum(picture.repeats for picture in train)))
+        return (*train, *balance_regularization(self.reg, draws=sum(picture.repeats for picture in train)))
 
     def fingerprint(self) -> str:
         """Return 64 hex digits that change when any picture, caption, repeat or flip does; names do not matter."""
@@ -91,8 +91,8 @@ class FolderScan:
         return hashlib.sha256("\n".join(rows).encode("utf-8")).hexdigest()
 
 
-def balance_regularisation(pictures: Sequence[Picture], *, draws: int) -> tuple[Picture, ...]:
-    """Return the regularisation pictures that are needed, with repeats that reach `draws`.
+def balance_regularization(pictures: Sequence[Picture], *, draws: int) -> tuple[Picture, ...]:
+    """Return the regularization pictures that are needed, with repeats that reach `draws`.
 
     Pictures are taken in order with their own repeats; if they do not suffice, each in turn gets one more.
     """

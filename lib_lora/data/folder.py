@@ -76,7 +76,7 @@ def scan(
 ) -> FolderScan:
     """Read folders of pictures: a leaf, a parent of `N_name class` folders, or several of either.
 
-    `reg` are folders of regularisation pictures; `FolderScan.shown` balances them. `class_tokens` is the
+    `reg` are folders of regularization pictures; `FolderScan.shown` balances them. `class_tokens` is the
     caption where neither a caption file nor the folder's name gives one; caption endings are tried in the order of
     `extensions`. Pictures with a side below `min_side` or more than `max_pixels` are skipped with a problem. `progress`
     is called with (done, all). Raises InputError if a folder is missing, holds no usable picture, or is both kinds.
@@ -148,7 +148,7 @@ def _refuse_shared(train: Sequence[Leaf], reg: list[Leaf]) -> list[Leaf]:
     places = {leaf.path.resolve() for leaf in train}
     for leaf in reg:
         if leaf.path.resolve() in places:
-            what = say("The same folder is given for training and for regularisation")
+            what = say("The same folder is given for training and for regularization")
             raise InputError(what, where=shown(leaf.path), cure="Give two different folders.")
     return reg
 
@@ -239,12 +239,12 @@ def _read(path: Path, findings: _Findings) -> CaptionText | None:
 def _finish(leaves: Sequence[Leaf], findings: _Findings) -> FolderScan:
     train = [picture for picture in findings.pictures if not picture.is_reg]
     reg = [picture for picture in findings.pictures if picture.is_reg]
-    for kind, wanted in (("training", train), ("regularisation", reg)):
-        paths = [leaf.path for leaf in leaves if leaf.is_reg == (kind == "regularisation")]
+    for kind, wanted in (("training", train), ("regularization", reg)):
+        paths = [leaf.path for leaf in leaves if leaf.is_reg == (kind == "regularization")]
         if paths and not wanted:
             what = say("None of the training pictures can be used")
-            if kind == "regularisation":
-                what = say("None of the regularisation pictures can be used")
+            if kind == "regularization":
+                what = say("None of the regularization pictures can be used")
             where = say("{folders}; {problems:; }", folders=map(shown, paths), problems=findings.problems[:5])
             raise InputError(what, where=where, cure="Replace the files listed.")
     warnings = list(findings.warnings)

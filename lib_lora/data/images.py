@@ -16,7 +16,7 @@ from lib_lora.data.pixels import (
     DEEP_MODES,
     NOTICE_ALPHA,
     NOTICE_DEEP,
-    colour_and_alpha,
+    color_and_alpha,
     has_transparency,
     to_rgb,
 )
@@ -88,8 +88,8 @@ def load_picture(
         profile = image.info.get("icc_profile")
         image.load()
         turn = _TURNS.get(_orientation(image, said))
-        colour, alpha = colour_and_alpha(image, said)
-        picture = to_rgb(colour, profile, said).copy()  # the file is closed when the context ends
+        color, alpha = color_and_alpha(image, said)
+        picture = to_rgb(color, profile, said).copy()  # the file is closed when the context ends
     if alpha is not None:
         canvas = Image.new("RGB", picture.size, background)
         canvas.paste(picture, mask=alpha)

@@ -55,8 +55,8 @@ def has_transparency(image: Image.Image) -> bool:
     return min(key, default=255) < 255 if isinstance(key, bytes) else key is not None
 
 
-def colour_and_alpha(image: Image.Image, notices: list[str]) -> tuple[Image.Image, Image.Image | None]:
-    """Split a decoded image into its 8-bit colours (no alpha, no palette) and its alpha (mode L) or None."""
+def color_and_alpha(image: Image.Image, notices: list[str]) -> tuple[Image.Image, Image.Image | None]:
+    """Split a decoded image into its 8-bit colors (no alpha, no palette) and its alpha (mode L) or None."""
     if has_transparency(image):
         notices.append(NOTICE_ALPHA)
     if image.mode in DEEP_MODES:
@@ -64,7 +64,7 @@ def colour_and_alpha(image: Image.Image, notices: list[str]) -> tuple[Image.Imag
         return _eight_bit(image)
     key = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
-        # A 16-bit PNG names its transparent colour in 16 bits; Pillow kept the upper byte of each pixel.
+        # A 16-bit PNG names its transparent color in 16 bits; Pillow kept the upper byte of each pixel.
         image = image.copy()
         image.info["transparency"] = tuple(part >> 8 for part in key)
     if image.mode == "La":
@@ -103,7 +103,7 @@ def _levels(values: np.ndarray) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image, profile: bytes | None, notices: list[str]) -> Image.Image:
-    """Convert colours to sRGB: through the file's own ICC profile where it has a usable one, else plainly."""
+    """Convert colors to sRGB: through the file's own ICC profile where it has a usable one, else plainly."""
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(BytesIO(profile))
@@ -121,5 +121,5 @@ def _transformed(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.
     target = ImageCms.createProfile("sRGB")
     result = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
     if result is None:
-        raise ValueError("the colour transform gave no picture")
+        raise ValueError("the color transform gave no picture")
     return result

@@ -126,6 +126,6 @@ def commands(story: Story) -> tuple[str, ...]:
         f"python run.py bake {lora} --weights {use.PRESET} --out {out}/baked.safetensors",
         f"python run.py compress {lora} --energy 0.99 --out {out}/small.safetensors",
         f'python run.py label {out}/small.safetensors --set title="krnk" trigger_words={use.TRIGGER} '
-        f"--out {out}/labelled.safetensors",
-        f"python run.py inspect {out}/labelled.safetensors",
+        f"--out {out}/labeled.safetensors",
+        f"python run.py inspect {out}/labeled.safetensors",
     )

@@ -8,18 +8,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PICTURES, HELD_OUT, OTHERS = HERE / "pictures", HERE / "heldout", HERE / "others"
 KEPT = HERE / "kept.txt"
-"""Captions of which the model itself draws regularisation pictures, so that it keeps what it knows."""
+"""Captions of which the model itself draws regularization pictures, so that it keeps what it knows."""
 
 TRIGGER = "krnk"
 NAME = "krnk_demo"
 REPEATS = {"f00": 12, "f10": 4, "f20": 4}
 OTHER_REPEATS = 2
 RUN_REPEATS = 13
-"""On top of the folders' own: so many draws that every regularisation picture is drawn, too."""
+"""On top of the folders' own: so many draws that every regularization picture is drawn, too."""
 """The view that people ask for is repeated most; from the others the LoRA learns that it is not a mask."""
 
 PRIOR_WEIGHT = 360.0
-"""Weight of the regularisation pictures, whose errors are so small beside the character's: twice the recipe's.
+"""Weight of the regularization pictures, whose errors are so small beside the character's: twice the recipe's.
 
 In 320 steps 180 left other captions at 1.060 of their loss (the character at 0.367), 300 at 1.045 (0.382); 400 in 240
 steps at 1.023 (0.417), but with a smeared face."""
@@ -48,14 +48,14 @@ class Size:
     batch_size: int
     sampling_steps: int
     seeds: int
-    regularisation: int
+    regularization: int
 
 
-FULL = Size(train_steps=320, epochs=5, batch_size=8, sampling_steps=20, seeds=2, regularisation=110)
-QUICK = Size(train_steps=80, epochs=2, batch_size=8, sampling_steps=10, seeds=1, regularisation=32)
+FULL = Size(train_steps=320, epochs=5, batch_size=8, sampling_steps=20, seeds=2, regularization=110)
+QUICK = Size(train_steps=80, epochs=2, batch_size=8, sampling_steps=10, seeds=1, regularization=32)
 
 REGULARISATION_STEPS = 8
-"""Sampling steps of a regularisation picture. Many captions matter, fine pictures do not: the target is the model."""
+"""Sampling steps of a regularization picture. Many captions matter, fine pictures do not: the target is the model."""
 
 _FRONT = (
     "from horizontal, from front, upper body, standing, straight standing, looking at viewer, smile, open mouth, blush"

@@ -20,7 +20,7 @@ from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.data import TagLists, load_picture, read_caption, tags_for, write_captions
 from lib_lora.demo import settings as use
-from lib_lora.demo.regularisation import draw_each
+from lib_lora.demo.regularization import draw_each
 from lib_lora.demo.settings import Size
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from lib_lora.host.base import GenerateRequest
@@ -33,7 +33,7 @@ from lib_lora.merge.rank import RankRule
 from lib_lora.merge.report import MergeReport
 from lib_lora.progress import Progress
 from lib_lora.services import labels
-from lib_lora.services.analysis import analyze, order_of
+from lib_lora.services.analysis import analyze_order, order_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.labels import LabelOptions
 from lib_lora.train.loop import run as run_training
@@ -92,18 +92,18 @@ def gather(story: Story) -> None:
 
 def keep_in_mind(story: Story) -> None:
     """Let the model draw pictures of other things: with these beside the character it forgets less."""
-    target = story.folder / "regularisation"
+    target = story.folder / "regularization"
     target.mkdir(exist_ok=True)
-    captions = use.KEPT.read_text(encoding="utf-8").splitlines()[: story.size.regularisation]
+    captions = use.KEPT.read_text(encoding="utf-8").splitlines()[: story.size.regularization]
 
     def on_drawn(done: int) -> bool:
-        story.progress.update(done, len(captions), "drawing regularisation pictures")
+        story.progress.update(done, len(captions), "drawing regularization pictures")
         return not story.progress.stopped
 
     for number, picture in draw_each(story.host, captions, on_drawn):
         picture.save(target / f"{number:03d}.png")
         (target / f"{number:03d}.txt").write_text(captions[number] + "\n", encoding="utf-8")
-    story.files["regularisation"] = target
+    story.files["regularization"] = target
 
 
 def views_of(host: StudioHost, folder: Path) -> Views:
@@ -124,7 +124,7 @@ def train(story: Story) -> None:
     options = from_mapping(
         {
             "images": str(story.files["pictures"].resolve()),
-            "reg_images": str(story.files["regularisation"].resolve()),
+            "reg_images": str(story.files["regularization"].resolve()),
             "name": use.NAME,
             "trigger": use.TRIGGER,
             "kind": "character",
@@ -191,7 +191,7 @@ def look_at_blocks(story: Story) -> None:
     request = GenerateRequest(prompt, seed=use.SEEDS[0], steps=story.size.sampling_steps, cfg_scale=use.CFG)
     every = AnalyzeOptions(blocks=f"{full_layout(story.host.model.family).length}ALL")
     order = order_of(request, every, story.host, FileFacts(story.host))
-    (found,) = analyze(order, story.host, story.progress).analyses
+    (found,) = analyze_order(order, story.host, story.progress).analyses
     story.analysis = found
     story.numbers["noise_floor"] = found.noise_floor
     story.files["grid"], story.files["table"] = story.folder / "blocks.png", story.folder / "blocks.csv"
@@ -214,7 +214,7 @@ def finish(story: Story) -> None:
     story.numbers["bake_picture_levels"] = _picture_difference(story)
     small, report = compress(lora, RankRule("energy", 0.99))
     story.compression = report
-    compressed = write_lora(small, story.folder / f"{use.NAME}_small_unlabelled.safetensors", overwrite=True)
+    compressed = write_lora(small, story.folder / f"{use.NAME}_small_unlabeled.safetensors", overwrite=True)
     label = LabelOptions(
         title="krnk (demo)",
         trigger_words=use.TRIGGER,
@@ -256,11 +256,11 @@ def _picture_difference(story: Story) -> float:
 
 STEPS = (
     ("tagging the pictures", gather),
-    ("drawing regularisation pictures", keep_in_mind),
+    ("drawing regularization pictures", keep_in_mind),
     ("training", train),
     ("measuring", measure),
     ("rendering", render),
-    ("analysing the blocks", look_at_blocks),
-    ("baking, compressing, labelling", finish),
+    ("analyzing the blocks", look_at_blocks),
+    ("baking, compressing, labeling", finish),
 )
 """What the demo does, in order."""

@@ -215,7 +215,7 @@ class Host(Protocol):
         ...
 
     def swept_blocks(self, prompt: str) -> frozenset[str]:
-        """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""
+        """Return the blocks in which the prompt's analyzed LoRAs (XYZ, ZYX) have modules."""
         ...
 
     def generate(self, request: GenerateRequest, progress: Progress) -> GenerateResult:

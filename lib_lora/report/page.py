@@ -14,7 +14,7 @@ from PIL import Image
 
 from lib_lora.errors import FileError
 from lib_lora.picture_file import open_picture
-from lib_lora.report.plot import COLOURS, bars_svg, curve_svg, format_number
+from lib_lora.report.plot import COLORS, bars_svg, curve_svg, format_number
 from lib_lora.report.sections import BlockBars, Cell, Commands, Curve, Goals, Grid, Pictures, Report, Section, Table
 from lib_lora.report.words import WORDS, Words
 
@@ -137,7 +137,7 @@ def _(section: Curve, words: Words) -> str:
     if not svg:
         return _empty(words)
     legend = "".join(
-        f'<li><svg viewBox="0 0 28 10"><polyline class="s{index % COLOURS}" points="0,5 28,5" stroke-width="3"/></svg>'
+        f'<li><svg viewBox="0 0 28 10"><polyline class="s{index % COLORS}" points="0,5 28,5" stroke-width="3"/></svg>'
         f"{escape(series.name)}</li>"
         for index, series in enumerate(section.series)
     )

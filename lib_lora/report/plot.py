@@ -1,7 +1,7 @@
 """Plots as inline SVG: pure functions from numbers to markup.
 
 Positions are percentages of the drawing box, so that lines stretch with the page while letters and strokes keep their
-size on a phone. Colours come from the page's style sheet by class (`s0`, `s1`, …), so a plot follows the theme.
+size on a phone. Colors come from the page's style sheet by class (`s0`, `s1`, …), so a plot follows the theme.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from html import escape
 Point = tuple[float, float]
 
 MAX_POINTS = 800  # per series; more than a screen's columns
-COLOURS = 6
+COLORS = 6
 
 
 def format_number(value: float) -> str:
@@ -159,11 +159,11 @@ def _unbroken(points: Sequence[Point], *, log_y: bool) -> list[list[Point]]:
 
 
 def _line(points: Sequence[Point], index: int) -> str:
-    colour = f"s{index % COLOURS}"
+    color = f"s{index % COLORS}"
     if len(points) == 1:  # a dot: a line of no length with round ends
         points = [points[0], points[0]]
     path = " ".join(f"{x:.3f},{y:.3f}" for x, y in points)
-    return f'<polyline class="{colour}" points="{path}"/>'
+    return f'<polyline class="{color}" points="{path}"/>'
 
 
 def _y_tick(percent: float, value: float) -> str:

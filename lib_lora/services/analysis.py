@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lib_lora.analysis.effective_block import Analysis, SweepSpec, analyse, pictures_of
+from lib_lora.analysis.effective_block import Analysis, SweepSpec, analyze, pictures_of
 from lib_lora.analysis.grid import GridStyle, draw_grid
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.atomic import replace_file
@@ -40,7 +40,7 @@ LARGEST_CELL = 256
 
 @dataclass(frozen=True)
 class AnalysisJob:
-    """What is to be analysed: one plan for each range, over the same pictures."""
+    """What is to be analyzed: one plan for each range, over the same pictures."""
 
     request: GenerateRequest
     plans: tuple[SweepSpec, ...]
@@ -99,7 +99,7 @@ def _marked(prompt: str, label: str) -> str:
         raise InputError(
             "No LoRA of the prompt carries XYZ, so nothing would change",
             where=say("prompt"),
-            cure="Write <lora:NAME:1:XYZ> for the LoRA to be analysed.",
+            cure="Write <lora:NAME:1:XYZ> for the LoRA to be analyzed.",
         )
     return change_tag(prompt, index_of(prompt, label), lambda tag: replace(tag, weights=Span("XYZ", 0), x=None))
 
@@ -107,7 +107,7 @@ def _marked(prompt: str, label: str) -> str:
 def run(order: AnalysisJob, host: Host, job: Job, *, outputs: Path, speed: Speed) -> Found:
     """Work on an order in the job queue: show each part, save what there is at the end or after a stop."""
     began = time.monotonic()
-    found = analyze(order, host, job, show=job.show)
+    found = analyze_order(order, host, job, show=job.show)
     if not job.stopped:
         seconds = time.monotonic() - began
         side = host.model.native_side
@@ -115,7 +115,7 @@ def run(order: AnalysisJob, host: Host, job: Job, *, outputs: Path, speed: Speed
     return save(found, new_folder(outputs / "analysis")) if found.grids else found
 
 
-def analyze(
+def analyze_order(
     order: AnalysisJob, host: Host, progress: Progress, *, show: Callable[[Found], None] | None = None
 ) -> Found:
     """Return what an order finds, or found before a stop; nothing is saved. ``show`` is given what there is so far."""
@@ -131,7 +131,7 @@ def analyze(
 
         share = SubProgress(progress, done, units, total)
         part = max(1, count // plan.options.seeds // PARTS)
-        found = analyse(host, order.request, plan, filled=order.filled, progress=share, part=part, show=so_far)
+        found = analyze(host, order.request, plan, filled=order.filled, progress=share, part=part, show=so_far)
         before.append(found)
         done += units
         if progress.stopped:

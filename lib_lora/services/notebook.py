@@ -22,8 +22,7 @@ from lib_lora.merge.difference import known
 from lib_lora.merge.report import MergeReport
 from lib_lora.merge.spec import resolve_blocks
 from lib_lora.progress import Progress
-from lib_lora.services.analysis import analyze as analyze_order
-from lib_lora.services.analysis import order_of
+from lib_lora.services.analysis import analyze_order, order_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.samples import sampler_of
 from lib_lora.services.start_check import check_pictures, fresh_run

@@ -44,11 +44,11 @@ def measure(atelier: Atelier, options: TrainOptions, title: str) -> Job:
 
 def plan_of(atelier: Atelier, found: Found, options: TrainOptions) -> TrainEstimate:
     """Return the plan of a run on what was found."""
-    return plan_run(atelier.host.model, options, _with_regularisation(found, options, atelier.host.model))
+    return plan_run(atelier.host.model, options, _with_regularization(found, options, atelier.host.model))
 
 
-def _with_regularisation(found: Found, options: TrainOptions, model: LoadedModel) -> FolderScan:
-    """Return what was found with the regularisation pictures, which the folder's own scan does not know."""
+def _with_regularization(found: Found, options: TrainOptions, model: LoadedModel) -> FolderScan:
+    """Return what was found with the regularization pictures, which the folder's own scan does not know."""
     if not options.reg_images:
         return found.scan
     return _scanned(found.folder, Path(options.reg_images), found.scan.fingerprint(), model.pixels_per_latent * 8)

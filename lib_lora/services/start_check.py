@@ -95,7 +95,7 @@ def check_pictures(options: TrainOptions) -> None:
     draws = check_folder(Path(options.images), is_reg=False) if options.images else 0
     if options.reg_images:
         check_folder(Path(options.reg_images), is_reg=True)
-        draws *= 2  # regularisation pictures are drawn as often
+        draws *= 2  # regularization pictures are drawn as often
     check_draws(options, draws * max(1, options.repeats))
 
 

@@ -58,7 +58,7 @@ def _draws(items: Iterable[Sample], *, is_reg: bool) -> int:
 
 
 def _folders(items: Iterable[Sample]) -> dict[tuple[str, bool], list[Sample]]:
-    """Return the pictures by their folder's name and whether they are for regularisation."""
+    """Return the pictures by their folder's name and whether they are for regularization."""
     found: dict[tuple[str, bool], list[Sample]] = defaultdict(list)
     for item in items:
         found[item.picture.path.parent.name, item.picture.is_reg].append(item)

@@ -38,7 +38,7 @@ class TrainEstimate:
     """How a run will go.
 
     Attributes:
-        pictures, reg: training and regularisation pictures that are used.
+        pictures, reg: training and regularization pictures that are used.
         times: how often an epoch shows a training picture, at least and at most.
         per_epoch, epochs, steps: optimizer steps in an epoch, epochs begun, steps in all.
         side: the training size in pixels.

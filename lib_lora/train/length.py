@@ -65,7 +65,7 @@ def repeats_for(options: TrainOptions, found: FolderScan) -> int:
     """Return how often an epoch shows each training picture, on top of what its folder's name says.
 
     As the options say; else once where a folder's name says it (``10_krnk girl``), as users of sd-scripts mean it; else
-    so that all epochs reach the recipe's steps, with regularisation pictures, which are as many again, counted in.
+    so that all epochs reach the recipe's steps, with regularization pictures, which are as many again, counted in.
     """
     if options.repeats or found.numbered:
         return options.repeats or 1

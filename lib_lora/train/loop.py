@@ -93,7 +93,7 @@ class Training:
         times = [item.picture.repeats for item in self.data.samples if not item.picture.is_reg]
         return {
             "pictures": len(times),
-            "regularisation": len(self.data.samples) - len(times),
+            "regularization": len(self.data.samples) - len(times),
             "each_picture": times_text((min(times), max(times))),
             "steps_an_epoch": self.steps_per_epoch,
             "epochs": -(-self.total // self.steps_per_epoch),
@@ -318,7 +318,7 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
 
 
 def _prior_target(training: Training, seen: Noised, captions: list[str], sizes: Tensor, reg: Tensor) -> Tensor:
-    """Return the target with the model's own prediction, LoRA off, in the rows of regularisation pictures.
+    """Return the target with the model's own prediction, LoRA off, in the rows of regularization pictures.
 
     Prior preservation (arXiv:2208.12242) with the model's output in place of the picture: what it knew is held at every
     noise level, and the pictures need not be perfect.

@@ -1,4 +1,4 @@
-"""What training minimises: the UNet's error on noised latents, weighted."""
+"""What training minimizes: the UNet's error on noised latents, weighted."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class TrainOptions:
     class_word: str = option("", "Class word", "What it is in general, e.g. girl; used where a picture has no caption.")
     reg_images: str = option(
         "",
-        "Regularisation pictures",
+        "Regularization pictures",
         "Folder with ordinary pictures of the class, so that the model keeps what it knew.",
         form="DIR",
     )
@@ -123,7 +123,7 @@ class TrainOptions:
     target_steps: int = option(
         3000,
         "Goal of steps",
-        "About how many steps automatic repeats aim at, regularisation pictures counted in.",
+        "About how many steps automatic repeats aim at, regularization pictures counted in.",
         low=1,
         high=MOST_STEPS,
     )
@@ -174,12 +174,12 @@ class TrainOptions:
         0.0, "Noise offset", "0.05 to 0.1 helps with very dark and very bright pictures.", low=0, high=1
     )
     prior_loss_weight: float = option(
-        1.0, "Weight of these pictures", "How much regularisation pictures count in the loss.", low=0, high=10_000
+        1.0, "Weight of these pictures", "How much regularization pictures count in the loss.", low=0, high=10_000
     )
     prior_from_model: bool = option(
         True,
         "Hold to the model",
-        "Regularisation pictures hold the model at what it predicted before, not at the pictures.",
+        "Regularization pictures hold the model at what it predicted before, not at the pictures.",
     )
     max_grad_norm: float = option(
         1.0, "Gradient limit", "Gradients are cut to this norm; 0 turns it off.", low=0, high=1000

@@ -44,7 +44,7 @@ class Sample:
         caption: the caption, trigger word first.
         latents: ``(4, h, w)``, one or, with flip, two orientations.
         sizes: SDXL's size conditions of each orientation, see `BucketPlan.sdxl_sizes`.
-        weight: its weight in the loss (regularisation pictures have their own).
+        weight: its weight in the loss (regularization pictures have their own).
     """
 
     picture: Picture
@@ -134,7 +134,7 @@ def _remarks(found: FolderScan, shown: Sequence[Picture]) -> tuple[str, ...]:
     if used:
         notices.append(
             say(
-                "regularisation: {used} of {all} pictures, drawn {n} times for {draws} training draws; this "
+                "regularization: {used} of {all} pictures, drawn {n} times for {draws} training draws; this "
                 "doubles the steps of an epoch",
                 used=len(used),
                 all=len(found.reg),

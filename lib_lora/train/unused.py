@@ -23,7 +23,7 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
     say("only polynomial has a power"): (("scheduler_power",), lambda o: _own_rate(o) or o.scheduler != "polynomial"),
     say("only a locon has convolutions"): (("conv_dim", "conv_alpha"), lambda o: o.network != "locon"),
     say("no tag is moved or left out"): (("keep_tokens",), lambda o: not (o.shuffle_caption or o.tag_dropout)),
-    say("there are no regularisation pictures"): (
+    say("there are no regularization pictures"): (
         ("prior_loss_weight", "prior_from_model"),
         lambda o: not o.reg_images,
     ),

@@ -102,7 +102,7 @@ def test_any_path_is_in_a_block_of_the_family_or_in_other(path: str, family: str
 
 
 @given(data=st.data(), family=st.sampled_from(FAMILIES))
-def test_a_name_is_recognised_in_any_case(data: st.DataObject, family: str) -> None:
+def test_a_name_is_recognized_in_any_case(data: st.DataObject, family: str) -> None:
     name = data.draw(st.sampled_from((*full_layout(family).names, BASE, OTHER)))
     mixed = "".join(c.upper() if data.draw(st.booleans()) else c.lower() for c in name)
     assert canonical(mixed, family) == name

@@ -225,7 +225,7 @@ def test_train_reads_toml_and_the_command_line_wins(folder, capsys):
         (("generate", "--strict", "--prompt", "<lora:nobody:1>", "--out", "x.png"), 2, "nobody"),
         (("generate", "--strict", "--prompt", "<lora:strong:1:lbw=1,,1>", "--out", "x.png"), 2, "^"),
         (("train", "--images", "nowhere", "--name", "x"), 2, "nowhere"),
-        (("label", "strong.safetensors", "--set", "colour=red", "--out", "x.safetensors"), 2, "trigger_words"),
+        (("label", "strong.safetensors", "--set", "color=red", "--out", "x.safetensors"), 2, "trigger_words"),
         (("analyze", "--prompt", "a", "--out", "y"), 2, "XYZ"),
     ],
 )

@@ -87,8 +87,8 @@ def test_fp8_is_computed_and_kept_as_wide(tmp_path: Path, capsys, kind: str, dty
         if order[0] == "bake":
             assert relative(read_lora(made).adapters[IN01].delta(), wanted) < 1e-3
             assert all(tensor.element_size() > 1 for tensor in read_tensors(made)[0].values())
-    labelled, _ = read_tensors(tmp_path / "3.safetensors")
-    assert {tensor.dtype for name, tensor in labelled.items() if not name.endswith("alpha")} == {KOHYA[dtype]}
+    labeled, _ = read_tensors(tmp_path / "3.safetensors")
+    assert {tensor.dtype for name, tensor in labeled.items() if not name.endswith("alpha")} == {KOHYA[dtype]}
 
 
 def test_precision_is_rounded_once_and_its_error_told(tmp_path: Path, capsys) -> None:
@@ -105,7 +105,7 @@ def test_precision_is_rounded_once_and_its_error_told(tmp_path: Path, capsys) ->
     assert told > 1e-4
 
 
-def test_a_kind_that_is_not_linear_is_inspected_labelled_and_baked_whole(tmp_path: Path, capsys) -> None:
+def test_a_kind_that_is_not_linear_is_inspected_labeled_and_baked_whole(tmp_path: Path, capsys) -> None:
     path = save(tmp_path / "x.safetensors", {IN01: {**sample("linear"), "dora_scale": torch.ones(1, 8)}})
     code, out, _ = run(capsys, "inspect", path)
     assert code == 0

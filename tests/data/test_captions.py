@@ -42,7 +42,7 @@ TAGS = st.lists(WORD, min_size=1, max_size=9)
         (b"a\r\nb\rc\n", "a\nb\nc", "utf-8"),
     ],
 )
-def test_every_encoding_is_recognised_and_named(data: bytes, text: str, encoding: str) -> None:
+def test_every_encoding_is_recognized_and_named(data: bytes, text: str, encoding: str) -> None:
     caption = decode_caption(data)
     assert (caption.text, caption.encoding) == (text, encoding)
     assert caption.is_utf8 == (encoding in ("utf-8", "utf-8-sig"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lib_lora.data import Picture, Source, balance_regularisation, scan
+from lib_lora.data import Picture, Source, balance_regularization, scan
 from lib_lora.errors import InputError
 
 
@@ -203,7 +203,7 @@ def test_a_file_instead_of_a_folder_and_pasted_quotes(make_picture, tmp_path: Pa
     assert names(scan(f' "{path.parent}" ')) == ["a.png"]
 
 
-def test_regularisation_pictures_are_matched_to_the_training_draws(make_picture, tmp_path: Path) -> None:
+def test_regularization_pictures_are_matched_to_the_training_draws(make_picture, tmp_path: Path) -> None:
     make_picture("5_krnk girl/a.png")
     for index in range(2):
         make_picture(f"reg/1_girl/{index}.png", seed=10 + index)
@@ -214,14 +214,14 @@ def test_regularisation_pictures_are_matched_to_the_training_draws(make_picture,
     assert [picture.caption for picture in result.reg] == ["girl", "girl"]
 
 
-def test_surplus_regularisation_pictures_are_left_out() -> None:
+def test_surplus_regularization_pictures_are_left_out() -> None:
     pictures = [Picture(Path(str(i)), "", "none", 2, (64, 64), True, str(i)) for i in range(5)]
-    balanced = balance_regularisation(pictures, draws=3)
+    balanced = balance_regularization(pictures, draws=3)
     assert [picture.repeats for picture in balanced] == [2, 2]
-    assert balance_regularisation([], draws=3) == ()
+    assert balance_regularization([], draws=3) == ()
 
 
-def test_one_folder_for_training_and_regularisation_is_refused(make_picture, tmp_path: Path) -> None:
+def test_one_folder_for_training_and_regularization_is_refused(make_picture, tmp_path: Path) -> None:
     make_picture("set/1_x/a.png")
     with pytest.raises(InputError, match="same folder"):
         scan(tmp_path / "set", reg=tmp_path / "set" / "1_x")

@@ -38,8 +38,8 @@ def zeros(count: int) -> bytes:
     return b"".join((*parts, packer.flush()))
 
 
-def png(width: int, height: int, *, depth: int = 8, colour: int = 2, data: bytes = b"", extra: bytes = b"") -> bytes:
-    header = struct.pack(">2I5B", width, height, depth, colour, 0, 0, 0)
+def png(width: int, height: int, *, depth: int = 8, color: int = 2, data: bytes = b"", extra: bytes = b"") -> bytes:
+    header = struct.pack(">2I5B", width, height, depth, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
@@ -91,8 +91,8 @@ def hostile() -> dict[str, bytes]:
     return {
         "packed.fits": fits(),
         "fits.png": fits(),
-        "size.png": png(SIDE, SIDE, depth=1, colour=0, data=zeros(SIDE * SIDE // 8)),
-        "deep.png": png(SIDE, SIDE, depth=16, colour=6, data=zeros(2**26)),
+        "size.png": png(SIDE, SIDE, depth=1, color=0, data=zeros(SIDE * SIDE // 8)),
+        "deep.png": png(SIDE, SIDE, depth=16, color=6, data=zeros(2**26)),
         "none.png": png(0, 5),
         "text.png": png(8, 8, extra=chunk(b"zTXt", text), data=zlib.compress(bytes(200))),
         "itxt.png": png(8, 8, extra=chunk(b"iTXt", long_text), data=zlib.compress(bytes(200))),

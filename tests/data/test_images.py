@@ -74,10 +74,10 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
         assert notices == [NOTICE_DEEP]
 
 
-def test_sixteen_bit_colour_is_scaled_not_clipped(tmp_path: Path) -> None:
+def test_sixteen_bit_color_is_scaled_not_clipped(tmp_path: Path) -> None:
     rows = b"\0" + struct.pack(">6H", 65535, 32768, 0, 257 * 9, 300, 60000)
     path = tmp_path / "deep.png"
-    path.write_bytes(png(2, 1, depth=16, colour=2, data=zlib.compress(rows)))
+    path.write_bytes(png(2, 1, depth=16, color=2, data=zlib.compress(rows)))
     assert pixels(load_picture(path)).tolist() == [[[255, 128, 0], [9, 1, 234]]]
 
 
@@ -86,7 +86,7 @@ def test_float_pictures_are_read_as_zero_to_one(tmp_path: Path) -> None:
     assert pixels(load_picture(tmp_path / "f.tif"))[0, :, 0].tolist() == [0, 128, 255, 0]
 
 
-def test_hidden_colours_never_show_and_background_is_chosen(tmp_path: Path) -> None:
+def test_hidden_colors_never_show_and_background_is_chosen(tmp_path: Path) -> None:
     image = Image.new("RGBA", (2, 1), (200, 10, 20, 0))
     image.putpixel((1, 0), (200, 10, 20, 255))
     image.save(tmp_path / "a.png")
@@ -110,7 +110,7 @@ def test_grey_with_alpha_and_deep_grey_with_transparent_level(tmp_path: Path) ->
     Image.merge("LA", (grey(NUMBERS), grey(np.zeros_like(NUMBERS)))).save(tmp_path / "la.png")
     assert np.all(pixels(load_picture(tmp_path / "la.png", background=(4, 5, 6))) == (4, 5, 6))
     rows = b"\0" + struct.pack(">2H", 1000, 65535)
-    data = png(2, 1, depth=16, colour=0, data=zlib.compress(rows), extra=chunk(b"tRNS", struct.pack(">H", 1000)))
+    data = png(2, 1, depth=16, color=0, data=zlib.compress(rows), extra=chunk(b"tRNS", struct.pack(">H", 1000)))
     (tmp_path / "deep.png").write_bytes(data)
     assert pixels(load_picture(tmp_path / "deep.png", background=(4, 5, 6))).tolist() == [[[4, 5, 6], [255] * 3]]
 
@@ -122,13 +122,13 @@ def test_an_embedded_profile_is_obeyed_and_srgb_changes_nothing(tmp_path: Path) 
     expected = {srgb: [250, 0, 30], swapped: [30, 0, 250]}  # red and blue primaries exchanged
     for alpha in (False, True):
         image = Image.new("RGBA" if alpha else "RGB", (8, 8), (250, 0, 30))
-        for profile, colour in expected.items():
+        for profile, color in expected.items():
             image.save(tmp_path / "a.png", icc_profile=profile)
             found = pixels(load_picture(tmp_path / "a.png"))[0, 0].astype(int)
-            assert np.abs(found - colour).max() <= (0 if profile == srgb else 2)
+            assert np.abs(found - color).max() <= (0 if profile == srgb else 2)
 
 
-def test_lab_and_cmyk_become_the_colours_they_mean(tmp_path: Path) -> None:
+def test_lab_and_cmyk_become_the_colors_they_mean(tmp_path: Path) -> None:
     Image.new("LAB", (8, 8), (128, 128, 128)).save(tmp_path / "lab.tif")
     middle = pixels(load_picture(tmp_path / "lab.tif"))[0, 0]
     assert np.ptp(middle.astype(int)) <= 3
@@ -152,7 +152,7 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
 
 
 def test_first_frame_of_an_animation_with_a_notice(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (6, 5), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (6, 5), color) for color in ("red", "blue")]
     for name in ("a.gif", "a.png", "a.webp"):
         options = {"lossless": True} if name.endswith("webp") else {}
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
@@ -179,7 +179,7 @@ def test_cut_off_files_are_refused_whatever_the_host_allows(
 def test_a_bomb_is_refused_by_its_header_alone(tmp_path: Path) -> None:
     for side in (20_000, 200_000):  # above our limit, and above Pillow's own
         path = tmp_path / f"{side}.png"
-        path.write_bytes(png(side, side, depth=8, colour=2, data=b""))
+        path.write_bytes(png(side, side, depth=8, color=2, data=b""))
         with pytest.raises(FileError, match="too large"):
             inspect_picture(path)
 
@@ -232,6 +232,6 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def png(width: int, height: int, *, depth: int, colour: int, data: bytes, extra: bytes = b"") -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+def png(width: int, height: int, *, depth: int, color: int, data: bytes, extra: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")

@@ -16,12 +16,12 @@ import draw_character as character  # noqa: E402  (a script folder, not a packag
 ALL_VIEWS = (*character.TRAINING_VIEWS, *character.HELD_OUT_VIEWS)
 
 
-def pixels_near(picture: Image.Image, colour: character.Colour, *, tolerance: int = 12) -> list[int]:
-    """Columns of every pixel within `tolerance` of the colour, in each channel."""
+def pixels_near(picture: Image.Image, color: character.Color, *, tolerance: int = 12) -> list[int]:
+    """Columns of every pixel within `tolerance` of the color, in each channel."""
     data = picture.tobytes()
     found = []
     for index in range(picture.width * picture.height):
-        if all(abs(data[3 * index + k] - colour[k]) <= tolerance for k in range(3)):
+        if all(abs(data[3 * index + k] - color[k]) <= tolerance for k in range(3)):
             found.append(index % picture.width)
     return found
 
@@ -75,7 +75,7 @@ def test_character_stays_inside_the_picture_at_the_sides_and_on_top(name: str) -
         assert edge.crop((0, 0, 1, 96)).getcolors() == [(96, background)]
 
 
-def test_background_is_the_colour_asked_for() -> None:
+def test_background_is_the_color_asked_for() -> None:
     assert character.draw("b00", background=(10, 20, 30)).getpixel((1, 1)) == (10, 20, 30)
     assert character.draw("b00").getpixel((1, 1)) == (250, 250, 250)
 

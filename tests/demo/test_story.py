@@ -18,8 +18,8 @@ from lib_lora.train.run_folder import RunFolder
 @pytest.fixture
 def tiny(studio, monkeypatch):
     """The demo in seconds: everything happens, next to nothing is learned."""
-    # Batches of 4 hold pictures of both kinds: at first the LoRA is zero, and regularisation alone leaves it so.
-    size = Size(train_steps=2, epochs=1, batch_size=4, sampling_steps=2, seeds=1, regularisation=2)
+    # Batches of 4 hold pictures of both kinds: at first the LoRA is zero, and regularization alone leaves it so.
+    size = Size(train_steps=2, epochs=1, batch_size=4, sampling_steps=2, seeds=1, regularization=2)
     monkeypatch.setattr(settings, "QUICK", size)
 
     def opened(cls, model=None, *, lora_folders=(), device="auto", **_):

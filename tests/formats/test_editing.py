@@ -151,7 +151,7 @@ def test_a_link_stays_a_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"preferred_weight": "much"}, {"preferred_weight": "1e999"}, {"block_weights": "1,2"}, {"colour": "red"}]
+    "fields", [{"preferred_weight": "much"}, {"preferred_weight": "1e999"}, {"block_weights": "1,2"}, {"color": "red"}]
 )
 def test_fields_that_cannot_be_right_are_refused(fields: dict[str, str]) -> None:
     with pytest.raises(InputError):

@@ -17,22 +17,22 @@ from tests.formats.lora_samples import key_for, sample
 
 
 def test_every_user_field_comes_back_from_each_programs_key() -> None:
-    labelled = label({"ss_seed": "1"}, {field: f"text of {field}" for field in FIELDS})
-    assert describe(labelled).fields == {field: f"text of {field}" for field in FIELDS}
-    assert labelled["ssmd_keywords"] == labelled["modelspec.trigger_phrase"] == "text of trigger_words"
-    assert labelled["ss_seed"] == "1"
-    assert label(labelled, dict.fromkeys(FIELDS, " ")) == {"ss_seed": "1"}
+    labeled = label({"ss_seed": "1"}, {field: f"text of {field}" for field in FIELDS})
+    assert describe(labeled).fields == {field: f"text of {field}" for field in FIELDS}
+    assert labeled["ssmd_keywords"] == labeled["modelspec.trigger_phrase"] == "text of trigger_words"
+    assert labeled["ss_seed"] == "1"
+    assert label(labeled, dict.fromkeys(FIELDS, " ")) == {"ss_seed": "1"}
 
 
 def test_a_leading_brace_is_kept_from_being_read_as_json() -> None:
-    labelled = label({}, {"notes": "{a}", "description": "{}"})
-    assert not labelled["ssmd_description"].startswith("{")
-    assert describe(labelled).fields["description"] == "{}"
+    labeled = label({}, {"notes": "{a}", "description": "{}"})
+    assert not labeled["ssmd_description"].startswith("{")
+    assert describe(labeled).fields["description"] == "{}"
 
 
 def test_unknown_fields_and_endless_texts_are_refused() -> None:
-    with pytest.raises(InputError, match="colour"):
-        label({}, {"colour": "red"})
+    with pytest.raises(InputError, match="color"):
+        label({}, {"color": "red"})
     with pytest.raises(InputError, match="notes"):
         label({}, {"notes": "x" * 100_001})
 
@@ -52,7 +52,7 @@ def test_private_training_data_is_removed_and_the_rest_stays() -> None:
     assert remove_private({**dict.fromkeys(private, "secret"), "sshs_cp0": "secret", **kept}) == kept
 
 
-def test_relabelling_leaves_tensor_bytes_identical_and_repairs_the_hash(tmp_path: Path) -> None:
+def test_relabeling_leaves_tensor_bytes_identical_and_repairs_the_hash(tmp_path: Path) -> None:
     source = tmp_path / "x.safetensors"
     tensors = {f"{key_for('linear')}.{name}": tensor for name, tensor in sample("linear").items()}
     safetensors.torch.save_file(tensors, source, {"ss_seed": "1", "sshs_model_hash": "wrong"})

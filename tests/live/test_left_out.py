@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lib_lora.analysis.effective_block import SweepSpec, analyse
+from lib_lora.analysis.effective_block import SweepSpec, analyze
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
@@ -58,7 +58,7 @@ def test_a_picture_and_an_analysis_say_it(studio: StudioHost, partial: Path) -> 
     layout = full_layout(studio.model.family)
     plan = SweepSpec(examined=0, others=1, entries=(("M00",),), layout=layout)
     request = GenerateRequest(prompt="apple <lora:partial:0.1:XYZ>", steps=1)
-    found = analyse(host, request, plan, filled=host.swept_blocks(request.prompt))
+    found = analyze(host, request, plan, filled=host.swept_blocks(request.prompt))
     assert len([note for note in found.notes if "fit no layer" in note]) == 1
 
 

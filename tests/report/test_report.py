@@ -68,8 +68,8 @@ def parsed(page: str) -> Balance:
     return parser
 
 
-def picture(colour: str = "red") -> Image.Image:
-    return Image.new("RGB", (4, 3), colour)
+def picture(color: str = "red") -> Image.Image:
+    return Image.new("RGB", (4, 3), color)
 
 
 def full_report(folder: Path, *, word: str = "word", language: str = "en") -> Report:

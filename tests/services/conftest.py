@@ -15,12 +15,12 @@ def pictures(tmp_path):
     """Three small pictures, two with captions."""
     folder = tmp_path / "絵 pictures"
     folder.mkdir()
-    for number, colour in enumerate(("red", "green", "blue")):
+    for number, color in enumerate(("red", "green", "blue")):
         picture = Image.new("RGB", (64, 64), "white")
-        ImageDraw.Draw(picture).ellipse((10 + 4 * number, 10, 50, 50), fill=colour)
+        ImageDraw.Draw(picture).ellipse((10 + 4 * number, 10, 50, 50), fill=color)
         picture.save(folder / f"{number}.png")
         if number:
-            (folder / f"{number}.txt").write_text(f"{colour} circle", encoding="utf-8")
+            (folder / f"{number}.txt").write_text(f"{color} circle", encoding="utf-8")
     return folder
 
 

@@ -148,7 +148,7 @@ def test_a_failure_is_told_the_next_run_begins_and_the_name_is_free_again(make_t
 REFUSED = {
     "a missing folder": ({"images": "nowhere"}, "no such folder"),
     "an empty folder": ({"images": "empty"}, "No pictures were found"),
-    "an empty folder for regularisation": ({"reg_images": "empty"}, "No pictures were found"),
+    "an empty folder for regularization": ({"reg_images": "empty"}, "No pictures were found"),
     "an unknown argument": ({"optimizer_args": {"beta_99": 1}}, "has no argument “beta_99”"),
     "an unknown LoRA in a sample": ({"sample_prompts": ["a <lora:nobody:1>"]}, "no LoRA called"),
 }

@@ -11,12 +11,12 @@ def pictures(tmp_path):
     """Four small pictures with captions, one with none."""
     folder = tmp_path / "絵 pictures"
     folder.mkdir()
-    for number, colour in enumerate(("red", "green", "blue", "orange")):
+    for number, color in enumerate(("red", "green", "blue", "orange")):
         picture = Image.new("RGB", (128, 128), "white")
-        ImageDraw.Draw(picture).ellipse((20 + 8 * number, 30, 90, 100), fill=colour)
+        ImageDraw.Draw(picture).ellipse((20 + 8 * number, 30, 90, 100), fill=color)
         picture.save(folder / f"{number}.png")
         if number:
-            (folder / f"{number}.txt").write_text(f"{colour} circle, white background", encoding="utf-8")
+            (folder / f"{number}.txt").write_text(f"{color} circle, white background", encoding="utf-8")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""How long a run is: by the formula of sd-scripts for folders and epochs, with regularisation counted in."""
+"""How long a run is: by the formula of sd-scripts for folders and epochs, with regularization counted in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lib_lora.train.run_folder import RunFolder
 
 @pytest.fixture
 def folders(tmp_path):
-    """Twelve pictures in a plain folder and in one named for ten repeats; seven for regularisation."""
+    """Twelve pictures in a plain folder and in one named for ten repeats; seven for regularization."""
     for name, count in (("plain", 12), ("set/10_krnk girl", 12), ("reg/1_girl", 7)):
         folder = tmp_path / name
         folder.mkdir(parents=True)
@@ -39,7 +39,7 @@ def planned(model, folders, images, *, reg=False, **given):
 @pytest.mark.parametrize(
     ("images", "reg", "given", "times", "steps"),
     [
-        # sd-scripts: pictures × repeats (× 2 with regularisation) / batch, rounded up, × epochs
+        # sd-scripts: pictures × repeats (× 2 with regularization) / batch, rounded up, × epochs
         ("set", False, {}, (10, 10), 12 * 10 * 20),
         ("set", False, {"epochs": 3}, (10, 10), 12 * 10 * 3),
         ("set", True, {"epochs": 3}, (10, 10), 12 * 10 * 2 * 3),
@@ -58,13 +58,13 @@ def test_folders_and_epochs_mean_what_users_of_sd_scripts_mean(model, folders, i
 
 @pytest.mark.parametrize("reg", [False, True])
 @pytest.mark.parametrize("target", [960, 3000])
-def test_the_goal_of_steps_counts_regularisation_in(model, folders, reg, target):
+def test_the_goal_of_steps_counts_regularization_in(model, folders, reg, target):
     plan, *_ = planned(model, folders, "plain", reg=reg, target_steps=target)
     assert plan.steps == pytest.approx(target, rel=0.05)
 
 
 @pytest.mark.parametrize(("repeats", "used"), [(1, 7), (3, 7)])
-def test_regularisation_is_balanced_against_all_draws(model, folders, repeats, used):
+def test_regularization_is_balanced_against_all_draws(model, folders, repeats, used):
     plan, _, found = planned(model, folders, "plain", reg=True, repeats=repeats)
     shown = found.shown(repeats)
     assert plan.reg == used
@@ -77,7 +77,7 @@ def test_the_run_does_what_the_plan_says(model, folders):
     assert (training.total, training.steps_per_epoch) == (plan.steps, plan.per_epoch)
     assert training.plan() == {
         "pictures": 12,
-        "regularisation": 7,
+        "regularization": 7,
         "each_picture": "10×",
         "steps_an_epoch": 15,
         "epochs": 1,

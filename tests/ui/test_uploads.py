@@ -22,10 +22,10 @@ def owner(tmp_path):
     return Owner(Folders.under(tmp_path / "data", confined=True))
 
 
-def drop(folder: Path, name: str, colour: str = "red") -> Path:
+def drop(folder: Path, name: str, color: str = "red") -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / name
-    Image.new("RGB", (16, 16), colour).save(path)
+    Image.new("RGB", (16, 16), color).save(path)
     return path
 
 

@@ -87,7 +87,7 @@ def weigh_blocks(walker: Walker, name: str) -> None:
 
 
 def stop_an_analysis(walker: Walker) -> None:
-    """Analyse five blocks and stop as soon as the first is there; its part of the grid and the table stay."""
+    """Analyze five blocks and stop as soon as the first is there; its part of the grid and the table stay."""
     walker.open("generate_analyzer")
     walker.choose("generate_analyzer_blocks", BLOCKS, own=True)
     walker.type("generate_steps", "20")

@@ -54,10 +54,10 @@ def difference(one: Image.Image, other: Image.Image) -> int:
 
 
 def test_label_is_written_into_the_hosts_file(webui):
-    body = {"lora": "other", "fields": {"title": "Another"}, "out": "labelled", "overwrite": True}
-    assert webui.post(f"{BASE}/label", body)["lora"] == "labelled"
-    assert read_header(webui.loras / "labelled.safetensors").metadata["modelspec.title"] == "Another"
-    assert webui.get(f"{BASE}/inspect?lora=labelled")["hash"]["agrees"]
+    body = {"lora": "other", "fields": {"title": "Another"}, "out": "labeled", "overwrite": True}
+    assert webui.post(f"{BASE}/label", body)["lora"] == "labeled"
+    assert read_header(webui.loras / "labeled.safetensors").metadata["modelspec.title"] == "Another"
+    assert webui.get(f"{BASE}/inspect?lora=labeled")["hash"]["agrees"]
 
 
 def test_analysis_on_the_hosts_model_gives_a_percentage_for_each_block(webui):

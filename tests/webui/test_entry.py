@@ -206,8 +206,8 @@ def test_no_id_of_ours_is_pressed_by_the_hosts_keys_or_given_twice(host: A1111) 
 def test_nothing_of_ours_gets_into_ui_config(host: A1111) -> None:
     demo, _ = build_page()
     own = {each for tab in singletons.page().found.values() for each in tab.values()}
-    labelled = [each for each in demo.blocks.values() if getattr(each, "label", None) and each not in own]
-    open_ = [each.label for each in labelled if not getattr(each, "do_not_save_to_config", False)]
+    labeled = [each for each in demo.blocks.values() if getattr(each, "label", None) and each not in own]
+    open_ = [each.label for each in labeled if not getattr(each, "do_not_save_to_config", False)]
     assert [label for label in open_ if label not in ("txt2img", "img2img", tabs.TRAIN, tabs.WORKSHOP)] == []
 
 

@@ -34,7 +34,7 @@ def without(block: str) -> BlockWeights:
 
 
 class Recorder:
-    """Stands in for the host's sampling: notes each `p` that it is given, and makes pictures of one colour."""
+    """Stands in for the host's sampling: notes each `p` that it is given, and makes pictures of one color."""
 
     def __init__(self, a1111, monkeypatch) -> None:
         self.host, self.orders, self.during = a1111, [], lambda p: None

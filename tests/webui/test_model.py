@@ -62,8 +62,8 @@ def test_captions_are_encoded_word_for_word_by_the_hosts_own_encoder(a1111: Any)
     ids = torch.tensor([[0, *words, *[0] * (77 - 1 - len(words))], [0] * 77])  # the fake's start and end are 0
     assert torch.equal(made.tokens, encoder.wrapped.transformer(ids).last_hidden_state)
     skipped = encoder.wrapped.transformer(ids).hidden_states[-2]
-    normalised = encoder.wrapped.transformer.text_model.final_layer_norm(skipped)
-    assert torch.equal(current_model().encode_text(["a red (apple)", ""], clip_skip=2).tokens, normalised)
+    normalized = encoder.wrapped.transformer.text_model.final_layer_norm(skipped)
+    assert torch.equal(current_model().encode_text(["a red (apple)", ""], clip_skip=2).tokens, normalized)
     assert made.pooled is None
 
 

@@ -21,7 +21,7 @@ HALF = "0.5" + ",0" * 25
 UNET = "0" + ",1" * 25
 PROMPT = "1girl, red hair"
 ROUNDING = 2
-"""Furthest that a colour value may be off where the host merges into its weights and we add to a layer's output."""
+"""Furthest that a color value may be off where the host merges into its weights and we add to a layer's output."""
 
 SIDE = {True: 128, False: 64}
 """Of a picture, by whether the host takes the pocket model."""

@@ -36,11 +36,11 @@ if "backend.nn.unet" in sys.modules:
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
-    for number, colour in enumerate(("red", "green", "blue", "orange")):
+    for number, color in enumerate(("red", "green", "blue", "orange")):
         picture = Image.new("RGB", (64, 64), "white")
-        ImageDraw.Draw(picture).ellipse((10 + 4 * number, 10, 50, 50), fill=colour)
+        ImageDraw.Draw(picture).ellipse((10 + 4 * number, 10, 50, 50), fill=color)
         picture.save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"{colour} circle", encoding="utf-8")
+        (folder / f"{number}.txt").write_text(f"{color} circle", encoding="utf-8")
     return folder
 
 

@@ -17,7 +17,7 @@ BETAS = (0.00085, 0.024)
 """First and last β of the scaled-linear noise schedule.
 
 Stable Diffusion's own end, 0.012, leaves 7 % of the picture at the last step. In 64 × 64 latents that hardly matters;
-in 16 × 16 the model can read the picture's mean colour out of it, and every seed would tint its picture.
+in 16 × 16 the model can read the picture's mean color out of it, and every seed would tint its picture.
 """
 
 PREDICTION = "v_prediction"
@@ -29,7 +29,7 @@ def new_vae() -> AutoencoderKL:
     """Return the autoencoder: factor 8, 4 latent channels, starting as a plain 8-fold shrink and enlarge.
 
     LDM fixes GroupNorm to 32 groups, and a group of one or two channels cannot carry the brightness of a flat area:
-    normalising takes it away. 96 channels make groups of three, enough for ``(value, +R, -R)``.
+    normalizing takes it away. 96 channels make groups of three, enough for ``(value, +R, -R)``.
     """
     vae = AutoencoderKL(
         block_out_channels=(VAE_CHANNELS,) * 4,
@@ -44,9 +44,9 @@ def new_vae() -> AutoencoderKL:
 
 
 def _start_as_shrink_and_enlarge(vae: AutoencoderKL, reference: float = 2.0) -> None:
-    """Initialise ``vae`` so that colour passes from end to end; what is left to learn are the edges.
+    """Initialize ``vae`` so that color passes from end to end; what is left to learn are the edges.
 
-    Each group of three channels holds a signed colour and two constants that keep its scale through GroupNorm;
+    Each group of three channels holds a signed color and two constants that keep its scale through GroupNorm;
     ``silu(x) - silu(-x) = x`` makes the last convolutions exactly linear.
     """
     with torch.no_grad():
@@ -58,17 +58,17 @@ def _start_as_shrink_and_enlarge(vae: AutoencoderKL, reference: float = 2.0) -> 
             _pass_through(down, taps=((0, 0), (0, 1), (1, 0), (1, 1)))
         for up in (b.upsamplers[0].conv for b in vae.decoder.up_blocks if b.upsamplers):
             _pass_through(up, taps=((1, 1),))
-        # GroupNorm divides by sqrt(2/3) R; 16 pairs of groups share three colours.
+        # GroupNorm divides by sqrt(2/3) R; 16 pairs of groups share three colors.
         gain = reference * (2 / 3) ** 0.5 / (VAE_CHANNELS / 3 / 2 / 3)
         for half in (vae.encoder, vae.decoder):
             half.conv_in.weight.mul_(0.05)
             half.conv_out.weight.mul_(0.05)
             half.conv_in.bias.zero_()
             for group in range(VAE_CHANNELS // 3):
-                sign, colour = (1 if group % 2 == 0 else -1), group // 2 % 3
-                half.conv_in.weight[3 * group, colour, 1, 1] += sign
+                sign, color = (1 if group % 2 == 0 else -1), group // 2 % 3
+                half.conv_in.weight[3 * group, color, 1, 1] += sign
                 half.conv_in.bias[3 * group + 1 : 3 * group + 3] = torch.tensor([reference, -reference])
-                half.conv_out.weight[colour, 3 * group, 1, 1] += sign * gain
+                half.conv_out.weight[color, 3 * group, 1, 1] += sign * gain
         for small in (vae.quant_conv, vae.post_quant_conv):
             small.weight.mul_(0.05).add_(torch.eye(small.weight.shape[0])[..., None, None])
             small.bias.zero_()

@@ -2,7 +2,7 @@
 
 Every picture shows one glyph of Noto Color Emoji (SIL Open Font License 1.1, Debian package
 ``fonts-noto-color-emoji``) on a plain background. Its caption says the glyph's CLDR short name, its size, its place
-and the colour of the background, so that a caption never seen in training still means something.
+and the color of the background, so that a caption never seen in training still means something.
 """
 
 from __future__ import annotations
@@ -118,13 +118,13 @@ def font_glyphs() -> list[str]:
 
 
 def anything(rng: random.Random, glyphs: list[str]) -> Image.Image:
-    """Draw a picture for the autoencoder: glyphs and plain shapes of any size, place and colour."""
+    """Draw a picture for the autoencoder: glyphs and plain shapes of any size, place and color."""
 
-    def colour() -> tuple[int, int, int]:
+    def color() -> tuple[int, int, int]:
         named = rng.choice(list(BACKGROUNDS.values()))
         return named if rng.random() < 0.5 else tuple(rng.randrange(256) for _ in range(3))
 
-    picture = Image.new("RGB", (SIZE, SIZE), colour())
+    picture = Image.new("RGB", (SIZE, SIZE), color())
     pen = ImageDraw.Draw(picture)
     for _ in range(rng.randrange(0, 5)):
         corners = [rng.randrange(-20, SIZE + 20) for _ in range(6)]
@@ -134,7 +134,7 @@ def anything(rng: random.Random, glyphs: list[str]) -> Image.Image:
             max(corners[0], corners[2]) + 1,
             max(corners[1], corners[3]) + 1,
         ]
-        edge = {"fill": colour(), "outline": colour(), "width": rng.randrange(1, 5)}
+        edge = {"fill": color(), "outline": color(), "width": rng.randrange(1, 5)}
         shape = rng.randrange(4)
         if shape == 0:
             pen.ellipse(box, **edge)

@@ -41,7 +41,7 @@ def batch_of(pictures: torch.Tensor, step: int, generator: torch.Generator) -> t
 
 
 def edges(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the horizontal and vertical differences of neighbouring pixels."""
+    """Return the horizontal and vertical differences of neighboring pixels."""
     return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
 
 

@@ -2,7 +2,7 @@
 
 python tools/pocket/write_others.py --out lib_lora/demo/others
 
-Beside the folder go the captions of other scenes, ``kept.txt``, from which the demo makes regularisation pictures.
+Beside the folder go the captions of other scenes, ``kept.txt``, from which the demo makes regularization pictures.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pictures import all_scenes, draw
 
 COUNT, SEED = 24, 3
 KEPT = 110
-"""Captions of which the demo lets the model draw regularisation pictures; none of them is measured."""
+"""Captions of which the demo lets the model draw regularization pictures; none of them is measured."""
 
 
 def main() -> None:

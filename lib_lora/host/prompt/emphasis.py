@@ -41,7 +41,7 @@ class Piece:
 
 
 def read_emphasis(text: str) -> list[Piece]:
-    """Return the pieces of a prompt without LoRA tags, neighbours of one weight together; never an empty list.
+    """Return the pieces of a prompt without LoRA tags, neighbors of one weight together; never an empty list.
 
     Brackets may be left open: they act to the end. A closing one without its partner is a word.
 

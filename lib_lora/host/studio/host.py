@@ -126,7 +126,7 @@ class StudioHost:
         return None
 
     def swept_blocks(self, prompt: str) -> frozenset[str]:
-        """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""
+        """Return the blocks in which the prompt's analyzed LoRAs (XYZ, ZYX) have modules."""
         return swept_blocks(prompt, self.model, self.read_lora)
 
     def generate(self, request: GenerateRequest, progress: Progress | None = None) -> GenerateResult:

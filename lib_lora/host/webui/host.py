@@ -108,7 +108,7 @@ class WebuiHost:
         return self.lora_cache.read(self.find_lora(name)).to(self.model.device)
 
     def swept_blocks(self, prompt: str) -> frozenset[str]:
-        """Return the blocks in which the prompt's analysed LoRAs (XYZ, ZYX) have modules."""
+        """Return the blocks in which the prompt's analyzed LoRAs (XYZ, ZYX) have modules."""
         with self.queue.taken(TITLE):
             model = loaded_model()
         return swept_blocks(prompt, model, self.read_lora)

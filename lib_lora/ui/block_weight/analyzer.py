@@ -66,7 +66,7 @@ class AnalyzerPanel:
         watch: hidden; in a WebUI's page the script writes into it when the picture's settings have changed.
     """
 
-    analyse: Any
+    analyze: Any
     stop: Any
     grids: Any
     files: Any
@@ -165,7 +165,7 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
         rows = draw("rows")
     estimate = gr.HTML("", elem_classes="atelier-estimate", **ident("estimate"))
     with gr.Row(elem_classes="atelier-bw-line"):
-        start = gr.Button(words("block_weight.analyse"), variant="primary", scale=1, min_width=120, **ident("start"))
+        start = gr.Button(words("block_weight.analyze"), variant="primary", scale=1, min_width=120, **ident("start"))
         stop = gr.Button(words("block_weight.stop_keep"), scale=1, min_width=120, **ident("stop"))
     status = gr.HTML("", **ident("status"))
     grids = gr.HTML("", **ident("grids"))

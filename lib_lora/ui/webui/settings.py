@@ -25,7 +25,7 @@ SETTINGS = (
     Setting(
         "threshold",
         THRESHOLD.default,
-        "Analyzer: smallest difference of a colour value that counts as a change",
+        "Analyzer: smallest difference of a color value that counts as a change",
         most=int(THRESHOLD.high),
         after="reload",
     ),

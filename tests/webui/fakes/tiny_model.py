@@ -180,7 +180,7 @@ class TextTransformer(nn.Module):
     """CLIP's text model in small: called as transformers' own is."""
 
     def forward(self, input_ids: Tensor, output_hidden_states: object = None) -> SimpleNamespace:
-        """Return hidden states of token ids ``(n, 77)``, the embeddings first; the last one also normalised."""
+        """Return hidden states of token ids ``(n, 77)``, the embeddings first; the last one also normalized."""
         states = [self.text_model.embeddings.token_embedding(input_ids)]
         for layer in self.text_model.encoder.layers:
             states.append(layer(states[-1]))

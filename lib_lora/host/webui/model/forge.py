@@ -171,7 +171,7 @@ def make_trainable(network: nn.Module) -> None:
 
 @contextmanager
 def _prepared(host: ForgeHostModel) -> Iterator[None]:
-    """Own weights, PyTorch's attention, and norms that keep what they normalised."""
+    """Own weights, PyTorch's attention, and norms that keep what they normalized."""
     import backend.attention
     import backend.nn.unet
 

@@ -45,7 +45,7 @@ share. An estimate; an order that does not fit is halved and tried again."""
 
 _AND = re.compile(r"\bAND\b")
 _SHARED_STEPS = ("dpm adaptive",)
-"""Samplers that choose one length of step for the whole batch: a picture would depend on its neighbours."""
+"""Samplers that choose one length of step for the whole batch: a picture would depend on its neighbors."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The demo's regularisation pictures: many captions, each drawn once, several in one pass of the model."""
+"""The demo's regularization pictures: many captions, each drawn once, several in one pass of the model."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lib_lora.demo import settings as use
-from lib_lora.demo.regularisation import draw_each
+from lib_lora.demo.regularization import draw_each
 from lib_lora.host.base import GenerateRequest
 
 CAPTIONS = ["red apple, blue background", "cat face, white background"]

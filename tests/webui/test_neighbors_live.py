@@ -27,7 +27,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHost]:
     other = os.environ.get("WEBUI_PEER", "")
     if not other:
         pytest.skip(NO_PEER)
-    host = prepared_host(tmp_path_factory.mktemp("neighbours") / "data")
+    host = prepared_host(tmp_path_factory.mktemp("neighbors") / "data")
     # A copy, because such an extension writes its presets beside its script.
     shutil.copytree(other, host.data / "extensions" / Path(other).name)
     with host.running():
