@@ -322,9 +322,9 @@ def test_any_kind_of_file_is_described_and_only_applying_refuses(atelier: Atelie
     tensors = {**{f"{key}.{part}": tensor for part, tensor in parts.items()}, **more}
     write_tensors(atelier.folders.loras / "dora.safetensors", tensors, {})
     told, summary, vector, facts, shown, _ = last(blocks.Handlers(atelier, Words("ja")).look("dora"))
-    assert "old OFT" in told
+    assert "旧 OFT" in told
     assert "2 個のうち 1 個" in told
-    assert "DoRA + old OFT" in summary
+    assert "DoRA + 旧 OFT" in summary
     assert vector == ""
     assert ("IN01" in shown, "nan" in shown.lower()) == (True, False)
     assert [block["ranks"] for block in facts["blocks"]] == ["4", "–"]

@@ -18,6 +18,7 @@ from lib_lora.host.webui.host import WebuiHost
 from lib_lora.host.webui.prompt import activator, block_weights
 from lib_lora.host.webui.prompt.record import Notifier
 from lib_lora.i18n.error_words import sentence_in_words
+from lib_lora.sentences import say
 from tests.webui.tagging import PRESETS, lora, picture, put_in
 
 
@@ -196,7 +197,8 @@ def test_files_of_one_name_in_two_folders_are_noticed_once(host: Any, tag: str) 
     host.networks.list_available_networks()
     taken = host.ours.find_lora("same").relative_to(host.loras).as_posix()
     said = host.txt2img(f"cat <lora:{tag}> <lora:one:0.5>").comments
-    note = f"2 files are called same; {taken} is taken. To use the others, rename them."
+    told = "{n} files are called {name}; {path} is taken. To use the others, rename them."
+    note = say(told, n=2, name="same", path=taken)
     assert said.count("files are called") == said.count(note) == 1
     assert "ほかのファイルを使うには、名前を変えてください" in sentence_in_words(note, "ja")
     (host.loras / "a" / "same.safetensors").unlink()

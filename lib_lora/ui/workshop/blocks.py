@@ -108,9 +108,10 @@ class Handlers:
 
     def summary(self, facts: Facts) -> str:
         """Return the line that says what the file is."""
+        kinds = (sentence_in_words(kind, self.words.language) for kind in facts["kinds"])
         parts = [
             facts["family"].upper(),
-            self.words("workshop.fact_kind", kind=" + ".join(facts["kinds"]), rank=facts["rank"]),
+            self.words("workshop.fact_kind", kind=" + ".join(kinds), rank=facts["rank"]),
             self.words("workshop.fact_blocks", n=len(facts["blocks"]), modules=facts["modules"]),
             megabytes(facts["size"]),
         ]
