@@ -10,12 +10,14 @@ from PIL import Image
 from lib_lora.data import folder as data_folder
 from lib_lora.data import scan
 from lib_lora.errors import StoppedError
-from lib_lora.i18n.error_words import in_words
+from lib_lora.i18n.error_words import in_words, sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.progress import Stoppable
+from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.run_log import RunLogs
+from lib_lora.services.jobs.run_state import view_of_folder
 from lib_lora.services.run_report import write_run_report
 from lib_lora.train import loop, training_set
 from lib_lora.train.run_folder import RunFolder
@@ -199,6 +201,27 @@ def test_a_failure_promises_a_state_only_where_there_is_one(make_trainings, opti
     assert [("newest state is kept" in cure) for cure in cures] == [False, True]
     said = [in_words(trainings.find(name).error, "ja")[2] for name in ("early", "late")]
     assert [("最新の状態は残っています" in cure) for cure in said] == [False, True]
+    found = trainings.find("late")
+    kept = view_of_folder(found.folder)  # as a studio finds it that is started later
+    assert str(kept.error) == str(found.error)
+    assert in_words(kept.error, "ja") == in_words(found.error, "ja")
+
+
+def test_a_remark_on_the_disk_is_still_a_sentence_and_an_old_one_its_text(tmp_path):
+    folder = RunFolder(tmp_path)
+    for problem in ("missing", "broken"):
+        folder.keep_remark(
+            1, say("of the samples: {note}", note=say("{name}: {said}", name=problem, said=say("no ending")))
+        )
+    folder.keep_remark(2, "an older version wrote this")
+    folder.keep_remark(3, say("of the samples: {note}", note="the same"), about="one thing")
+    folder.keep_remark(4, say("of the samples: {note}", note="news"), about="one thing")
+    assert [sentence_in_words(text, "ja") for text in RunFolder(tmp_path).remarks()] == [
+        "サンプル画像について：missing：拡張子なし",
+        "サンプル画像について：broken：拡張子なし",
+        "an older version wrote this",
+        "サンプル画像について：news",
+    ]
 
 
 def _breaking(*given):
