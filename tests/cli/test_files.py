@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from lib_lora.cli import main as cli
 from lib_lora.cli.common import harmless
-from lib_lora.formats.files import read_tensors, write_tensors
+from lib_lora.formats.cover import read_cover
+from lib_lora.formats.files import read_header, read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora
 from lib_lora.host.studio import POCKET, StudioHost
 from tests.formats.lora_samples import reference, relative, sample
@@ -158,3 +160,31 @@ def test_with_its_base_a_dora_is_baked_at_any_strength(tmp_path: Path, capsys) -
     assert "1 module is a full difference now" in said
     wanted = read_lora(path).adapters[key].delta(model.layers[key].weight) * 0.5
     torch.testing.assert_close(read_lora(out).adapters[key].delta(), wanted)
+
+
+def test_a_cover_is_put_in_and_taken_away(source: Path, tmp_path: Path, capsys) -> None:
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "cover.png")
+    with_one, without = tmp_path / "with.safetensors", tmp_path / "without.safetensors"
+    assert run(capsys, "label", source, "--cover", tmp_path / "cover.png", "--out", with_one)[0] == 0
+    assert read_cover(read_header(with_one).metadata).size == (64, 48)
+    assert run(capsys, "label", with_one, "--remove-cover", "--out", without)[0] == 0
+    assert read_cover(read_header(without).metadata) is None
+    code, _, said = run(capsys, "label", source, "--out", tmp_path / "z.safetensors")
+    assert (code, "Nothing is to be changed" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("bake", "--te", "much"), "“much” is no number — te"),
+        (("bake", "--te", "101"), "101 is out of range — te. Give a number from -100 to 100."),
+        (("bake", "--te", "１.５", "--precision", "fp8"), "“fp8” is unknown — precision"),
+        (("compress", "--rank", "0"), "0 is out of range — rank. Give a number from 1 to 100000."),
+    ],
+)
+def test_a_number_is_refused_with_the_sentence_of_every_door(source: Path, tmp_path: Path, capsys, words, said) -> None:
+    command, *more = words
+    code, _, told = run(capsys, command, source, *more, "--out", tmp_path / "y.safetensors")
+    assert code == 2
+    assert said in told
+    assert not (tmp_path / "y.safetensors").exists()

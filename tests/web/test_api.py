@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
@@ -163,6 +164,14 @@ def test_impossible_label_is_refused_and_the_file_stays(web: Web, atelier: Ateli
     before = path.read_bytes()
     refused(web.post("/label", body), status)
     assert path.read_bytes() == before
+
+
+def test_a_cover_comes_from_the_folders_of_the_server(web: Web, atelier: Atelier, tmp_path: Path) -> None:
+    for folder in (atelier.folders.pictures, tmp_path):
+        Image.new("RGB", (32, 32), "red").save(folder / "cover.png")
+    refused(web.post("/label", {"lora": "girl", "cover": str(tmp_path / "cover.png")}), 400)
+    changes = web.post("/label", {"lora": "girl", "cover": "pictures/cover.png"}).json()["changes"]
+    assert [change["after"].startswith("data:image/") for change in changes] == [True]
 
 
 def test_file_behind_a_link_is_not_changed_in_place(web: Web, atelier: Atelier, tmp_path: Path, lora) -> None:
