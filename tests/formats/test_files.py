@@ -165,7 +165,7 @@ def header_with(**changes: object) -> bytes:
         (b"", b"", "not a safetensors"),
         (b'["a"]', b"", "not valid"),
         (header_with(), b"", "incomplete: 0 of 4"),
-        (header_with(), b"12345", "belong to no tensor"),
+        (header_with(), b"12345", "belongs to no tensor"),
         (header_with(shape=[2]), b"1234", "disagree"),
         (header_with(shape=[-1]), b"1234", "shape is broken"),
         (header_with(shape=[1] * 17), b"1234", "shape is broken"),
