@@ -206,7 +206,7 @@ class _Sheet:
     """The table while it is filled: whole seeds, and the one that is being rendered."""
 
     def __init__(self, plan: SweepSpec, filled: frozenset[str]) -> None:
-        self._plan, self._filled = plan, filled
+        self._plan = plan
         self._examined = [entry for entry in plan.entries if any(block in filled for block in entry)]
         self._sources: list[Image.Image] = []
         self._seeds: list[dict[tuple[str, ...], Cell]] = []

@@ -95,12 +95,6 @@ class CaptionRules:
         if not self.separator:
             raise InputError("Tags need a separator", where=say("separator"), cure="Usually a comma.")
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether every draw of a caption gives the same text, so that its encoding can be cached once."""
-        random_parts = (self.shuffle, self.dropout, self.dropout_every_epochs, self.tag_dropout, self.warmup_steps)
-        return not any(random_parts) and not self.wildcards
-
     def apply(self, caption: str, rng: random.Random, step: int = 0, *, epoch: int = 1, total_steps: int = 0) -> str:
         """Return the caption for one draw; the same rng state, step and epoch (from 1) give the same text."""
         text = strip_network_tags(caption)[0] if self.strip_networks else caption
