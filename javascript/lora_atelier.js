@@ -94,7 +94,7 @@
     const TAB = "atelier-tab";
 
     const prepareTabs = () => {
-        const bar = page().querySelector("#atelier_app_tabs .tab-nav"); // the first is the outermost
+        const bar = page().querySelector("#atelier_app_tabs :is(.tab-nav, [role=tablist])"); // the first is the outermost
         const tabs = bar ? [...bar.querySelectorAll("button")] : [];
         tabs[Number(sessionStorage.getItem(TAB) || 0)]?.click();
         const note = (event) => {

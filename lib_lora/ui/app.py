@@ -65,7 +65,8 @@ def tab(name: str, words: Words, tabs: dict[str, gr.Tab]) -> gr.Tab:
 def _wire(made: generate.GeneratePanel, trained: train.TrainPanel, worked: workshop.WorkshopPanel) -> None:
     """Let “use in prompt” of the other tabs write into the prompt of Generate, and open that tab."""
     light = {"queue": False, **compat.event_kw()}
-    show = compat.js_kw("() => { document.querySelector('#atelier_app_tabs button')?.click() }")
+    first = "#atelier_app_tabs :is(.tab-nav, [role=tablist]) button"  # gradio 6 has others before it, to measure
+    show = compat.js_kw(f"() => {{ document.querySelector('{first}')?.click() }}")
 
     def use(text: str | None, prompt: str | None) -> str:
         return put_tag(prompt or "", train.tag_of(text or ""))

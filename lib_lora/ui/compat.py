@@ -1,4 +1,4 @@
-"""Gradio 3.41 (A1111) and 4.40 (the Forge family, the studio): every difference between them, and nothing else."""
+"""Gradio 3.41 (A1111), 4.40 (the Forge family) and 6 (the studio): every difference between them, and nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,18 @@ import gradio as gr
 from gradio import routes
 from jinja2 import FunctionLoader
 
-IS_G4 = int(gr.__version__.split(".")[0]) >= 4
+_MAJOR = int(gr.__version__.split(".")[0])
+IS_G4 = _MAJOR >= 4
+IS_G6 = _MAJOR >= 6
+
+API = "/gradio_api" if IS_G6 else ""
+"""What stands between a page's address and those of gradio's own that belong to it."""
+
+HIDDEN: Any = "hidden" if IS_G6 else False
+"""As ``visible``: not seen, but in the page, where its scripts find it. Gradio 6 leaves out what is not visible."""
+
+COPYABLE: dict[str, Any] = {"buttons": ["copy"]} if IS_G6 else {"show_copy_button": True}
+"""Keywords of a textbox whose text can be copied with a button."""
 
 if IS_G4:
     from lib_lora.ui import streams
@@ -40,9 +51,13 @@ FONTS = ("system-ui", "Hiragino Sans", "Yu Gothic UI", "Noto Sans CJK JP", "sans
 
 def page(title: str) -> gr.Blocks:
     """Return the Blocks of a whole page of the studio; a WebUI brings its own."""
-    theme = gr.themes.Default(font=FONTS, font_mono=("ui-monospace", "Consolas", "monospace"))
     wide = {"fill_width": True, "delete_cache": (3600, 86400)} if IS_G4 else {}
-    return gr.Blocks(title=title, theme=theme, analytics_enabled=False, **wide)
+    look = {} if IS_G6 else {"theme": _theme()}  # gradio 6 takes it when the page is mounted
+    return gr.Blocks(title=title, analytics_enabled=False, **wide, **look)
+
+
+def _theme() -> Any:
+    return gr.themes.Default(font=FONTS, font_mono=("ui-monospace", "Consolas", "monospace"))
 
 
 def page_being_built() -> gr.Blocks | None:
@@ -85,11 +100,19 @@ def mount(app: FastAPI, blocks: gr.Blocks, path: str, *, upload_limit: int) -> N
         with _event_loop():
             blocks.queue(api_open=False)
             streams.keep_streams(blocks._queue)
-            gr.mount_gradio_app(app, blocks, path, max_file_size=upload_limit)
+            gr.mount_gradio_app(app, blocks, path, max_file_size=upload_limit, **_plain_page())
     else:
         blocks.queue(concurrency_count=16, api_open=False)
         let_go_of_the_lost(blocks)
         gr.mount_gradio_app(app, blocks, path)
+
+
+def _plain_page() -> dict[str, Any]:
+    """Return what a page of gradio 6 is without: a server of its own for drawing it, a log of runs, links below it."""
+    if not IS_G6:
+        return {}
+    off = ("ssr_mode", "run_history", "enable_monitoring", "pwa", "mcp_server")
+    return {"theme": _theme(), "footer_links": [], **dict.fromkeys(off, False)}
 
 
 @contextmanager
@@ -134,7 +157,9 @@ def event_kw(*, side_by_side: bool = False, in_order: str = "") -> dict[str, Any
             newest values is not overwritten by what began before (Gradio 3 keeps to that unless it is very busy).
     """
     # Gradio 4.40 cannot describe files in its API page with the pydantic of today, and answers the page with an error.
-    quiet = {"show_progress": False, "api_name": False}
+    quiet: dict[str, Any] = {"show_progress": False, "api_name": False}
+    if IS_G6:
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
     if IS_G4 and in_order:
         return quiet | {"concurrency_id": in_order, "concurrency_limit": 1}
     return quiet | ({"concurrency_limit": None} if IS_G4 and side_by_side else {})
@@ -155,7 +180,8 @@ def warn(text: str, page: gr.Blocks | None, task: str) -> None:
         events = [event for job in getattr(queue, "active_jobs", ()) for event in job or ()]
         for event in events:
             if event.data is not None and event.data.data[:1] == [task]:
-                queue.log_message(event._id, text, "warning")
+                title = {"title": "Warning"} if IS_G6 else {}
+                queue.log_message(event_id=event._id, log=text, level="warning", **title)
 
 
 def _serves_an_event() -> bool:

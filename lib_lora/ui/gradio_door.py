@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,15 @@ from lib_lora.web.served import page_file
 
 Scope, Receive, Send = dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]
 
+API = "gradio_api/"
+"""What gradio 6 has before the addresses below a page that are no files of the page itself."""
 FILES = ("file=", "file/")
-UNUSED = ("proxy=", "stream/", "custom_component/", "component_server", "dev/", "monitoring")
-"""Addresses of gradio's that no panel uses: what fetches from other servers, streams, other people's widgets."""
+USED = re.compile(
+    r"|config/?|theme\.css|favicon\.ico|manifest\.json|(assets|static|svelte)/.*|info/?|startup-events"
+    r"|heartbeat/\w+|queue/(join|data)|(run|api)/predict/?|upload|upload_progress|cancel|reset/?"
+)
+"""What a page asks gradio for. It answers much more: it fetches from other servers, keeps a log of runs, edits its own
+source, takes records of the screen, and each version adds to that."""
 
 FETCHED = "a file of a page is one that was dropped into it, never an address"
 FOREIGN = "a file of a page is one that was dropped into it"
@@ -47,7 +54,7 @@ class GradioDoor:
             await self.app(scope, self._only_good(scope, receive), send)
         elif inner.startswith(FILES):
             await self._file(scope, inner)(scope, receive, send)
-        elif inner.startswith(UNUSED):
+        elif not USED.fullmatch(inner):
             await Response(status_code=404)(scope, receive, send)
         elif scope["method"] == "POST" and not _is_form(scope):
             await self._event(scope, receive, send)
@@ -59,7 +66,8 @@ class GradioDoor:
         if scope["type"] not in ("http", "websocket"):
             return None
         path = scope["path"]
-        return next((path[len(page) :].lstrip("/") for page in self.pages if path.startswith(page)), None)
+        inner = next((path[len(page) :].lstrip("/") for page in self.pages if path.startswith(page)), None)
+        return inner.removeprefix(API).lstrip("/") if inner is not None else None
 
     def _file(self, scope: Scope, inner: str) -> Response:
         if scope["method"] not in ("GET", "HEAD"):

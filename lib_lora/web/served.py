@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from fastapi.responses import FileResponse, Response
 
@@ -35,6 +36,7 @@ STILL = "sandbox; default-src 'none'; img-src data: 'self'; style-src 'unsafe-in
 
 SAFE = {
     "X-Content-Type-Options": "nosniff",
+    "Accept-Ranges": "none",
     "Cache-Control": "no-cache",
     "Content-Security-Policy": STILL,
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -87,6 +89,15 @@ def _is_hidden(inner: Path) -> bool:
     return any(part.startswith(".") for part in inner.parts)
 
 
+class _WholeFile(FileResponse):
+    """A file that is sent whole, also where this Starlette would look for a range itself."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send it."""
+        headers = [header for header in scope["headers"] if header[0].lower() != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
 def _whole(path: Path, wanted: str, **more: object) -> Response:
     """Return a file whole, whatever part of it is wanted; 416 where it has no such part."""
     size, part = path.stat().st_size, _RANGE.fullmatch(wanted)
@@ -95,4 +106,4 @@ def _whole(path: Path, wanted: str, **more: object) -> Response:
         beyond = last.strip("0") == "" != last if not first else len(first) > 18 or int(first) >= size
         if beyond:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
-    return FileResponse(path, **more)
+    return _WholeFile(path, **more)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import run
-from tools import gradio3
+from tools import older_gradio
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +44,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the package, far from the repository; what the package needs is that of these tests."""
     env = tmp_path_factory.mktemp("environment") / "絵"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(env)], check=True)
-    gradio3.see_below(env, Path(sys.prefix))
+    older_gradio.see_below(env, Path(sys.prefix))
     python = str(run.python_of(env))
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True, capture_output=True)
     return env

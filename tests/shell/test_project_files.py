@@ -17,7 +17,7 @@ import run
 ROOT = Path(run.__file__).resolve().parent
 
 
-OVERLAY = ROOT / "requirements" / run.OVERLAY
+OVERLAYS = {name: ROOT / "requirements" / name for name in run.OVERLAYS}
 
 
 def requirements(*files: Path) -> list[Requirement]:
@@ -59,20 +59,23 @@ def test_every_package_has_exactly_one_exact_pin_for_each_python(python: str) ->
     assert sorted(r.name for r in pins(listed, python)) == sorted({r.name for r in listed} - late)
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13", "3.14"])
-def test_every_package_of_the_overlay_has_one_exact_pin_for_each_python_that_lacks_it(python: str) -> None:
-    listed = requirements(OVERLAY)
+def test_every_package_of_an_overlay_has_one_exact_pin_for_each_python_that_lacks_it(python: str, overlay: str) -> None:
+    listed = requirements(OVERLAYS[overlay])
     # Python had distutils itself before 3.12; there is no numpy 1 for later ones.
     absent = {"setuptools"} if minor(python) < 12 else {"numpy"} if minor(python) > 12 else set()
-    assert sorted(r.name for r in pins(listed, python)) == sorted({r.name for r in listed} - absent)
+    named = {r.name for r in listed}
+    assert sorted(r.name for r in pins(listed, python)) == sorted(named - absent)
 
 
-def test_what_the_environments_need_is_not_mixed() -> None:
-    assert OVERLAY not in run.requirement_files(ROOT)
-    assert {r.name: str(r.specifier) for r in requirements(OVERLAY)}["gradio"] == "==3.41.2"
-    assert {r.name: str(r.specifier) for r in requirements()}["gradio"] == "==4.40.0"
-    (twice,) = {str(r).partition(";")[0] for r in requirements(OVERLAY)} & {str(r) for r in requirements()}
-    assert twice.startswith("setuptools==")  # the same as in .venv
+@pytest.mark.parametrize(("overlay", "gradio"), [("gradio3.txt", "==3.41.2"), ("gradio4.txt", "==4.40.0")])
+def test_what_the_environments_need_is_not_mixed(overlay: str, gradio: str) -> None:
+    assert OVERLAYS[overlay] not in run.requirement_files(ROOT)
+    assert {r.name: str(r.specifier) for r in requirements(OVERLAYS[overlay])}["gradio"] == gradio
+    assert {r.name: str(r.specifier) for r in requirements()}["gradio"].startswith("==6.")
+    twice = {str(r).partition(";")[0] for r in requirements(OVERLAYS[overlay])} & {str(r) for r in requirements()}
+    assert all(each.startswith("setuptools==") for each in twice)  # the same as in .venv
 
 
 def test_optimizers_of_the_webui_are_the_ones_that_run_py_pins() -> None:

@@ -148,7 +148,7 @@ def settle(page: Page) -> None:
 
 def open_tab(page: Page, name: str) -> None:
     """Open a tab by its name in the program (generate, train, workshop, report), whatever the language."""
-    bar = page.locator("#atelier_app_tabs .tab-nav").first
+    bar = page.locator("#atelier_app_tabs :is(.tab-nav, [role=tablist])").first
     bar.locator("button").nth(TABS.index(name)).click()
     page.wait_for_timeout(300)
 

@@ -67,10 +67,10 @@ class Page:
 
     def ask(self, text: str, function: int = 0) -> None:
         event = {"data": [text], "fn_index": function, "session_hash": "me"}
-        self.http.post("/queue/join", json=event).raise_for_status()
+        self.http.post(f"{compat.API}/queue/join", json=event).raise_for_status()
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        with self.http.stream("GET", "/queue/data", params={"session_hash": "me"}) as stream:
+        with self.http.stream("GET", f"{compat.API}/queue/data", params={"session_hash": "me"}) as stream:
             for line in stream.iter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))

@@ -60,7 +60,9 @@ class Walker:
     def bench(self, name: str) -> None:
         """Open a tab of the Workshop: blocks, merge or metadata."""
         label = re.escape(self.words(f"workshop.tab_{name}"))
-        self.at("workshop_tabs").locator("button", has_text=re.compile(rf"^\s*{label}\s*$")).first.click()
+        self.at("workshop_tabs").locator(
+            ":is(.tab-nav, [role=tablist]) button", has_text=re.compile(rf"^\s*{label}\s*$")
+        ).first.click()
 
     def choose(self, name: str, entry: str, *, own: bool = False) -> None:
         """Choose an entry of a list; ``own``: one that is not in it."""
@@ -70,7 +72,9 @@ class Walker:
         if own:
             box.press("Enter")
         else:
-            self.page.locator("ul.options li", has_text=re.compile(rf"^\W*{re.escape(entry)}\s*$")).first.click()
+            self.page.locator(
+                ":is(ul.options, ul.option-list) li", has_text=re.compile(rf"^\W*{re.escape(entry)}\s*$")
+            ).first.click()
         box.press("Tab")
 
     def reads(self, name: str, text: str | re.Pattern[str]) -> None:

@@ -20,7 +20,7 @@ from lib_lora.ui import compat
 from lib_lora.ui.block_weight import analyzer, make_weights, preset_editor
 from lib_lora.ui.block_weight.handlers import Handlers
 from lib_lora.ui.block_weight.row import MAILBOX, VECTOR, WATCH, row_id, watch_html
-from lib_lora.ui.compat import gr
+from lib_lora.ui.compat import HIDDEN, gr
 from lib_lora.ui.picture_inputs import PictureInputs
 
 
@@ -129,7 +129,7 @@ def draw(
         parts, saving = _widgets(atelier, words, accordion, place)
         if prompt_id:
             gr.HTML(watch_html([prompt_id], row_id(place, WATCH), kind="tags"))
-        watch = gr.Textbox("", visible=False, label="watch", elem_id=row_id(place, WATCH))
+        watch = gr.Textbox("", visible=HIDDEN, label="watch", elem_id=row_id(place, WATCH))
         analysis = analyzer.draw(atelier, words, files, place=place, threshold=threshold, watched=watched)
         with gr.Accordion(words("block_weight.make"), open=False, elem_id=f"atelier_{place}_make"):
             made = make_weights.build(atelier, words, place=place)
@@ -189,7 +189,7 @@ def _widgets(atelier: Atelier, words: Words, accordion: Any, place: str) -> tupl
         unet = gr.Textbox("1", label=words("block_weight.unet"), max_lines=1, min_width=64, **ident("unet"))
     message = gr.HTML("", **ident("message"))
     row = gr.HTML("", **ident("row"))
-    mailbox = gr.Textbox("", visible=False, **ident(MAILBOX))
+    mailbox = gr.Textbox("", visible=HIDDEN, **ident(MAILBOX))
     with gr.Row(elem_classes="atelier-bw-line"):
         vector = gr.Textbox("", label=words("block_weight.vector"), max_lines=1, scale=6, **ident(VECTOR))
         with gr.Column(scale=1, min_width=150, elem_classes="atelier-bw-buttons"):

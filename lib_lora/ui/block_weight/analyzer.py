@@ -27,7 +27,7 @@ from lib_lora.services.jobs.job import STOPPED, Job
 from lib_lora.services.speed import Speed
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight.row import WATCH, watch_html
-from lib_lora.ui.compat import gr
+from lib_lora.ui.compat import HIDDEN, gr
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.picture_inputs import PictureInputs
@@ -100,7 +100,7 @@ def draw(
     with gr.Accordion(words("block_weight.analyzer"), open=False, elem_id=f"atelier_{place}_analyzer"):
         hint = f'<p class="atelier-hint">{words("block_weight.analyzer_hint")}</p>'
         gr.HTML(hint + (watch_html(watched, box, kind="values") if watched else ""))
-        watch = gr.Textbox("", visible=False, label="watch", elem_id=box)
+        watch = gr.Textbox("", visible=HIDDEN, label="watch", elem_id=box)
         widgets = _widgets(atelier, words, place, threshold)
     return AnalyzerPanel(
         widgets.start, widgets.stop, widgets.grids, widgets.files, watch, widgets, atelier, words, files

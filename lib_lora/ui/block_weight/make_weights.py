@@ -13,7 +13,7 @@ from lib_lora.services.presets import save_preset
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight.analyzer import layouts_of
 from lib_lora.ui.block_weight.row import MAILBOX, VECTOR, layout_html, row_id
-from lib_lora.ui.compat import gr
+from lib_lora.ui.compat import HIDDEN, gr
 from lib_lora.ui.messages import error_html, note_html
 
 
@@ -45,7 +45,7 @@ def build(atelier: Atelier, words: Words, *, place: str) -> MakeWeights:
         with gr.Column(scale=1, min_width=150, elem_classes="atelier-bw-buttons"):
             replace = gr.Checkbox(False, label=words("block_weight.replace"), **ident("replace"))
             save = gr.Button(words("block_weight.save"), size="sm", **ident("save"))
-    gr.Textbox("", visible=False, label="mailbox", **ident(MAILBOX))  # where the sliders write; nobody must answer
+    gr.Textbox("", visible=HIDDEN, label="mailbox", **ident(MAILBOX))  # where the sliders write; nobody must answer
     message = gr.HTML("", **ident("message"))
 
     def show(label: str) -> tuple[str, str]:

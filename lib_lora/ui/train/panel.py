@@ -12,7 +12,7 @@ from lib_lora.services.atelier import Atelier
 from lib_lora.train.options import usual_values
 from lib_lora.train.recipes import KINDS, facts_of
 from lib_lora.ui import compat
-from lib_lora.ui.compat import gr
+from lib_lora.ui.compat import HIDDEN, gr
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.remember import remember
 from lib_lora.ui.train.acts import BOX, read_act
@@ -163,8 +163,8 @@ def _run(atelier: Atelier, words: Words) -> dict[str, Any]:
     with gr.Accordion(words("train.past"), open=False, elem_id="atelier_train_past"):
         gr.HTML(atelier.live.placeholder(LIST, words), elem_id="atelier_train_list")
         made["opened"] = gr.HTML("", elem_id="atelier_train_opened")
-    made["act"] = gr.Textbox(value="", visible=False, label="act", elem_id=BOX)
-    made["used"] = gr.Textbox(value="", visible=False, label="used", elem_id="atelier_train_used")
+    made["act"] = gr.Textbox(value="", visible=HIDDEN, label="act", elem_id=BOX)
+    made["used"] = gr.Textbox(value="", visible=HIDDEN, label="used", elem_id="atelier_train_used")
     return made
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
-from lib_lora.ui.compat import event_kw, gr, js_kw
+from lib_lora.ui.compat import HIDDEN, event_kw, gr, js_kw
 from lib_lora.ui.workshop import blocks, merge, metadata
 
 __all__ = ["WorkshopPanel", "build"]
@@ -46,7 +46,7 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
             metadata_panel = metadata.build(atelier, words)
     # The file that was chosen last, in whichever tab: the next one opened begins with it. Kept and handed on in the
     # page: an answer of the server would come after what a quick hand chose meanwhile (and a State is the server's).
-    chosen = gr.Textbox("", visible=False)
+    chosen = gr.Textbox("", visible=HIDDEN)
     for tab, panel in ((first, block_panel), (second, merge_panel), (third, metadata_panel)):
         panel.file.input(None, [panel.file], [chosen], **js_kw("(name) => name || ''"), **event_kw())
         opened = tab.select(panel.refresh, [*panel.lists], [*panel.lists], **event_kw())

@@ -24,7 +24,7 @@ from lib_lora.sentences import say
 from lib_lora.services import files as file_work
 from lib_lora.services import presets as presets_file
 from lib_lora.services.atelier import Atelier
-from lib_lora.ui.compat import event_kw, gr, update
+from lib_lora.ui.compat import COPYABLE, event_kw, gr, update
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import block_table, megabytes
@@ -225,7 +225,7 @@ def build(atelier: Atelier, words: Words) -> BlocksPanel:
         use = gr.Button(words("workshop.use"), elem_id="atelier_workshop_blocks_use")
         bake = gr.Button(words("workshop.bake"), variant="primary", elem_id="atelier_workshop_blocks_bake")
     said = gr.HTML(elem_id="atelier_workshop_blocks_said")
-    tag = gr.Textbox("", label=words("workshop.tag"), visible=False, show_copy_button=True, interactive=False)
+    tag = gr.Textbox("", label=words("workshop.tag"), visible=False, interactive=False, **COPYABLE)
     with gr.Accordion(words("workshop.save_preset_title"), open=False), gr.Row():
         name = gr.Textbox("", label=words("workshop.preset_name"), max_lines=1, scale=2)
         replace = gr.Checkbox(False, label=words("workshop.preset_replace"), scale=1)

@@ -18,7 +18,7 @@ from lib_lora.options import Option, find
 from lib_lora.services import files as file_work
 from lib_lora.services import merge
 from lib_lora.services.atelier import Atelier
-from lib_lora.ui.compat import event_kw, gr, number, update
+from lib_lora.ui.compat import COPYABLE, event_kw, gr, number, update
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import rows as table
@@ -291,7 +291,7 @@ def _build_below(words: Words) -> _Widgets:
     message = gr.HTML(elem_id="atelier_workshop_merge_message")
     report = gr.HTML(elem_id="atelier_workshop_report")
     use = gr.Button(words("workshop.use"), visible=False, elem_id="atelier_workshop_merge_use")
-    tag = gr.Textbox("", label=words("workshop.tag"), visible=False, show_copy_button=True, interactive=False)
+    tag = gr.Textbox("", label=words("workshop.tag"), visible=False, interactive=False, **COPYABLE)
     return _Widgets(
         choices,
         rule_row,
