@@ -19,6 +19,7 @@ UNKNOWN = "unknown"
 Shapes = Mapping[str, Sequence[int]]
 """Shape of every tensor of a LoRA file by its kohya name."""
 
+_OF_TEXT = re.compile(r"_layers_\d+_(self_attn_(q|k|v|out)_proj|mlp_fc[12])$")
 _ROOTS = ("lora_unet_", "model_diffusion_model_", "diffusion_model_", "unet_", "transformer_", "net_")
 
 
@@ -124,6 +125,17 @@ class Architecture:
     def side(self, *, velocity: bool) -> int:
         """Return the side in px that a full-size model was made for."""
         return self.velocity_side if velocity and self.velocity_side else self.native_side
+
+    def is_trained(self, key: str, *, conv: bool) -> bool:
+        """Whether a standard file trains a module: attention of the UNet, attention and MLP of a text encoder.
+
+        Args:
+            key: the module as kohya's files name it.
+            conv: whether ResNet blocks and the down- and upsamplers are trained, too.
+        """
+        if key.startswith("lora_te"):
+            return bool(_OF_TEXT.search(key))
+        return self.unet is not None and self.unet.is_trained(key, conv=conv)
 
     @property
     def pooled(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +40,10 @@ RESNET: Mapping[str, str] = MappingProxyType(
     }
 )
 _RESNET_BACK: Mapping[str, str] = MappingProxyType({ldm: name for name, ldm in RESNET.items()})
+_OF_ATTENTION = re.compile(r"_attentions_\d+_|_1_proj_|_transformer_blocks_|middle_block_1_")
+_OF_CONVOLUTIONS = re.compile(
+    r"_resnets_\d+_|samplers_\d+_conv|_(in_layers_2|out_layers_3|emb_layers_1|skip_connection)$|_op$|blocks_\d+_\d_conv$"
+)
 _ATTENTION = tuple(f"{attn}.to_{leaf}" for attn in ("attn1", "attn2") for leaf in ("q", "k", "v", "out.0"))
 _TRANSFORMER = (*_ATTENTION, "ff.net.0.proj", "ff.net.2")
 
@@ -115,6 +120,10 @@ class Unet:
         if container.kind == "resnet" and conv:
             return ("conv1", "conv2", "time_emb_proj", *(("conv_shortcut",) if container.shortcut else ()))
         return ("",) if container.kind == "conv" and conv else ()
+
+    def is_trained(self, key: str, *, conv: bool) -> bool:
+        """Whether a standard file trains a module, named as kohya does in either spelling; see `leaves`."""
+        return bool(_OF_ATTENTION.search(key)) or (conv and bool(_OF_CONVOLUTIONS.search(key)))
 
     def norms(self, container: Container) -> tuple[str, ...]:
         """Return the normalizations of a container."""

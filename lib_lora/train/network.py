@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from lib_lora.architectures.registry import architecture_of
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import LoadedModel
 from lib_lora.train.optimizers import Group
 from lib_lora.train.options import TrainOptions
-
-_ATTENTION = re.compile(r"_attentions_\d+_|_1_proj_|_transformer_blocks_|middle_block_1_")
-_CONV_BLOCK = re.compile(
-    r"_resnets_\d+_|samplers_\d+_conv|_(in_layers_2|out_layers_3|emb_layers_1|skip_connection)$|_op$|blocks_\d+_\d_conv$"
-)
-_TEXT = re.compile(r"_layers_\d+_(self_attn_(q|k|v|out)_proj|mlp_fc[12])$")
 
 
 def target_keys(model: LoadedModel, *, conv: bool) -> list[str]:
@@ -29,15 +23,10 @@ def target_keys(model: LoadedModel, *, conv: bool) -> list[str]:
     Attention blocks (Linear and 1×1 convolutions) and the text encoders' attention and MLP; with ``conv`` also the
     ResNet blocks and the down- and upsamplers.
     """
-    keys: dict[int, str] = {}
-    for key, layer in model.layers.items():
-        if key.startswith("lora_te"):
-            wanted = bool(_TEXT.search(key))
-        else:
-            wanted = bool(_ATTENTION.search(key)) or (conv and bool(_CONV_BLOCK.search(key)))
-        if wanted:
-            keys[id(layer)] = key  # SDXL lists the diffusers spelling first, the LDM spelling of the file last
-    return list(keys.values())
+    family = architecture_of(model.family)
+    wanted = ((key, layer) for key, layer in model.layers.items() if family.is_trained(key, conv=conv))
+    # SDXL lists the diffusers spelling first, the LDM spelling of the file last
+    return list({id(layer): key for key, layer in wanted}.values())
 
 
 @dataclass(frozen=True)
