@@ -129,7 +129,8 @@ def cure_of(error: OSError) -> Sentence:
 
 def remove_unfinished(folder: Path) -> list[Path]:
     """Delete what killed processes left unfinished in a folder, and return it; what is being written stays."""
-    now, gone = time.monotonic(), []
+    gone: list[Path] = []
+    now = time.monotonic()
     if now - _searched.get(folder, -_PAUSE) < _PAUSE:
         return gone
     _searched[folder] = now

@@ -164,7 +164,7 @@ def _declared(holder: type) -> tuple[Option, ...]:
             kind = str(one.type).removesuffix(" | None")
             default = one.default if one.default_factory is MISSING else one.default_factory()
             default = REQUIRED if default is MISSING else default
-            more = {"auto": True} if kind == "AutoFloat" else {}
+            more: dict[str, Any] = {"auto": True} if kind == "AutoFloat" else {}
             found.append(Option(one.name, _KINDS.get(kind, str), default=default, **more, **one.metadata["option"]))
     return tuple(found)
 
@@ -185,7 +185,7 @@ def settle(made: Any) -> None:
     Raises:
         InputError: naming the one that cannot be right.
     """
-    for one in _declared(type(made)):
+    for one in _declared(made.__class__):
         object.__setattr__(made, one.name, one.read(getattr(made, one.name)))
 
 
@@ -205,8 +205,8 @@ def check_names(known: Iterable[Option], values: Mapping[str, Any], *, where: st
     for name in values if not open else ():
         if name not in names:
             near = difflib.get_close_matches(name, names, n=3)
-            known = say("Known are {names}.", names=sorted(names)) if len(names) <= FEW else ""
-            cure = say("Did you mean: {names}?", names=near) if near else known
+            all_of_few = say("Known are {names}.", names=sorted(names)) if len(names) <= FEW else ""
+            cure = say("Did you mean: {names}?", names=near) if near else all_of_few
             raise InputError("There is no option “{name}”", name=_cut(name), where=where, cure=cure)
     for name, one in names.items():
         if one.default is REQUIRED and values.get(name) is None:

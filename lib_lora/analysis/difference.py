@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from PIL import Image
 
@@ -15,9 +13,9 @@ LARGEST_GAIN = 16.0
 
 
 def difference_picture(
-    changed: Image.Image, source: Image.Image, *, color: Literal["black", "white"] = "black", gain: float = 1.0
+    changed: Image.Image, source: Image.Image, *, color: str = "black", gain: float = 1.0
 ) -> Image.Image:
-    """Return the absolute difference per channel, times ``gain``; on white it is inverted.
+    """Return the absolute difference per channel, times ``gain``; on a ``color`` of white it is inverted.
 
     Raises:
         InputError: the pictures have different sizes.

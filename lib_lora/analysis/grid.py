@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -16,7 +17,7 @@ from lib_lora.sentences import say
 
 INK, PAPER, SOFT, HOT = (28, 30, 36), (252, 252, 253), (92, 96, 106), (190, 62, 20)
 NARROWEST = 620
-Letters = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Letters: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 FIRST_OF_ASIA = 0x2E80
 SYSTEM_FONTS = (
     *("YuGothM.ttc", "meiryo.ttc", "msgothic.ttc"),
@@ -196,5 +197,7 @@ def font(size: int, text: str = "") -> Letters:
         return ImageFont.load_default(size=size)
     except TypeError:
         found = importlib.util.find_spec("matplotlib")
-        path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf" if found else None
-        return ImageFont.truetype(str(path), size) if path and path.is_file() else ImageFont.load_default()
+        if found is None or found.origin is None:
+            return ImageFont.load_default()
+        path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        return ImageFont.truetype(str(path), size) if path.is_file() else ImageFont.load_default()

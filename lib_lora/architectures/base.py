@@ -138,6 +138,17 @@ class Architecture:
         return self.unet is not None and self.unet.is_trained(key, conv=conv)
 
     @property
+    def required_unet(self) -> Unet:
+        """The module names of its UNet, for what is only asked of families that have one.
+
+        Raises:
+            LookupError: it is a transformer.
+        """
+        if self.unet is None:
+            raise LookupError(f"{self.name} has no UNet")
+        return self.unet
+
+    @property
     def pooled(self) -> bool:
         """Whether the UNet also reads a pooled vector and sizes, as SDXL's with its two encoders does."""
         return self.unet is not None and len(self.text_encoders) > 1

@@ -64,23 +64,33 @@ def text_target(encoder: TextEncoder, path: str) -> TextTarget | None:
     match = _TEXT_PATH.fullmatch(path)
     if match is None or match.group(2) not in _TEXT_LEAVES:
         return None
+    return _text_target(encoder, match.group(1), match.group(2))
+
+
+def _text_target(encoder: TextEncoder, layer: int | str, leaf: str) -> TextTarget:
     if not encoder.open_clip:
-        return TextTarget(f"{encoder.root}{path}.weight", None)
-    leaf, third = _OPEN_CLIP[match.group(2)]
-    return TextTarget(f"{encoder.root}transformer.resblocks.{match.group(1)}.{leaf}", third)
+        return TextTarget(f"{encoder.root}{_text_path(layer, leaf)}.weight", None)
+    fused, third = _OPEN_CLIP[leaf]
+    return TextTarget(f"{encoder.root}transformer.resblocks.{layer}.{fused}", third)
+
+
+def _text_path(layer: int | str, leaf: str) -> str:
+    return f"text_model.encoder.layers.{layer}.{leaf}"
 
 
 def unet_modules(family: Architecture, *, conv: bool) -> Iterator[ModuleName]:
     """Yield a UNet's attention and feed-forward modules, with ``conv`` those of its ResNets and samplers, too."""
-    for container in family.unet.containers():
-        for leaf in family.unet.leaves(container, conv=conv):
+    unet = family.required_unet
+    for container in unet.containers():
+        for leaf in unet.leaves(container, conv=conv):
             yield _unet_module(family, f"{container.diffusers}.{leaf}" if leaf else container.diffusers)
 
 
 def norm_modules(family: Architecture) -> Iterator[ModuleName]:
     """Yield the normalizations of a UNet, which files of some kinds change."""
-    for container in family.unet.containers():
-        for leaf in family.unet.norms(container):
+    unet = family.required_unet
+    for container in unet.containers():
+        for leaf in unet.norms(container):
             yield _unet_module(family, f"{container.diffusers}.{leaf}")
 
 
@@ -89,9 +99,9 @@ def text_modules(family: Architecture) -> Iterator[ModuleName]:
     for encoder in family.text_encoders:
         for layer in range(encoder.layers):
             for leaf in _TEXT_LEAVES:
-                path = f"text_model.encoder.layers.{layer}.{leaf}"
+                path = _text_path(layer, leaf)
                 key = encoder.prefix + path.replace(".", "_")
-                yield ModuleName(key, encoder.part, encoder.block, path, text_target(encoder, path).weight)
+                yield ModuleName(key, encoder.part, encoder.block, path, _text_target(encoder, layer, leaf).weight)
 
 
 def by_key(family: Architecture) -> Mapping[str, ModuleName]:
@@ -108,6 +118,9 @@ def by_key(family: Architecture) -> Mapping[str, ModuleName]:
 
 
 def _unet_module(family: Architecture, path: str) -> ModuleName:
-    ldm = family.unet.to_ldm(path)
-    key = UNET_PREFIX + (ldm if family.unet.ldm_keys else path).replace(".", "_")
+    unet = family.required_unet
+    ldm = unet.to_ldm(path)
+    if ldm is None:
+        raise LookupError(f"{path} is no path of a UNet")
+    key = UNET_PREFIX + (ldm if unet.ldm_keys else path).replace(".", "_")
     return ModuleName(key, "unet", family.block_of_path(path), path, ldm)

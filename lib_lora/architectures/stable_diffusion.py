@@ -78,7 +78,7 @@ def _prefixes(unet: Unet) -> Iterator[tuple[str, BlockPrefixes]]:
 def detect(shapes: Shapes, group: Sequence[Architecture]) -> str | None:
     """Return which of the families with a UNet a LoRA was made for, from names and shapes, never from metadata."""
     names = " ".join(shapes)
-    widths = {width: one.name for one in group for width in one.unet.cross_widths} | {REFINER_WIDTH: UNKNOWN}
+    widths = {width: one.name for one in group for width in one.required_unet.cross_widths} | {REFINER_WIDTH: UNKNOWN}
     for name, width in input_widths(shapes):  # first: some programs call SD1's only text encoder te1
         if "attn2_to_k" in name or "attn2_to_v" in name:
             if width in widths:
@@ -92,7 +92,7 @@ def detect(shapes: Shapes, group: Sequence[Architecture]) -> str | None:
 def _by_names(names: str, shapes: Shapes, group: Sequence[Architecture]) -> str | None:
     """Return the family of a file whose cross-attention says nothing, by depth, levels and the text encoder."""
     alone = [one for one in group if not one.pooled]
-    deepest = max(group, key=lambda one: max(one.unet.depths))
+    deepest = max(group, key=lambda one: max(one.required_unet.depths))
     if re.search(r"transformer_blocks_[1-9]", names):
         return deepest.name
     layers = [int(found) for found in re.findall(r"encoder_layers_(\d+)_", names)]
@@ -118,7 +118,7 @@ def _by_places(shapes: Shapes, group: Sequence[Architecture]) -> str | None:
     Where every place is in both, the channels of a level tell, and last the spelling: SDXL's own trainers write LDM
     names, SD1's diffusers'.
     """
-    distinct = list({one.unet.depths: one for one in reversed(group)}.values())[::-1]
+    distinct = list({one.required_unet.depths: one for one in reversed(group)}.values())[::-1]
     keys = dict.fromkeys(name.partition(".")[0].replace("lycoris_", "lora_unet_", 1) for name in shapes)
     unet = [key for key in keys if key.startswith("lora_unet_")]
     counts = {one.name: sum(one.find(key) is not None for key in unet) for one in distinct}
@@ -127,13 +127,13 @@ def _by_places(shapes: Shapes, group: Sequence[Architecture]) -> str | None:
     for name, shape in shapes.items():
         level = _UP_LEVEL.match(name)
         if level is not None and shape:
-            fits = [one.name for one in distinct if one.unet.out_channels(int(level[1])) == shape[0]]
+            fits = [one.name for one in distinct if one.required_unet.out_channels(int(level[1])) == shape[0]]
             if len(fits) == 1:
                 return fits[0]
     numbers = [int(found or 0) for found in _LDM.findall(" ".join(unet))]
     if numbers:
-        fits = [one for one in distinct if max(numbers) < 3 * one.unet.levels]
-        return next((one.name for one in fits if one.unet.ldm_keys), distinct[0].name)
+        deep = [one for one in distinct if max(numbers) < 3 * one.required_unet.levels]
+        return next((one.name for one in deep if one.required_unet.ldm_keys), distinct[0].name)
     return None
 
 

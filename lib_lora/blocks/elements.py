@@ -106,7 +106,7 @@ class ElementFile:
         """
         broken = [problem for problem in self.problems if problem.fatal]
         if broken or (not self.presets and not allow_empty):
-            reasons = broken or [say("there is no preset left")]
+            reasons = [problem.sentence for problem in broken] or [say("there is no preset left")]
             raise InputError("The element presets were not saved: {reasons: }", reasons=reasons, where=str(path))
         write_text(Path(path), self.text, backups=backups)
 

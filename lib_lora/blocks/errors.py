@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from lib_lora.blocks.near import near_names
 from lib_lora.errors import InputError
@@ -24,7 +24,7 @@ class PositionError(InputError):
         cure: what to write instead.
     """
 
-    noun = say("text")
+    noun: ClassVar[str] = say("text")
 
     def __init__(self, what: str, *, text: str, position: int, cure: str = "", **values: Any) -> None:
         where = say("{noun}, character {n}", noun=self.noun, n=position + 1)

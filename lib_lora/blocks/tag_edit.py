@@ -22,11 +22,11 @@ def write_tag(tag: ParsedTag) -> str:
     foreign = [item.strip() for item in tag.text[1:-1].split(":") if item.partition("=")[0].strip().lower() in FOREIGN]
     named = {
         "dyn": None if tag.dyn is None else str(tag.dyn),
-        "lbw": tag.weights and tag.weights.text,
-        "lbwe": tag.elements and tag.elements.text,
+        "lbw": None if tag.weights is None else tag.weights.text,
+        "lbwe": None if tag.elements is None else tag.elements.text,
         "x": None if tag.x is None else format_number(tag.x),
-        "start": tag.start and tag.start.format(),
-        "stop": tag.stop and tag.stop.format(),
+        "start": None if tag.start is None else tag.start.format(),
+        "stop": None if tag.stop is None else tag.stop.format(),
         "other": None if tag.other is None else format_number(tag.other),
     }
     return spell(tag.name, tag.te, tag.unet, named, foreign)

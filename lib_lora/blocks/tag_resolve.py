@@ -85,9 +85,9 @@ def format_tag(resolved: ResolvedTag) -> str:
     named = {
         "dyn": None if resolved.dyn is None else str(resolved.dyn),
         "lbw": resolved.sweep if resolved.weights is None else resolved.weights.format(),
-        "lbwe": resolved.elements and _safe(resolved.elements.name),
-        "start": resolved.start and resolved.start.format(),
-        "stop": resolved.stop and resolved.stop.format(),
+        "lbwe": None if resolved.elements is None else _safe(resolved.elements.name),
+        "start": None if resolved.start is None else resolved.start.format(),
+        "stop": None if resolved.stop is None else resolved.stop.format(),
         "other": None if resolved.other is None else format_number(resolved.other),
     }
     return spell(_safe(resolved.name), resolved.te, resolved.unet, named)
@@ -153,6 +153,6 @@ def _safe(name: str) -> str:
             "“{name}” cannot stand in a LoRA tag",
             name=name,
             cure="It must not be empty or contain {characters: }",
-            characters=_RESERVED,
+            characters=list(_RESERVED),
         )
     return name

@@ -202,7 +202,7 @@ def run_label(options: argparse.Namespace) -> None:
             )
         changes[key] = value
     check_names(texts, changes, where="--set")
-    label = labels.LabelOptions(**changes, **given(options, options_of(labels.LabelOptions, but=FIELDS)))
+    label = labels.LabelOptions(**{**changes, **given(options, options_of(labels.LabelOptions, but=FIELDS))})
     label.check()
     made = labels.write(options.file, label.edit(), target=options.out, overwrite=options.overwrite)
     say("the tensors are unchanged, and so is the hash that WebUI and Civitai show")

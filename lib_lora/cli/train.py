@@ -64,10 +64,10 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     for folder in ("images", "reg_images"):
         if typed.get(folder):
             typed[folder] = str(Path(typed[folder]).resolve())
-    for place, folder in ((values, options.file.parent if options.file else Path()), (typed, Path())):
+    for place, beside in ((values, options.file.parent if options.file else Path()), (typed, Path())):
         listed = place.get("sample_prompts")
         if isinstance(listed, str | list | tuple):
-            place["sample_prompts"] = with_files_read([listed] if isinstance(listed, str) else listed, folder)
+            place["sample_prompts"] = with_files_read([listed] if isinstance(listed, str) else listed, beside)
     return {**values, **typed}, runs
 
 

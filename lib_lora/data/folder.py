@@ -36,7 +36,7 @@ class _Findings:
     warnings: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     folders: list[FolderUse] = field(default_factory=list)
-    said: dict[Sentence, list[Path]] = field(default_factory=dict)  # remarks that several files share
+    said: dict[str, list[Path]] = field(default_factory=dict)  # remarks that several files share
     ignored: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
     left_out: list[Path] = field(default_factory=list)
@@ -49,7 +49,7 @@ class _Findings:
         self.unread.update(search.unread)
         self.left_out += search.left_out
 
-    def remark(self, text: Sentence, path: Path) -> None:
+    def remark(self, text: str, path: Path) -> None:
         self.said.setdefault(text, []).append(path)
 
 
@@ -185,7 +185,7 @@ def _remark_other_files(leaf: Leaf, captions: CaptionIndex, options: _Options, f
     for path in leaf.pictures:
         if stems[folded(path.stem)] > 1:
             findings.remark(say("with the same name but another ending: they share one caption"), path)
-    used = {found[0] for path in leaf.pictures if (found := captions.find(path)) is not None}
+    used = {found[0] for found in map(captions.find, leaf.pictures) if found is not None}
     used_stems = {folded(path.stem) for path in used}
     for path in leaf.others:
         suffix = path.suffix.lower()
@@ -206,11 +206,11 @@ def _caption_of(
 ) -> tuple[str, str]:
     """Return the caption of a picture and where it came from; never fails."""
     found = captions.find(path)
-    caption = None if found is None else _read(found[0], findings)
+    caption, source = (None, "") if found is None else (_read(found[0], findings), found[1])
     if caption is not None and trained_line(caption.text):
         for warning in caption_warnings(caption.text):
             findings.remark(say("with a caption that {said}", said=warning), path)
-        return caption.text, found[1]
+        return caption.text, source
     fallback = leaf.class_tokens or options.class_tokens
     for warning in caption_warnings(fallback):
         findings.remark(say("with a caption that {said}", said=warning), path)

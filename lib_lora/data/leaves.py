@@ -237,7 +237,8 @@ def _list(folder: Path, search: Search) -> tuple[list[Path], list[Path], list[Pa
         return None
     search.left_out += listing.left_out
     search.seen.update(SUB_FOLDER for _ in listing.folders)
-    pictures, others = [], []
+    pictures: list[Path] = []
+    others: list[Path] = []
     for path in listing.files:
         search.seen[path.suffix.lower() or WITHOUT_ENDING] += 1
         kind, called = kind_of(path)

@@ -26,7 +26,7 @@ def names_of(paths: Sequence[Path]) -> str:
     return ", ".join(shown(path.name) for path in paths[:NAMED]) + (", …" if len(paths) > NAMED else "")
 
 
-def grouped(said: Sentence, paths: Sequence[Path]) -> Sentence:
+def grouped(said: str, paths: Sequence[Path]) -> Sentence:
     """Return a remark that several files share, with their number and the first names."""
     return say("{n} {n:file|files} {said} ({names})", n=len(paths), said=said, names=names_of(paths))
 

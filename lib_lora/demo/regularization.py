@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from PIL import Image
@@ -27,13 +28,13 @@ def draw_each(
     for first in range(0, len(captions), AT_ONCE):
         numbers = range(first, min(first + AT_ONCE, len(captions)))
         with torch.no_grad():
-            latents = _latents(host, [captions[n] for n in numbers], numbers, lambda _, done=first: on_drawn(done))
+            latents = _latents(host, [captions[n] for n in numbers], numbers, partial(on_drawn, first))
             if not on_drawn(numbers.stop):
                 return
             yield from zip(numbers, to_pictures(host.model.decode(latents)), strict=True)
 
 
-def _latents(host: StudioHost, captions: list[str], seeds: range, on_step: Callable[[int], bool]) -> Tensor:
+def _latents(host: StudioHost, captions: list[str], seeds: range, on_step: Callable[[], bool]) -> Tensor:
     """Return the latents ``(n, 4, h, w)`` of some captions, under the demo's guidance."""
     model = host.model
     side = model.native_side // model.pixels_per_latent
@@ -54,5 +55,5 @@ def _latents(host: StudioHost, captions: list[str], seeds: range, on_step: Calla
         schedule=model.noise,
         steps=use.REGULARISATION_STEPS,
         generators=generators,
-        on_step=on_step,
+        on_step=lambda _: on_step(),
     )

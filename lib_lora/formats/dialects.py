@@ -283,7 +283,7 @@ def _unwrapped(path: str) -> str:
 def _is_wide(shapes: Mapping[str, Sequence[int]]) -> bool:
     """Whether some cross-attention reads what two text encoders give."""
     widths = {shape[1] for name, shape in shapes.items() if "attn2" in name and "to_k" in name and len(shape) > 1}
-    return bool(widths.intersection(_two_encoders().unet.cross_widths))
+    return bool(widths.intersection(_two_encoders().required_unet.cross_widths))
 
 
 def _two_encoders() -> Architecture:

@@ -52,10 +52,9 @@ def _broken_numbers(path: Path) -> list[str]:
     broken = [name for name, one in tensors.items() if not name.endswith(".alpha") and not all_finite(one)]
     if not broken:
         return []
-    notes = [
+    return [
         say("{n} {n:tensor holds|tensors hold} NaN or infinite numbers (e.g. {name}).", n=len(broken), name=broken[0])
     ]
-    return notes
 
 
 def _block(modules: Sequence[Module]) -> dict[str, Any]:

@@ -75,7 +75,8 @@ class LoraFile:
 
     def blocks(self) -> dict[str, list[str]]:
         """Return the keys of every block that has some, in the order of the family's full layout, ``other`` last."""
-        family, found = self.family, {}
+        family = self.family
+        found: dict[str, list[str]] = {}
         for key in self.adapters:
             found.setdefault(block_of_key(key, family), []).append(key)
         return in_order_of_blocks(found, family)

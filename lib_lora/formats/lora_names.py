@@ -62,7 +62,7 @@ def namesakes(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> 
     path = known[wanted]
     inner = next((path.relative_to(root) for root in folders if path.is_relative_to(root)), Path(path.name)).as_posix()
     called = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
-    notes = [
+    return [
         say(
             "{n} files are called {name}; {path} is taken. In a tag the others are: {others}.",
             n=len(others) + 1,
@@ -71,7 +71,6 @@ def namesakes(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> 
             others=called,
         )
     ]
-    return notes
 
 
 def unnameable(tag: str, folders: Iterable[Path], known: Mapping[str, Path]) -> TagError | None:

@@ -152,7 +152,9 @@ def _add_settings(
     modules: Mapping[str, dict[str, Tensor]], paths: Mapping[str, str], options: PeftOptions | None
 ) -> None:
     """Let every kind that PEFT's options say more of than alpha put it into its parts."""
-    for key, path in paths.items() if options is not None else ():
+    if options is None:
+        return
+    for key, path in paths.items():
         kind = find_kind(modules[key])
         if kind is not None:
             kind.from_peft(modules[key], partial(options.setting, path))

@@ -8,13 +8,14 @@ expression times a small power of the length of the text.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-try:
-    from re import _parser as sre_parse
-except ImportError:  # Python 3.10
+if sys.version_info >= (3, 11):
+    from re import _parser as sre_parse  # the same module, which the standard library now calls its own affair
+else:
     import sre_parse
 
 LENGTH_LIMIT = 300

@@ -69,7 +69,7 @@ class PeftOptions:
 
     def odd(self) -> list[str]:
         """Return what in the options is not as PEFT writes it, in sentences for people."""
-        notes = []
+        notes: list[str] = []
         for name, value in self.table.items():
             inner = name.rpartition(".")[2]
             if inner in ("alpha_pattern", "rank_pattern"):
@@ -82,14 +82,15 @@ class PeftOptions:
                 for pattern, one in odd[:1]:
                     notes.append(_unusable(f"{name}[{pattern[:60]}]", one))
             elif inner in ("lora_alpha", "alpha") and value is not None:
-                if not _number(value):
+                number = _number(value)
+                if not number:
                     notes.append(_unusable(name, value))
-                elif _number(value) < 0:
+                elif number < 0:
                     notes.append(
                         say(
                             "{name} in the LoRA's options is {value:g}, so the LoRA acts in reverse.",
                             name=name,
-                            value=_number(value),
+                            value=number,
                         )
                     )
         return notes

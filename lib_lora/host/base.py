@@ -189,10 +189,22 @@ class Lease:
 class Host(Protocol):
     """The owner of the loaded model."""
 
-    model: LoadedModel
-    lora_folders: tuple[Path, ...]
     presets: PresetFile
-    samplers: tuple[str, ...]
+
+    @property
+    def model(self) -> LoadedModel:
+        """What is loaded now."""
+        ...
+
+    @property
+    def lora_folders(self) -> tuple[Path, ...]:
+        """Where LoRA files are looked for."""
+        ...
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """The names of the samplers."""
+        ...
 
     def list_loras(self) -> Mapping[str, Path]:
         """Return every LoRA file by the name that a tag calls it."""

@@ -29,9 +29,9 @@ def japanese() -> dict[str, str]:
 
 def sentence_in_words(text: str, language: str) -> str:
     """Return any sentence of the core in ``language``; what is no sentence, or is not known, stays as it is."""
-    if language == "en":
+    if language == "en" or not isinstance(text, Sentence):
         return str(text)
-    said = japanese().get(text.template) if isinstance(text, Sentence) else None
+    said = japanese().get(text.template)
     if said is None:
         return str(text)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from torch import Tensor, nn
 
@@ -20,7 +20,7 @@ from lib_lora.sentences import say
 _BUNDLED = "bundle_emb."
 _TEXT = "lora_te"
 
-Strength = float | Tensor
+Strength: TypeAlias = float | Tensor
 """A multiplier: one number, or one number per sample of the batch ``(n,)``."""
 
 
@@ -96,7 +96,7 @@ def left_out(model: HasLayers, lora: LoraFile) -> tuple[str, ...]:
         InputError: nothing of it acts; as `find_targets`.
     """
     _, unmatched = find_targets(model, lora)
-    notes = [say("{name}: {said}", name=lora.name, said=note) for note in lora.notes]
+    notes: list[str] = [say("{name}: {said}", name=lora.name, said=note) for note in lora.notes]
     if unmatched:
         notes.append(misfit(lora.name, unmatched, of=len(lora.adapters)))
     bundled = {name.split(".")[1] for name in lora.extras if name.startswith(_BUNDLED)}

@@ -81,9 +81,8 @@ def _reduce_weight(adapter: Adapter, rule: RankRule, *, block: str) -> tuple[Ada
     if count * (found.left.shape[0] + found.right.shape[1]) >= sum(t.numel() for t in adapter.parameters()):
         return adapter, ModuleResult(block, adapter.rank, adapter.rank, wanted=total, kept=total)
     small, rounding = _lowrank(adapter, found, count=count, shape=full_shape(adapter.key, factors))
-    kept = float(squares[:count].sum())
-    error = float(squares[count:].sum()) + rounding
-    return small, ModuleResult(block, adapter.rank, count, wanted=total, kept=kept, error=error)
+    kept, lost = float(squares[:count].sum()), float(squares[count:].sum())
+    return small, ModuleResult(block, adapter.rank, count, wanted=total, kept=kept, error=lost + rounding)
 
 
 def _lowrank(adapter: Adapter, found: Spectrum, *, count: int, shape: tuple[int, ...]) -> tuple[LoraAdapter, float]:

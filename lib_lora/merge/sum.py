@@ -155,7 +155,9 @@ def _renamed(adapter: Adapter, key: str) -> Adapter:
 
 def _stacked(key: str, shares: Sequence[_Share]) -> Factors:
     """Return ``Σ q·Δ`` as two stacked matrices, every summand's columns and rows of about equal size."""
-    ups, downs, shapes = [], [], {}
+    ups: list[Tensor] = []
+    downs: list[Tensor] = []
+    shapes: dict[tuple[int, ...], str] = {}
     for share in shares:
         factors = share.adapter.factors()
         up, down = _balanced(factors.up.detach() * share.q, factors.down.detach())

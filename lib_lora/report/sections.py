@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from PIL import Image
 
 from lib_lora.errors import InputError
 from lib_lora.sentences import Sentence, say
 
-Language: TypeAlias = Literal["en", "ja"]
 Cell: TypeAlias = "Path | Image.Image | None"
 
 
@@ -142,7 +141,7 @@ class Report:
 
     title: str
     verdict: str
-    language: Language
+    language: str
     sections: tuple[Section, ...]
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from lib_lora.formats.privacy import last_name, without_folders
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import find
-from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Series, Table, write_report
+from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Section, Series, Table, write_report
 from lib_lora.sentences import unpacked
 from lib_lora.services.jobs.run_log import RunLogs
 from lib_lora.services.jobs.run_state import read_status
@@ -45,7 +45,11 @@ def run_report(folder: RunFolder, language: str) -> Report:
     step = rows[-1][0] if rows else 0
     key = "train.report_done" if step >= total else "train.report_stopped"
     verdict = words(key, name=options.name, step=step, total=total, loss=f"{rows[-1][2]:.4f}" if rows else "–")
-    sections = [_curve(rows, words), _numbers(folder, options, step, total, words), _files(folder, words)]
+    sections: list[Section] = [
+        _curve(rows, words),
+        _numbers(folder, options, step, total, words),
+        _files(folder, words),
+    ]
     remarks = _remarks(folder, words)
     if remarks is not None:
         sections.append(remarks)

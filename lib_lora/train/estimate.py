@@ -161,7 +161,7 @@ def activation_bytes(
     trained: TrainOptions | None = None,
 ) -> int:
     """Return what a UNet keeps for the backward pass at ``positions`` latent positions a sample, in bytes."""
-    text, unet = trained is not None and bool(trained.text_encoder_ratio), architecture_of(family).unet
+    text, unet = trained is not None and bool(trained.text_encoder_ratio), architecture_of(family).required_unet
     values = 0.0
     for layer_key in {id(layer): key for key, layer in layers.items()}.values():
         layer, block = layers[layer_key], block_of_key(layer_key, family)

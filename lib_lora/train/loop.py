@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -325,11 +325,16 @@ def _prior_target(training: Training, seen: Noised, captions: list[str], sizes: 
     """
     rows = reg.nonzero().flatten()
     chosen = Noised(seen.latents[rows], seen.timesteps[rows], seen.target[rows], seen.snr[rows])
-    with torch.no_grad(), training.attached.paused():
+    with torch.no_grad(), _without_lora(training):
         cond = training.captions.encode([captions[row] for row in rows.tolist()])  # of the model without the LoRA
         cond = replace(cond, sizes=sizes[rows.cpu()])
         before = training.model.predict(chosen.latents.to(training.model.dtype), chosen.timesteps, cond)
     return seen.target.index_copy(0, rows, before.to(seen.target.dtype))
+
+
+def _without_lora(training: Training) -> AbstractContextManager[None]:
+    """Let the model be what it is without the LoRA, where that is attached."""
+    return nullcontext() if training.attached is None else training.attached.paused()
 
 
 def save_state(training: Training) -> None:

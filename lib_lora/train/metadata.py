@@ -111,4 +111,4 @@ def _precision(model: LoadedModel) -> str:
 
 def _without_paths(options: TrainOptions) -> TrainOptions:
     """Return the options with folders' names in place of their paths: a file is handed on."""
-    return replace(options, **{key: Path(getattr(options, key)).name for key in ("images", "reg_images")})
+    return replace(options, images=Path(options.images).name, reg_images=Path(options.reg_images).name)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lib_lora.architectures.registry import architecture_of
 from lib_lora.errors import InputError
+from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import LoadedModel
@@ -71,7 +72,7 @@ def new_lora(model: LoadedModel, options: TrainOptions) -> LoraFile:
     """
     generator = torch.Generator().manual_seed(options.seed)
     # A host may keep a part of its model in main memory until it runs: the LoRA goes where the work is done.
-    adapters = {
+    adapters: dict[str, Adapter] = {
         one.key: LoraAdapter.new(
             one.key, one.layer, rank=one.rank, alpha=one.alpha, generator=generator, device=model.device
         )
@@ -84,7 +85,8 @@ def new_lora(model: LoadedModel, options: TrainOptions) -> LoraFile:
 
 def groups(lora: LoraFile, options: TrainOptions) -> list[Group]:
     """Return the text encoder's and the UNet's parameters with their ratios."""
-    text, unet = [], []
+    text: list[Tensor] = []
+    unet: list[Tensor] = []
     for key, adapter in lora.adapters.items():
         (text if key.startswith("lora_te") else unet).extend(adapter.parameters())
     return [Group(text, options.text_encoder_ratio), Group(unet, options.unet_ratio)]

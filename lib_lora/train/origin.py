@@ -40,7 +40,8 @@ class Origin:
     @classmethod
     def of(cls, model: LoadedModel, progress: Progress) -> Origin:
         """Return the origin of a run that begins now."""
-        return cls(**dict(zip(("sha256", "old_hash"), checkpoint_hashes(model, progress), strict=True)))
+        sha256, old_hash = checkpoint_hashes(model, progress)
+        return cls(sha256=sha256, old_hash=old_hash)
 
     @classmethod
     def from_json(cls, known: Any) -> Origin | None:

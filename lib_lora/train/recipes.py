@@ -34,7 +34,7 @@ def facts_of(model: LoadedModel) -> ModelFacts:
     return ModelFacts(model.native_side, model.prediction_type, model.schedule.zero_terminal)
 
 
-_ARTICLE: Mapping[str, Any] = {
+_ARTICLE: dict[str, Any] = {
     "dim": 16,
     "alpha": 1.0,
     "scheduler": "cosine_with_restarts",
@@ -45,7 +45,7 @@ _ARTICLE: Mapping[str, Any] = {
 
 # Without a limit the estimate of D-Adaptation can grow a hundredfold within ten steps and never comes back; its authors
 # recommend 1.02 as a warmup of its own.
-_CAREFUL = {"growth_rate": 1.02}
+_CAREFUL: dict[str, Any] = {"growth_rate": 1.02}
 
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "character": _ARTICLE
@@ -91,7 +91,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 }
 """Kind to the options that it sets; everything else keeps its default."""
 
-SMALL: Mapping[str, Any] = {
+SMALL: dict[str, Any] = {
     # A small model draws new shapes with its convolutions more than with its attention.
     "network": "locon",
     "dim": 16,

@@ -39,7 +39,8 @@ def state_path(folder: Path, step: int) -> Path:
 def states_of(folder: Path) -> list[Path]:
     """Return the states in a folder, the newest first."""
     found = [path for ending in (ENDING, OLD_ENDING) for path in folder.glob(f"step-*{ending}")]
-    return sorted((path for path in found if step_of(path) is not None), key=step_of, reverse=True)
+    steps = [(step, path) for path in found if (step := step_of(path)) is not None]
+    return [path for _, path in sorted(steps, key=lambda one: one[0], reverse=True)]
 
 
 def step_of(path: Path) -> int | None:

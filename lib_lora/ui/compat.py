@@ -60,8 +60,8 @@ def _theme() -> Any:
     return gr.themes.Default(font=FONTS, font_mono=("ui-monospace", "Consolas", "monospace"))
 
 
-def page_being_built() -> gr.Blocks | None:
-    """Return the outermost Blocks whose ``with`` is open."""
+def page_being_built() -> gr.Blocks:
+    """Return the outermost Blocks whose ``with`` is open; only asked while one is."""
     return gr.context.Context.root_block
 
 
@@ -176,7 +176,7 @@ def warn(text: str, page: gr.Blocks | None, task: str) -> None:
     if _serves_an_event():
         gr.Warning(text)
     elif IS_G4 and task.startswith("task("):
-        queue = getattr(page, "_queue", None)
+        queue: Any = getattr(page, "_queue", None)
         events = [event for job in getattr(queue, "active_jobs", ()) for event in job or ()]
         for event in events:
             if event.data is not None and event.data.data[:1] == [task]:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -15,7 +15,9 @@ from starlette.responses import PlainTextResponse, Response
 from lib_lora.web.guard.senders import headers_of
 from lib_lora.web.served import page_file
 
-Scope, Receive, Send = dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]
+Scope: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
 API = "gradio_api/"
 """What gradio 6 has before the addresses below a page that are no files of the page itself."""

@@ -9,7 +9,7 @@ from lib_lora.options import Option
 from lib_lora.ui.compat import gr
 
 
-def widget(one: Option, words: Words, *, info: bool = True, **more: Any) -> Any:
+def widget(one: Option, words: Words, *, info: bool | str = True, **more: Any) -> Any:
     """Draw an option inside an open Blocks.
 
     A number without a step has no bounds in its widget: gradio would refuse what lies outside with a sentence of its
@@ -18,11 +18,12 @@ def widget(one: Option, words: Words, *, info: bool = True, **more: Any) -> Any:
     Args:
         one: the option.
         words: of the page's language.
-        info: whether the explanation stands below the label.
+        info: whether the explanation stands below the label; or a text in its place, for this widget alone.
         more: keywords of the widget, which win: a value that is remembered, a size that belongs to the model.
     """
     given: dict[str, Any] = {"label": words.said(one.label), "value": shown(one, one.default)}
-    given |= {"info": words.said(one.help)} if info else {}
+    if info:
+        given["info"] = info if isinstance(info, str) else words.said(one.help)
     if one.kind is bool:
         return gr.Checkbox(**given | more)
     if one.choices:

@@ -64,7 +64,7 @@ def report_url(folders: Folders, path: Path, language: str) -> str:
     return url
 
 
-def add_routes(app: FastAPI, atelier: Atelier, *, guard: Callable[..., None] | None = None) -> None:
+def add_routes(app: FastAPI, atelier: Atelier, *, guard: Callable[..., Any] | None = None) -> None:
     """Register what the panels need, in the studio's app or in a WebUI's; ``guard`` is a dependency that may refuse."""
     boot = secrets.token_hex(4)
 

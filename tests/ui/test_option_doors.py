@@ -17,7 +17,7 @@ from lib_lora.host.request import GenerateRequest
 from lib_lora.i18n.words import LANGUAGES, Words, declared_texts
 from lib_lora.merge.rank import RULES, RuleOptions
 from lib_lora.merge.spec import Ingredient, MergeSpec
-from lib_lora.options import REQUIRED, Option, options_of
+from lib_lora.options import REQUIRED, Option, find, options_of
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.captions import TagChange
 from lib_lora.services.labels import LabelOptions
@@ -212,3 +212,10 @@ def calls(path: Path, name: str) -> list[ast.Call]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return [node for node in found if isinstance(node.func, ast.Attribute) and node.func.attr == name]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_box_that_reads_a_number_in_its_own_way_says_so(atelier: Atelier, language: str) -> None:
+    words = Words(language)
+    drawn = {getattr(block, "label", ""): block for block in widgets(lambda: workshop.build(atelier, words))}
+    assert drawn[words.said(find(RuleOptions, "cap").label)].info == words("workshop.cap_info")

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,16 @@ class Adapter(ABC):
         """
 
     @classmethod
-    def new(cls: type[_A], key: str, layer: nn.Module, **spec: Any) -> _A:
+    def new(
+        cls: type[_A],
+        key: str,
+        layer: nn.Module,
+        *,
+        rank: int,
+        alpha: float,
+        generator: torch.Generator | None = None,
+        device: torch.device | None = None,
+    ) -> _A:
         """Return a fresh adapter that changes nothing yet and whose parameters can be trained.
 
         Raises:
@@ -239,7 +248,7 @@ class Adapter(ABC):
         first, *rest = self.parameters()
         if alpha == 0.0:  # a stored alpha of 0 would be read as "rank"
             return self.with_parameters([torch.zeros_like(first), *rest])
-        return replace(self.with_parameters([-first, *rest]) if q < 0 else self, alpha=alpha)
+        return replace(self.with_parameters([-first, *rest]) if q < 0 else self, alpha=alpha)  # type: ignore[type-var]  # all kinds are dataclasses
 
     def _checked(self, q: float) -> float:
         if not math.isfinite(q):

@@ -58,27 +58,27 @@ class BiasAdapter(Adapter):
         return cls(key, inner, diff_b)
 
     @property
-    def alpha(self) -> float:
+    def alpha(self) -> float:  # type: ignore[override]  # of what is inside, not of the kind
         """Alpha of what changes the weight; 1 where nothing does."""
         return 1.0 if self.inner is None else self.inner.alpha
 
     @property
-    def is_linear(self) -> bool:
+    def is_linear(self) -> bool:  # type: ignore[override]  # of what is inside, not of the kind
         """Whether what changes the weight is."""
         return self.inner is None or self.inner.is_linear
 
     @property
-    def needs_weight(self) -> bool:
+    def needs_weight(self) -> bool:  # type: ignore[override]  # of what is inside, not of the kind
         """Whether what changes the weight does."""
         return self.inner is not None and self.inner.needs_weight
 
     @property
-    def has_factors(self) -> bool:
+    def has_factors(self) -> bool:  # type: ignore[override]  # of what is inside, not of the kind
         """Whether what changes the weight has some."""
         return self.inner is not None and self.inner.has_factors
 
     @property
-    def is_thin(self) -> bool:
+    def is_thin(self) -> bool:  # type: ignore[override]  # of what is inside, not of the kind
         """Whether what changes the weight is."""
         return self.inner is not None and self.inner.is_thin
 

@@ -55,7 +55,7 @@ class DoraAdapter(Adapter):
         return adapter
 
     @property
-    def alpha(self) -> float:
+    def alpha(self) -> float:  # type: ignore[override]  # of what is inside, in place of a field
         """Alpha of what is added first."""
         return self.inner.alpha
 

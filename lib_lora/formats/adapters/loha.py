@@ -49,8 +49,9 @@ class LohaAdapter(Adapter):
         tensors = take_parts(key, parts, required=(*_WEIGHTS, *cores))
         if any(tensors[name].ndim != 2 for name in _WEIGHTS) or any(tensors[name].ndim != 4 for name in cores):
             raise shape_error(key, tensors)
-        weights, (t1, t2) = [tensors[name] for name in _WEIGHTS], (tensors.get(core) for core in _CORES)
-        adapter = cls(key, *weights, t1, t2, read_alpha(key, parts, rank=weights[1].shape[0]))
+        w1_a, w1_b, w2_a, w2_b = (tensors[name] for name in _WEIGHTS)
+        t1, t2 = (tensors.get(core) for core in _CORES)
+        adapter = cls(key, w1_a, w1_b, w2_a, w2_b, t1, t2, read_alpha(key, parts, rank=w1_b.shape[0]))
         if not adapter._consistent():
             raise shape_error(key, tensors)
         return adapter

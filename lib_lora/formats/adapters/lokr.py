@@ -86,7 +86,7 @@ class LokrAdapter(Adapter):
             return self.w2_b.shape[0]
         if self.w1_b is not None:
             return self.w1_b.shape[0]
-        return min(self.w1.shape) * min(self.w2.flatten(1).shape)
+        return min(_there(self.w1).shape) * min(_there(self.w2).flatten(1).shape)
 
     def scale(self) -> float:
         """Return alpha divided by rank; 1 where both factors are whole, as LyCORIS ignores alpha then."""
@@ -97,9 +97,10 @@ class LokrAdapter(Adapter):
 
     def _pairs(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return both Kronecker factors as products of two matrices, in fp32."""
-        first = whole_pair(self.w1) if self.w1 is not None else tucker_pair(self.w1_a, self.w1_b, None)
-        second = whole_pair(self.w2) if self.w2 is not None else tucker_pair(self.w2_a, self.w2_b, self.t2)
-        return first, second
+        first = whole_pair(self.w1) if self.w1 is not None else tucker_pair(_there(self.w1_a), _there(self.w1_b), None)
+        if self.w2 is not None:
+            return first, whole_pair(self.w2)
+        return first, tucker_pair(_there(self.w2_a), _there(self.w2_b), self.t2)
 
     def _kernel(self) -> tuple[int, ...]:
         """Return (kh, kw) where the file tells it."""
@@ -110,20 +111,20 @@ class LokrAdapter(Adapter):
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of ``delta()``."""
-        out1, in1 = self.w1.shape if self.w1 is not None else (self.w1_a.shape[0], self.w1_b.shape[1])
+        out1, in1 = self.w1.shape if self.w1 is not None else (_there(self.w1_a).shape[0], _there(self.w1_b).shape[1])
         if self.w2 is not None:
             out2, in2 = self.w2.shape[:2]
         else:
-            out2, in2 = self.w2_a.shape[0 if self.t2 is None else 1], self.w2_b.shape[1]
+            out2, in2 = _there(self.w2_a).shape[0 if self.t2 is None else 1], _there(self.w2_b).shape[1]
         return (out1 * out2, in1 * in2, *self._kernel())
 
     def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the change of the weight."""
-        w1 = self.w1.float() if self.w1 is not None else self.w1_a.float() @ self.w1_b.float()
+        w1 = self.w1.float() if self.w1 is not None else _there(self.w1_a).float() @ _there(self.w1_b).float()
         if self.w2 is not None:
             w2 = self.w2.float().flatten(1)
         else:
-            a2, b2 = tucker_pair(self.w2_a, self.w2_b, self.t2)
+            a2, b2 = tucker_pair(_there(self.w2_a), _there(self.w2_b), self.t2)
             w2 = a2 @ b2
         return torch.kron(w1, w2 * self.scale()).reshape(self.shape)
 
@@ -156,3 +157,9 @@ _TENSORS = tuple(field.name for field in fields(LokrAdapter) if field.name not i
 def _multiply(left: Tensor, right: Tensor) -> bool:
     """Whether two tensors are matrices that can be multiplied."""
     return left.ndim == right.ndim == 2 and left.shape[1] == right.shape[0]
+
+
+def _there(tensor: Tensor | None) -> Tensor:
+    """Return a tensor that is there, as `read` has seen: a factor is whole, or has both halves."""
+    assert tensor is not None
+    return tensor

@@ -69,7 +69,7 @@ def read_prompt(
         except AtelierError as error:
             problems.append(error)
     # In a sweep the analyzer brings the vector: that it stands for one is no news.
-    notes = [
+    notes: list[str] = [
         say("{name}: {said}", name=tag.name, said=note)
         for tag in tags
         if not (swept and tag.sweep)

@@ -87,7 +87,8 @@ def _is_number(typed: str) -> bool:
 
 def _editing_remarks(text: str) -> list[str]:
     """Return what is to be said of prompt editing in one part of a prompt."""
-    read, said = read_editing(text), []
+    said: list[str] = []
+    read = read_editing(text)
     for found in dict.fromkeys(read.unread):
         *before, last = found[1:-1].split(":")
         if len(before) > 1 or _is_number(last):
@@ -97,7 +98,7 @@ def _editing_remarks(text: str) -> list[str]:
                     words=shorten(found),
                 )
             )
-        elif _meant_to_change(*before, last):
+        elif _meant_to_change(before[0], last):
             said.append(
                 say(
                     "{words} is read as words: it does not say when. Write it like [from:to:0.5].", words=shorten(found)

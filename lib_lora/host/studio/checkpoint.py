@@ -79,6 +79,8 @@ def load_checkpoint(path: Path, *, tokenizer: Path | None = None) -> Checkpoint:
         module.requires_grad_(False).eval()
     words = find_tokenizer(tokenizer or config.text_folder, family=family)
     betas = config.betas or architecture_of(family).betas
+    if betas is None:
+        raise LookupError(f"{family} has no noise schedule of betas")
     return Checkpoint(path, family, unet, vae, text_encoders, words, prediction, scale, betas, marks)
 
 

@@ -102,7 +102,7 @@ def unet_config(shapes: Shapes, family: str, heads: int | None, *, where: str) -
     channels, depths, layers = _levels(shapes)
     context = next(s[1] for n, s in shapes.items() if n.startswith(UNET) and n.endswith("attn2.to_k.weight"))
     linear = next(len(s) == 2 for n, s in shapes.items() if n.startswith(UNET) and n.endswith(".proj_in.weight"))
-    heads = heads or architecture_of(family).unet.heads
+    heads = heads or architecture_of(family).required_unet.heads
     per_level: Any = heads or [width // 64 for width in channels]
     config: dict[str, Any] = {
         "block_out_channels": tuple(channels),

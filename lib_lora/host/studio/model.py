@@ -113,7 +113,7 @@ def _layers(
     for path, module in unet.named_modules():
         if wanted(module):
             found["lora_unet_" + path.replace(".", "_")] = module
-            if known.unet.ldm_keys:
+            if known.required_unet.ldm_keys:
                 found["lora_unet_" + to_ldm(path, family).replace(".", "_")] = module
     for named, encoder in zip(known.text_encoders, text_encoders, strict=True):
         for path, module in encoder.named_modules():

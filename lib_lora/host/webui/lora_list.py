@@ -83,7 +83,7 @@ def namesakes(name: str) -> list[str]:
     if taken.stem != name or count == 1:
         return []
     inner = next((taken.relative_to(root) for root in lora_folders() if taken.is_relative_to(root)), Path(taken.name))
-    notes = [
+    return [
         say(
             "{n} files are called {name}; {path} is taken. To use the others, rename them.",
             n=count,
@@ -91,7 +91,6 @@ def namesakes(name: str) -> list[str]:
             path=inner.as_posix(),
         )
     ]
-    return notes
 
 
 def refresh() -> None:

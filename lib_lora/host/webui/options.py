@@ -73,7 +73,8 @@ def add_settings(settings: Sequence[Setting], *, radio: type, slider: type) -> N
 
     hidden = bool(getattr(shared.cmd_opts, "hide_ui_dir_config", False))
     for one in settings:
-        widget, more = None, {}
+        widget: type | None = None
+        more: dict[str, Any] = {}
         if one.choices:
             widget, more = radio, {"choices": list(one.choices)}
         elif one.most:

@@ -215,7 +215,7 @@ def read_status(path: Path) -> dict[str, Any]:
 def _newest_step(path: Path) -> int:
     """Return the step of the newest state, 0 before the first."""
     newest = states_of(path / "states")[:1]
-    return step_of(newest[0]) if newest else 0
+    return step_of(newest[0]) or 0 if newest else 0
 
 
 def _changed(path: Path) -> float:

@@ -271,7 +271,7 @@ class Trainings:
                     run.wish = STOP
             finished = result is not None and result.finished
             wish = run.wish
-            if finished:
+            if result is not None and finished:
                 run.lora = self._deliver(result.lora)
             elif wish == STOP:
                 self._save(run)

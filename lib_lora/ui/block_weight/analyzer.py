@@ -296,7 +296,8 @@ class _Analyzer:
 
 def table_of(analyses: tuple[Analysis, ...], words: Words) -> dict[str, Any]:
     """Return the table of all ranges: block, change and spread in percent, and whether noise explains it."""
-    headers, rows = [words("block_weight.block")], {}
+    headers = [words("block_weight.block")]
+    rows: dict[str, tuple[list[Any], list[bool]]] = {}
     many = any(analysis.plan.options.seeds > 1 for analysis in analyses)
     for analysis in analyses:
         name = range_text(analysis.plan)

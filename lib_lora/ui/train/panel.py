@@ -227,15 +227,14 @@ def _wire_form(intake: Intake, form: Form, widgets: _Widgets) -> None:
     for component in (widgets.trigger, widgets.kind, widgets.steps, widgets.name, *widgets.form.inputs):
         _refresh(component.change, form, widgets)
     page = compat.page_being_built()
-    if page is not None:
-        _refresh(page.load, form, widgets)
-        shown = [widgets.intake_message, widgets.found, widgets.summary]
-        shown += [widgets.captions.gallery, widgets.captions.tags]
+    _refresh(page.load, form, widgets)
+    shown = [widgets.intake_message, widgets.found, widgets.summary]
+    shown += [widgets.captions.gallery, widgets.captions.tags]
 
-        def resume(request: gr.Request) -> Iterator[tuple]:
-            yield from intake.resume(compat.visitor_of(request))
+    def resume(request: gr.Request) -> Iterator[tuple]:
+        yield from intake.resume(compat.visitor_of(request))
 
-        _refresh(page.load(resume, None, shown, **compat.event_kw(side_by_side=True)).then, form, widgets)
+    _refresh(page.load(resume, None, shown, **compat.event_kw(side_by_side=True)).then, form, widgets)
     started = widgets.train.click(
         form.train,
         [*widgets.open_fields, widgets.usual, *widgets.form.inputs],

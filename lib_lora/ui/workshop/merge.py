@@ -69,7 +69,8 @@ class Handlers:
     def order(self, *values: Any) -> MergeSpec:
         """Return the order that rows and choices say."""
         flat, (method, rule_label, value, cap, label) = values[:-CHOICES], values[-CHOICES:]
-        precision, rule = self.key("precision", PRECISIONS, label), None
+        precision: Any = self.key("precision", PRECISIONS, label)
+        rule = None
         if method == "compress":
             most = number(cap, 0, int)
             rule = RankRule(self.rule(rule_label).name, number(value, 0.0), cap=most if most > 0 else None)

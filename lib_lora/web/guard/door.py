@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from lib_lora.web.guard.bodies import BodyCount, Limits
 from lib_lora.web.guard.senders import headers_of, is_welcome
 from lib_lora.web.guesses import Guesses, credentials, is_one_of
 
-Scope, Receive, Send = dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]
+Scope: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
 REASONS = {
     401: b"Name and password, please",

@@ -70,7 +70,7 @@ class A1111HostModel(HostModel):
             return True
         if getattr(live, "lowvram", False):
             return False  # the host moves it in and out all the time
-        return next(self.unet.parameters()).device.type != self.device.type
+        return next(self.required_unet.parameters()).device.type != self.device.type
 
     def bring(self, part: str) -> None:
         """Let the host's own pre-hooks move the part; without medvram there are none and all parts are in place."""
@@ -83,7 +83,7 @@ class A1111HostModel(HostModel):
     def run_unet(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None) -> Tensor:
         """Return the UNet's raw output."""
         extra = {} if y is None else {"y": y}
-        return self.unet(x, timesteps, context=context, **extra)
+        return self.required_unet(x, timesteps, context=context, **extra)
 
     def check(self, *, trains_text: bool) -> None:
         """Refuse what cannot be trained, in one sentence."""

@@ -52,8 +52,9 @@ class ForgeHostModel(HostModel):
             return
         self.unet, self.vae = model.diffusion_model, getattr(objects.vae, "first_stage_model", None)
         self.latent_scale = float(getattr(self.vae, "scaling_factor", 1.0))
-        engines = [(getattr(live, name, None), prefix) for name, prefix in _engines(self.family)]
-        if all(engine is not None for engine, _ in engines):
+        wanted = _engines(self.family)
+        engines = [(getattr(live, name), prefix) for name, prefix in wanted if getattr(live, name, None) is not None]
+        if len(engines) == len(wanted):
             self.texts = tuple(_encoder(engine, prefix) for engine, prefix in engines)
 
     def host_rescales(self) -> bool:
@@ -82,7 +83,7 @@ class ForgeHostModel(HostModel):
 
     def run_unet(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None) -> Tensor:
         """Return the UNet's raw output; with options of its own, because Forge writes into the default ones."""
-        return self.unet(x, timesteps, context=context, y=y, transformer_options={})
+        return self.required_unet(x, timesteps, context=context, y=y, transformer_options={})
 
     def check(self, *, trains_text: bool) -> None:
         """Refuse what cannot be trained, in one sentence."""
@@ -180,7 +181,7 @@ def _prepared(host: ForgeHostModel) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(attributes_kept((backend.nn.unet, "attention_function")))
         backend.nn.unet.attention_function = backend.attention.attention_pytorch
-        for path, norm in host.unet.named_modules():
+        for path, norm in host.required_unet.named_modules():
             if _NORM.search(path):
                 handle = norm.register_forward_pre_hook(_apart)
                 stack.callback(handle.remove)

@@ -77,6 +77,28 @@ class HostModel:
     device: torch.device
 
     @property
+    def required_unet(self) -> nn.Module:
+        """The UNet, for what is only asked of families that are ours.
+
+        Raises:
+            LookupError: there is none.
+        """
+        if self.unet is None:
+            raise LookupError(f"no UNet of {self.family} is known here")
+        return self.unet
+
+    @property
+    def required_vae(self) -> nn.Module:
+        """The autoencoder, likewise.
+
+        Raises:
+            LookupError: there is none.
+        """
+        if self.vae is None:
+            raise LookupError(f"no autoencoder of {self.family} is known here")
+        return self.vae
+
+    @property
     def schedule(self) -> Schedule:
         """The noise schedule that the model was made on, by its file's marks and by what the host is set to now."""
         marks = marks_in(Path(self.path))

@@ -63,7 +63,7 @@ def _named(unet: nn.Module, family: str, wanted: Callable[[nn.Module], bool]) ->
             found["lora_unet_" + to_diffusers(path, family).replace(".", "_")] = layer
         except InputError:
             continue  # a part that no trainer names, such as an extension's own module
-        if architecture_of(family).unet.ldm_keys:
+        if architecture_of(family).required_unet.ldm_keys:
             found["lora_unet_" + path.replace(".", "_")] = layer
     return found
 

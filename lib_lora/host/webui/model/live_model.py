@@ -100,7 +100,7 @@ class WebuiModel:
         """Return scaled latents ``(B, 4, H/8, W/8)`` of pixels ``(B, 3, H, W)`` in [-1, 1]: the posterior's mean."""
         self._check()
         self.host.bring("vae")
-        vae = self.host.vae
+        vae = self.host.required_vae
         with torch.no_grad():
             latents = self._mean(vae, pixels)
             if not torch.isfinite(latents).all() and _dtype(vae) is not torch.float32:
@@ -112,7 +112,7 @@ class WebuiModel:
         """Return pixels in [-1, 1] of scaled latents."""
         self._check()
         self.host.bring("vae")
-        vae = self.host.vae
+        vae = self.host.required_vae
         with torch.no_grad():
             z = (latents.float() / self.host.latent_scale).to(next(vae.parameters()))
             z = z if getattr(vae, "post_quant_conv", None) is None else vae.post_quant_conv(z)

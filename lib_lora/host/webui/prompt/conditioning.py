@@ -19,7 +19,7 @@ ATTRIBUTES = ("hr_extra_network_data", "extra_network_data")
 Reached = tuple[tuple[Any, ...], ...]
 
 
-class Encoded(defaultdict):  # type: ignore[type-arg]  # of the host's own type: only so it is asked from either side
+class Encoded(defaultdict):  # of the host's own type: only so it is asked from either side
     """The tags of a pass as the host parsed them; equal to another where the same values reach the text encoder."""
 
     def __init__(self, data: Mapping[str, list[ExtraNetworkParams]], reached: Reached) -> None:
