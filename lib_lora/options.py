@@ -59,6 +59,7 @@ class Option:
         choices: the texts that are allowed; empty for any.
         form: how a text is written, for the terminal's help: ``DIR``, ``A,B``.
         auto: whether the word `AUTO` may stand in place of a number.
+        paths: whether a class of another package may stand beside the choices, as ``package.module.Class``.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Option:
     choices: tuple[str, ...] = ()
     form: str = ""
     auto: bool = False
+    paths: bool = False
 
     def read(self, value: Any) -> Any:
         """Return a value of Python or JSON in this option's kind.
@@ -140,6 +142,8 @@ class Option:
         if len(value) > TEXT_LIMIT:
             raise InputError("This text is too long", where=self.name, cure="Shorten it.")
         if not self.choices or value in self.choices:
+            return value
+        if self.paths and "." in value and all(part.isidentifier() for part in value.split(".")):
             return value
         exact = {choice.lower(): choice for choice in self.choices}.get(value.lower())
         if exact is None:

@@ -18,8 +18,8 @@ from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import room_needed
 from lib_lora.train.length import check_draws
 from lib_lora.train.objective import schedule_for
-from lib_lora.train.optimizers import Group, RatioOptimizer
 from lib_lora.train.options import TrainOptions, from_mapping
+from lib_lora.train.ratio_optimizer import Group, optimizer_for
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.sample_prompts import read_sample
@@ -64,7 +64,7 @@ def check_start(host: Host, options: TrainOptions, runs: Path) -> None:
         bucket_step(host.model, options)
         check_clip_skip(options.clip_skip, host.model)
     dummy = Group([torch.zeros(2, 2, requires_grad=True)], 1.0)
-    RatioOptimizer(options.optimizer, [dummy], learning_rate=options.learning_rate, arguments=options.optimizer_args)
+    optimizer_for(options, [dummy])
     check_samples(host, options)
     check_room(runs, room_needed(host.model, options))
 

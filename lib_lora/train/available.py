@@ -6,12 +6,11 @@ is said by the plan and before a run is made, not after its pictures were read.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
-from lib_lora.train.optimizers import OPTIMIZERS
+from lib_lora.train.optimizers import spec_of
 from lib_lora.train.recipes import ModelFacts
 
 ALWAYS = "AdamW"
@@ -20,12 +19,12 @@ ALWAYS = "AdamW"
 
 def is_available(optimizer: str) -> bool:
     """Return whether the package of an optimizer is installed; it is not imported."""
-    return importlib.util.find_spec(OPTIMIZERS[optimizer].module) is not None
+    return spec_of(optimizer).there
 
 
 def usual_rate(optimizer: str, model: ModelFacts | None = None) -> float:
     """Return the learning rate that an optimizer starts from, for this model where it is known."""
-    known = OPTIMIZERS[optimizer]
+    known = spec_of(optimizer)
     return known.small_rate or known.usual_rate if model is not None and model.small else known.usual_rate
 
 
@@ -42,13 +41,15 @@ def check_optimizer(optimizer: str, model: ModelFacts | None = None) -> None:
     """
     if is_available(optimizer):
         return
-    known, rate = OPTIMIZERS[optimizer], usual_rate(ALWAYS, model)
+    known, rate = spec_of(optimizer), usual_rate(ALWAYS, model)
     raise InputError(
         "{name} needs the package {package}, which is not installed",
         name=optimizer,
         package=known.package,
         where="optimizer",
-        cure=say(
+        cure=say("Choose AdamW (learning rate {rate:g}).", rate=rate)
+        if known.needs
+        else say(
             "Choose AdamW (learning rate {rate:g}), or install it: {pip} {package}",
             rate=rate,
             pip="pip install --no-deps",

@@ -25,8 +25,9 @@ from lib_lora.sentences import say
 from lib_lora.train import network
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.objective import draw_noise, noised, per_sample_mse, schedule_for
-from lib_lora.train.optimizers import OPTIMIZERS, RatioOptimizer
+from lib_lora.train.optimizers import OPTIMIZERS, spec_of
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.ratio_optimizer import measured_states, optimizer_for
 from lib_lora.train.training_set import plan_for, usual_goal
 
 RUNTIME = 0.6 * 2**30
@@ -107,7 +108,7 @@ def memory_needed(model: LoadedModel, options: TrainOptions) -> int:
     """
     layers = {id(layer): layer for layer in model.layers.values()}.values()
     weights = sum(p.numel() * p.element_size() for layer in layers for p in layer.parameters(recurse=False))
-    trained = 4 * _trained_numbers(model, options) * (2 + OPTIMIZERS[options.optimizer].states)
+    trained = 4 * _trained_numbers(model, options) * (2 + _states(options.optimizer))
     positions = ((options.resolution or model.native_side) // model.pixels_per_latent) ** 2
     kept = activation_bytes(
         model.layers,
@@ -128,7 +129,12 @@ def room_needed(model: LoadedModel, options: TrainOptions) -> int:
     """Return about how many bytes the run's files take on the disk: LoRA files in fp16, and states in fp32."""
     numbers, every = _trained_numbers(model, options), options.save_every_epochs
     files = 1 + (options.epochs // every if every else 0)
-    return int(numbers * (2 * files + 4 * KEPT_STATES * (1 + OPTIMIZERS[options.optimizer].states)))
+    return int(numbers * (2 * files + 4 * KEPT_STATES * (1 + _states(options.optimizer))))
+
+
+def _states(optimizer: str) -> float:
+    """Return the numbers that an optimizer keeps for each one; one that is given by its path is measured."""
+    return spec_of(optimizer).states if optimizer in OPTIMIZERS else measured_states(optimizer)
 
 
 def memory_there(device: torch.device) -> int | None:
@@ -180,12 +186,7 @@ def activation_bytes(
 def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, *, steps: int = 3) -> float:
     """Return the seconds of one step: the median of a few real ones on noise; nothing of them is kept."""
     lora = network.new_lora(model, options)
-    optimizer = RatioOptimizer(
-        options.optimizer,
-        network.groups(lora, options),
-        learning_rate=options.learning_rate,
-        arguments=options.optimizer_args,
-    )
+    optimizer = optimizer_for(options, network.groups(lora, options))
     side = (options.resolution or model.native_side) // model.pixels_per_latent
     generator = torch.Generator().manual_seed(0)
     channels = architecture_of(model.family).latent_channels

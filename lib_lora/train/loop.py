@@ -27,13 +27,13 @@ from lib_lora.train.length import times_text, total_steps
 from lib_lora.train.loss_scaling import LossScale
 from lib_lora.train.metadata import training_metadata
 from lib_lora.train.objective import Noised, draw_noise, noised, per_sample_mse, schedule_for, snr_weight
-from lib_lora.train.optimizers import RatioOptimizer
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.origin import Origin
+from lib_lora.train.rates import rate_factor, warmup_steps
+from lib_lora.train.ratio_optimizer import RatioOptimizer, optimizer_for
 from lib_lora.train.recipes import facts_of, resolved_gamma
 from lib_lora.train.remarks import remarks_on
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
-from lib_lora.train.schedulers import ScheduleStep, factor
 from lib_lora.train.states import cure_of_divergence
 from lib_lora.train.training_set import Sample, TrainingSet, prepare, rules_of
 
@@ -132,6 +132,10 @@ class TrainResult:
     loss: float
 
 
+START_STEPS = 100
+"""So many steps after the warmup an optimizer that finds the step size itself has long begun to."""
+
+
 def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress: Progress) -> Training:
     """Prepare a run: network, optimizer, training set; go on from its newest whole state where there is one.
 
@@ -145,12 +149,7 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
     check_clip_skip(options.clip_skip, model)
     said = remarks_on(model, options)
     lora = network.new_lora(model, options)
-    optimizer = RatioOptimizer(
-        options.optimizer,
-        network.groups(lora, options),
-        learning_rate=options.learning_rate,
-        arguments=options.optimizer_args,
-    )
+    optimizer = optimizer_for(options, network.groups(lora, options))
     training_set = prepare(model, options, progress)
     training_set = replace(training_set, problems=(*said, *training_set.problems))
     resume.check_same_data(folder, training_set)
@@ -216,7 +215,8 @@ def _sample(training: Training, progress: Progress, sampler: Sampler | None) -> 
         return
     training.sampled_at = training.step
     try:
-        notes = sampler(training.folder, training.step, progress)
+        with training.optimizer.to_use():
+            notes = sampler(training.folder, training.step, progress)
     except Exception as error:  # whatever a host's own picture may raise
         logger.warning("the samples of %s failed", training.folder.path.name, exc_info=error)
         training.remark(say("a sample could not be made: {error}", error=error))
@@ -237,12 +237,20 @@ def one_step(training: Training) -> dict[str, Any]:
     if usable:
         if options.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
-        training.optimizer.step(factor(options.scheduler, _course(training)))
+        training.optimizer.step(rate_factor(options, training.step, training.total))
         training.bad_steps = 0
         training.recent = [*training.recent[-99:], loss.item()]
     elif not torch.isfinite(loss) or training.scale.value == 1.0:  # else the next one fits a smaller scale
         _left_out(training)
     training.step += 1
+    if training.step == START_STEPS + warmup_steps(options, training.total) and training.optimizer.has_not_started:
+        training.remark(
+            say(
+                "{optimizer} has not found a step size yet and learns next to nothing: give it d0=1e-5, or d_coef=2 "
+                "where it takes that, or an alpha nearer to dim",
+                optimizer=options.optimizer,
+            )
+        )
     mean = sum(training.recent) / max(1, len(training.recent))
     row = {
         "step": training.step,
@@ -281,12 +289,6 @@ def _cure(training: Training) -> Sentence:
     options = training.options
     usual = usual_values(options.kind, optimizer=options.optimizer, model=facts_of(training.model))["optimizer_args"]
     return cure_of_divergence(training.folder.states, own_arguments=dict(options.optimizer_args) != usual)
-
-
-def _course(training: Training) -> ScheduleStep:
-    options = training.options
-    warmup = round(options.warmup * training.total) if options.warmup < 1 else round(options.warmup)
-    return ScheduleStep(training.step, training.total, warmup, options.scheduler_cycles, options.scheduler_power)
 
 
 def batch_loss(training: Training, batch: list[Sample], generator: torch.Generator) -> Tensor:
@@ -380,4 +382,5 @@ def save_lora(training: Training, path: Path) -> Path:
         per_epoch=training.steps_per_epoch,
     )
     finished = LoraFile(adapters=training.lora.adapters, metadata=metadata, extras={}, path=None)
-    return write_lora(finished, path, dtype=torch.float16, overwrite=True)
+    with training.optimizer.to_use():
+        return write_lora(finished, path, dtype=torch.float16, overwrite=True)

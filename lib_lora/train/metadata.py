@@ -16,6 +16,7 @@ from lib_lora.train.objective import schedule_for
 from lib_lora.train.option_files import to_json
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.origin import Origin
+from lib_lora.train.rates import reference_name, warmup_steps
 from lib_lora.train.recipes import resolved_gamma
 from lib_lora.train.training_set import TrainingSet
 
@@ -65,8 +66,8 @@ def training_metadata(
         "ss_unet_lr": options.learning_rate * options.unet_ratio,
         "ss_text_encoder_lr": options.learning_rate * options.text_encoder_ratio,
         "ss_optimizer": f"{options.optimizer}({arguments})",
-        "ss_lr_scheduler": options.scheduler,
-        "ss_lr_warmup_steps": round(options.warmup * total) if options.warmup < 1 else round(options.warmup),
+        "ss_lr_scheduler": reference_name(options),
+        "ss_lr_warmup_steps": warmup_steps(options, total),
         "ss_max_grad_norm": options.max_grad_norm,
         "ss_min_snr_gamma": resolved_gamma(options.min_snr_gamma, model.prediction_type) or "None",  # as others say off
         "ss_v_parameterization": model.prediction_type == VELOCITY,

@@ -14,8 +14,8 @@ from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import LoadedModel
-from lib_lora.train.optimizers import Group
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.ratio_optimizer import Group
 
 
 def target_keys(model: LoadedModel, *, conv: bool) -> list[str]:

@@ -12,7 +12,8 @@ from lib_lora.formats.names import is_usable
 from lib_lora.options import AUTO, REQUIRED, AutoFloat, check_names, option, options_of, settle
 from lib_lora.sentences import say
 from lib_lora.train.available import usual_rate
-from lib_lora.train.optimizers import OPTIMIZERS, own_rate
+from lib_lora.train.optimizers import OPTIMIZERS, own_rate, spec_of
+from lib_lora.train.rate_checks import check_rates
 from lib_lora.train.recipes import KINDS, ModelFacts, recipe_for
 from lib_lora.train.sample_prompts import read_sample
 from lib_lora.train.schedulers import SCHEDULERS
@@ -76,8 +77,10 @@ class TrainOptions:
     optimizer: str = option(
         "DAdaptAdanIP",
         "Optimizer",
-        "DAdapt and Prodigy find the learning rate by themselves; AdamW needs one.",
+        "DAdapt and Prodigy find the learning rate by themselves; AdamW needs one. Another one is given as "
+        "package.module.Class.",
         choices=tuple(OPTIMIZERS),
+        paths=True,
     )
     optimizer_args: Mapping[str, Any] = option(
         {}, "Optimizer arguments", "Further arguments as name=value, separated by commas.", form="NAME=VALUE"
@@ -98,6 +101,22 @@ class TrainOptions:
     )
     scheduler_cycles: int = option(1, "Cycles", "How often cosine_with_restarts starts again.", low=1, high=1000)
     scheduler_power: float = option(1.0, "Power", "Power of the polynomial scheduler.", low=0.01, high=100)
+    scheduler_lowest: float = option(
+        0.0, "Lowest rate", "Share of the learning rate that the scheduler ends at; 0 to 1.", low=0, high=1
+    )
+    scheduler_decay: float = option(
+        0.2,
+        "Decay of wsd",
+        "Steps at the end in which wsd lets the rate fall; below 1 a share of all steps.",
+        low=0,
+        high=MOST_STEPS,
+    )
+    as_sd_scripts: bool = option(
+        False,
+        "Rates as sd-scripts",
+        "Repeats a published recipe to the number: a rate for each part, a warmup from 0, an optimizer without our "
+        "arguments.",
+    )
     warmup: float = option(
         0.0, "Warmup", "Steps in which the rate rises; below 1 a share of all steps.", low=0, high=MOST_STEPS
     )
@@ -207,30 +226,7 @@ class TrainOptions:
             read_sample(text)
         _check_words(self)
         _check_smallest(self)
-        known = OPTIMIZERS[self.optimizer]
-        if not self.learning_rate and not own_rate(self.optimizer, self.optimizer_args):
-            raise InputError(
-                "A learning rate of 0 trains nothing",
-                where="learning_rate",
-                cure="Use about {rate:g}.",
-                rate=known.usual_rate,
-            )
-        if known.automatic and 0 < self.learning_rate <= 0.1:
-            raise InputError(
-                "A learning rate of {rate:g} is far too small for {optimizer}",
-                rate=self.learning_rate,
-                optimizer=self.optimizer,
-                where="learning_rate",
-                cure="This optimizer finds the size itself: use 1.0.",
-            )
-        if not known.automatic and self.learning_rate > 0.1:
-            raise InputError(
-                "A learning rate of {rate:g} is far too large for {optimizer}",
-                rate=self.learning_rate,
-                optimizer=self.optimizer,
-                where="learning_rate",
-                cure=say("Use about {rate:g}.", rate=known.usual_rate),
-            )
+        check_rates(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return every option as plain values that JSON can hold."""
@@ -325,8 +321,11 @@ def recipe_of(
         # Arguments and rate belong to the recipe's own optimizer; another one starts from its usual rate.
         known_as = {name.lower(): name for name in OPTIMIZERS}
         recipe.pop("optimizer_args", None)
-        if chosen in known_as:
-            recipe["learning_rate"] = usual_rate(known_as[chosen], model)
+        if chosen in known_as or "." in chosen:
+            name = known_as.get(chosen, optimizer)
+            recipe["learning_rate"] = usual_rate(name, model)
+            if spec_of(name).averages:  # it needs no course, and a ratio would part what it averages
+                recipe |= {"scheduler": "constant", "unet_ratio": 1.0, "text_encoder_ratio": 1.0}
     if not recipe.get("learning_rate", 1.0) and isinstance(arguments, Mapping) and not own_rate("AdaFactor", arguments):
         recipe["learning_rate"] = OPTIMIZERS["AdaFactor"].usual_rate
     return recipe
@@ -356,6 +355,9 @@ def parse_argument(text: str, *, where: str = "optimizer_args") -> tuple[str, An
     name, sign, value = text.partition("=")
     if not sign or not name.strip():
         raise InputError(say("“{text}” is not name=value", text=text), where=where)
+    words = {"true": True, "false": False, "none": None}
+    if value.strip().lower() in words:
+        return name.strip(), words[value.strip().lower()]
     try:
         return name.strip(), ast.literal_eval(value.strip())
     except (ValueError, SyntaxError):

@@ -151,7 +151,7 @@ def _is_of(training: Training, state: Mapping[str, Any]) -> bool:
         and 0 <= state["step"] <= training.total
         and {name: value.shape for name, value in state["parameters"].items()} == wanted
         and [len(group["params"]) for group in kept["param_groups"]] == [len(g["params"]) for g in own["param_groups"]]
-        and set(kept["state"]) <= set(kept["param_groups"][0]["params"])
+        and set(kept["state"]) <= {number for group in kept["param_groups"] for number in group["params"]}
     )
 
 

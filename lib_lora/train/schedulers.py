@@ -6,16 +6,32 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+REFERENCE_TIMESCALE = 10_000
+"""Steps by which inverse_sqrt falls to 0.71 where nothing warms up: the reference library's own number."""
+
 
 @dataclass(frozen=True)
 class ScheduleStep:
-    """What a scheduler needs to know: step and total, warmup in steps, cycles, power."""
+    """What a scheduler needs to know.
+
+    Attributes:
+        step, total: of the run, from 0.
+        warmup: steps in which the rate rises.
+        cycles: of cosine_with_restarts.
+        power: of polynomial.
+        lowest: the factor that the course ends at, 0 to 1.
+        decay: steps at the end in which wsd falls.
+        from_zero: whether the warmup begins at 0, as in sd-scripts, whose first step then moves nothing; else at 1/W.
+    """
 
     step: int
     total: int
     warmup: int = 0
     cycles: int = 1
     power: float = 1.0
+    lowest: float = 0.0
+    decay: int = 0
+    from_zero: bool = False
 
     @property
     def share(self) -> float:
@@ -52,6 +68,18 @@ def _rex(course: ScheduleStep, d: float = 0.9) -> float:
     return left / ((1 - d) + d * left)
 
 
+def _inverse_sqrt(course: ScheduleStep) -> float:
+    """``√(W / s)``, from 1 at the end of the warmup W (arXiv:1706.03762, without the width of the model)."""
+    scale = course.warmup or REFERENCE_TIMESCALE
+    return 1.0 / math.sqrt((course.step + scale - course.warmup) / scale)
+
+
+def _wsd(course: ScheduleStep) -> float:
+    """Warmup, stable, decay (arXiv:2404.06395): 1 until the last ``decay`` steps, which fall as half a cosine."""
+    over = max(0, course.step - (course.total - course.decay)) / max(1, course.decay)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, over)))
+
+
 SCHEDULERS: dict[str, Callable[[ScheduleStep], float]] = {
     "constant": _constant,
     "linear": _linear,
@@ -59,11 +87,22 @@ SCHEDULERS: dict[str, Callable[[ScheduleStep], float]] = {
     "cosine_with_restarts": _cosine_with_restarts,
     "polynomial": _polynomial,
     "rex": _rex,
+    "inverse_sqrt": _inverse_sqrt,
+    "wsd": _wsd,
 }
+WITHOUT_END = ("constant", "inverse_sqrt")
+"""Schedulers that fall to no lowest rate."""
 
 
 def factor(name: str, course: ScheduleStep) -> float:
-    """Return the factor on the learning rate; during the warmup it grows from 1/W to 1."""
+    """Return the factor on the learning rate, 0 to 1.
+
+    During the warmup of W steps it grows from 1/W to 1, or from 0; after it, what the course says lies between
+    ``lowest`` and 1. Equal to the schedules of transformers where the warmup begins at 0.
+    """
     if course.step < course.warmup:
-        return (course.step + 1) / course.warmup
-    return SCHEDULERS[name](course)
+        risen = (course.step + (not course.from_zero)) / course.warmup
+        lifted = name == "wsd" and course.from_zero  # the reference's wsd alone rises from the lowest rate
+        return course.lowest + (1 - course.lowest) * risen if lifted else risen
+    value = SCHEDULERS[name](course)
+    return value if name in WITHOUT_END else course.lowest + (1 - course.lowest) * value

@@ -8,6 +8,7 @@ from lib_lora.sentences import say
 from lib_lora.train.optimizers import own_rate
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import ModelFacts
+from lib_lora.train.schedulers import WITHOUT_END
 
 
 def _own_rate(options: TrainOptions) -> bool:
@@ -21,6 +22,11 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
         lambda o: _own_rate(o) or o.scheduler != "cosine_with_restarts",
     ),
     say("only polynomial has a power"): (("scheduler_power",), lambda o: _own_rate(o) or o.scheduler != "polynomial"),
+    say("only wsd has a decay of its own"): (("scheduler_decay",), lambda o: _own_rate(o) or o.scheduler != "wsd"),
+    say("this scheduler falls to no end"): (
+        ("scheduler_lowest",),
+        lambda o: _own_rate(o) or o.scheduler in WITHOUT_END,
+    ),
     say("only a locon has convolutions"): (("conv_dim", "conv_alpha"), lambda o: o.network != "locon"),
     say("no tag is moved or left out"): (("keep_tokens",), lambda o: not (o.shuffle_caption or o.tag_dropout)),
     say("there are no regularization pictures"): (

@@ -7,7 +7,8 @@ import torch
 
 from lib_lora.errors import InputError
 from lib_lora.train.available import is_available
-from lib_lora.train.optimizers import OPTIMIZERS, Group, RatioOptimizer
+from lib_lora.train.optimizers import OPTIMIZERS
+from lib_lora.train.ratio_optimizer import Group, RatioOptimizer
 
 
 def made(name, **arguments):

@@ -28,6 +28,8 @@ def test_a_recipe_that_nobody_changed_has_nothing_to_say(kind, model):
         ),
         ({"scheduler": "cosine", "scheduler_cycles": 3}, "scheduler_cycles", {"scheduler": "cosine_with_restarts"}),
         ({"scheduler": "rex", "scheduler_power": 2}, "scheduler_power", {"scheduler": "polynomial"}),
+        ({"scheduler": "rex", "scheduler_decay": 9}, "scheduler_decay", {"scheduler": "wsd"}),
+        ({"scheduler": "constant", "scheduler_lowest": 0.1}, "scheduler_lowest", {"scheduler": "rex"}),
         ({"conv_dim": 32, "conv_alpha": 2}, "conv_dim, conv_alpha", {"network": "locon"}),
         ({"keep_tokens": 3}, "keep_tokens", {"tag_dropout": 0.1}),
         ({"prior_loss_weight": 7}, "prior_loss_weight", {"reg_images": "r"}),
@@ -45,4 +47,4 @@ def test_what_does_nothing_beside_the_others_is_said_and_only_there(chosen, said
 
 
 def test_every_reason_is_tried_above():
-    assert sum(len(names) for names, _ in IDLE.values()) == 10
+    assert sum(len(names) for names, _ in IDLE.values()) == 12

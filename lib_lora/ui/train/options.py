@@ -24,7 +24,10 @@ GROUPS = {
         "scheduler",
         "scheduler_cycles",
         "scheduler_power",
+        "scheduler_lowest",
+        "scheduler_decay",
         "warmup",
+        "as_sd_scripts",
         "max_grad_norm",
         "optimizer_args",
     ),
@@ -110,11 +113,12 @@ def from_widget(name: str, raw: Any) -> Any:
 
 
 def _split_arguments(text: str) -> list[str]:
-    """Split ``a=1, b=(2, 3)`` at the commas outside brackets."""
+    """Split ``a=1, b=(2, 3)`` at the commas outside brackets that a name follows: ``a=1, 2`` is one."""
     parts, depth, start = [], 0, 0
     for index, letter in enumerate(text):
         depth += (letter in "([{") - (letter in ")]}")
-        if letter in ",\n" and depth <= 0:
+        rest = text[index + 1 :].replace("\n", ",").partition(",")[0]
+        if letter in ",\n" and depth <= 0 and ("=" in rest or not rest.strip()):
             parts.append(text[start:index])
             start = index + 1
     return [part.strip() for part in [*parts, text[start:]] if part.strip()]

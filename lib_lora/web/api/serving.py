@@ -195,7 +195,7 @@ def schema(one: Option) -> dict[str, Any]:
         row["default"] = plain(one.default)
     bounds = {"minimum": one.low, "maximum": one.high}
     row |= {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
-    return row | ({"enum": list(one.choices)} if one.choices else {})
+    return row | ({"examples" if one.paths else "enum": list(one.choices)} if one.choices else {})
 
 
 def _parameter(one: Option, inside: set[str]) -> dict[str, Any]:
