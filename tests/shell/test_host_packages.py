@@ -3,7 +3,7 @@
 Allowed are the modules of Python 3.10 itself, what the requirements of *both* hosts name (`host_packages.json`), what
 those packages require themselves as far as we use it (`brought_by`), the hosts' own modules in their adapter, and:
 
-- the optimizers of `install.py`, inside a function: `train/ratio_optimizer.py` answers in a sentence where one is missing;
+- the optimizers of `install.py`, inside a function: `train/ratio_optimizer.py` says in a sentence that one is missing;
 - any other package inside `try … except ImportError` of a function, where the handler tries another one or raises.
 """
 
