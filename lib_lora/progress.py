@@ -32,6 +32,10 @@ class Progress:
             raise StoppedError
 
 
+QUIET = Progress()
+"""The plain channel, where nobody looks on."""
+
+
 @dataclass(frozen=True)
 class SubProgress(Progress):
     """A part of longer work: told of its own steps, it tells ``whole`` where all the work stands.
@@ -41,16 +45,18 @@ class SubProgress(Progress):
         before: units of work done before this part.
         units: units of work in this part.
         total: units of all the work.
+        text: what the part is called in all the work; without it what the part itself says.
     """
 
     whole: Progress
     before: int
     units: int
     total: int
+    text: str = ""
 
     def update(self, done: int, total: int, text: str = "") -> None:
         """Say that ``done`` of ``total`` steps of this part are over."""
-        self.whole.update(self.before + (self.units * done // total if total else 0), self.total, text)
+        self.whole.update(self.before + (self.units * done // total if total else 0), self.total, self.text or text)
 
     @property
     def stopped(self) -> bool:

@@ -13,7 +13,7 @@ from lib_lora.formats.contents import Contents
 from lib_lora.formats.lora import LoraFile
 from lib_lora.formats.metadata import describe
 from lib_lora.host.base import LoadedModel
-from lib_lora.merge.report import OnModule
+from lib_lora.progress import QUIET, Progress
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ class LoraFacts:
         return tuple(block.block for block in self.blocks)
 
 
-def summary_of(lora: LoraFile, model: LoadedModel | None = None, on_module: OnModule | None = None) -> LoraFacts:
-    """Measure a file; relative to ``model`` where it is of the same family. Tells ``on_module`` (done, all)."""
+def summary_of(lora: LoraFile, model: LoadedModel | None = None, progress: Progress = QUIET) -> LoraFacts:
+    """Measure a file; relative to ``model`` where it is of the same family. ``progress`` may stop it."""
     blocks = lora.blocks()
     norms = None
     if model is not None and model.family == lora.family and any(key in model.layers for key in lora.adapters):
         try:
-            norms = block_norms(model, lora, on_module)
+            norms = block_norms(model, lora, progress)
         except InputError:  # of the family, but of other widths (the pocket model): the change alone can be measured
             norms = None
-    norms = delta_norms(lora, on_module) if norms is None else norms
+    norms = delta_norms(lora, progress) if norms is None else norms
     said = describe(lora.metadata).fields
     return LoraFacts(
         name=lora.name,

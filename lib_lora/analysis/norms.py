@@ -10,7 +10,8 @@ from torch import nn
 from lib_lora.formats.lora import LoraFile
 from lib_lora.live.targets import HasLayers, find_targets
 from lib_lora.merge.rank import squared_norm
-from lib_lora.merge.report import OnModule
+from lib_lora.progress import QUIET, Progress
+from lib_lora.sentences import say
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class BlockNorm:
         return self.delta / self.base if self.base else 0.0
 
 
-def block_norms(model: HasLayers, lora: LoraFile, on_module: OnModule | None = None) -> tuple[BlockNorm, ...]:
+def block_norms(model: HasLayers, lora: LoraFile, progress: Progress = QUIET) -> tuple[BlockNorm, ...]:
     """Return the norm of every block that the file changes, in the order of the model's blocks.
 
-    ``on_module`` is told (done, all) after each module; what it raises ends the work.
+    ``progress`` is told of every module, and may stop it.
 
     Raises:
         InputError: the LoRA fits none of the model's layers.
@@ -52,8 +53,7 @@ def block_norms(model: HasLayers, lora: LoraFile, on_module: OnModule | None = N
             delta + squared_norm(target.adapter, target.layer),
             base + _squared(target.layer),
         )
-        if on_module is not None:
-            on_module(done, len(targets))
+        progress.passed(done, len(targets), say("measuring"))
     order = [block for block in lora.blocks() if block in table]
     return tuple(BlockNorm(b, table[b][0], math.sqrt(table[b][1]), math.sqrt(table[b][2])) for b in order)
 
@@ -75,8 +75,8 @@ def delta_shares(lora: LoraFile, model: HasLayers | None = None) -> dict[str, fl
     return {block: square / whole if whole else 0.0 for block, square in squares.items()}
 
 
-def delta_norms(lora: LoraFile, on_module: OnModule | None = None) -> tuple[BlockNorm, ...]:
-    """Return the norm of every block's change without a model: ``base`` is 0. Tells ``on_module`` (done, all).
+def delta_norms(lora: LoraFile, progress: Progress = QUIET) -> tuple[BlockNorm, ...]:
+    """Return the norm of every block's change without a model: ``base`` is 0. ``progress`` may stop it.
 
     NaN in blocks where a change depends on the model's weights.
     """
@@ -86,8 +86,7 @@ def delta_norms(lora: LoraFile, on_module: OnModule | None = None) -> tuple[Bloc
         for key in keys:
             total += squared_norm(lora.adapters[key])
             done += 1
-            if on_module is not None:
-                on_module(done, len(lora.adapters))
+            progress.passed(done, len(lora.adapters), say("measuring"))
         rows.append(BlockNorm(block, len(keys), math.sqrt(total), 0.0))
     return tuple(rows)
 

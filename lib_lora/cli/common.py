@@ -68,13 +68,16 @@ class TerminalProgress(Stoppable):
 
 
 @contextmanager
-def stopped_by_keyboard(progress: Stoppable) -> Iterator[None]:
-    """Turn the first Ctrl-C into a calm stop at the next step; the second one ends the program."""
+def stopped_by_keyboard(progress: Stoppable, *, kept: str = "what is done is kept") -> Iterator[None]:
+    """Turn the first Ctrl-C into a calm stop at the next step; the second one ends the program.
+
+    ``kept`` says what becomes of the work.
+    """
 
     def on_signal(number: int, frame: object) -> None:
         if progress.stopped:
             raise KeyboardInterrupt
-        say("stopping after this step; what is done is kept (Ctrl-C again ends at once)")
+        say(f"stopping after this step; {kept} (Ctrl-C again ends at once)")
         progress.stop()
 
     before = signal.signal(signal.SIGINT, on_signal)

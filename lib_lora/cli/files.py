@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import give, presets_of, refuse_existing, say
+from lib_lora.cli.common import TerminalProgress, give, presets_of, refuse_existing, say, stopped_by_keyboard
 from lib_lora.cli.flags import add_flags, given
 from lib_lora.errors import InputError
 from lib_lora.options import check_names, options_of
@@ -128,7 +128,11 @@ def run_compress(options: argparse.Namespace) -> None:
 
 
 def _written(options: argparse.Namespace, order: MergeSpec, presets: PresetFile | None) -> tuple[Made, Path]:
-    """Make what the order says, with the model of ``--base`` where one is given, and save it."""
+    """Make what the order says, with the model of ``--base`` where one is given, and save it.
+
+    Raises:
+        StoppedError: Ctrl-C; no file was written.
+    """
     from lib_lora.blocks.presets import PresetFile
     from lib_lora.host.studio import StudioHost
     from lib_lora.services import merge
@@ -136,7 +140,12 @@ def _written(options: argparse.Namespace, order: MergeSpec, presets: PresetFile 
     refuse_existing(options.out, overwrite=options.overwrite)
     model = None if options.base is None else StudioHost.open(options.base).model
     presets = presets or PresetFile.shipped()
-    return merge.write(order, options.out, presets, model=model, overwrite=options.overwrite)
+    progress = TerminalProgress(quiet=options.json)
+    try:
+        with stopped_by_keyboard(progress, kept="no file is written"):
+            return merge.write(order, options.out, presets, model=model, overwrite=options.overwrite, progress=progress)
+    finally:
+        progress.close()
 
 
 def _give_merge(options: argparse.Namespace, saved: Path, made: Made, more: dict[str, Any], lines: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from lib_lora.data.leaves import SUB_FOLDER, WITHOUT_ENDING, Leaf, Search, Sourc
 from lib_lora.data.remarks import about_folders, about_ignored, about_left_out, about_unread, grouped
 from lib_lora.data.tag_lines import caption_warnings, trained_line
 from lib_lora.errors import FileError, InputError
+from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import Sentence, say
 
 EXTREME_RATIO = 4.0
@@ -72,14 +73,15 @@ def scan(
     extensions: Sequence[str] = CAPTION_SUFFIXES,
     min_side: int = MIN_SIDE,
     max_pixels: int = MAX_PIXELS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = QUIET,
 ) -> FolderScan:
     """Read folders of pictures: a leaf, a parent of `N_name class` folders, or several of either.
 
     `reg` are folders of regularization pictures; `FolderScan.shown` balances them. `class_tokens` is the
     caption where neither a caption file nor the folder's name gives one; caption endings are tried in the order of
     `extensions`. Pictures with a side below `min_side` or more than `max_pixels` are skipped with a problem. `progress`
-    is called with (done, all). Raises InputError if a folder is missing, holds no usable picture, or is both kinds.
+    is told of every picture. Raises InputError if a folder is missing, holds no usable picture, or is both kinds, and
+    StoppedError where somebody asked to stop.
     """
     options = _Options(class_tokens.strip(), tuple(each.lower() for each in extensions), min_side, max_pixels)
     findings = _Findings()
@@ -94,8 +96,7 @@ def scan(
         for path in leaf.pictures:
             _scan_picture(path, leaf, captions, options, findings)
             done += 1
-            if progress is not None:
-                progress(done, total)
+            progress.passed(done, total, say("looking at pictures"))
         used = len(findings.pictures) - before
         findings.folders.append(FolderUse(leaf.path, leaf.repeats, leaf.class_tokens, leaf.is_reg, used))
     return _finish(leaves, findings)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -13,28 +12,28 @@ from lib_lora.demo import settings as use
 from lib_lora.host.studio import StudioHost
 from lib_lora.host.studio.host import to_pictures
 from lib_lora.host.studio.sampling import sample
+from lib_lora.progress import Progress, SubProgress
 
 AT_ONCE = 8
 """Captions in a pass. A small model's single picture costs twice as much: its layers are too short for a processor."""
 
 
-def draw_each(
-    host: StudioHost, captions: Sequence[str], on_drawn: Callable[[int], bool]
-) -> Iterator[tuple[int, Image.Image]]:
+def draw_each(host: StudioHost, captions: Sequence[str], progress: Progress) -> Iterator[tuple[int, Image.Image]]:
     """Yield number and picture of each caption: what `generate` draws of it with its number as the seed.
 
-    ``on_drawn`` is called with the number of captions done before each sampling step; False ends the drawing.
+    ``progress`` is told how many captions are drawn; a stop ends the drawing, and those of the present pass are lost.
     """
     for first in range(0, len(captions), AT_ONCE):
         numbers = range(first, min(first + AT_ONCE, len(captions)))
+        part = SubProgress(progress, first, len(numbers), len(captions), "drawing regularization pictures")
         with torch.no_grad():
-            latents = _latents(host, [captions[n] for n in numbers], numbers, partial(on_drawn, first))
-            if not on_drawn(numbers.stop):
+            latents = _latents(host, [captions[n] for n in numbers], numbers, part)
+            if progress.stopped:
                 return
             yield from zip(numbers, to_pictures(host.model.decode(latents)), strict=True)
 
 
-def _latents(host: StudioHost, captions: list[str], seeds: range, on_step: Callable[[], bool]) -> Tensor:
+def _latents(host: StudioHost, captions: list[str], seeds: range, progress: Progress) -> Tensor:
     """Return the latents ``(n, 4, h, w)`` of some captions, under the demo's guidance."""
     model = host.model
     side = model.native_side // model.pixels_per_latent
@@ -55,5 +54,5 @@ def _latents(host: StudioHost, captions: list[str], seeds: range, on_step: Calla
         schedule=model.noise,
         steps=use.REGULARISATION_STEPS,
         generators=generators,
-        on_step=lambda _: on_step(),
+        progress=progress,
     )

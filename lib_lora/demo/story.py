@@ -95,12 +95,7 @@ def keep_in_mind(story: Story) -> None:
     target = story.folder / "regularization"
     target.mkdir(exist_ok=True)
     captions = use.KEPT.read_text(encoding="utf-8").splitlines()[: story.size.regularization]
-
-    def on_drawn(done: int) -> bool:
-        story.progress.update(done, len(captions), "drawing regularization pictures")
-        return not story.progress.stopped
-
-    for number, picture in draw_each(story.host, captions, on_drawn):
+    for number, picture in draw_each(story.host, captions, story.progress):
         picture.save(target / f"{number:03d}.png")
         (target / f"{number:03d}.txt").write_text(captions[number] + "\n", encoding="utf-8")
     story.files["regularization"] = target

@@ -6,7 +6,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from lib_lora.formats.files import read_header, rewrite_metadata
 from lib_lora.formats.hashes import legacy_hash, tensor_hash
 from lib_lora.formats.metadata import describe, label, remove_private
 from lib_lora.formats.names import ENDING
+from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
 BACKUPS = 3
@@ -150,7 +151,7 @@ def _back_up(path: Path) -> Path:
     return names[0]
 
 
-def hashes_of(path: str | Path, progress: Callable[[int, int], None] | None = None) -> Hashes:
+def hashes_of(path: str | Path, progress: Progress = QUIET) -> Hashes:
     """Return a file's stored and true hashes: the WebUI's (AutoV3) and kohya's old one; reads the whole file.
 
     ``progress`` is told as by `tensor_hash`.

@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from lib_lora.errors import FileError
 from lib_lora.formats.header import TensorInfo, encode_header, header_of, open_regular, plan_layout
+from lib_lora.progress import QUIET, Progress
+from lib_lora.sentences import say
 
 _WINDOW = (0x100000, 0x110000)
 """The bytes of the re-serialised file that AddNet's first hash looked at."""
@@ -22,10 +24,13 @@ def file_hash(path: str | Path) -> str:
         return sha256(chunks(file, where=str(path)))
 
 
-def tensor_hash(path: str | Path, progress: Callable[[int, int], None] | None = None) -> str:
+def tensor_hash(path: str | Path, progress: Progress = QUIET) -> str:
     """Return SHA-256 of the tensor bytes, 64 hex digits: sshs_model_hash; its first 12 are AutoV3 and A1111's hash.
 
-    ``progress`` is told the megabytes read and all of them; it may raise to end the work.
+    ``progress`` is told the megabytes read and all of them, and may stop it.
+
+    Raises:
+        FileError: it is no safetensors file, or cannot be read; StoppedError: somebody asked to stop.
     """
     with open_regular(path) as file:
         header_of(file, where=str(path))
@@ -71,12 +76,11 @@ def chunks(file: BinaryIO, *, where: str) -> Iterator[bytes]:
         ) from error
 
 
-def _told(blocks: Iterator[bytes], size: int, progress: Callable[[int, int], None] | None) -> Iterator[bytes]:
+def _told(blocks: Iterator[bytes], size: int, progress: Progress) -> Iterator[bytes]:
     """Yield the blocks, telling how many were there so far."""
     for number, block in enumerate(blocks, start=1):
         yield block
-        if progress is not None:
-            progress(min(number, -(-size // _CHUNK)), -(-size // _CHUNK))
+        progress.passed(min(number, -(-size // _CHUNK)), -(-size // _CHUNK), say("hashing"))
 
 
 def sha256(blocks: Iterator[bytes]) -> str:

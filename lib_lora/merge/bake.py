@@ -11,25 +11,29 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.rank import size_of
 from lib_lora.merge.recipe import merged, short
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
+from lib_lora.progress import QUIET, Progress
+from lib_lora.sentences import say
 
 
-def bake(lora: LoraFile, multipliers: Mapping[str, float]) -> tuple[LoraFile, MergeReport]:
+def bake(lora: LoraFile, multipliers: Mapping[str, float], progress: Progress = QUIET) -> tuple[LoraFile, MergeReport]:
     """Return a LoRA whose change of every block is the given multiple, as live block weights would apply it.
 
     ``multipliers`` has a finite number for every block that the LoRA has modules in, BASE and ``other`` included.
     Modules at 0 are dropped, at 1 keep their tensors; types stay, only alpha becomes fp32. Rank and alpha of the
-    metadata follow, and a step is added to its recipe.
+    metadata follow, and a step is added to its recipe. ``progress`` is told of every module, and may stop it.
 
     Raises:
         InputError: a number is missing or not finite, nothing is left, or a kind of change has no such multiple
             (`lib_lora.merge.difference` makes full differences of those).
+        StoppedError: somebody asked to stop.
     """
     blocks = lora.blocks()
     strengths = {block: multiplier_of(block, multipliers) for block in blocks}
     block_of = {key: block for block, keys in blocks.items() for key in keys}
     adapters: dict[str, Adapter] = {}
     results, dropped = [], []
-    for key, adapter in lora.adapters.items():
+    for done, (key, adapter) in enumerate(lora.adapters.items()):
+        progress.passed(done, len(lora.adapters), say("baking"))
         block = block_of[key]
         q = strengths[block]
         if q == 0:
@@ -38,6 +42,7 @@ def bake(lora: LoraFile, multipliers: Mapping[str, float]) -> tuple[LoraFile, Me
             continue
         adapters[key] = adapter.scaled(q)
         results.append(rounded_part(block, adapter, adapters[key], q=q))
+    progress.passed(len(lora.adapters), len(lora.adapters), say("baking"))
     if not adapters:
         raise InputError("Nothing is left: every block has weight 0", where=lora.name, cure="Keep at least one block.")
     step = {"op": "bake", "blocks": {block: short(q) for block, q in strengths.items()}}

@@ -15,21 +15,23 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.difference import refuse_dependent
 from lib_lora.merge.rank import RankRule, Spectrum, full_shape, size_of, spectrum, squared_difference
 from lib_lora.merge.recipe import merged, short
-from lib_lora.merge.report import MergeReport, ModuleResult, OnModule, rows_of
+from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
+from lib_lora.progress import QUIET, Progress
+from lib_lora.sentences import say
 
 _log = logging.getLogger(__name__)
 
 
-def compress(lora: LoraFile, rule: RankRule, on_module: OnModule | None = None) -> tuple[LoraFile, MergeReport]:
+def compress(lora: LoraFile, rule: RankRule, progress: Progress = QUIET) -> tuple[LoraFile, MergeReport]:
     """Return a LoRA of lower rank: each module's best approximation (Eckart-Young) with as many directions as asked.
 
     LoHa, LoKr, Tucker modules and full differences become plain LoRA; a module that would not get smaller stays as it
     is, one that changes nothing is dropped. Types stay, only alpha becomes fp32. Rank and alpha of the metadata follow,
-    and a step is added to its recipe. ``on_module`` is called with (done, all) after each module; what it raises ends
-    the work.
+    and a step is added to its recipe. ``progress`` is told of every module, and may stop it.
 
     Raises:
         InputError: no module changes anything, or a change depends on the model's weights.
+        StoppedError: somebody asked to stop.
     """
     refuse_dependent(lora)
     blocks = lora.blocks()
@@ -43,8 +45,7 @@ def compress(lora: LoraFile, rule: RankRule, on_module: OnModule | None = None) 
             dropped.append(key)
         else:
             adapters[key] = reduced
-        if on_module is not None:
-            on_module(done, len(lora.adapters))
+        progress.passed(done, len(lora.adapters), say("compressing"))
     if not adapters:
         raise InputError("Nothing is left: the LoRA changes nothing", where=lora.name, cure="Choose another file.")
     step = {"op": "compress", "rule": rule.kind, "value": short(rule.value), **({"cap": rule.cap} if rule.cap else {})}

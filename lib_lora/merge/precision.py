@@ -12,16 +12,21 @@ from lib_lora.formats.adapters import Adapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.rank import size_of, squared_difference
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
+from lib_lora.progress import QUIET, Progress
+from lib_lora.sentences import say
 
 Precision = Literal["fp16", "bf16", "fp32"]
 TYPES: dict[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def convert(lora: LoraFile, precision: Precision) -> tuple[LoraFile, MergeReport]:
+def convert(lora: LoraFile, precision: Precision, progress: Progress = QUIET) -> tuple[LoraFile, MergeReport]:
     """Return the LoRA with its numbers in another precision; alpha stays fp32, extras stay as they are.
+
+    ``progress`` is told of every module, and may stop it.
 
     Raises:
         InputError: a number is too large for the precision.
+        StoppedError: somebody asked to stop.
     """
     dtype, results, adapters = TYPES[precision], [], {}
     blocks = lora.blocks()
@@ -36,6 +41,7 @@ def convert(lora: LoraFile, precision: Precision) -> tuple[LoraFile, MergeReport
             size = size_of(before)
             error = _squared_error(before, after)
             results.append(ModuleResult(block, before.rank, after.rank, wanted=size, kept=size, error=error))
+            progress.passed(len(adapters), len(lora.adapters), say("converting"))
     saved = LoraFile({key: adapters[key] for key in lora.adapters}, lora.metadata, lora.extras, lora.path)
     return saved, MergeReport(rows_of(results, list(blocks)), lora.size, saved.size, ())
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
-
-OnModule = Callable[[int, int], None]
-"""Told (done, all) after each module; to stop the work it raises."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,10 +24,8 @@ from lib_lora.merge.rank import RankRule
 from lib_lora.merge.report import BlockRow, MergeReport
 from lib_lora.merge.sum import Summand, add
 from lib_lora.options import find, option, settle
+from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
-
-Tell = Callable[[int, int, str], None]
-"""Told (done, all, what is being done); to stop the work it raises."""
 
 
 @dataclass(frozen=True)
@@ -120,32 +118,33 @@ def shown_weights(weights: BlockWeights, blocks: Sequence[str], family: str) -> 
 def make(
     order: MergeSpec,
     presets: PresetFile,
-    tell: Tell = lambda done, total, text: None,
+    progress: Progress = QUIET,
     *,
     model: HasLayers | None = None,
 ) -> Made:
     """Read the files, do what the order says and return the new LoRA, not yet saved.
 
     With a ``model`` of the LoRAs' family, changes that depend on its weights and cannot stay what they are become full
-    differences for it.
+    differences for it. ``progress`` is told what is being done, and may stop it.
 
     Raises:
         InputError: the order cannot be right; FileError: a file cannot be read.
+        StoppedError: somebody asked to stop.
     """
     parts = []
     for number, row in enumerate(order.ingredients):
-        tell(number, len(order.ingredients), "reading")
+        progress.passed(number, len(order.ingredients), say("reading"))
         part = _part(row, presets)
         alone = len(order.ingredients) == 1 and order.rule is None
         lora = known(widened(part.lora, order.precision), part.multipliers, model, alone=alone)
         parts.append(replace(part, lora=lora))
+    progress.passed(len(parts), len(parts), say("reading"))
     if order.rule is None:
-        made, report = _joined(parts, tell)
+        made, report = _joined(parts, progress)
     else:
-        made, report = _compressed(parts, order.rule, tell)
+        made, report = _compressed(parts, order.rule, progress)
     if order.precision is not None:
-        tell(0, 1, "converting")
-        made, report = rounded(made, report, order.precision)
+        made, report = rounded(made, report, order.precision, progress)
     used = tuple((part.lora.name, {b: part.multipliers[b] for b in part.lora.blocks()}) for part in parts)
     sources = {row.path for row in order.ingredients}
     report = replace(report, bytes_before=sum(p.stat().st_size for p in sources), bytes_after=predicted_size(made))
@@ -161,11 +160,13 @@ def widened(lora: LoraFile, precision: Precision | None) -> LoraFile:
     return replace(lora, adapters=adapters)
 
 
-def rounded(lora: LoraFile, report: MergeReport, precision: Precision | None) -> tuple[LoraFile, MergeReport]:
+def rounded(
+    lora: LoraFile, report: MergeReport, precision: Precision | None, progress: Progress = QUIET
+) -> tuple[LoraFile, MergeReport]:
     """Return a merged LoRA in its new type, and its report with the error of that rounding in it."""
     if precision is None:
         return lora, report
-    saved, second = convert(lora, precision)
+    saved, second = convert(lora, precision, progress)
     return saved, _then(report, second)
 
 
@@ -177,23 +178,18 @@ def _part(row: Ingredient, presets: PresetFile) -> Summand:
     return Summand(lora, tag.multipliers(lora.family))
 
 
-def _joined(parts: Sequence[Summand], tell: Tell) -> tuple[LoraFile, MergeReport]:
+def _joined(parts: Sequence[Summand], progress: Progress) -> tuple[LoraFile, MergeReport]:
     if len(parts) > 1:
-        return add(parts, lambda done, total: tell(done, total, "adding"))
-    tell(0, 1, "baking")
-    return bake(parts[0].lora, parts[0].multipliers)
+        return add(parts, progress)
+    return bake(parts[0].lora, parts[0].multipliers, progress)
 
 
-def _compressed(parts: Sequence[Summand], rule: RankRule, tell: Tell) -> tuple[LoraFile, MergeReport]:
+def _compressed(parts: Sequence[Summand], rule: RankRule, progress: Progress) -> tuple[LoraFile, MergeReport]:
     """Return the sum, or the only LoRA, with fewer ranks; one that is to stay at 1 everywhere is not baked first."""
-
-    def on_module(done: int, total: int) -> None:
-        tell(done, total, "compressing")
-
     if len(parts) == 1 and set(parts[0].multipliers.values()) == {1.0}:
-        return compress(parts[0].lora, rule, on_module)
-    joined, first = _joined(parts, tell)
-    made, second = compress(joined, rule, on_module)
+        return compress(parts[0].lora, rule, progress)
+    joined, first = _joined(parts, progress)
+    made, second = compress(joined, rule, progress)
     return made, _then(first, second)
 
 

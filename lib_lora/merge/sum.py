@@ -18,7 +18,8 @@ from lib_lora.merge.dense import dense_sum
 from lib_lora.merge.difference import dependent
 from lib_lora.merge.rank import NOISE, full_shape, product_norm, spectrum, squared_difference
 from lib_lora.merge.recipe import merged_from_many, short
-from lib_lora.merge.report import MergeReport, ModuleResult, OnModule, rows_of
+from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
+from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
 
@@ -39,7 +40,7 @@ class _Share:
     source: str
 
 
-def add(parts: Sequence[Summand], on_module: OnModule | None = None) -> tuple[LoraFile, MergeReport]:
+def add(parts: Sequence[Summand], progress: Progress = QUIET) -> tuple[LoraFile, MergeReport]:
     """Return the LoRA whose change of every module is ``Σ q·Δ`` over the parts.
 
     A module of several files becomes one plain LoRA, or with a full difference, a bias or a normalization among them
@@ -50,12 +51,13 @@ def add(parts: Sequence[Summand], on_module: OnModule | None = None) -> tuple[Lo
 
     Args:
         parts: what is added; the same file may come twice.
-        on_module: called with (done, all) after each module; what it raises ends the work.
+        progress: is told of every module, and may stop it.
 
     Raises:
         InputError: no part, files for different families, shapes that do not fit, a change that depends on the model's
             weights beside another one, extras that contradict each other, a number is missing or not finite, or
             nothing is left.
+        StoppedError: somebody asked to stop.
     """
     family = _family(parts)
     shares = _by_module(parts, family)
@@ -69,8 +71,7 @@ def add(parts: Sequence[Summand], on_module: OnModule | None = None) -> tuple[Lo
             dropped.append(key)
         else:
             adapters[key] = summed
-        if on_module is not None:
-            on_module(done, len(shares))
+        progress.passed(done, len(shares), say("adding"))
     if not adapters:
         raise InputError("Nothing is left: the sum changes nothing", cure="Keep a strength that is not 0.")
     whole = LoraFile(adapters, extras=_extras(parts))

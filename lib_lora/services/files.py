@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import InputError
-from lib_lora.merge.spec import Tell
 from lib_lora.options import Option
+from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
@@ -53,9 +53,9 @@ def check_own(atelier: Atelier, path: Path) -> None:
         raise InputError("The file is a link to a place outside the LoRA folders", where=str(path), cure=cure)
 
 
-def submit(atelier: Atelier, title: str, work: Callable[[Tell], Any], *, kind: str = KIND) -> Job:
-    """Queue work on files; ``work`` gets a function to tell its progress, which ends it after a wish to stop."""
-    return atelier.files.submit(kind, title, lambda job: work(job.passed))
+def submit(atelier: Atelier, title: str, work: Callable[[Progress], Any], *, kind: str = KIND) -> Job:
+    """Queue work on files; ``work`` gets the channel for its progress and for the wish to stop it."""
+    return atelier.files.submit(kind, title, work)
 
 
 def stop(atelier: Atelier, kind: str = KIND) -> None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from lib_lora.data.images import load_picture
-from lib_lora.errors import AtelierError, InputError, StoppedError
+from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.editing import Change, Edit, plan, write_copy, write_in_place
 from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import FIELDS, describe
 from lib_lora.formats.saving import check_target
-from lib_lora.merge.spec import Tell
 from lib_lora.options import option, settle
+from lib_lora.progress import Progress
+from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.files import check_own
 
@@ -107,7 +108,9 @@ def write(path: Path, edit: Edit, *, target: Path | None = None, overwrite: bool
     return Labeled(saved, changes, backup, describe(read_header(saved).metadata).fields)
 
 
-def write_many(paths: Mapping[str, Path], edit: Edit, tell: Tell) -> tuple[dict[str, Labeled], list[AtelierError]]:
+def write_many(
+    paths: Mapping[str, Path], edit: Edit, progress: Progress
+) -> tuple[dict[str, Labeled], list[AtelierError]]:
     """Write one change into many files; return those that changed, and what kept others from it.
 
     A wish to stop ends it; what is written stays.
@@ -115,13 +118,13 @@ def write_many(paths: Mapping[str, Path], edit: Edit, tell: Tell) -> tuple[dict[
     written: dict[str, Labeled] = {}
     failed: list[AtelierError] = []
     for done, (name, path) in enumerate(paths.items()):
+        progress.update(done, len(paths), say("saving"))
+        if progress.stopped:
+            break
         try:
-            tell(done, len(paths), "saving")
             made = write(path, edit)
             if made.changes:
                 written[name] = made
-        except StoppedError:
-            break
         except AtelierError as error:  # one broken file must not keep the others from their labels
             failed.append(error)
     return written, failed

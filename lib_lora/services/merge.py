@@ -9,7 +9,8 @@ from lib_lora.errors import InputError
 from lib_lora.formats.lora import write_lora
 from lib_lora.formats.saving import check_target
 from lib_lora.live.targets import HasLayers
-from lib_lora.merge.spec import Made, MergeSpec, Tell, make
+from lib_lora.merge.spec import Made, MergeSpec, make
+from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
 
@@ -33,7 +34,7 @@ def write(
     *,
     model: HasLayers | None = None,
     overwrite: bool = False,
-    tell: Tell = lambda done, total, text: None,
+    progress: Progress = QUIET,
 ) -> tuple[Made, Path]:
     """Make what the order says and write it; return it and its file.
 
@@ -43,12 +44,13 @@ def write(
         presets: where the names of block weights are looked up.
         model: the loaded model, for kinds of changes that depend on its weights.
         overwrite: replace a file of this name.
-        tell: is told how far the work is; to stop it, it raises.
+        progress: is told how far the work is, and may stop it.
 
     Raises:
         InputError: the order cannot be right; FileError: a file cannot be read or written. A file that was there stays.
+        StoppedError: somebody asked to stop; no file was written.
     """
     check(order, target, overwrite=overwrite)
-    made = make(order, presets, tell, model=model)
-    tell(1, 1, "saving")
+    made = make(order, presets, progress, model=model)
+    progress.passed(1, 1, say("saving"))
     return made, write_lora(made.lora, target, overwrite=overwrite)

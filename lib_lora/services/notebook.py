@@ -21,7 +21,7 @@ from lib_lora.merge import sum as adding
 from lib_lora.merge.difference import known
 from lib_lora.merge.report import MergeReport
 from lib_lora.merge.spec import resolve_blocks
-from lib_lora.progress import Progress
+from lib_lora.progress import QUIET, Progress
 from lib_lora.services.analysis import analyze_order, order_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.samples import sampler_of
@@ -78,7 +78,12 @@ def multipliers(lora: LoraFile, weights: Weights = 1.0, *, presets: PresetFile |
 
 
 def bake(
-    lora: LoraFile, weights: Weights = 1.0, *, model: Any = None, presets: PresetFile | None = None
+    lora: LoraFile,
+    weights: Weights = 1.0,
+    *,
+    model: Any = None,
+    presets: PresetFile | None = None,
+    progress: Progress = QUIET,
 ) -> tuple[LoraFile, MergeReport]:
     """Return a LoRA that holds its block weights in itself, and what that changed.
 
@@ -87,26 +92,31 @@ def bake(
         weights: see `multipliers`.
         model: a host's ``model``; kinds of adapters that depend on its weights become full differences for it.
         presets: see `multipliers`.
+        progress: is told how far it is, and may stop it.
 
     Raises:
         InputError: the weights cannot be right, or nothing of the LoRA is left.
+        StoppedError: somebody asked to stop.
     """
     numbers = multipliers(lora, weights, presets=presets)
-    return baking.bake(known(lora, numbers, model, alone=True), numbers)
+    return baking.bake(known(lora, numbers, model, alone=True), numbers, progress)
 
 
-def add(loras: Sequence[LoraFile | tuple[LoraFile, Weights]], *, model: Any = None) -> tuple[LoraFile, MergeReport]:
+def add(
+    loras: Sequence[LoraFile | tuple[LoraFile, Weights]], *, model: Any = None, progress: Progress = QUIET
+) -> tuple[LoraFile, MergeReport]:
     """Return the exact sum of LoRAs, each alone or with its weights, and what that changed.
 
     Raises:
         InputError: none is given, two families of models, or weights that cannot be right.
+        StoppedError: somebody asked to stop.
     """
     parts = []
     for each in loras:
         lora, weights = each if isinstance(each, tuple) else (each, 1.0)
         numbers = multipliers(lora, weights)
         parts.append(adding.Summand(known(lora, numbers, model, alone=False), numbers))
-    return adding.add(parts)
+    return adding.add(parts, progress)
 
 
 def analyze(
@@ -114,7 +124,7 @@ def analyze(
     request: GenerateRequest | str,
     options: AnalyzeOptions | None = None,
     *,
-    progress: Progress | None = None,
+    progress: Progress = QUIET,
     **more: Any,
 ) -> Analysis:
     """Render the pictures of the Effective Block Analyzer and return how much each block changes.
@@ -130,7 +140,7 @@ def analyze(
     """
     request = GenerateRequest(request) if isinstance(request, str) else request
     order = order_of(request, replace(options or AnalyzeOptions(), **more), host, FileFacts(host))
-    return analyze_order(order, host, progress or Progress()).analyses[0]
+    return analyze_order(order, host, progress).analyses[0]
 
 
 def train_lora(
@@ -138,7 +148,7 @@ def train_lora(
     options: Mapping[str, Any] | None = None,
     *,
     runs: str | Path = "runs",
-    progress: Progress | None = None,
+    progress: Progress = QUIET,
     **more: Any,
 ) -> TrainResult:
     """Train a LoRA on a host's model; its file, log, samples and states lie in the folder ``runs``/name.
@@ -156,7 +166,7 @@ def train_lora(
         InputError: an option cannot be right; nothing was begun.
         FileError: a folder cannot be used.
     """
-    values, progress = {**(options or {}), **more}, progress or Progress()
+    values = {**(options or {}), **more}
     check_pictures(from_mapping(values, where="train_lora"))
     chosen, folder = fresh_run(host, values, Path(runs), where="train_lora")
     return run(start(host.model, chosen, folder, progress), progress, sampler_of(host, chosen))

@@ -48,7 +48,7 @@ def look(folder: Path, model: LoadedModel, progress: Progress) -> Found:
     found = scan(
         folder,
         min_side=model.pixels_per_latent * 8,
-        progress=lambda done, total: progress.passed(done, total, say("looking at pictures")),
+        progress=progress,
     )
     return Found(folder, found, captions_of(picture.path for picture in found.train))
 

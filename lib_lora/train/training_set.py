@@ -94,7 +94,7 @@ def prepare(model: LoadedModel, options: TrainOptions, progress: Progress) -> Tr
         reg=reg,
         class_tokens=options.class_word,
         min_side=model.pixels_per_latent * 8,
-        progress=lambda done, total: progress.passed(done, total, say("looking at pictures")),
+        progress=progress,
     )
     shown = shown_by(options, found)
     steps = total_steps(options, steps_an_epoch(model, options, shown))

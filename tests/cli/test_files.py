@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from lib_lora.cli import common, files
 from lib_lora.cli import main as cli
 from lib_lora.cli.common import harmless
 from lib_lora.formats.cover import read_cover
@@ -47,12 +49,48 @@ def test_a_file_is_never_written_over_what_it_is_made_of(source: Path, capsys, c
     assert source.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("command", "doing"), [(["bake", "--unet", 0.5], "baking"), (["compress", "--rank", 1], "compressing")]
+)
+def test_the_terminal_tells_how_far_it_is(
+    source: Path, tmp_path: Path, capsys, command: list[object], doing: str
+) -> None:
+    code, _, said = run(capsys, *command, source, "--out", tmp_path / "y.safetensors", "--precision", "bf16")
+    assert code == 0
+    steps = [line.split()[0] for line in said.splitlines()]
+    assert list(dict.fromkeys(steps)) == ["reading", doing, "converting", "saving"]
+    assert f"  {doing} 2/2" in said
+    code, _, said = run(capsys, *command, source, "--out", tmp_path / "z.safetensors", "--json")
+    assert (code, said) == (0, "")
+
+
+@pytest.mark.parametrize(("command", "doing"), [(["bake"], "baking"), (["compress", "--rank", 1], "compressing")])
+def test_ctrl_c_ends_the_work_calmly_and_leaves_nothing(
+    source: Path, tmp_path: Path, capsys, monkeypatch, command: list[object], doing: str
+) -> None:
+    class Pressed(common.TerminalProgress):
+        def update(self, done: int, total: int, text: str = "") -> None:
+            super().update(done, total, text)
+            if (text, done) == (doing, 1):
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(files, "TerminalProgress", Pressed)
+    before = signal.getsignal(signal.SIGINT)
+    code, _, said = run(capsys, *command, source, "--out", tmp_path / "y.safetensors")
+    assert code == 1
+    assert "stopping after this step; no file is written" in said
+    assert "error: The work was stopped before it was finished" in said
+    assert "saving" not in said
+    assert list(tmp_path.iterdir()) == [source]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 @pytest.mark.parametrize("joined", [True, False])
 def test_a_list_that_begins_with_a_minus_is_a_value(source: Path, tmp_path: Path, capsys, joined: bool) -> None:
     vector = "-0.5,1,-2" + ",1" * 14
     given = [f"--weights={vector}"] if joined else ["--weights", vector]
     code, _, said = run(capsys, "bake", source, *given, "--unet", "-.5", "--out", tmp_path / "y.safetensors")
-    assert (code, said) == (0, "")
+    assert code == 0, said
     before, after = read_lora(source), read_lora(tmp_path / "y.safetensors")
     for key, weight in ((IN01, 1.0), (IN02, -2.0)):
         assert relative(after.adapters[key].delta(), -0.5 * weight * before.adapters[key].delta().numpy()) < 1e-6

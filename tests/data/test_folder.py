@@ -9,6 +9,7 @@ from PIL import Image
 
 from lib_lora.data import Picture, Source, balance_regularization, scan
 from lib_lora.errors import InputError
+from tests.told import Told
 
 
 def names(result) -> list[str]:
@@ -230,9 +231,9 @@ def test_one_folder_for_training_and_regularization_is_refused(make_picture, tmp
 def test_progress_counts_every_picture(make_picture, tmp_path: Path) -> None:
     make_picture("set/1_x/a.png")
     make_picture("set/2_y/b.png", seed=1)
-    calls: list[tuple[int, int]] = []
-    scan(tmp_path / "set", progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(1, 2), (2, 2)]
+    told = Told()
+    scan(tmp_path / "set", progress=told)
+    assert told.steps == [(1, 2), (2, 2)]
 
 
 @pytest.mark.parametrize("name", ["20231105_party", "231105_party", "2023_party", "99999999999_big", "１００１_x"])

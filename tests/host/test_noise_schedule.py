@@ -133,7 +133,6 @@ def test_every_sampler_begins_at_pure_noise_and_finds_the_picture(sampler):
         schedule=schedule.for_sampling(plain),
         steps=12,
         generators=[torch.Generator().manual_seed(2)],
-        on_step=lambda step: True,
     )
     assert asked[0] == 999
     torch.testing.assert_close(made, picture, atol=0.1, rtol=0.05)

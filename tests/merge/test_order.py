@@ -10,13 +10,15 @@ import torch
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import parse_tag
 from lib_lora.blocks.weights import BlockWeights
-from lib_lora.errors import InputError
+from lib_lora.errors import InputError, StoppedError
 from lib_lora.formats.adapters import read_adapter
 from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.merge.precision import convert
 from lib_lora.merge.rank import RankRule
 from lib_lora.merge.spec import Ingredient, MergeSpec, make, proposed_name, resolve_blocks, row_of_tag, shown_weights
+from lib_lora.services import merge
 from tests.formats.lora_samples import LINEAR, TEXT, reference, relative, sample
+from tests.told import Told
 
 PRESETS = PresetFile.parse("HALF:" + ",".join(["0.5"] * 17) + "\nRAND:R" + ",1" * 16 + "\nXS:1" + ",X" * 16 + "\n")
 
@@ -35,10 +37,10 @@ def test_strength_blocks_te_and_unet_multiply(path: Path) -> None:
 
 
 def test_the_report_goes_over_all_steps(path: Path) -> None:
-    told: list[str] = []
+    told = Told()
     order = MergeSpec((Ingredient(path), Ingredient(path, 0.5)), RankRule("rank", 1), "fp16")
-    made = make(order, PRESETS, lambda done, total, text: told.append(text))
-    assert list(dict.fromkeys(told)) == ["reading", "adding", "compressing", "converting"]
+    made = make(order, PRESETS, told)
+    assert list(dict.fromkeys(told.texts)) == ["reading", "adding", "compressing", "converting"]
     wanted = 1.5 * reference(sample("linear"))
     got = relative(made.lora.adapters[LINEAR].delta(), wanted)
     row = next(row for row in made.report.rows if row.block == "IN01")
@@ -48,6 +50,23 @@ def test_the_report_goes_over_all_steps(path: Path) -> None:
     assert made.report.energy_kept < 1
     written = write_lora(made.lora, path.with_name("unsaved.safetensors"))
     assert (made.report.bytes_after, made.report.bytes_before) == (written.stat().st_size, path.stat().st_size)
+
+
+@pytest.mark.parametrize("doing", ["reading", "adding", "baking", "compressing", "converting", "saving"])
+def test_work_that_is_stopped_leaves_no_file_wherever_it_is(path: Path, doing: str) -> None:
+    rows = (Ingredient(path, 0.5),) * (2 if doing == "adding" else 1)
+    target, told = path.with_name("new.safetensors"), Told(stop_at=doing)
+    with pytest.raises(StoppedError):
+        merge.write(MergeSpec(rows, RankRule("rank", 1), "fp16"), target, PRESETS, progress=told)
+    assert told.texts[-1] == doing
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    merge.write(MergeSpec(rows), target, PRESETS)
+    before = target.read_bytes()
+    with pytest.raises(StoppedError):
+        merge.write(
+            MergeSpec(rows, RankRule("rank", 1), "bf16"), target, PRESETS, overwrite=True, progress=Told(stop_at=doing)
+        )
+    assert target.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from lib_lora.merge.recipe import read_recipe
 from lib_lora.merge.sum import Summand, add
 from tests.formats.lora_samples import CONV, LINEAR, SHAPES, TEXT, key_for, reference, relative, sample
+from tests.told import Told
 
 ONES = dict.fromkeys((*full_layout("sd1").names, BASE, OTHER), 1.0)
 KINDS = sorted(SHAPES)
@@ -176,7 +177,7 @@ def test_the_metadata_keeps_what_all_say_and_tells_every_source(tmp_path: Path) 
 
 
 def test_the_work_can_be_watched_and_ended() -> None:
-    seen: list[tuple[int, int]] = []
+    seen = Told()
     modules = {LINEAR: sample("linear"), TEXT: sample("linear")}
-    add([part(modules)], lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 2), (2, 2)]
+    add([part(modules)], seen)
+    assert seen.steps == [(1, 2), (2, 2)]

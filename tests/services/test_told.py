@@ -113,7 +113,7 @@ def test_looking_at_a_folder_stops_and_the_desk_calls_it_stopped(pictures):
     progress = Stoppable()
     progress.stop()
     with pytest.raises(StoppedError):
-        scan(pictures, progress=lambda done, total: progress.passed(done, total, "looking at pictures"))
+        scan(pictures, progress=progress)
     queue = JobQueue()
     job = queue.submit("look", "x", lambda job: (job.stop(), job.passed(1, 2, "looking at pictures")))
     assert job.wait(10)

@@ -16,6 +16,10 @@ SIGNATURE = frozenset({"where", "cure", "option", "text", "position"})
 """What the errors take beside the values of their templates."""
 LISTS = frozenset({"notes", "notices", "warnings", "said", "reasons", "problems", "remarks"})
 """Lists of sentences: what is put into them is said."""
+CHANNEL = frozenset({"passed"})
+"""Methods of a `Progress` that nothing else has; `update` is that of dictionaries as well."""
+HOMEMADE = re.compile(r"Callable\[\[int, int(, str)?\], (None|Any)\]")
+"""A function that is told how far a work is, as a parameter's type."""
 NAME = re.compile(r"[\w.\-/]+(, [\w.\-/]+)*")
 """A literal place that is a name (of an option, a field, a file), the same in every language."""
 
@@ -91,12 +95,29 @@ class _Reader:
                 elif name in ("Problem", "LineProblem", "remark", "grouped"):
                     texts = [*node.args, *(word.value for word in node.keywords)]
                     yield from (self._wrong(each, "remark", why) for each in texts if (why := put_together(each)))
-                elif name in ("append", "update", "passed") and node.args and not self._path.startswith(SILENT):
-                    listed = name != "append" or last_name(getattr(node.func, "value", None)) in LISTS
-                    text = node.args[-1] if name == "append" or len(node.args) == 3 else None
-                    why = text is not None and listed and put_together(text, also_literals=True)
-                    if why:
-                        yield self._wrong(text, "remark", why)
+                elif name in ("append", "update", "passed") and not self._path.startswith(SILENT):
+                    yield from self._told(node, name)
+            elif isinstance(node, ast.Attribute) and node.attr in CHANNEL and not self._is_called(node):
+                yield self._wrong(
+                    node, "remark", "hand on the Progress itself, else what its method is told is not read"
+                )
+            elif isinstance(node, ast.arg) and node.annotation and HOMEMADE.search(ast.unparse(node.annotation)):
+                yield self._wrong(node, "remark", "a Progress tells how far it is, and its words are read")
+
+    def _told(self, call: ast.Call, name: str) -> Iterator[Said]:
+        """Yield what is put by hand into a list of sentences, or told of a work's progress."""
+        if name == "append":
+            texts = call.args if last_name(getattr(call.func, "value", None)) in LISTS else []
+        else:
+            texts = [*call.args[2:3], *(word.value for word in call.keywords if word.arg == "text")]
+        for text in texts:
+            for each in _branches(text):
+                if why := put_together(each, also_literals=True):
+                    yield self._wrong(each, "remark", why)
+
+    def _is_called(self, method: ast.Attribute) -> bool:
+        above = self._parents[method]
+        return isinstance(above, ast.Call) and above.func is method
 
     def _hands_on(self, call: ast.Call) -> bool:
         """Whether an error makes a sentence of the template that it was given: the caller's literal."""

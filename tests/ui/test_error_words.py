@@ -106,6 +106,10 @@ WRONG = {
     'notes.append(f"no {size} more")': "an f-string with words",
     'notes.append("no more")': "a literal without say()",
     'progress.update(1, 2, "working")': "a literal without say()",
+    'progress.passed(1, 2, "working" if size else "")': "a literal without say()",
+    'progress.update(1, 2, text="working")': "a literal without say()",
+    "tell = progress.passed": "hand on the Progress itself, else what its method is told is not read",
+    "def work(tell: Callable[[int, int], None]): tell(1, 2)": "a Progress tells how far it is, and its words are read",
     'show(notes=[f"no {size} more"])': "an f-string with words",
 }
 

@@ -13,6 +13,7 @@ from PIL import Image
 from lib_lora.formats.files import read_header, read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.i18n.words import FOLDER, LANGUAGES, Words
+from lib_lora.sentences import say
 from lib_lora.services import files as file_work
 from lib_lora.services import labels
 from lib_lora.services import presets as presets_file
@@ -22,6 +23,7 @@ from lib_lora.ui.compat import gr
 from lib_lora.ui.workshop import batch, blocks, merge, metadata, rows
 from lib_lora.ui.workshop.tables import readable_date
 from tests.conftest import random_lora
+from tests.told import Told
 
 CHOICES = ("exact", "strong directions (sv_ratio)", 16, 0, "as it was")
 
@@ -233,9 +235,9 @@ def test_many_files_change_together_and_a_broken_one_keeps_none_from_it(atelier:
 def test_work_that_is_cancelled_writes_nothing(atelier: Atelier, monkeypatch: pytest.MonkeyPatch) -> None:
     do = merge.Handlers(atelier, Words("en"))
 
-    def make_and_stop(order, presets, tell, *, model):
+    def make_and_stop(order, presets, progress, *, model):
         file_work.stop(atelier)
-        tell(1, 2, "adding")
+        progress.passed(1, 2, say("adding"))
         raise AssertionError("the wish to stop was not heard")
 
     monkeypatch.setattr("lib_lora.services.merge.make", make_and_stop)
@@ -254,9 +256,9 @@ def test_hashing_and_saving_can_be_cancelled_each_by_its_own_button(
 
     def hash_and_stop(path, progress):
         file_work.stop(atelier, metadata.SAVE)  # another work's Cancel
-        progress(1, 2)
+        progress.passed(1, 2)
         file_work.stop(atelier, metadata.HASH)
-        progress(2, 2)
+        progress.passed(2, 2)
         raise AssertionError("the wish to stop was not heard")
 
     monkeypatch.setattr(metadata, "hashes_of", hash_and_stop)
@@ -292,11 +294,11 @@ def test_a_cancelled_batch_says_what_it_had_written(atelier: Atelier, monkeypatc
 
 
 def test_hashing_tells_how_far_it_is(atelier: Atelier) -> None:
-    told: list[tuple[int, int]] = []
+    told = Told()
     path = atelier.folders.loras / "girl.safetensors"
-    found = metadata.hashes_of(path, lambda done, total: told.append((done, total)))
+    found = metadata.hashes_of(path, told)
     assert found == metadata.hashes_of(path)
-    assert told[-1][0] == told[-1][1] == -(-path.stat().st_size // 2**20)
+    assert told.steps[-1][0] == told.steps[-1][1] == -(-path.stat().st_size // 2**20)
 
 
 @pytest.mark.parametrize(

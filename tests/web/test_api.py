@@ -10,6 +10,8 @@ from PIL import Image
 from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.jobs.job import Job
+from lib_lora.web.api.shared import job_row
 
 from .conftest import Web, refused
 
@@ -84,6 +86,23 @@ def test_baked_file_equals_the_one_that_the_terminal_makes(web: Web, atelier: At
     for key, adapter in ours.adapters.items():
         assert bool((adapter.up == theirs.adapters[key].up).all())
     assert "girl_mid" in web.get("/loras").json()["loras"]
+
+
+def test_the_job_says_in_the_callers_language_what_is_being_done(web: Web, atelier: Atelier, monkeypatch) -> None:
+    said: dict[str, list[str]] = {"en": [], "ja": []}
+    update = Job.update
+
+    def asked(job: Job, done: int, total: int, text: str = "") -> None:
+        update(job, done, total, text)
+        for language, words in said.items():
+            words.append(job_row(atelier, job, language)["doing"])
+
+    monkeypatch.setattr(Job, "update", asked)
+    body = {"loras": ["girl", "girl"], "precision": "bf16", "compress": {"kind": "rank", "value": 2}, "out": "two"}
+    web.result(web.post("/bake", body))
+    assert list(dict.fromkeys(said["en"])) == ["reading", "adding", "compressing", "converting", "saving"]
+    words = ["読み込み中", "合計中", "圧縮中", "精度を変換中", "保存中"]
+    assert list(dict.fromkeys(said["ja"])) == words
 
 
 def test_sum_with_a_rank_reports_its_error_by_block(web: Web) -> None:

@@ -33,7 +33,7 @@ from lib_lora.host.studio.sampling import SAMPLERS, calls_of, sample, sampler_na
 from lib_lora.live.attach import Attached, attach
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import find_targets, left_out
-from lib_lora.progress import Progress
+from lib_lora.progress import Progress, SubProgress
 from lib_lora.sentences import say
 
 POCKET = Path(__file__).parents[1] / "pocket" / "pocket.safetensors"
@@ -270,11 +270,9 @@ class StudioHost:
                 scale=request.cfg_scale,
             )
 
-            def on_step(step: int) -> bool:
+            def before_step(step: int) -> None:
                 for one in attached:
                     one.at_step(step)
-                progress.update(done + step + 1, total, say("sampling"))
-                return not progress.stopped
 
             return sample(
                 guidance,
@@ -284,7 +282,8 @@ class StudioHost:
                 schedule=self.model.noise,
                 steps=request.steps,
                 generators=generators,
-                on_step=on_step,
+                before_step=before_step,
+                progress=SubProgress(progress, done, request.steps, total),
             )
 
     def _attach(

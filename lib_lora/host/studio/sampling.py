@@ -17,6 +17,7 @@ from diffusers import (
 from torch import Tensor
 
 from lib_lora.errors import InputError
+from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
 SAMPLERS: dict[str, Callable[[str, Mapping[str, Any]], Any]] = {
@@ -65,7 +66,8 @@ def sample(
     schedule: Mapping[str, Any],
     steps: int,
     generators: list[torch.Generator],
-    on_step: Callable[[int], bool],
+    before_step: Callable[[int], None] = lambda step: None,
+    progress: Progress = QUIET,
 ) -> Tensor:
     """Return the latents that ``sampler`` makes of unit ``noise`` ``(n, 4, h, w)``.
 
@@ -77,7 +79,8 @@ def sample(
         schedule: the model's noise schedule, in the words of diffusers' schedulers.
         steps: sampling steps.
         generators: one a picture, for the samplers that add noise.
-        on_step: called before each step with its index from 0; False stops and returns what is there.
+        before_step: called before each step with its index from 0.
+        progress: is told of every step as it begins; a stop returns what is there.
     """
     scheduler = SAMPLERS[sampler](prediction_type, schedule)
     scheduler.set_timesteps(steps, device=noise.device)
@@ -86,8 +89,11 @@ def sample(
     # Second-order samplers visit a step twice; a step is one of the `steps` that a person counts.
     evaluations = len(scheduler.timesteps)
     for index, timestep in enumerate(scheduler.timesteps):
-        if not on_step(index * steps // evaluations):
+        step = index * steps // evaluations
+        progress.update(step + 1, steps, say("sampling"))
+        if progress.stopped:
             break
+        before_step(step)
         output = predict(scheduler.scale_model_input(latents, timestep), timestep, index)
         latents = scheduler.step(output, timestep, latents, **extra).prev_sample
     return latents

@@ -18,8 +18,9 @@ from lib_lora.formats.contents import contents_of
 from lib_lora.formats.lora import read_lora
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
-from lib_lora.merge.spec import Ingredient, Tell, resolve_blocks, shown_weights
+from lib_lora.merge.spec import Ingredient, resolve_blocks, shown_weights
 from lib_lora.options import find
+from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.services import files as file_work
 from lib_lora.services import presets as presets_file
@@ -73,7 +74,7 @@ class Handlers:
         except AtelierError as error:
             yield error_html(error, self.words), "", "", {}, "", idle
             return
-        job = file_work.submit(self.atelier, name, lambda tell: self._measure(name, path, tell), kind=KIND)
+        job = file_work.submit(self.atelier, name, lambda progress: self._measure(name, path, progress), kind=KIND)
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", "", {}, "", update(visible=not job.ended)
         if job.result is not None:
@@ -82,12 +83,12 @@ class Handlers:
             told = "".join(note_html(sentence_in_words(note, self.words.language)) for note in facts["notes"])
             yield told, self.summary(facts), vector, facts, block_table(_lines(facts), weights, self.words), idle
 
-    def _measure(self, name: str, path: Path, tell: Tell) -> tuple[Facts, str]:
+    def _measure(self, name: str, path: Path, progress: Progress) -> tuple[Facts, str]:
         contents = contents_of(path)
         if contents.not_applied:  # it can be described; Use and Bake will say why they cannot
             return {**asdict(described(contents)), "name": name}, ""
         model = self.atelier.host.model
-        facts = summary_of(read_lora(path), model, lambda done, total: tell(done, total, "measuring"))
+        facts = summary_of(read_lora(path), model, progress)
         facts = dataclasses.replace(facts, notes=contents.remarks())
         return {**asdict(facts), "name": name}, self._first_vector(facts)
 

@@ -13,8 +13,9 @@ from lib_lora.errors import AtelierError, FileError
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.i18n.words import Words
 from lib_lora.merge.rank import RULES, RankRule, RuleOptions
-from lib_lora.merge.spec import MergeSpec, Tell, make, proposed_name
+from lib_lora.merge.spec import MergeSpec, make, proposed_name
 from lib_lora.options import Option, find
+from lib_lora.progress import Progress
 from lib_lora.services import files as file_work
 from lib_lora.services import merge
 from lib_lora.services.atelier import Atelier
@@ -91,7 +92,9 @@ class Handlers:
             yield message, "", update(visible=False)
             return
         presets, model = self.atelier.host.presets, self.atelier.host.model
-        job = file_work.submit(self.atelier, self._title(values), lambda tell: make(order, presets, tell, model=model))
+        job = file_work.submit(
+            self.atelier, self._title(values), lambda progress: make(order, presets, progress, model=model)
+        )
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended)
         if job.result is not None:
@@ -111,8 +114,8 @@ class Handlers:
 
         host = self.atelier.host
 
-        def write(tell: Tell) -> Any:
-            return merge.write(order, target, host.presets, model=host.model, overwrite=replace, tell=tell)
+        def write(progress: Progress) -> Any:
+            return merge.write(order, target, host.presets, model=host.model, overwrite=replace, progress=progress)
 
         job = file_work.submit(self.atelier, target.stem, write)
         for html in work.shown(self.atelier, self.words, job):

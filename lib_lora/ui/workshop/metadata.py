@@ -18,8 +18,9 @@ from lib_lora.formats.metadata import describe, private_keys
 from lib_lora.formats.names import ENDING, file_stem, proposed_stem
 from lib_lora.formats.search import find_files
 from lib_lora.i18n.words import Words
-from lib_lora.merge.spec import Tell
 from lib_lora.options import options_of
+from lib_lora.progress import Progress
+from lib_lora.sentences import say
 from lib_lora.services import files as file_work
 from lib_lora.services import labels
 from lib_lora.services.atelier import Atelier
@@ -161,8 +162,8 @@ class Handlers:
             yield error_html(error, self.words), "", IDLE
             return
 
-        def write(tell: Tell) -> labels.Labeled:
-            tell(0, 1, "saving")
+        def write(progress: Progress) -> labels.Labeled:
+            progress.passed(0, 1, say("saving"))
             return labels.write(path, edit, target=target)
 
         job = file_work.submit(self.atelier, (target or path).stem, write, kind=SAVE)
@@ -185,10 +186,7 @@ class Handlers:
             yield message, "", IDLE
             return
 
-        def compute(tell: Tell) -> Any:
-            return hashes_of(path, lambda done, total: tell(done, total, "hashing"))
-
-        job = file_work.submit(self.atelier, str(name), compute, kind=HASH)
+        job = file_work.submit(self.atelier, str(name), lambda progress: hashes_of(path, progress), kind=HASH)
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended)
         if job.result is not None:

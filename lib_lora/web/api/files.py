@@ -13,6 +13,7 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.merge.rank import RULES, RankRule, RuleOptions
 from lib_lora.merge.spec import Ingredient, Made, MergeSpec, proposed_name
 from lib_lora.options import Option, options_of
+from lib_lora.progress import Progress
 from lib_lora.services import labels, merge
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.files import OVERWRITE, submit
@@ -55,8 +56,10 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         merge.check(order, target, overwrite=call["overwrite"])
         presets, model = atelier.host.presets, atelier.host.model
 
-        def work(tell: Any) -> dict[str, Any]:
-            made, saved = merge.write(order, target, presets, model=model, overwrite=call["overwrite"], tell=tell)
+        def work(progress: Progress) -> dict[str, Any]:
+            made, saved = merge.write(
+                order, target, presets, model=model, overwrite=call["overwrite"], progress=progress
+            )
             return made_row(made, saved.stem, saved.stat().st_size, call.language)
 
         job = submit(atelier, target.stem, work)
