@@ -93,7 +93,7 @@ def put_block_weights(*_: Any) -> None:
     from lib_lora.ui.webui import singletons
     from lib_lora.ui.webui.notifier import page_notifier
 
-    block_weights.install(lambda: singletons.atelier().host, page_notifier())
+    block_weights.install(singletons.host, page_notifier())
 
 
 def before_step(params: DenoiserParams) -> None:

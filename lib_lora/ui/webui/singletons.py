@@ -7,11 +7,14 @@ its files must stay the same ones. The WebUI keeps imported packages, so here is
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.host.webui import folders
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.ui.webui.host_page import HostPage
+
+if TYPE_CHECKING:
+    from lib_lora.host.webui.host import WebuiHost
 
 _LOCK = threading.RLock()
 _ONE: dict[str, Any] = {}
@@ -27,6 +30,17 @@ def atelier() -> Atelier:
         if "atelier" not in _ONE:
             _ONE["atelier"] = _make()
         return _ONE["atelier"]
+
+
+def host() -> WebuiHost:
+    """Return the host of the process's Atelier, as what it is.
+
+    Raises:
+        FileError: a folder cannot be made.
+    """
+    with _LOCK:
+        atelier()
+        return _ONE["host"]
 
 
 def new_page() -> HostPage:
@@ -53,4 +67,5 @@ def _make() -> Atelier:
         confined=found.confined,
         address=found.address,
     )
-    return Atelier(WebuiHost(), own, changing_model=True)
+    _ONE["host"] = WebuiHost()
+    return Atelier(_ONE["host"], own, changing_model=True)
