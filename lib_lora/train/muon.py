@@ -13,7 +13,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """torch's Muon (arXiv:2502.16982), which takes matrices only; kernels of convolutions go to AdamW.
 
     Args:
-        params: what is trained.
+        params: what is trained, or groups of it with rates of their own.
         lr: of both; Muon's steps are made as long as AdamW's.
         weight_decay: decoupled, of both.
         momentum, nesterov, ns_steps: of Muon.
@@ -25,7 +25,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Tensor | dict[str, Any]],
         lr: float = 1e-4,
         weight_decay: float = 0.01,
         momentum: float = 0.95,
@@ -34,7 +34,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        groups = [one if isinstance(one, dict) else {"params": [one]} for one in params]
+        groups: list[dict[str, Any]] = [one if isinstance(one, dict) else {"params": [one]} for one in params]
         rows = [(parameter, group.get("lr", lr)) for group in groups for parameter in group["params"]]
         both = {"lr": lr, "weight_decay": weight_decay}
         shape = {"momentum": momentum, "nesterov": nesterov, "ns_steps": ns_steps, "adjust_lr_fn": "match_rms_adamw"}
