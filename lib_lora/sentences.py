@@ -1,7 +1,7 @@
 """What the program says: English that still knows its template and its values, so that it can be said again.
 
 A sentence is made where it is said: ``say("There is no LoRA called “{name}”", name=name)``. It is a `str` and reads as
-English everywhere; another language looks the template up and fills in the same values (`i18n/translation.py`). A value
+English everywhere; another language looks the template up and fills in the same values (`i18n/error_words.py`). A value
 may be a sentence itself, an error, or a list of values. Behind the colon of a place stands
 
 - what stands between the entries of a list: ``{reasons:; }``, else a comma;

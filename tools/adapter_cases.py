@@ -1,6 +1,6 @@
 """Write the small files by which adapters are compared with LyCORIS and PEFT: their tensors and their own change.
 
-pip install torch lycoris-lora peft safetensors
+pip install torch lycoris-lora==4.1.3 peft==0.21.2 safetensors
 python tools/adapter_cases.py --out tests/formats/library_cases
 
 One file a library. A tensor is called ``CASE|NAME``: ``base.weight`` and ``base.bias`` are the layer's,

@@ -13,7 +13,7 @@ LARGEST_GAIN = 16.0
 
 
 def difference_picture(
-    changed: Image.Image, source: Image.Image, *, color: str = "black", gain: float = 1.0
+    changed: Image.Image, source: Image.Image, *, color: str, gain: float
 ) -> Image.Image:
     """Return the absolute difference per channel, times ``gain``; on a ``color`` of white it is inverted.
 
@@ -36,7 +36,7 @@ def gain_for(peak: int) -> float:
     return round(min(LARGEST_GAIN, max(1.0, 255 / peak)), 1) if peak else 1.0
 
 
-def changed_percentage(changed: Image.Image, source: Image.Image, *, threshold: int = 20) -> float:
+def changed_percentage(changed: Image.Image, source: Image.Image, *, threshold: int) -> float:
     """Return the share of channel samples that differ by more than ``threshold`` levels (0 to 255), in percent.
 
     As the analyzer that people know defines it: channels are counted, not pixels; strictly more; three decimals.

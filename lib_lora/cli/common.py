@@ -11,16 +11,17 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
 
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import AtelierError, FileError
 from lib_lora.progress import Stoppable
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from lib_lora.host.studio import StudioHost
 
 
@@ -31,11 +32,12 @@ _UNSAFE = re.compile(
 
 
 class TerminalProgress(Stoppable):
-    """A progress bar on standard error; where that is no terminal, a line every ten seconds."""
+    """A progress bar on standard error; a line every ten seconds where that is no terminal or tqdm is not installed."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         super().__init__()
         self._quiet = quiet
+        self._draws = sys.stderr.isatty() and find_spec("tqdm") is not None
         self._bar: tqdm | None = None
         self._last = 0.0
 
@@ -43,10 +45,12 @@ class TerminalProgress(Stoppable):
         """Show ``done`` of ``total``."""
         if self._quiet:
             return
-        if not sys.stderr.isatty():
+        if not self._draws:
             self._line(done, total, text)
             return
         if self._bar is None or self._bar.total != total or done < self._bar.n:
+            from tqdm import tqdm
+
             self.close()
             self._bar = tqdm(total=total, file=sys.stderr, leave=True, dynamic_ncols=True)
         self._bar.set_description_str(harmless(text), refresh=False)

@@ -134,11 +134,14 @@ def _written(options: argparse.Namespace, order: MergeSpec, presets: PresetFile 
         StoppedError: Ctrl-C; no file was written.
     """
     from lib_lora.blocks.presets import PresetFile
-    from lib_lora.host.studio import StudioHost
     from lib_lora.services import merge
 
     refuse_existing(options.out, overwrite=options.overwrite)
-    model = None if options.base is None else StudioHost.open(options.base).model
+    model = None
+    if options.base is not None:  # our host is slow to load, and all else of a merge works without its packages
+        from lib_lora.host.studio import StudioHost
+
+        model = StudioHost.open(options.base).model
     presets = presets or PresetFile.shipped()
     progress = TerminalProgress(quiet=options.json)
     try:

@@ -52,7 +52,7 @@ def _latents(host: StudioHost, captions: list[str], seeds: range, progress: Prog
         sampler="euler",
         prediction_type=model.prediction_type,
         schedule=model.noise,
-        steps=use.REGULARISATION_STEPS,
+        steps=use.REGULARIZATION_STEPS,
         generators=generators,
         progress=progress,
     )

@@ -54,7 +54,7 @@ class Size:
 FULL = Size(train_steps=320, epochs=5, batch_size=8, sampling_steps=20, seeds=2, regularization=110)
 QUICK = Size(train_steps=80, epochs=2, batch_size=8, sampling_steps=10, seeds=1, regularization=32)
 
-REGULARISATION_STEPS = 8
+REGULARIZATION_STEPS = 8
 """Sampling steps of a regularization picture. Many captions matter, fine pictures do not: the target is the model."""
 
 _FRONT = (

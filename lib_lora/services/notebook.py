@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.analysis.effective_block import Analysis
 from lib_lora.analysis.options import AnalyzeOptions
@@ -15,7 +15,6 @@ from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, Host
-from lib_lora.host.studio import StudioHost
 from lib_lora.merge import bake as baking
 from lib_lora.merge import sum as adding
 from lib_lora.merge.difference import known
@@ -28,6 +27,9 @@ from lib_lora.services.samples import sampler_of
 from lib_lora.services.start_check import check_pictures, fresh_run
 from lib_lora.train.loop import TrainResult, run, start
 from lib_lora.train.options import from_mapping
+
+if TYPE_CHECKING:
+    from lib_lora.host.studio import StudioHost
 
 Weights = BlockWeights | Mapping[str, float] | str | float
 """Block weights as a program may give them: an object, numbers by block, a preset's name or a vector, or one number."""
@@ -45,7 +47,10 @@ def open_studio(
 
     Raises:
         InputError, FileError: there is no such model, or it is none of these kinds.
+        AtelierError: a package of the studio is missing.
     """
+    from lib_lora.host.studio import StudioHost
+
     return StudioHost.open(
         Path(model) if model else None, lora_folders=[Path(folder) for folder in loras], device=device
     )

@@ -186,7 +186,7 @@ def warn(text: str, page: gr.Blocks | None, task: str) -> None:
 
 def _serves_an_event() -> bool:
     local = getattr(gr.context, "LocalContext", None)  # gradio 4; before, gradio kept it with the thread
-    return (local.blocks.get() if local else getattr(gr.context.thread_data, "blocks", None)) is not None
+    return (local.blocks.get(None) if local else getattr(gr.context.thread_data, "blocks", None)) is not None
 
 
 def visitor_of(request: gr.Request) -> str:

@@ -46,7 +46,7 @@ def test_the_percentage_counts_channels_that_differ_by_more_than_the_threshold()
 
 def test_the_difference_picture_is_absolute_and_white_is_inverted():
     one, two = Image.new("RGB", (2, 2), (10, 50, 0)), Image.new("RGB", (2, 2), (30, 20, 0))
-    assert difference_picture(one, two).getpixel((0, 0)) == (20, 30, 0)
+    assert difference_picture(one, two, color="black", gain=1).getpixel((0, 0)) == (20, 30, 0)
     assert difference_picture(one, two, color="white", gain=2).getpixel((0, 0)) == (215, 195, 255)
 
 
@@ -96,7 +96,7 @@ def test_headings_stay_in_the_picture_and_name_what_is_shown(transpose, monkeypa
 
 def test_pictures_of_different_sizes_are_refused():
     with pytest.raises(InputError):
-        changed_percentage(Image.new("RGB", (2, 2)), Image.new("RGB", (3, 2)))
+        changed_percentage(Image.new("RGB", (2, 2)), Image.new("RGB", (3, 2)), threshold=20)
 
 
 def test_every_cell_is_the_picture_that_its_numbers_make(host):

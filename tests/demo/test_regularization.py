@@ -14,7 +14,7 @@ CAPTIONS = ["red apple, blue background", "cat face, white background"]
 
 
 def test_a_pass_of_captions_draws_what_generate_draws(studio, monkeypatch):
-    monkeypatch.setattr(use, "REGULARISATION_STEPS", 3)
+    monkeypatch.setattr(use, "REGULARIZATION_STEPS", 3)
     for number, picture in draw_each(studio, CAPTIONS, QUIET):
         request = GenerateRequest(CAPTIONS[number], seed=number, steps=3, cfg_scale=use.CFG, sampler="euler")
         alone = studio.generate(request).images[0]
@@ -22,6 +22,6 @@ def test_a_pass_of_captions_draws_what_generate_draws(studio, monkeypatch):
 
 
 def test_drawing_ends_where_it_is_told_to(studio, monkeypatch):
-    monkeypatch.setattr(use, "REGULARISATION_STEPS", 1)
+    monkeypatch.setattr(use, "REGULARIZATION_STEPS", 1)
     progress = Told(stop_at=1)
     assert list(draw_each(studio, CAPTIONS, progress)) == []

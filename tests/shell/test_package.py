@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import run
+from lib_lora.formats.lora import LoraFile, write_lora
 from tools import older_gradio
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +52,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def studio(installed: Path, tmp_path: Path) -> Iterator[str]:
+def started(installed: Path, tmp_path: Path) -> Iterator[str]:
     """The address of the studio that the installed command started."""
     command = [str(run.python_of(installed).with_name("lora-atelier")), "studio", "--json", "--no-browser"]
     process = subprocess.Popen(
@@ -65,9 +66,9 @@ def studio(installed: Path, tmp_path: Path) -> Iterator[str]:
         process.wait(60)
 
 
-def test_the_installed_studio_has_its_page_style_and_scripts(studio: str) -> None:
+def test_the_installed_studio_has_its_page_style_and_scripts(started: str) -> None:
     def read(path: str) -> str:
-        return urllib.request.urlopen(studio + path, timeout=60).read().decode()
+        return urllib.request.urlopen(started + path, timeout=60).read().decode()
 
     assert "LoRA Atelier" in read("en/")
     for name in ("style.css", "lora_atelier.js", "atelier_blocks.js"):
@@ -93,3 +94,39 @@ def test_the_extra_is_what_the_studio_was_tried_with(wheel: Path) -> None:
 def plain(requirement: str) -> str:
     """Return a requirement without blanks, brackets and the joints around a marker that was taken away."""
     return re.sub(r"[\s()'\"]|;?and$|;$", "", requirement.strip()).removesuffix("and").removesuffix(";")
+
+
+BARE = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing}:
+            raise ModuleNotFoundError("No module named " + name, name=name)
+sys.meta_path.insert(0, Missing())
+import lib_lora
+lora = lib_lora.read_lora("a.safetensors")
+baked, _ = lib_lora.bake(lora, "OUTALL")
+lib_lora.add([(lora, 0.5), (lora, 0.5)])
+lib_lora.write_lora(baked, "baked.safetensors")
+from lib_lora.cli.main import main
+print(main(["bake", "a.safetensors", "--weights", "OUTALL", "--out", "b.safetensors"]))
+print(main(["compress", "a.safetensors", "--rank", "1", "--out", "c.safetensors"]))
+print(main(["inspect", "a.safetensors", "--json"]))
+print(main(["generate", "--prompt", "a", "--out", "a.png"]))
+"""
+
+
+def test_files_are_worked_on_without_the_studios_packages(installed: Path, tmp_path: Path, lora: LoraFile) -> None:
+    listed = (ROOT / "requirements" / "run.txt").read_text(encoding="utf-8").splitlines()
+    core = {"torch", "numpy", "pillow", "safetensors"}
+    names = {plain(line).partition("==")[0] for line in listed if line and line[0] != "#"} - core
+    missing = {name.replace("-", "_") for name in names} | {"tqdm", "yaml", "psutil"}
+    write_lora(lora, tmp_path / "a.safetensors")
+    command = [str(run.python_of(installed)), "-c", BARE.format(missing=missing)]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    said = [line for line in made.stdout.splitlines() if line in "0123"]
+    assert said == ["0", "0", "0", "1"], made.stderr
+    assert "Install what docs/python.md names" in made.stderr
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {
+        f"{n}.safetensors" for n in ("a", "b", "c", "baked")
+    }

@@ -16,7 +16,7 @@ from tests.webui.conftest import prepared_host
 from tests.webui.live import EXTENSION, ROOT, LiveHost
 from tests.webui.pictures import difference
 
-NO_PEER = "NO NEIGHBOUR WAS ASKED IN: set WEBUI_DIR, and WEBUI_PEER to the folder of another block-weight extension"
+NO_PEER = "NO NEIGHBOR WAS ASKED IN: set WEBUI_DIR, and WEBUI_PEER to the folder of another block-weight extension"
 PROMPT = "a red apple <lora:plain:1:1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1>"
 PLAIN, NONE = "a red apple <lora:plain:1>", "a red apple"
 
