@@ -12,9 +12,7 @@ LARGEST_GAIN = 16.0
 """More would show rounding as if it were a change."""
 
 
-def difference_picture(
-    changed: Image.Image, source: Image.Image, *, color: str, gain: float
-) -> Image.Image:
+def difference_picture(changed: Image.Image, source: Image.Image, *, color: str, gain: float) -> Image.Image:
     """Return the absolute difference per channel, times ``gain``; on a ``color`` of white it is inverted.
 
     Raises:
