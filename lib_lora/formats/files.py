@@ -217,7 +217,7 @@ def write_tensors(
         raise InputError("There is nothing to write", where=str(target), cure="Keep at least one module.")
     named = {_TORCH_NAMES[key]: key for key in _TORCH_NAMES}
     plan = plan_layout((name, _type_name(name, t, named), tuple(t.shape)) for name, t in tensors.items())
-    data = {name: _raw(tensors[name]) for name in plan}
+    data = {name: raw_bytes(tensors[name]) for name in plan}
 
     def part(name: str, start: int, end: int) -> bytes:
         return data[name][start:end].tobytes()
@@ -246,9 +246,11 @@ def _type_name(name: str, tensor: Tensor, named: Mapping[str, str]) -> str:
     return found
 
 
-def _raw(tensor: Tensor) -> memoryview:
+def raw_bytes(tensor: Tensor) -> memoryview:
     """Return a tensor's bytes without copying where it already lies in one piece on the CPU."""
-    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    whole = tensor.detach().cpu().contiguous()
+    flat = whole.as_strided((whole.numel(),), (1,))  # a single number counts as contiguous with any stride
+    return memoryview(flat.view(torch.uint8).numpy())
 
 
 def _hashed(

@@ -66,7 +66,7 @@ TRIED_STEPS = 3
 
 
 def _try_out(name: str, build: Callable[..., torch.optim.Optimizer], settings: Mapping[str, Any]) -> None:
-    """Build an optimizer and make a few steps on four numbers: many arguments are first looked at there.
+    """Build an optimizer and make a few steps on a matrix and a kernel: many arguments are first looked at there.
 
     Raises:
         InputError: the optimizer refuses its arguments, or makes numbers of them that are not finite.
@@ -79,11 +79,12 @@ def _try_out(name: str, build: Callable[..., torch.optim.Optimizer], settings: M
             cure="It takes {names}.",
             names=_listed(usual),
         )
-    number = torch.full((2, 2), 0.5, requires_grad=True)
+    numbers = [torch.full(shape, 0.5, requires_grad=True) for shape in ((2, 2), (2, 2, 1, 1))]
     try:
-        tried = build([number], **settings)
+        tried = build(numbers, **settings)
         for _ in range(TRIED_STEPS):
-            number.grad = torch.tensor([[0.1, -0.2], [0.0, 0.3]])  # a LoRA's first gradients are 0 in one half
+            for number in numbers:  # a LoRA's first gradients are 0 in one half
+                number.grad = torch.tensor([0.1, -0.2, 0.0, 0.3]).reshape(number.shape)
             tried.step()
     except Exception as error:  # a library that gets a wrong value may raise anything at all
         raise InputError(
@@ -94,7 +95,7 @@ def _try_out(name: str, build: Callable[..., torch.optim.Optimizer], settings: M
             cure="Give values of the kind that it has by itself: {names}.",
             names=_listed(usual),
         ) from error
-    if not torch.isfinite(number).all():
+    if not all(torch.isfinite(number).all() for number in numbers):
         raise InputError(
             "With these arguments {name} comes to numbers that are not finite",
             name=name,

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.errors import FileError
-from lib_lora.formats.files import read_tensors, write_tensors
+from lib_lora.formats.files import raw_bytes, read_tensors, write_tensors
 from lib_lora.sentences import Sentence, say
 
 ENDING, OLD_ENDING = ".state", ".pt"
@@ -168,9 +168,8 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     """Return SHA-256 of all that a state says: text, and each tensor's name, type, shape and bytes."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        raw = tensors[name].cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(memoryview(raw.numpy()))
+        digest.update(raw_bytes(tensors[name]))
     return digest.hexdigest()
 
 

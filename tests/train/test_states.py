@@ -57,6 +57,12 @@ def test_every_optimizers_numbers_come_back_to_the_bit(tmp_path, name, old):
     assert same(read_state(path), kept)
 
 
+def test_a_single_number_with_any_stride_comes_back(tmp_path):
+    odd = torch.arange(11, dtype=torch.bfloat16).reshape(1, 11).T[3:4]
+    assert odd.stride() == (1, 11)
+    assert torch.equal(read_state(write_state(state_path(tmp_path, 1), {"odd": odd, "step": 1}))["odd"], odd)
+
+
 def test_a_state_is_an_ordinary_safetensors_file(tmp_path):
     with safe_open(write_state(state_path(tmp_path, 7), STATE), framework="pt") as file:
         assert len(file.keys()) == 2
