@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ UNFINISHED = re.compile(r"\.(atelier-)?[0-9a-f]{16}\.tmp")
 """Names of unfinished files, ours alone."""
 OLD = 3600.0
 """Seconds after which an unfinished file belongs to nobody, where the system has no locks that tell."""
+BACKUPS = 3
+"""Earlier states of a file that are kept beside it, the newest as ``.bak1``."""
 FILE = say("The file")
 _PAUSE = 1.0
 """Seconds in which a folder is not searched again: thousands of captions are saved one after another."""
@@ -102,6 +105,31 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             file.close()
             path.unlink(missing_ok=True)
             raise
+
+
+def backup_path(path: Path, number: int) -> Path:
+    """Return where the backup of that age lies; 1 is the newest."""
+    return path.with_name(f"{path.name}.bak{number}")
+
+
+def back_up(path: Path, *, keep: int = BACKUPS) -> Path:
+    """Give a file that is about to be replaced a second name and return that; older ones move up, the oldest goes.
+
+    Raises:
+        OSError: the folder or the disk refuses; the file is as it was.
+    """
+    for number in range(keep, 1, -1):
+        newer = backup_path(path, number - 1)
+        if newer.exists():
+            os.replace(newer, backup_path(path, number))
+    backup = backup_path(path, 1)
+    try:
+        os.link(path.resolve(), backup)  # costs nothing: the file that replaces it is a new one
+    except OSError:  # a file system without links, or an old backup in the way
+        with path.open("rb") as file, replacing(backup) as copy:
+            shutil.copyfileobj(file, copy)
+        shutil.copystat(path, backup)
+    return backup
 
 
 def private_folder(path: Path) -> Path:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from lib_lora.atomic import cure_of, replace_file, replacing
+from lib_lora.atomic import BACKUPS, back_up, cure_of, replace_file
 from lib_lora.errors import FileError
 
 
@@ -23,12 +22,7 @@ def read_text(path: Path) -> str:
         raise FileError("The file cannot be read ({reason})", reason=error, where=str(path)) from error
 
 
-def backup_path(path: Path, number: int) -> Path:
-    """Return where the backup of that age lies; 1 is the newest."""
-    return path.with_name(f"{path.name}.bak{number}")
-
-
-def write_text(path: Path, text: str, *, backups: int = 3) -> None:
+def write_text(path: Path, text: str, *, backups: int = BACKUPS) -> None:
     """Replace a file so that at every moment the old or the new content is there; keep the last old contents.
 
     Raises:
@@ -39,20 +33,10 @@ def write_text(path: Path, text: str, *, backups: int = 3) -> None:
     except UnicodeEncodeError as error:
         raise FileError("The text has characters that UTF-8 cannot write", where=str(path)) from error
     try:
-        if path.exists() and path.read_bytes() != data:
-            _rotate(path, backups)
+        if backups > 0 and path.exists() and path.read_bytes() != data:
+            back_up(path, keep=backups)
     except OSError as error:
         raise FileError(
             "The backup cannot be written ({reason})", reason=error, where=str(path), cure=cure_of(error)
         ) from error
     replace_file(path, data)
-
-
-def _rotate(path: Path, backups: int) -> None:
-    for number in range(backups, 1, -1):
-        newer = backup_path(path, number - 1)
-        if newer.exists():
-            os.replace(newer, backup_path(path, number))
-    if backups > 0:
-        with replacing(backup_path(path, 1)) as copy:
-            copy.write(path.read_bytes())

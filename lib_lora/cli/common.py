@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import signal
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import AtelierError, FileError
 from lib_lora.progress import Stoppable
+from lib_lora.services.answers import plain
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -129,21 +129,8 @@ def give(options: argparse.Namespace, result: Mapping[str, Any], lines: list[str
 
 def as_json(result: Mapping[str, Any]) -> str:
     """Return a result as one line of JSON, with everything escaped that is not harmless."""
-    text = json.dumps(_plain(result), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(result), ensure_ascii=False, allow_nan=False)
     return _UNSAFE.sub(lambda found: json.dumps(found.group())[1:-1], text)
-
-
-def _plain(value: Any) -> Any:
-    """Return ``value`` as JSON can hold it: paths as texts, numbers that are none as null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def add_host_options(parser: argparse.ArgumentParser) -> None:

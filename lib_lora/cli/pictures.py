@@ -94,7 +94,7 @@ def run_analyze(options: argparse.Namespace) -> None:
     """Analyze, save grids and tables, and print the ranking of each range."""
     from lib_lora.analysis.options import AnalyzeOptions
     from lib_lora.host.request import GenerateRequest
-    from lib_lora.services.analysis import analyze_order, order_of, save, table_name
+    from lib_lora.services.analysis import analyze_order, answer, order_of, save, table_name
     from lib_lora.services.file_facts import FileFacts
 
     request = GenerateRequest(**given(options, _picture(but="batch")))
@@ -114,17 +114,7 @@ def run_analyze(options: argparse.Namespace) -> None:
     results, lines = [], []
     for found in whole.analyses:
         tell(found.notes, found.problems)
-        rows = {row.name: {"percent": row.mean, "spread": row.spread, "modules": row.has_modules} for row in found.rows}
-        results.append(
-            {
-                "range": f"{found.plan.examined:g}/{found.plan.others:g}",
-                "blocks": rows,
-                "noise_floor": found.noise_floor,
-                "gain": found.gain,
-                **told(found.notes, found.problems),
-                "finished": found.finished,
-            }
-        )
+        results.append({**answer(found), **told(found.notes, found.problems)})
         lines += [f"{row.name:>8} {row.mean:8.3f} %" for row in found.ranking()]
         lines.append(f"noise floor {found.noise_floor:.3f} %")
     grids = [name for name in files if name.endswith(".png")]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
+from lib_lora.atomic import back_up
 from lib_lora.blocks.tokens import read_number, read_tokens
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.cover import COVERS, THUMBNAIL, with_cover, without_cover
@@ -21,9 +21,6 @@ from lib_lora.formats.metadata import describe, label, remove_private
 from lib_lora.formats.names import ENDING
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
-
-BACKUPS = 3
-"""Earlier states of a file that are kept beside it, the newest as ``.bak1``."""
 
 _HASHES = ("sshs_model_hash", "sshs_legacy_hash")
 
@@ -128,7 +125,7 @@ def write_in_place(path: str | Path, edit: Edit) -> tuple[Path, Path]:
     fresh = target.with_name(f".atelier-{secrets.token_hex(8)}{ENDING}")
     try:
         rewrite_metadata(target, fresh, metadata)
-        backup = _back_up(target)
+        backup = back_up(target)
         os.replace(fresh, target)
     except OSError as error:
         what = say("The file cannot be changed in place: {reason}", reason=error)
@@ -136,19 +133,6 @@ def write_in_place(path: str | Path, edit: Edit) -> tuple[Path, Path]:
     finally:
         fresh.unlink(missing_ok=True)
     return target, backup
-
-
-def _back_up(path: Path) -> Path:
-    """Give the file's present bytes a second name, and return that; older backups move up, the oldest goes."""
-    names = [path.with_name(f"{path.name}.bak{number}") for number in range(1, BACKUPS + 1)]
-    for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
-        if newer.exists():
-            os.replace(newer, older)
-    try:
-        os.link(path, names[0])  # costs nothing: the edited file is a new one that takes over the old name
-    except OSError:  # a file system without links, or an old backup in the way
-        shutil.copy2(path, names[0])
-    return names[0]
 
 
 def hashes_of(path: str | Path, progress: Progress = QUIET) -> Hashes:

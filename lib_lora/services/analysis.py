@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -172,6 +173,20 @@ def save(found: Found, folder: Path) -> Found:
 def table_name(examined: float, others: float) -> str:
     """Return the name of a range's table: ``blocks_0_1.csv``."""
     return f"blocks_{examined:g}_{others:g}.csv"
+
+
+def answer(analysis: Analysis) -> dict[str, Any]:
+    """Return one range as JSON: its blocks with their percentages; its notes are said in the caller's language."""
+    return {
+        "range": range_text(analysis.plan),
+        "noise_floor": analysis.noise_floor,
+        "gain": analysis.gain,
+        "finished": analysis.finished,
+        "blocks": {
+            row.name: {"percent": row.mean, "spread": row.spread, "modules": row.has_modules} for row in analysis.rows
+        },
+        "ranking": [row.name for row in analysis.ranking()],
+    }
 
 
 def range_text(plan: SweepSpec) -> str:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from lib_lora.atomic import replace_file
 from lib_lora.host.base import GenerateRequest
-from lib_lora.sentences import say
+from lib_lora.measured import Measured, number
 from lib_lora.services.atelier import Atelier
 
 _NEW = 0.5
 """Weight of the newest measurement against all before it."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Speed:
     """Seconds for a picture's step and 64×64 pixels, by model, kept in a small JSON file."""
 
     path: Path
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
     def of(cls, atelier: Atelier) -> Speed:
@@ -37,24 +33,14 @@ class Speed:
         if pictures < 1 or seconds <= 0:
             return
         now = seconds / (pictures * _work(request, side))
-        with self._lock:
-            table = self._read()
-            before = table.get(model, now)
+        with Measured(self.path).changing() as table:
+            before = number(table.get(model)) or now
             table[model] = before + _NEW * (now - before)
-            replace_file(self.path, json.dumps(table).encode(), what=say("The measured speed"))
 
     def seconds(self, model: str, request: GenerateRequest, *, side: int, pictures: int) -> float | None:
         """Return how long ``pictures`` of ``request`` will take, or None where nothing was measured yet."""
-        one = self._read().get(model)
+        one = number(Measured(self.path).read().get(model))
         return None if one is None else one * pictures * _work(request, side)
-
-    def _read(self) -> dict[str, float]:
-        try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # no file yet, or one that is no JSON: measured again
-            return {}
-        entries = found.items() if isinstance(found, dict) else ()
-        return {str(name): float(value) for name, value in entries if isinstance(value, int | float)}
 
 
 def _work(request: GenerateRequest, side: int) -> float:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from lib_lora.architectures.registry import architecture_of
-from lib_lora.atomic import replace_file
 from lib_lora.blocks.layouts import BASE
 from lib_lora.data import FolderScan, batch_count
 from lib_lora.formats.keys import block_of_key
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.live.attach import attach
+from lib_lora.measured import Measured, number
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.train import network
@@ -221,11 +221,11 @@ class Paces:
     """Seconds of a step on this machine, by model and settings; kept in a small file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._measured = Measured(path)
 
     def get(self, model: LoadedModel, options: TrainOptions) -> float | None:
         """Return what is known for these settings, else scaled from the newest others of this model; None at first."""
-        known = self._read().get(_machine(model), {})
+        known = _rows(self._measured.read(), model)
         exact = known.get(_settings(model, options))
         if exact is not None:
             return exact["seconds"]
@@ -236,19 +236,21 @@ class Paces:
 
     def put(self, model: LoadedModel, options: TrainOptions, seconds: float) -> None:
         """Remember the seconds of a step."""
-        everything = self._read()
-        known = everything.setdefault(_machine(model), {})
-        known.pop(_settings(model, options), None)  # the newest stands last
-        known[_settings(model, options)] = {"seconds": round(seconds, 5), "work": _work(model, options)}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self._path, json.dumps(everything, indent=1).encode())
+        with self._measured.changing() as everything:
+            known = everything[_machine(model)] = _rows(everything, model)
+            known.pop(_settings(model, options), None)  # the newest stands last
+            known[_settings(model, options)] = {"seconds": round(seconds, 5), "work": _work(model, options)}
 
-    def _read(self) -> dict[str, dict[str, dict[str, float]]]:
-        try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}  # a lost measurement is measured again
-        return found if isinstance(found, dict) else {}
+
+def _rows(table: Mapping[str, Any], model: LoadedModel) -> dict[str, dict[str, float]]:
+    """Return what a table knows of this model on this machine; a row that is none is left out."""
+    found = table.get(_machine(model))
+    rows = found.items() if isinstance(found, dict) else ()
+    return {
+        name: row
+        for name, row in rows
+        if isinstance(row, dict) and number(row.get("seconds")) is not None and number(row.get("work")) is not None
+    }
 
 
 def _work(model: LoadedModel, options: TrainOptions) -> float:

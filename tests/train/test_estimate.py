@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lib_lora.data import scan
@@ -47,5 +49,10 @@ def test_a_measured_pace_is_remembered_and_scaled(model, options_for, tmp_path):
     paces.put(model, options, 0.5)
     assert Paces(tmp_path / "paces.json").get(model, options) == 0.5
     assert paces.get(model, options_for(batch_size=4)) == pytest.approx(2.0)
-    (tmp_path / "paces.json").write_text("broken")
-    assert paces.get(model, options) is None
+    whole = json.loads((tmp_path / "paces.json").read_text())
+    (machine,) = whole
+    for broken in ("broken", "[1]", *(json.dumps({machine: rows}) for rows in (1, {"x": 1}, {"x": {"seconds": "1"}}))):
+        (tmp_path / "paces.json").write_text(broken)
+        assert paces.get(model, options) is None
+        paces.put(model, options, 0.25)
+        assert paces.get(model, options) == 0.25

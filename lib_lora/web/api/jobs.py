@@ -7,7 +7,7 @@ from typing import Any
 from lib_lora.errors import InputError
 from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.options import Option
-from lib_lora.services.analysis import Found, range_text
+from lib_lora.services.analysis import Found, answer
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
 from lib_lora.web.api.call import Call, NotFound, Route
@@ -80,17 +80,9 @@ def analysis_row(atelier: Atelier, found: Found, language: str) -> dict[str, Any
     """Return an analysis as JSON: for each range the blocks with their percentages, and where the files are."""
     ranges = [
         {
-            "range": range_text(analysis.plan),
-            "noise_floor": analysis.noise_floor,
-            "gain": analysis.gain,
-            "finished": analysis.finished,
+            **answer(analysis),
             "notes": [sentence_in_words(note, language) for note in analysis.notes],
             "problems": [error_row(each, language) for each in analysis.problems],
-            "blocks": {
-                row.name: {"percent": row.mean, "spread": row.spread, "modules": row.has_modules}
-                for row in analysis.rows
-            },
-            "ranking": [row.name for row in analysis.ranking()],
         }
         for analysis in found.analyses
     ]

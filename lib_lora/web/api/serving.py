@@ -6,7 +6,6 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,6 +16,7 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.error_words import error_row
 from lib_lora.options import REQUIRED, Option
 from lib_lora.sentences import say
+from lib_lora.services.answers import plain
 from lib_lora.web.api.access import CHALLENGE, Access
 from lib_lora.web.api.call import NotFound, Route
 from lib_lora.web.routes import BASE, best_language
@@ -159,19 +159,6 @@ def status_of(error: AtelierError) -> int:
         if isinstance(error, kind):
             return status
     return 409
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: paths as texts, tuples as lists, numbers that are none as null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def documented(route: Route) -> dict[str, Any]:
