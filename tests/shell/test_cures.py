@@ -248,7 +248,8 @@ def test_a_cure_is_enough(name) -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizers_wrong_rate_has_a_right_one(optimizer) -> None:
-    wrong = 1e-4 if OPTIMIZERS[optimizer].automatic else 5.0
+    known = OPTIMIZERS[optimizer]
+    wrong = 1e-4 if known.automatic else 5 * known.highest_rate
     rate = re.search(
         r"[Uu]se (?:about )?([\d.e-]+\d)", cure_of(lambda: options(optimizer=optimizer, learning_rate=wrong))
     )

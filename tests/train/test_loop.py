@@ -74,6 +74,21 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(model, optio
     assert [row["step"] for row in logs[0]] == list(range(1, steps + 1))
 
 
+def test_as_sd_scripts_a_run_with_a_rate_for_each_part_is_resumed_too(model, options_for, tmp_path):
+    options = options_for(
+        steps=4, batch_size=1, optimizer="AdamW", learning_rate=1e-3, as_sd_scripts=True, warmup=2, scheduler="wsd"
+    )
+    whole, _ = trained(model, options, tmp_path / "whole")
+    trained(model, options, tmp_path / "parts", StopAfter(2))
+    parts, result = trained(model, options, tmp_path / "parts")
+    assert result.finished
+    assert [row["rate"] for row in whole.folder.read_log()][:3] == [0, 5e-4, 1e-3]
+    for one, two in zip(
+        network.parameters_of(whole.lora).values(), network.parameters_of(parts.lora).values(), strict=True
+    ):
+        assert same(one, two)
+
+
 @pytest.mark.parametrize("optimizer", TRIED)
 def test_the_ratio_of_a_group_really_acts(model, options_for, tmp_path, optimizer):
     rate = {"AdamW": 1e-3, "Lion": 1e-4, "AdaFactor": 0.0}.get(optimizer, 1.0)
