@@ -57,7 +57,8 @@
         row.sending = setTimeout(() => {
             row.sending = null;
             const mailbox = field(row.dataset.mailbox);
-            if (mailbox) tell(mailbox, vectorOf(row));
+            // A blank more or less: what is written twice is a change the second time as well.
+            if (mailbox) tell(mailbox, vectorOf(row) + (mailbox.value.endsWith(" ") ? "" : " "));
         }, 120); // arrow keys held down are one change
     };
 

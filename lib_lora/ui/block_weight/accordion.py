@@ -229,7 +229,7 @@ def _wire(logic: Handlers, parts: _Parts, prompt: Any) -> None:
 
     on(parts.preset.input, parts.preset, logic.to_preset)
     on(parts.elements.input, parts.elements, logic.to_elements)
-    on(parts.mailbox.input, parts.mailbox, logic.to_vector)
+    on(parts.mailbox.change, parts.mailbox, logic.to_vector)  # gradio 6 has no input for what a script writes
     for field, change in (
         (parts.vector, logic.to_vector),
         (parts.te, logic.to_te),
