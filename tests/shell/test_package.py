@@ -126,7 +126,7 @@ def test_files_are_worked_on_without_the_studios_packages(installed: Path, tmp_p
     made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     said = [line for line in made.stdout.splitlines() if line in "0123"]
     assert said == ["0", "0", "0", "1"], made.stderr
-    assert "Install what docs/python.md names" in made.stderr
+    assert "Install the packages of the studio" in made.stderr
     assert {path.name for path in tmp_path.glob("*.safetensors")} == {
         f"{n}.safetensors" for n in ("a", "b", "c", "baked")
     }

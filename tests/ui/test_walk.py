@@ -100,7 +100,8 @@ def stop_an_analysis(walker: Walker) -> None:
     walker.reads("generate_analyzer_status", stopped)
     expect(grid).to_be_visible()
     expect(grid).to_have_attribute("src", re.compile("/files/outputs/"))
-    rows = walker.at("generate_analyzer_table").locator("tbody tr").filter(has_text=re.compile(r"(IN|M|OUT)\d\d"))
+    rows = walker.at("generate_analyzer_table").locator(":is(tr, [role=row])")
+    rows = rows.filter(has_text=re.compile(r"(IN|M|OUT)\d\d"), visible=True)
     expect(rows.first).to_be_visible()
     assert 1 <= rows.count() < 5
 

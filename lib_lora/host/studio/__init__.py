@@ -10,7 +10,7 @@ except ModuleNotFoundError as error:
     raise AtelierError(
         "The studio needs the package {package}, which is not installed",
         package=error.name,
-        cure="Install what docs/python.md names under “Install”.",
+        cure="Install the packages of the studio, as docs/python.md says.",
     ) from error
 
 __all__ = ["POCKET", "StudioHost", "pick_device"]
