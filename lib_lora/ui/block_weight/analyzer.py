@@ -225,12 +225,15 @@ class _Analyzer:
         else:
             yield [compat.update()] * 4  # gradio 4 takes a generator without a value for empty values
 
-    def stop(self) -> str:
-        """Stop the analysis that runs or waits; what is finished is kept."""
+    def stop(self) -> Any:
+        """Stop the analysis that runs or waits; what is finished is kept.
+
+        Whoever follows the job says that it is stopping: an answer from here could come after its end.
+        """
         jobs = [job for job in self._atelier.queue.jobs(KIND) if not job.ended]
         for job in jobs:
             job.stop()
-        return note_html(self._words("block_weight.stopping" if jobs else "block_weight.nothing_runs"))
+        return compat.update() if jobs else note_html(self._words("block_weight.nothing_runs"))
 
     def _order(self, prompt: str, label: str, fields: Any, values: Any) -> AnalysisJob:
         examined, others, also, blocks, seeds, color, threshold, gain, rows = fields
@@ -261,7 +264,10 @@ class _Analyzer:
             else:
                 shown = found
                 updates = self._pictures(found)
-            yield [progress_html(now, self._atelier.queue, self._words) or self._end(now, found), *updates]
+            said = progress_html(now, self._atelier.queue, self._words) or self._end(now, found)
+            if now.stopped and not now.ended:
+                said = note_html(self._words("block_weight.stopping"))
+            yield [said, *updates]
 
     def _pictures(self, found: Found) -> list[Any]:
         words = self._words

@@ -184,12 +184,15 @@ class _Generate:
         else:
             yield compat.update(), compat.update()  # gradio 4 takes a generator without a value for empty values
 
-    def cancel(self) -> str:
-        """Stop the orders that run or wait; finished pictures stay."""
+    def cancel(self) -> Any:
+        """Stop the orders that run or wait; finished pictures stay.
+
+        Whoever follows the job says that it is stopping: an answer from here could come after its end.
+        """
         jobs = [job for job in self._atelier.queue.jobs(KIND) if not job.ended]
         for job in jobs:
             job.stop()
-        return note_html(self._words("generate.stopping" if jobs else "generate.nothing_runs"))
+        return compat.update() if jobs else note_html(self._words("generate.nothing_runs"))
 
     def reuse(self) -> Any:
         """Return the seed of the newest picture."""
@@ -205,7 +208,10 @@ class _Generate:
                 shown = made
                 caption = self._words("generate.caption", seed="{}")
                 pictures = [(str(one.path), caption.format(one.seed)) for one in made.pictures]
-            yield progress_html(now, self._atelier.queue, self._words) or self._end(now, made), pictures
+            said = progress_html(now, self._atelier.queue, self._words) or self._end(now, made)
+            if now.stopped and not now.ended:
+                said = note_html(self._words("generate.stopping"))
+            yield said, pictures
 
     def _end(self, job: Job, made: Rendered | None) -> str:
         words = self._words
