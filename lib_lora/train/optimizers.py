@@ -31,6 +31,7 @@ class OptimizerSpec:
         rates: what the library makes of groups with different rates: ``each`` has its own, all get the ``first``
             one's, or it takes ``one`` alone and refuses others.
         averages: whether what it trains and what is to be used are two things (schedule-free).
+        decouples: whether weight decay is decoupled where its argument ``decouple`` is not given; None: it has none.
         needs: ``module:name`` that its package must have, where not every version has it.
     """
 
@@ -45,6 +46,7 @@ class OptimizerSpec:
     optional: bool = False
     rates: str = "each"
     averages: bool = False
+    decouples: bool | None = None
     needs: str = ""
 
     @property
@@ -112,7 +114,7 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
     "DAdaptAdanIP": _adapting("dadaptation.experimental:DAdaptAdanIP", 5, rates="first"),
     "DAdaptAdan": _adapting("dadaptation:DAdaptAdan", 5, rates="first"),
     # A decay that is added to the gradient shrinks with d, and leaves LoRAs that hold nothing.
-    "DAdaptAdam": _adapting("dadaptation:DAdaptAdam", 3, rates="one", defaults={"decouple": True}),
+    "DAdaptAdam": _adapting("dadaptation:DAdaptAdam", 3, rates="one", decouples=False, defaults={"decouple": True}),
     "DAdaptAdaGrad": _adapting("dadaptation:DAdaptAdaGrad", 3, rates="first"),
     "DAdaptLion": _adapting("dadaptation:DAdaptLion", 2, rates="one"),
     "DAdaptSGD": _adapting("dadaptation:DAdaptSGD", 3, rates="one"),
@@ -123,6 +125,7 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
         states=3.5,
         automatic=True,
         rates="one",
+        decouples=True,
         defaults={"decouple": True, "weight_decay": 0.01, "use_bias_correction": True, "safeguard_warmup": True},
     ),
     # Its d0 of 1e-6 may never start; 1e-5 does.

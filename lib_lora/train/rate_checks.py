@@ -75,8 +75,9 @@ def _check_ratios(options: TrainOptions, known: OptimizerSpec) -> None:
 
 def _check_decay(options: TrainOptions, known: OptimizerSpec) -> None:
     given = {**({} if options.as_sd_scripts else known.defaults), **options.optimizer_args}
-    off = {"DAdaptAdam": False, "Prodigy": True}.get(options.optimizer)  # what the libraries do by themselves
-    if off is not None and given.get("weight_decay") and not given.get("decouple", off):
+    if known.decouples is None:
+        return
+    if given.get("weight_decay") and not given.get("decouple", known.decouples):
         raise InputError(
             "{optimizer} with a weight decay that is not decoupled leaves a LoRA that holds nothing",
             optimizer=options.optimizer,

@@ -7,6 +7,7 @@ the encoder that the host wraps.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ Encode = Callable[[Tensor, int], tuple[Tensor, "Tensor | None"]]
 """Token ids ``(n, 77)`` and clip skip to hidden states ``(n, 77, width)`` and the pooled vector ``(n, width)``."""
 
 
-class HostModel:
+class HostModel(ABC):
     """A live model taken apart.
 
     Attributes:
@@ -112,42 +113,42 @@ class HostModel:
         marked = marks.zero_terminal or used
         return Schedule.of(self.plain_alphas_cumprod, self.prediction_type, marked=marked, notes=notes)
 
+    @abstractmethod
     def host_rescales(self) -> bool:
         """Whether the host samples this model with zero terminal SNR by itself."""
-        raise NotImplementedError
 
     def _predicts(self, host: str) -> str:
         """Return what the model predicts: the velocity where the host or the file says so, else what the host says."""
         self.host_says_velocity = host == VELOCITY
         return VELOCITY if host == NOISE and marks_in(Path(self.path)).velocity else host
 
+    @abstractmethod
     def lost(self) -> bool:
         """Whether the host has meanwhile another model, or has put this one away."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bring(self, part: str) -> None:
         """Have ``unet``, ``text`` or ``vae`` where the host computes, as the host itself would move it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run_unet(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None) -> Tensor:
         """Return the UNet's raw output."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, *, trains_text: bool) -> None:
         """Refuse a model, or a setup of the host, in which no LoRA can be trained.
 
         Raises:
             InputError: in one sentence, with what to change.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def prepared(self) -> AbstractContextManager[None]:
         """Have the model as training wants it, cleared of what the last prompt left; leaving puts it back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settle(self) -> None:
         """Clear what a prompt has meanwhile left in the model; costs nothing where it left nothing."""
-        raise NotImplementedError
 
 
 def is_ours(family: str) -> bool:
