@@ -5,7 +5,8 @@ from __future__ import annotations
 from lib_lora.data import FolderScan, Picture
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
-from lib_lora.train.options import MOST_STEPS, TrainOptions
+from lib_lora.train.options import TrainOptions
+from lib_lora.train.options.length import MOST_STEPS
 
 MOST_DRAWS = 1_000_000
 """Pictures that an epoch may show, repeats counted; each of its draws stands in a list."""

@@ -7,40 +7,28 @@ from typing import Any
 
 from lib_lora.i18n.words import Words
 from lib_lora.options import auto_or_number, options_of
-from lib_lora.train.options import TrainOptions, parse_argument
+from lib_lora.train.options import SUBJECTS, TrainOptions, parse_argument
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.option_widget import shown, widget
 
-GROUPS = {
-    "length": ("batch_size", "save_every_epochs"),
-    "length_more": ("epochs", "repeats", "target_steps"),
-    "network": ("network", "dim", "alpha", "conv_dim", "conv_alpha"),
-    "learning": (
-        "optimizer",
-        "learning_rate",
-        "unet_ratio",
-        "text_encoder_ratio",
-        "scheduler",
-        "scheduler_cycles",
-        "scheduler_power",
-        "scheduler_lowest",
-        "scheduler_decay",
-        "warmup",
-        "as_sd_scripts",
-        "max_grad_norm",
-        "optimizer_args",
-    ),
-    "pictures": ("resolution", "bucket_step", "bucket_upscale", "flip"),
-    "captions": ("class_word", "shuffle_caption", "keep_tokens", "caption_dropout", "tag_dropout", "clip_skip"),
-    "loss": ("min_snr_gamma", "zero_terminal_snr", "noise_offset"),
-    "reg": ("reg_images", "prior_loss_weight", "prior_from_model"),
-    "samples": ("sample_prompts", "seed", "comment"),
-}
-FOLDED = ("length_more",)
-"""Other words for a value that stands in the open already: one control for a run's length is enough for most."""
 ELSEWHERE = ("images", "name", "trigger", "kind", "steps")
 """Options that stand in the open, not behind "more"."""
+FOLDED = {"length_more": ("epochs", "repeats", "target_steps")}
+"""Other words for a value that stands in the open already: one control for a run's length is enough for most."""
+
+
+def _groups() -> dict[str, tuple[str, ...]]:
+    """Return title -> names of the options that stand together: those of one subject, without what is elsewhere."""
+    gone = {*ELSEWHERE, *sum(FOLDED.values(), ())}
+    groups: dict[str, tuple[str, ...]] = {}
+    for title, holder in SUBJECTS.items():
+        groups[title] = tuple(one.name for one in options_of(holder) if one.name not in gone)
+        groups |= {more: names for more, names in FOLDED.items() if more.startswith(title)}
+    return {title: names for title, names in groups.items() if names}
+
+
+GROUPS = _groups()
 NAMES = tuple(name for group in GROUPS.values() for name in group)
 
 
