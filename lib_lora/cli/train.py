@@ -97,9 +97,9 @@ def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any
     What is wrong with the options is said before a model is loaded; the recipe is fitted to the model after that.
     """
     from lib_lora.services.start_check import check_pictures, fresh_run
-    from lib_lora.train.loop import start
     from lib_lora.train.options import from_mapping
     from lib_lora.train.run_folder import RunFolder
+    from lib_lora.train.training import start
 
     if options.resume:
         _refuse_beside_resume(options)

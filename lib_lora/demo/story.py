@@ -37,11 +37,11 @@ from lib_lora.services.analysis import analyze_order, order_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.labels import LabelOptions
 from lib_lora.train.loop import run as run_training
-from lib_lora.train.loop import start
 from lib_lora.train.options import from_mapping
 from lib_lora.train.probe import steady_loss
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.training import start
 
 
 @dataclass

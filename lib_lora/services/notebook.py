@@ -25,8 +25,9 @@ from lib_lora.services.analysis import analyze_order, order_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.samples import sampler_of
 from lib_lora.services.start_check import check_pictures, fresh_run
-from lib_lora.train.loop import TrainResult, run, start
+from lib_lora.train.loop import TrainResult, run
 from lib_lora.train.options import from_mapping
+from lib_lora.train.training import start
 
 if TYPE_CHECKING:
     from lib_lora.host.studio import StudioHost

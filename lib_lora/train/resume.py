@@ -19,7 +19,7 @@ from lib_lora.train.states import read_state, set_aside, states_of
 from lib_lora.train.training_set import TrainingSet
 
 if TYPE_CHECKING:
-    from lib_lora.train.loop import Training
+    from lib_lora.train.training import Training
 
 DATA = "data.json"
 

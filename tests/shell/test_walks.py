@@ -64,7 +64,7 @@ class Walk:
         path = Path(frame.f_code.co_filename)
         is_function = frame.f_code.co_flags & inspect.CO_OPTIMIZED  # the bodies of modules and classes are not
         own = is_function and path.is_relative_to(CORE)
-        return path.relative_to(CORE).with_suffix("").as_posix() if own else ""
+        return path.relative_to(CORE).with_suffix("").as_posix().removesuffix("/__init__") if own else ""
 
     @property
     def rooms(self) -> set[str]:

@@ -6,8 +6,9 @@ import torch
 from lib_lora.progress import Progress
 from lib_lora.train import network
 from lib_lora.train.conditioning import FixedCaptions
-from lib_lora.train.loop import run, start
+from lib_lora.train.loop import run
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.training import start
 from tests.conftest import same
 
 LONG = ", ".join(f"tag number {n}" for n in range(40))  # more than one chunk of 75 tokens

@@ -8,8 +8,8 @@ from lib_lora.data import scan
 from lib_lora.progress import Progress
 from lib_lora.train import network
 from lib_lora.train.estimate import Paces, _trained_numbers, measure_pace, memory_needed, plan_run
-from lib_lora.train.loop import start
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.training import start
 
 
 @pytest.mark.parametrize("changes", [{"steps": 0, "epochs": 3}, {"steps": 0, "epochs": 2, "repeats": 5}, {"steps": 7}])

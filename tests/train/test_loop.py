@@ -17,9 +17,11 @@ from lib_lora.live.attach import attach
 from lib_lora.process import same_bits
 from lib_lora.progress import Progress, Stoppable
 from lib_lora.train import network
-from lib_lora.train.loop import one_step, run, start
+from lib_lora.train.loop import run
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import read_state, states_of
+from lib_lora.train.step import one_step
+from lib_lora.train.training import start
 from tests.conftest import same
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,10 @@ import pytest
 
 from lib_lora.formats.header import read_header
 from lib_lora.progress import Progress, Stoppable
-from lib_lora.train.loop import run, start
+from lib_lora.train.loop import run
 from lib_lora.train.origin import _known, checkpoint_hashes
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.training import start
 
 FIELDS = """
 ss_session_id ss_training_started_at ss_training_finished_at ss_output_name ss_learning_rate ss_unet_lr

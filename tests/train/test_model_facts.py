@@ -17,9 +17,10 @@ from lib_lora.host.studio import POCKET, StudioHost
 from lib_lora.progress import Progress
 from lib_lora.train import network
 from lib_lora.train.estimate import plan_run
-from lib_lora.train.loop import run, start
+from lib_lora.train.loop import run
 from lib_lora.train.remarks import remarks_on
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.training import start
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from lib_lora.progress import Progress
 from lib_lora.services.start_check import check_pictures
 from lib_lora.train.estimate import plan_run
 from lib_lora.train.length import times_text
-from lib_lora.train.loop import start
 from lib_lora.train.options import from_mapping
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.training import start
 
 
 @pytest.fixture

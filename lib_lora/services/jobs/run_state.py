@@ -20,7 +20,7 @@ from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import states_of, step_of
 
 if TYPE_CHECKING:
-    from lib_lora.train.loop import Training
+    from lib_lora.train.training import Training
 
 PAUSED, INTERRUPTED = "paused", "interrupted"
 RESUMABLE = (PAUSED, STOPPED, INTERRUPTED, FAILED)

@@ -298,7 +298,7 @@ class Trainings:
     def _train(self, run: Run, watch: Watch, lease: Lease) -> TrainResult | None:
         """Prepare where it is not prepared, and train; None where it was stopped before it was prepared."""
         from lib_lora.train.loop import run as run_training
-        from lib_lora.train.loop import start  # not before somebody trains: a WebUI starts without it
+        from lib_lora.train.training import start  # not before somebody trains: a WebUI starts without it
 
         sampler = told(sampler_of(self._host, run.options), run, watch.job, lease)
         if run.training is not None and run.training.model is not self._host.model:
@@ -328,7 +328,7 @@ class Trainings:
     def _save(self, run: Run) -> None:
         """Save the LoRA as it is now and put it where prompts find it."""
         if run.training is not None and run.training.step:
-            from lib_lora.train.loop import save_lora
+            from lib_lora.train.saving import save_lora
 
             path = save_lora(run.training, run.folder.lora_path_at(run.training.step))
             run.lora = self._deliver(path)

@@ -1,0 +1,62 @@
+"""The weighted loss of one batch."""
+
+from __future__ import annotations
+
+import random
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lib_lora.train.objective import Noised, draw_noise, noised, per_sample_mse, snr_weight
+from lib_lora.train.training import Training
+from lib_lora.train.training_set import Sample, rules_of
+
+
+def batch_loss(training: Training, batch: list[Sample], generator: torch.Generator) -> Tensor:
+    """Return the weighted loss of one batch."""
+    model, options = training.model, training.options
+    orientations = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
+    clean = torch.stack([item.latents[orientation] for item, orientation in zip(batch, orientations, strict=True)])
+    sizes = torch.tensor([item.sizes[orientation] for item, orientation in zip(batch, orientations, strict=True)])
+    noise = draw_noise(clean.shape, generator, options.noise_offset)
+    timesteps = torch.randint(0, len(training.alphas_cumprod), (len(batch),), generator=generator)
+    rules, rng = rules_of(options), random.Random(int(torch.randint(2**62, (1,), generator=generator)))
+    captions = [rules.apply(item.caption, rng) for item in batch]
+    seen = noised(
+        clean.to(model.device),
+        noise.to(model.device),
+        timesteps.to(model.device),
+        alphas_cumprod=training.alphas_cumprod,
+        prediction_type=model.prediction_type,
+    )
+    weights = torch.tensor([item.weight for item in batch], device=model.device)
+    snr = snr_weight(seen.snr, training.gamma, model.prediction_type)
+    reg = torch.tensor([item.picture.is_reg for item in batch], device=model.device)
+    if options.prior_from_model and reg.any():
+        seen = replace(seen, target=_prior_target(training, seen, captions, sizes, reg))
+        snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
+    fixed = not training.trains_text
+    cond = training.captions.encode(captions) if fixed else model.encode_text(captions, options.clip_skip)
+    return (per_sample_mse(model, seen, replace(cond, sizes=sizes)) * weights * snr).mean()
+
+
+def _prior_target(training: Training, seen: Noised, captions: list[str], sizes: Tensor, reg: Tensor) -> Tensor:
+    """Return the target with the model's own prediction, LoRA off, in the rows of regularization pictures.
+
+    Prior preservation (arXiv:2208.12242) with the model's output in place of the picture: what it knew is held at every
+    noise level, and the pictures need not be perfect.
+    """
+    rows = reg.nonzero().flatten()
+    chosen = Noised(seen.latents[rows], seen.timesteps[rows], seen.target[rows], seen.snr[rows])
+    with torch.no_grad(), _without_lora(training):
+        cond = training.captions.encode([captions[row] for row in rows.tolist()])  # of the model without the LoRA
+        cond = replace(cond, sizes=sizes[rows.cpu()])
+        before = training.model.predict(chosen.latents.to(training.model.dtype), chosen.timesteps, cond)
+    return seen.target.index_copy(0, rows, before.to(seen.target.dtype))
+
+
+def _without_lora(training: Training) -> AbstractContextManager[None]:
+    """Let the model be what it is without the LoRA, where that is attached."""
+    return nullcontext() if training.attached is None else training.attached.paused()

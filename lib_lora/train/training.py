@@ -1,0 +1,136 @@
+"""A run in progress: made ready, and everything that changes from step to step."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor
+
+from lib_lora.formats.lora import LoraFile
+from lib_lora.host.base import LoadedModel, check_clip_skip
+from lib_lora.live.attach import Attached
+from lib_lora.progress import Progress
+from lib_lora.sentences import Sentence
+from lib_lora.train import network, resume
+from lib_lora.train.conditioning import FixedCaptions
+from lib_lora.train.length import times_text, total_steps
+from lib_lora.train.loss_scaling import LossScale
+from lib_lora.train.objective import schedule_for
+from lib_lora.train.options import TrainOptions, usual_values
+from lib_lora.train.origin import Origin
+from lib_lora.train.ratio_optimizer import RatioOptimizer, optimizer_for
+from lib_lora.train.recipes import facts_of, resolved_gamma
+from lib_lora.train.remarks import remarks_on
+from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.states import cure_of_divergence
+from lib_lora.train.training_set import Sample, TrainingSet, prepare
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Training:
+    """A run in progress: everything that changes from step to step."""
+
+    model: LoadedModel
+    options: TrainOptions
+    folder: RunFolder
+    data: TrainingSet
+    lora: LoraFile
+    optimizer: RatioOptimizer
+    total: int
+    origin: Origin = field(default_factory=Origin)
+    step: int = 0
+    recent: list[float] = field(default_factory=list)
+    bad_steps: int = 0
+    left_out: int = 0
+    attached: Attached | None = None
+    epoch: int = -1
+    batches: list[list[Sample]] = field(default_factory=list)
+    sampled_at: int = -1
+    captions: FixedCaptions = field(init=False)
+    alphas_cumprod: Tensor = field(init=False)
+    scale: LossScale = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scale = LossScale(self.model.loss_scale)
+        self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip)
+        self.alphas_cumprod = schedule_for(self.model, self.options.zero_terminal_snr).alphas_cumprod
+
+    def remark(self, text: str, *, about: str = "") -> None:
+        """Keep what a person should know of the run; every view shows it, and of all ``about`` one thing the last."""
+        logger.log(logging.INFO if about else logging.WARNING, "%s: %s", self.folder.path.name, text)
+        self.folder.keep_remark(self.step, text, about=about)
+
+    @property
+    def gamma(self) -> float:
+        """The min-SNR gamma that acts on this model; 0 is off."""
+        return resolved_gamma(self.options.min_snr_gamma, self.model.prediction_type)
+
+    def plan(self) -> dict[str, Any]:
+        """Return how the run goes, as plain values: pictures, how often an epoch shows each, steps, epochs."""
+        times = [item.picture.repeats for item in self.data.samples if not item.picture.is_reg]
+        return {
+            "pictures": len(times),
+            "regularization": len(self.data.samples) - len(times),
+            "each_picture": times_text((min(times), max(times))),
+            "steps_an_epoch": self.steps_per_epoch,
+            "epochs": -(-self.total // self.steps_per_epoch),
+        }
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether a text encoder is trained, so that captions must be encoded at every step."""
+        return any(key.startswith("lora_te") for key in self.lora.adapters)
+
+    def next_batch(self) -> list[Sample]:
+        """Return the batch of the present step."""
+        self._draw(self.step // self.steps_per_epoch)
+        return self.batches[self.step % self.steps_per_epoch]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one epoch."""
+        if not self.batches:
+            self._draw(0)
+        return len(self.batches)
+
+    def _draw(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            self.batches = self.data.batches(epoch, batch_size=self.options.batch_size, seed=self.options.seed)
+            self.epoch = epoch
+
+    def cure(self) -> Sentence:
+        """Return what helps a run whose numbers went astray."""
+        options = self.options
+        usual = usual_values(options.kind, optimizer=options.optimizer, model=facts_of(self.model))["optimizer_args"]
+        return cure_of_divergence(self.folder.states, own_arguments=dict(options.optimizer_args) != usual)
+
+
+def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress: Progress) -> Training:
+    """Prepare a run: network, optimizer, training set; go on from its newest whole state where there is one.
+
+    Everything is checked first; the folder of a new run is made last, so a start that is refused leaves nothing.
+
+    Raises:
+        InputError: no picture can be used, the optimizer refuses its arguments, the disk has no room, or the model or
+            the pictures changed since the run was started.
+    """
+    resume.check_same_model(folder, model, options)
+    check_clip_skip(options.clip_skip, model)
+    said = remarks_on(model, options)
+    lora = network.new_lora(model, options)
+    optimizer = optimizer_for(options, network.groups(lora, options))
+    training_set = prepare(model, options, progress)
+    training_set = replace(training_set, problems=(*said, *training_set.problems))
+    resume.check_same_data(folder, training_set)
+    training = Training(model, options, folder, training_set, lora, optimizer, total=0)
+    training.total = total_steps(options, training.steps_per_epoch)
+    origin = resume.origin_of(folder) or Origin.of(model, progress)
+    folder.make(options)
+    training.origin = origin
+    resume.begin(training)
+    resume.go_on(training)
+    return training
