@@ -24,7 +24,8 @@ from lib_lora.formats.header import HEADER_LIMIT, encode_header, parse_header, p
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool]
 CALM = settings(deadline=None)  # a busy machine is no failure; time is measured where it is promised
 FUZZ = settings(CALM, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-WRITER_FILLS = {"sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256"}
+# Hypothesis tries words of the code, too: without those that the writer fills.
+TYPED = st.text(max_size=20).filter(lambda key: "hash" not in key)
 
 
 def small() -> dict[str, Tensor]:
@@ -56,12 +57,7 @@ def raw_file(path: Path, header: bytes, data: bytes = b"") -> Path:
         min_size=1,
         max_size=6,
     ),
-    metadata=st.dictionaries(
-        # Hypothesis tries the words of the code under test as well, so these really come up.
-        st.text(max_size=20).filter(lambda key: key not in WRITER_FILLS),
-        st.text(max_size=50),
-        max_size=5,
-    ),
+    metadata=st.dictionaries(TYPED, st.text(max_size=50), max_size=5),
 )
 def test_what_is_written_is_read_back_by_us_and_by_the_library(tmp_path: Path, shapes: dict, metadata: dict) -> None:
     texts = [*shapes, *metadata, *metadata.values()]

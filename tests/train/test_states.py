@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 from lib_lora.errors import AtelierError, FileError
 from lib_lora.progress import Progress
 from lib_lora.train import loop, network, states
-from lib_lora.train.step import one_step
 from lib_lora.train.loop import run
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.ratio_optimizer import Group, RatioOptimizer
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.saving import save_lora, save_state
 from lib_lora.train.states import broken_number, read_state, state_path, states_of, write_state
+from lib_lora.train.step import one_step
 from lib_lora.train.training import start
 
 STATE = {"step": 7, "parameters": {"a": torch.randn(3, 5), "b": torch.tensor(2.0)}, "recent": [0.1, 0.2], "none": None}
