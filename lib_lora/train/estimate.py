@@ -24,7 +24,7 @@ from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.train import network
 from lib_lora.train.length import length_remarks, shown_by, total_steps
-from lib_lora.train.objective import draw_noise, noised, per_sample_mse, schedule_for
+from lib_lora.train.objective import noised, per_sample_mse, schedule_for
 from lib_lora.train.optimizers import OPTIMIZERS, spec_of
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.ratio_optimizer import measured_states, optimizer_for
@@ -198,7 +198,7 @@ def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, 
             timesteps = torch.full((options.batch_size,), 500, device=model.device)
             seen = noised(
                 clean,
-                draw_noise(clean.shape, generator, 0.0).to(model.device),
+                torch.randn(clean.shape, generator=generator).to(model.device),
                 timesteps,
                 alphas_cumprod=model.alphas_cumprod,
                 prediction_type=model.prediction_type,

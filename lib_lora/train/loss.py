@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lib_lora.train.objective import Noised, draw_noise, noised, per_sample_mse, snr_weight
+from lib_lora.train.noise import draw_noise, perturbation
+from lib_lora.train.objective import Noised, distance, noised, step_weight
 from lib_lora.train.training import Training
 from lib_lora.train.training_set import Sample, rules_of
 
@@ -20,8 +21,9 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
     orientations = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
     clean = torch.stack([item.latents[orientation] for item, orientation in zip(batch, orientations, strict=True)])
     sizes = torch.tensor([item.sizes[orientation] for item, orientation in zip(batch, orientations, strict=True)])
-    noise = draw_noise(clean.shape, generator, options.noise_offset)
-    timesteps = torch.randint(0, len(training.alphas_cumprod), (len(batch),), generator=generator)
+    noise = draw_noise(clean, options, generator)
+    timesteps = torch.randint(options.min_timestep, options.max_timestep, (len(batch),), generator=generator)
+    disturbed = perturbation(clean.shape, options, generator)
     rules, rng = rules_of(options), random.Random(int(torch.randint(2**62, (1,), generator=generator)))
     captions = [rules.apply(item.caption, rng) for item in batch]
     seen = noised(
@@ -30,16 +32,18 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
         timesteps.to(model.device),
         alphas_cumprod=training.alphas_cumprod,
         prediction_type=model.prediction_type,
+        disturbed=None if disturbed is None else disturbed.to(model.device),
     )
     weights = torch.tensor([item.weight for item in batch], device=model.device)
-    snr = snr_weight(seen.snr, training.gamma, model.prediction_type)
+    snr = step_weight(seen.snr, options, model.prediction_type)
     reg = torch.tensor([item.picture.is_reg for item in batch], device=model.device)
     if options.prior_from_model and reg.any():
         seen = replace(seen, target=_prior_target(training, seen, captions, sizes, reg))
         snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
     fixed = not training.trains_text
     cond = training.captions.encode(captions) if fixed else model.encode_text(captions, options.clip_skip)
-    return (per_sample_mse(model, seen, replace(cond, sizes=sizes)) * weights * snr).mean()
+    predicted = model.predict(seen.latents.to(model.dtype), seen.timesteps, replace(cond, sizes=sizes))
+    return (distance(predicted, seen, options).mean(dim=(1, 2, 3)) * weights * snr).mean()
 
 
 def _prior_target(training: Training, seen: Noised, captions: list[str], sizes: Tensor, reg: Tensor) -> Tensor:

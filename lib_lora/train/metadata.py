@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,7 +28,6 @@ _ALWAYS = {
     "ss_gradient_checkpointing": False,
     "ss_cache_latents": True,
     "ss_full_fp16": False,
-    "ss_loss_type": "l2",
     "ss_lowram": False,
 }
 """What other trainers let a person choose and a run of ours does always or never."""
@@ -69,10 +69,8 @@ def training_metadata(
         "ss_lr_scheduler": reference_name(options),
         "ss_lr_warmup_steps": warmup_steps(options, total),
         "ss_max_grad_norm": options.max_grad_norm,
-        "ss_min_snr_gamma": resolved_gamma(options.min_snr_gamma, model.prediction_type) or "None",  # as others say off
         "ss_v_parameterization": model.prediction_type == VELOCITY,
         "ss_zero_terminal_snr": schedule_for(model, options.zero_terminal_snr).zero_terminal,
-        "ss_noise_offset": options.noise_offset or "None",
         "ss_prior_loss_weight": options.prior_loss_weight,
         "ss_clip_skip": options.clip_skip if options.clip_skip > 1 else None,
         "ss_caption_dropout_rate": options.caption_dropout,
@@ -85,12 +83,36 @@ def training_metadata(
         "ss_seed": options.seed,
         "ss_mixed_precision": _precision(model),
         **_ALWAYS,
+        **_objective(model, options),
         **data_metadata(model, options, training_set),
         **_modelspec(model, options),
         "atelier_version": __version__,
         "atelier_options": to_json(_without_paths(options)),
     }
     return {key: str(value) for key, value in values.items() if value is not None and value != ""}
+
+
+def _objective(model: LoadedModel, options: TrainOptions) -> dict[str, Any]:
+    """Return loss and noise in sd-scripts' words: what is off is None there."""
+    debiased = options.debiased_estimation_loss
+    bounded = options.loss_type in ("huber", "smooth_l1")
+    values = {
+        "ss_min_snr_gamma": resolved_gamma(options.min_snr_gamma, model.prediction_type, debiased=debiased),
+        "ss_noise_offset": options.noise_offset,
+        "ss_adaptive_noise_scale": options.adaptive_noise_scale,
+        "ss_multires_noise_iterations": options.multires_noise_iterations,
+        "ss_multires_noise_discount": options.multires_noise_discount if options.multires_noise_iterations else None,
+        "ss_ip_noise_gamma": options.ip_noise_gamma,
+        "ss_huber_schedule": options.huber_schedule if bounded else None,
+        "ss_huber_c": options.huber_c if bounded else None,
+        "ss_huber_scale": options.huber_scale if bounded else None,
+    }
+    return {key: value or "None" for key, value in values.items()} | {
+        "ss_loss_type": options.loss_type,
+        "ss_debiased_estimation": debiased,
+        "ss_noise_offset_random_strength": options.noise_offset_random_strength,
+        "ss_ip_noise_gamma_random_strength": options.ip_noise_gamma_random_strength,
+    }
 
 
 def _modelspec(model: LoadedModel, options: TrainOptions) -> dict[str, str]:

@@ -124,12 +124,14 @@ MIN_SNR_GAMMA = 5.0
 """What `AUTO` means for a model that predicts the noise: the authors' value (Hang et al., arXiv:2303.09556)."""
 
 
-def resolved_gamma(gamma: float | str, prediction_type: str) -> float:
+def resolved_gamma(gamma: float | str, prediction_type: str, *, debiased: bool = False) -> float:
     """Return the min-SNR gamma that acts; 0 is off, and `AUTO` is 5 for noise and off for velocity.
 
-    The loss of a velocity is then weighted ``min(s, γ) / (s + 1)``, which falls to 0 with the signal-to-noise ratio s:
+    `AUTO` is off, too, beside debiased estimation, which weighs the steps otherwise; a number acts with it.
+
+    The loss of a velocity is weighted ``min(s, γ) / (s + 1)``, which falls to 0 with the signal-to-noise ratio s:
     next to nothing would be learned in the noisiest steps, in which new shapes begin. For noise the weight is 1 there.
     """
     if gamma != AUTO:
         return float(gamma)
-    return MIN_SNR_GAMMA if prediction_type == "epsilon" else 0.0
+    return MIN_SNR_GAMMA if prediction_type == "epsilon" and not debiased else 0.0

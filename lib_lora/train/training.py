@@ -21,7 +21,7 @@ from lib_lora.train.objective import schedule_for
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.origin import Origin
 from lib_lora.train.ratio_optimizer import RatioOptimizer, optimizer_for
-from lib_lora.train.recipes import facts_of, resolved_gamma
+from lib_lora.train.recipes import facts_of
 from lib_lora.train.remarks import remarks_on
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import cure_of_divergence
@@ -63,11 +63,6 @@ class Training:
         """Keep what a person should know of the run; every view shows it, and of all ``about`` one thing the last."""
         logger.log(logging.INFO if about else logging.WARNING, "%s: %s", self.folder.path.name, text)
         self.folder.keep_remark(self.step, text, about=about)
-
-    @property
-    def gamma(self) -> float:
-        """The min-SNR gamma that acts on this model; 0 is off."""
-        return resolved_gamma(self.options.min_snr_gamma, self.model.prediction_type)
 
     def plan(self) -> dict[str, Any]:
         """Return how the run goes, as plain values: pictures, how often an epoch shows each, steps, epochs."""

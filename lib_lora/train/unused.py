@@ -33,18 +33,49 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
         ("prior_loss_weight", "prior_from_model"),
         lambda o: not o.reg_images,
     ),
+    say("only huber and smooth_l1 have a bound"): (
+        ("huber_schedule", "huber_c", "huber_scale"),
+        lambda o: o.loss_type not in ("huber", "smooth_l1"),
+    ),
+    say("the schedule snr has no scale"): (
+        ("huber_scale",),
+        lambda o: o.loss_type in ("huber", "smooth_l1") and o.huber_schedule == "snr",
+    ),
+    say("there is no noise offset"): (("noise_offset_random_strength",), lambda o: not o.noise_offset),
+    say("there is no multi-resolution noise"): (
+        ("multires_noise_discount",),
+        lambda o: not o.multires_noise_iterations,
+    ),
+    say("there is no input perturbation"): (
+        ("ip_noise_gamma_random_strength",),
+        lambda o: not o.ip_noise_gamma,
+    ),
 }
 """Why options do nothing -> their names, and whether it is so."""
+IDLE_ON_MODEL: Mapping[str, tuple[tuple[str, ...], Callable[[ModelFacts], bool]]] = {
+    say("the model predicts noise"): (
+        ("scale_v_pred_loss_like_noise_pred",),
+        lambda model: model.prediction_type == "epsilon",
+    ),
+    say("the model predicts velocity already"): (
+        ("v_pred_like_loss",),
+        lambda model: model.prediction_type != "epsilon",
+    ),
+}
+"""Why options do nothing with a model -> their names, and whether it is so."""
 
 
 def unused(options: TrainOptions, model: ModelFacts | None = None) -> tuple[str, ...]:
     """Return a sentence for each reason why something that differs from the recipe does nothing."""
     usual = usual_values(options.kind, optimizer=options.optimizer, arguments=options.optimizer_args, model=model)
     said = []
-    for reason, (names, idle) in IDLE.items():
+    reasons = [(reason, names, idle(options)) for reason, (names, idle) in IDLE.items()]
+    if model is not None:
+        reasons += [(reason, names, idle(model)) for reason, (names, idle) in IDLE_ON_MODEL.items()]
+    for reason, names, is_idle in reasons:
         chosen = [name for name in names if getattr(options, name) != usual[name]]
         if not options.learning_rate and "learning_rate" in chosen:
             chosen.remove("learning_rate")  # 0 is how a person says that the optimizer makes its own
-        if chosen and idle(options):
+        if chosen and is_idle:
             said.append(say("not used: {names} ({reason})", names=chosen, reason=reason))
     return tuple(said)

@@ -65,6 +65,7 @@ def test_automatic_min_snr_is_five_for_noise_and_off_for_velocity():
     assert from_mapping(GOOD, where="test").min_snr_gamma == "auto"
     assert resolved_gamma("auto", "epsilon") == 5.0
     assert resolved_gamma("auto", "v_prediction") == 0.0
+    assert resolved_gamma("auto", "epsilon", debiased=True) == 0.0
     assert [resolved_gamma(3.0, kind) for kind in ("epsilon", "v_prediction")] == [3.0, 3.0]
 
 

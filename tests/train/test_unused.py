@@ -34,6 +34,11 @@ def test_a_recipe_that_nobody_changed_has_nothing_to_say(kind, model):
         ({"keep_tokens": 3}, "keep_tokens", {"tag_dropout": 0.1}),
         ({"prior_loss_weight": 7}, "prior_loss_weight", {"reg_images": "r"}),
         ({"prior_from_model": False}, "prior_from_model", {"reg_images": "r"}),
+        ({"huber_c": 0.2, "huber_schedule": "constant"}, "huber_schedule, huber_c", {"loss_type": "huber"}),
+        ({"loss_type": "huber", "huber_scale": 2}, "huber_scale", {"huber_schedule": "constant"}),
+        ({"noise_offset_random_strength": True}, "noise_offset_random_strength", {"noise_offset": 0.1}),
+        ({"multires_noise_discount": 0.5}, "multires_noise_discount", {"multires_noise_iterations": 6}),
+        ({"ip_noise_gamma_random_strength": True}, "ip_noise_gamma_random_strength", {"ip_noise_gamma": 0.1}),
     ],
 )
 def test_what_does_nothing_beside_the_others_is_said_and_only_there(chosen, said, instead):
@@ -47,4 +52,4 @@ def test_what_does_nothing_beside_the_others_is_said_and_only_there(chosen, said
 
 
 def test_every_reason_is_tried_above():
-    assert sum(len(names) for names, _ in IDLE.values()) == 12
+    assert sum(len(names) for names, _ in IDLE.values()) == 19

@@ -12,12 +12,14 @@ from lib_lora.formats.names import is_usable
 from lib_lora.options import REQUIRED, check_names, options_of, settle
 from lib_lora.sentences import say
 from lib_lora.train.available import usual_rate
+from lib_lora.train.loss_checks import check_loss
 from lib_lora.train.optimizers import OPTIMIZERS, own_rate, spec_of
 from lib_lora.train.options.captions import CaptionOptions
 from lib_lora.train.options.learning import LearningOptions
 from lib_lora.train.options.length import LengthOptions
 from lib_lora.train.options.loss import LossOptions
 from lib_lora.train.options.network import NetworkOptions
+from lib_lora.train.options.noise import NoiseOptions
 from lib_lora.train.options.pictures import PictureOptions
 from lib_lora.train.options.record import RecordOptions
 from lib_lora.train.options.regularization import RegularizationOptions
@@ -44,6 +46,7 @@ SUBJECTS: Mapping[str, type] = {
     "captions": CaptionOptions,
     "regularization": RegularizationOptions,
     "loss": LossOptions,
+    "noise": NoiseOptions,
     "record": RecordOptions,
 }
 """What the options are about -> the class that declares them; `TrainOptions` is all of them together."""
@@ -52,6 +55,7 @@ SUBJECTS: Mapping[str, type] = {
 @dataclass(frozen=True)
 class TrainOptions(  # a dataclass takes its fields from its last base first
     RecordOptions,
+    NoiseOptions,
     LossOptions,
     RegularizationOptions,
     CaptionOptions,
@@ -75,6 +79,7 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
         _check_words(self)
         _check_smallest(self)
         check_rates(self)
+        check_loss(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return every option as plain values that JSON can hold."""
