@@ -1,7 +1,11 @@
 """Write the small files by which adapters are compared with LyCORIS and PEFT: their tensors and their own change.
 
 pip install torch lycoris-lora==4.1.3 peft==0.21.2 safetensors
-python tools/adapter_cases.py --out tests/formats/library_cases
+python tools/adapter_cases.py --out tests/formats/library_cases lycoris peft
+
+In an environment of its own, for what LyCORIS saved otherwise in 2023:
+pip install torch lycoris-lora==2.0.1 safetensors
+python tools/adapter_cases.py --out tests/formats/library_cases lycoris2
 
 One file a library. A tensor is called ``CASE|NAME``: ``base.weight`` and ``base.bias`` are the layer's,
 ``delta.weight`` and ``delta.bias`` what the library's merge adds to them, everything else is as the library saves it.
@@ -30,19 +34,23 @@ Case = tuple[dict[str, Tensor], dict[str, Any] | None]
 
 
 def main() -> None:
-    """Write both files."""
+    """Write a file for each library that is named."""
+    made = {"lycoris": lycoris_cases, "lycoris2": old_lycoris_cases, "peft": peft_cases}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    folder = parser.parse_args().out
+    parser.add_argument("libraries", nargs="+", choices=tuple(made))
+    options = parser.parse_args()
+    folder = options.out
     folder.mkdir(parents=True, exist_ok=True)
-    for library, cases in (("lycoris", lycoris_cases()), ("peft", peft_cases())):
+    for library in options.libraries:
+        cases = made[library]()
         tensors: dict[str, Tensor] = {}
-        options: dict[str, str] = {}
+        configs: dict[str, str] = {}
         for name, (found, config) in cases:
             tensors.update({f"{name}|{part}": tensor.detach().clone().contiguous() for part, tensor in found.items()})
             if config is not None:
-                options[name] = json.dumps(config)
-        save_file(tensors, folder / f"{library}.safetensors", metadata=options)
+                configs[name] = json.dumps(config)
+        save_file(tensors, folder / f"{library}.safetensors", metadata=configs)
         print(library, len(tensors), "tensors")
 
 
@@ -109,6 +117,51 @@ def lycoris_cases() -> Iterator[tuple[str, Case]]:
             nn.init.normal_(base.weight)
             nn.init.normal_(base.bias)
         yield name, (_of_lycoris(kind, base, options), None)
+    for number, (name, layer) in enumerate((("sparse", linear), ("sparse conv", conv))):
+        torch.manual_seed(50 + number)
+        yield name, (_extracted(layer), None)
+
+
+def _extracted(layer: Callable[[], nn.Module]) -> dict[str, Tensor]:
+    """Return what LyCORIS' extraction saves of two layers' difference, with half of what the low rank missed."""
+    from lycoris.utils import extract_diff
+
+    tuned = layer()
+    key, path = (KEY, DOTTED) if tuned.weight.ndim == 2 else (CONV_KEY, CONV_DOTTED)
+    models = [_model({path: one}) for one in (layer(), tuned)]
+    options = {"mode": "fixed", "linear_mode_param": 2, "conv_mode_param": 2, "small_conv": False}
+    saved = extract_diff([], [], *models, use_bias=True, sparsity=0.5, **options)
+    base = models[0].get_submodule(path).weight
+    parts = {name.partition(".")[2]: tensor for name, tensor in saved.items()}
+    low = parts["lora_up.weight"].float().flatten(1) @ parts["lora_down.weight"].float().flatten(1)
+    size = tuple(parts["bias_size"].tolist())
+    rest = torch.sparse_coo_tensor(parts["bias_indices"].long(), parts["bias_values"].float(), size).to_dense()
+    whole = (low + rest).reshape(base.shape)
+    missed = [float((change.reshape(base.shape) - tuned.weight + base).norm()) for change in (whole, low)]
+    assert missed[0] < 0.5 * missed[1]
+    return {**{f"{key}.{part}": tensor for part, tensor in parts.items()}, "base.weight": base, "delta.weight": whole}
+
+
+def old_lycoris_cases() -> Iterator[tuple[str, Case]]:
+    """Yield a case for every form that LyCORIS 2.0 saved and later versions do not."""
+    from lycoris.modules import diag_oft
+
+    table: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
+        "oft old": (linear, {"lora_dim": 2}),
+        "oft old bounded": (conv, {"lora_dim": 2, "constrain": 0.05}),
+        "oft old rescaled": (lambda: linear(6, 6), {"lora_dim": 2, "rescaled": True}),
+    }
+    for number, (name, (layer, options)) in enumerate(table.items()):
+        torch.manual_seed(70 + number)
+        base = layer()
+        module = diag_oft.DiagOFTModule(KEY, base, 1.0, **options)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+            key = KEY if base.weight.ndim == 2 else CONV_KEY
+            saved = {f"{key}.{part}": tensor for part, tensor in module.custom_state_dict().items()}
+            change = module.make_weight().reshape(base.weight.shape) - base.weight
+        yield name, ({**saved, "base.weight": base.weight, "delta.weight": change}, None)
 
 
 def _of_lycoris(kind: Any, base: nn.Module, options: dict[str, Any]) -> dict[str, Tensor]:
@@ -147,6 +200,7 @@ def peft_cases() -> Iterator[tuple[str, Case]]:
     """Yield a case for every kind and form that PEFT saves; each with its adapter_config.json."""
     import peft
 
+    _without_compiler()
     both = {"target_modules": ["to_q", "conv1"]}
     linear_only, conv_only = {"target_modules": ["to_q"]}, {"target_modules": ["conv1"]}
     lora = {"r": 2, "lora_alpha": 3}
@@ -167,6 +221,12 @@ def peft_cases() -> Iterator[tuple[str, Case]]:
         "oft v2 bounded": (peft.OFTConfig, {**linear_only, "r": 0, "oft_block_size": 4, "coft": True, "eps": 0.1}),
         "loha": (peft.LoHaConfig, {**linear_only, "r": 2, "alpha": 3}),
         "lokr": (peft.LoKrConfig, {**linear_only, "r": 1, "alpha": 3}),
+        "boft": (peft.BOFTConfig, {**both, "boft_block_size": 4}),
+        "boft two stages": (peft.BOFTConfig, {**both, "boft_block_size": 2, "boft_n_butterfly_factor": 2}),
+        "boft three stages": (peft.BOFTConfig, {**linear_only, "boft_block_size": 2, "boft_n_butterfly_factor": 3}),
+        "boft odd": (peft.BOFTConfig, {**conv_only, "boft_block_size": 3}),
+        "ia3 out of": (peft.IA3Config, {**conv_only, "feedforward_modules": []}),
+        "ia3 into": (peft.IA3Config, {**conv_only, "feedforward_modules": r".*\.conv1"}),
     }
     for number, (name, (config, options)) in enumerate(table.items()):
         torch.manual_seed(100 + number)
@@ -174,9 +234,23 @@ def peft_cases() -> Iterator[tuple[str, Case]]:
             yield f"{name} {part}".strip(), case
 
 
+def _without_compiler() -> None:
+    """Let PEFT's BOFT do in torch what it compiles for CUDA: put a batch's blocks on the diagonal."""
+    from peft.tuners.boft import layer
+
+    class OnDiagonal:
+        def forward(self, blocks: Tensor) -> tuple[Tensor]:
+            return (torch.stack([torch.block_diag(*one) for one in blocks]),)
+
+        def backward(self, gradient: Tensor, blocks: Tensor) -> tuple[Tensor]:
+            raise NotImplementedError
+
+    layer.get_fbd_cuda = OnDiagonal
+
+
 def _of_peft(peft: Any, config: Any) -> Iterator[tuple[str, Case]]:
     """Yield what PEFT saves of each layer of a small model, and what its merge adds there."""
-    model = _model()
+    model = _model({DOTTED: nn.Linear(8, 6), CONV_DOTTED: nn.Conv2d(4, 6, 3, padding=1)})
     base = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     wrapped = peft.get_peft_model(model, config)
     with torch.no_grad():
@@ -198,10 +272,10 @@ def _of_peft(peft: Any, config: Any) -> Iterator[tuple[str, Case]]:
             yield part, (found, told)
 
 
-def _model() -> nn.Module:
-    """Return a model that has a Linear and a convolution where a UNet has them."""
+def _model(layers: dict[str, nn.Module]) -> nn.Module:
+    """Return a model that has layers at some paths."""
     model = nn.Module()
-    for path, layer in ((DOTTED, nn.Linear(8, 6)), (CONV_DOTTED, nn.Conv2d(4, 6, 3, padding=1))):
+    for path, layer in layers.items():
         *above, leaf = path.split(".")
         place = model
         for step in above:

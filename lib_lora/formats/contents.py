@@ -12,7 +12,7 @@ from torch import Tensor
 from lib_lora.blocks.layouts import title_of
 from lib_lora.errors import FileError
 from lib_lora.formats.adapters import NormAdapter
-from lib_lora.formats.adapters.registry import UNKNOWN_KIND, applied_titles, kind_of, rank_in, read_adapter
+from lib_lora.formats.adapters.registry import UNKNOWN_KIND, kind_of, rank_in, read_adapter
 from lib_lora.formats.families import family_of
 from lib_lora.formats.files import is_pickle, read_header, read_some, read_tensors, read_with_notes, torch_type
 from lib_lora.formats.keys import block_of_key, find_module, has_module_table
@@ -32,8 +32,8 @@ class Module:
 
     @property
     def applies(self) -> bool:
-        """Whether this program applies, bakes and adds changes of this kind."""
-        return self.kind in applied_titles()
+        """Whether this program knows the kind: then it applies, bakes and adds its changes."""
+        return self.kind != UNKNOWN_KIND
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,8 @@ class Contents:
 
     @property
     def not_applied(self) -> tuple[str, ...]:
-        """The kinds that this program describes but does not apply; empty where `read_lora` takes the whole file."""
-        kinds = {module.kind for module in self.modules if not module.applies}
-        return tuple(sorted(kinds | ({"unknown"} if self.unknown else set())))
+        """ "unknown" where something in the file is of no known kind; empty where `read_lora` takes all kinds in it."""
+        return () if all(module.applies for module in self.modules) and not self.unknown else (UNKNOWN_KIND,)
 
     @property
     def strangers(self) -> tuple[str, ...]:
@@ -93,13 +92,6 @@ class Contents:
     def remarks(self) -> tuple[str, ...]:
         """Return what does not act, and what was assumed: sentences for people."""
         name, lost, notes = self.path.stem, self.strangers, list(self.notes)
-        if self.not_applied:
-            notes.append(
-                say(
-                    "Changes of these kinds are described, but not applied or merged here: {kinds}.",
-                    kinds=self.not_applied,
-                )
-            )
         for fault in self.faults.values():
             notes.append(
                 say(
@@ -176,12 +168,11 @@ def _faults(modules: Iterable[Module], parts: Mapping[str, Mapping[str, Tensor]]
     """Return the modules that cannot be read as an adapter by why; of tensors without numbers the form is looked at."""
     faults: dict[str, Fault] = {}
     for module in modules:
-        if module.applies or module.kind == UNKNOWN_KIND:
-            try:
-                read_adapter(module.key, parts[module.key])
-            except FileError as error:
-                known = faults.get(error.what.template, Fault(error.what, error.cure, ()))  # of any shapes: one fault
-                faults[error.what.template] = replace(known, modules=(*known.modules, module.key))
+        try:
+            read_adapter(module.key, parts[module.key])
+        except FileError as error:
+            known = faults.get(error.what.template, Fault(error.what, error.cure, ()))  # of any shapes: one fault
+            faults[error.what.template] = replace(known, modules=(*known.modules, module.key))
     return faults
 
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from lib_lora.architectures.base import Architecture
 from lib_lora.architectures.registry import architectures, find_architecture
-from lib_lora.formats.adapters.registry import KINDS, REFUSED_NAMES
+from lib_lora.formats.adapters.registry import KINDS
 from lib_lora.formats.families import family_of
 from lib_lora.formats.keys import UNET_PREFIX, is_module_key
 
@@ -60,14 +60,14 @@ _PART = (
     r"|(?P<magnitude>lora_magnitude_vector(?:\.(?!weight)[^.]+)*(?:\.weight)?)"
     r"|(?P<bias>lora_B(?:\.(?!weight|bias)[^.]+)*\.bias)"
     r"|oft_R(?:\.(?!weight)[^.]+)*(?P<rotation>\.weight)"
-    r"|ia3_l(?:\.[^.]+)?(?P<multiples>)"
+    r"|(?P<named>ia3_l|boft_[Rs])(?:\.[^.]+)?"
     r"|(?P<kohya>alpha|%s))"
 )
 """The end of a dotted name, with room for the names that kinds of adapters have."""
 _SIDES: Mapping[str, str] = MappingProxyType({"A": "down", "B": "up"})
 _LORA_LIKE = re.compile(
     r"lora_(?:up|down|mid|[AB])\b|lora_[AB]|[._]lora\.|_lora\.|lora_linear_layer|hada_[wt]|lokr_[wt]|dora_scale"
-    r"|lora_magnitude_vector|oft_(?:blocks|diag|R)|\.lora\d*\."
+    r"|lora_magnitude_vector|oft_(?:blocks|diag|[Rs]\b)|\.set_weight|\.lora\d*\."
 )
 
 _TEXT_KEY = re.compile(r"lora_te(\d?)_(.+)")
@@ -185,7 +185,7 @@ def _split(name: str, target: str) -> Spelled | None:
 @lru_cache(maxsize=8)
 def _part_pattern(kinds: tuple[str, ...]) -> re.Pattern[str]:
     """Return the pattern of dotted names, with the part names of all kinds in it."""
-    return re.compile(_PART % "|".join((*kinds, REFUSED_NAMES)))
+    return re.compile(_PART % "|".join(kinds))
 
 
 def _part(match: re.Match[str]) -> str:
@@ -198,9 +198,7 @@ def _part(match: re.Match[str]) -> str:
         return "dora_scale"
     if match["rotation"]:
         return "oft_R.weight"
-    if match["multiples"] is not None:
-        return "ia3_l"
-    return "bias" if match["bias"] else match["kohya"]
+    return "bias" if match["bias"] else match["named"] or match["kohya"]
 
 
 def _old_leaf(projection: str, root: str) -> str:

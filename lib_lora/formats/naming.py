@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -157,7 +156,7 @@ def _add_settings(
     for key, path in paths.items():
         kind = find_kind(modules[key])
         if kind is not None:
-            kind.from_peft(modules[key], partial(options.setting, path))
+            kind.from_peft(modules[key], options, path)
 
 
 def _add_alpha(parts: dict[str, Tensor], path: str, options: PeftOptions | None) -> bool:

@@ -65,6 +65,15 @@ def ends_with(pattern: str, text: str) -> bool:
     return len(text) in _after(tree, starts, text)
 
 
+def is_whole(pattern: str, text: str) -> bool:
+    """Whether all of ``text`` is what ``pattern`` matches.
+
+    Raises:
+        ValueError: the pattern cannot be used.
+    """
+    return len(text) in _after(_parsed(pattern), {0}, text)
+
+
 def _check(tree: Any, depth: int) -> None:
     if depth > _DEPTH_LIMIT:
         raise ValueError("nested too deeply")

@@ -14,7 +14,7 @@ from typing import Any
 
 from lib_lora.errors import FileError
 from lib_lora.formats.header import open_regular
-from lib_lora.formats.patterns import ends_with
+from lib_lora.formats.patterns import ends_with, is_whole
 from lib_lora.sentences import say
 
 HEADER_KEY = "lora_adapter_metadata"
@@ -104,6 +104,23 @@ class PeftOptions:
         """Return another option of a module as it stands there, or None."""
         found = (self.table.get(f"{prefix}{name}") for prefix, _ in _readings(path))
         return next((value for value in found if value is not None), None)
+
+    def names(self, path: str, name: str) -> bool | None:
+        """Return whether an option names a module, by ends of paths or one expression; None where there is no option.
+
+        Raises:
+            FileError: the expression cannot be used.
+        """
+        for prefix, module in _readings(path):
+            said = self.table.get(f"{prefix}{name}")
+            if isinstance(said, list):
+                return any(module.endswith(str(end)) for end in said)
+            if isinstance(said, str):
+                try:
+                    return is_whole(said, module)
+                except ValueError as error:
+                    raise self._refused(said) from error
+        return None
 
     def _flag(self, path: str, name: str) -> bool:
         return any(self.table.get(f"{prefix}{name}") is True for prefix, _ in _readings(path))

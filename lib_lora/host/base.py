@@ -21,7 +21,6 @@ from lib_lora.sentences import say
 
 if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
-    from lib_lora.blocks.tag_model import ParsedTag
     from lib_lora.formats.lora import LoraFile
 
 _FULL_WIDTH = 320
@@ -216,14 +215,6 @@ class Host(Protocol):
 
     def read_lora(self, name: str) -> LoraFile:
         """Return the LoRA file of a name in a tag, on the model's device."""
-        ...
-
-    def applied_whole(self, tag: ParsedTag) -> str | None:
-        """Return the note on a LoRA of a kind that only the host's own loader applies; None where there is no such one.
-
-        Raises:
-            AtelierError: there is no such file, or the tag says more than that loader can do.
-        """
         ...
 
     def swept_blocks(self, prompt: str) -> frozenset[str]:

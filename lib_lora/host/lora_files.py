@@ -11,7 +11,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lib_lora.errors import FileError
-from lib_lora.formats.contents import Contents, contents_of
 from lib_lora.formats.lora import LoraFile, read_lora
 from lib_lora.walk import walk
 
@@ -19,8 +18,6 @@ SETTLED = 2.0
 """Seconds after which a folder's time can be believed: within one tick of a disk's clock two changes look like one."""
 
 _Key = tuple[str, int, int]
-_DESCRIBED = 64
-"""Descriptions that are remembered; some 100 kB for a file of a thousand modules."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,6 @@ class LoraCache:
     def __init__(self, *, files: int = 8, limit: int = 2**30) -> None:
         self._files, self._limit = files, limit
         self._kept: OrderedDict[_Key, LoraFile] = OrderedDict()
-        self._described: OrderedDict[_Key, Contents] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> LoraFile:
@@ -108,29 +104,10 @@ class LoraCache:
             self._keep(key, lora)
         return replace(lora, adapters=dict(lora.adapters), metadata=dict(lora.metadata), extras=dict(lora.extras))
 
-    def describe(self, path: Path) -> Contents:
-        """Return what the file at ``path`` holds, of whatever kinds.
-
-        Raises:
-            FileError: as `contents_of`.
-        """
-        key = _key(path)
-        with self._lock:
-            known = self._described.get(key)
-        if known is None:
-            known = contents_of(path)
-        with self._lock:
-            self._described[key] = known
-            self._described.move_to_end(key)
-            if len(self._described) > _DESCRIBED:
-                self._described.popitem(last=False)
-        return known
-
     def clear(self) -> None:
         """Forget every file."""
         with self._lock:
             self._kept.clear()
-            self._described.clear()
 
     def _keep(self, key: _Key, lora: LoraFile) -> None:
         if key[1] > self._limit:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from lib_lora.analysis.norms import delta_shares
 from lib_lora.blocks.layouts import OTHER, Layout, attention_layout, full_layout
-from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.host.base import Host
 from lib_lora.live.targets import find_targets
 from lib_lora.services.atelier import Atelier
@@ -88,15 +87,6 @@ class FileFacts:
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         return facts
-
-    def whole(self, tag: ParsedTag) -> str | None:
-        """Return the host's note on a LoRA that only its own loader applies, as one; None for any other.
-
-        Raises:
-            AtelierError: there is no such file, or the tag says more than that loader can do.
-        """
-        self._path_of(tag.name)
-        return self._host.applied_whole(tag)
 
     def _measure(self, name: str) -> Facts:
         lora, model = self._host.read_lora(name), self._host.model

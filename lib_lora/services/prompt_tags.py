@@ -24,7 +24,6 @@ class View:
 
     Attributes:
         problem: why there are no numbers.
-        note: why a LoRA has none that acts all the same: the host applies its kind by itself.
     """
 
     labels: tuple[str, ...]
@@ -33,7 +32,6 @@ class View:
     facts: Facts | None = None
     weights: BlockWeights | None = None
     problem: AtelierError | None = None
-    note: str = ""
 
     @property
     def index(self) -> int:
@@ -73,9 +71,6 @@ def view_of(prompt: str, label: str, host: Host, files: FileFacts) -> View:
     tag, facts, weights = None, None, None
     try:
         tag = parse_tag(find_tags(prompt)[index].text)
-        note = files.whole(tag)
-        if note is not None:
-            return View(labels, labels[index], tag, problem=broken, note=note)
         facts = files.of(tag.name)
         weights = BlockWeights.uniform(facts.layout, 1.0)
         resolved = resolve(tag, host.presets, facts.family, seed=0)

@@ -132,20 +132,48 @@ def test_every_missing_part_and_odd_shape_is_a_file_error(kind: str) -> None:
                 read_adapter(key_for(kind), parts)
 
 
+def test_a_whole_weight_takes_the_place_of_the_layers_own() -> None:
+    layer, whole = nn.Conv2d(8, 6, 3), torch.randn(6, 8, 3, 3)
+    adapter = read_adapter("k", {"set_weight": whole})
+    assert relative(adapter.delta(layer.weight) + layer.weight.detach(), whole.double().numpy()) < 1e-6
+    assert adapter.scaled(1) is adapter
+    with pytest.raises(InputError, match=r"whole weight at strength 0\.5.*with its model loaded"):
+        adapter.scaled(0.5)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_tlora_of_a_kernel_is_refused_with_the_reason(kernel: int) -> None:
+    parts = {"q_layer.weight": torch.randn(2, 8, 1, 1), "p_layer.weight": torch.randn(6, 2, 1, 1)}
+    adapter = read_adapter("k", {**parts, "lambda_layer": torch.randn(1, 2)})
+    layer = nn.Conv2d(8, 6, kernel, padding=kernel // 2)
+    if kernel == 1:
+        assert adapter.fitting_shape(layer) == (6, 8, 1, 1)
+        return
+    with pytest.raises(InputError, match=r"T-LoRA of a 3×3 convolution.*cannot run either.*conv_dim"):
+        adapter.fitting_shape(layer)
+
+
 @pytest.mark.parametrize(
-    ("part", "kind"),
+    "odd",
     [
-        ("boft_R", "BOFT of PEFT"),
-        ("oft_diag", "old OFT"),
-        ("set_weight", "whole weight"),
-        ("bias_indices", "sparse bias"),
+        {"bias_size": torch.tensor([6, 9])},
+        {"bias_indices": torch.tensor([[0, 6], [0, 0]])},
+        {"bias_indices": torch.tensor([[0, 0], [0, -1]])},
+        {"bias_indices": torch.tensor([[0], [0]])},
+        {"bias_indices": torch.zeros(2, 2)},
+        {"bias_values": torch.ones(2, dtype=torch.int16)},
+        {"bias_values": None},
     ],
 )
-@pytest.mark.parametrize("beside_lora", [True, False])
-def test_kinds_that_are_not_applied_are_refused_by_kind_and_key(part: str, kind: str, beside_lora: bool) -> None:
-    parts = {**(sample("linear") if beside_lora else {}), part: torch.ones(2)}
-    with pytest.raises(FileError, match=rf"{kind}.*attn1_to_q\.{part}"):
-        read_adapter(key_for("linear"), parts)
+def test_sparse_numbers_that_do_not_fit_are_refused(odd: dict[str, torch.Tensor | None]) -> None:
+    places, size = torch.tensor([[0, 5], [0, 7]]), torch.tensor([6, 8])
+    parts = {**sample("linear"), "bias_indices": places, "bias_values": torch.ones(2), "bias_size": size}
+    plain, sparse = read_adapter("k", sample("linear")), read_adapter("k", parts)
+    more = torch.zeros(6, 8)
+    more[0, 0] = more[5, 7] = plain.scale()
+    assert torch.allclose(sparse.delta(), plain.delta() + more)
+    with pytest.raises(FileError):
+        read_adapter("k", {name: tensor for name, tensor in {**parts, **odd}.items() if tensor is not None})
 
 
 def test_an_unknown_part_is_never_dropped() -> None:

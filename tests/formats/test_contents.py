@@ -36,11 +36,15 @@ APPLIED: dict[str, dict[str, dict[str, Tensor]]] = {
         }
     },
     "bias": {ATTENTION: {**sample("linear"), "bias": torch.ones(6)}},
-}
-OTHERS: dict[str, dict[str, dict[str, Tensor]]] = {
-    "BOFT of PEFT": {ATTENTION: {"boft_R": torch.ones(1, 2, 2, 2), "boft_s": torch.ones(6, 1)}},
-    "old OFT": {ATTENTION: {"oft_diag": torch.ones(2, 3, 3)}},
     "whole weight": {ATTENTION: {"set_weight": torch.ones(6, 8)}},
+    "sparse bias": {
+        ATTENTION: {
+            **sample("linear"),
+            "bias_indices": torch.zeros(2, 1, dtype=torch.int16),
+            "bias_values": torch.ones(1),
+            "bias_size": torch.tensor([6, 8]),
+        }
+    },
 }
 
 
@@ -49,15 +53,15 @@ def save(path: Path, modules: dict[str, dict[str, Tensor]], **more: Tensor) -> P
     return write_tensors(path, {**tensors, **more}, {"ss_output_name": "x"})
 
 
-@pytest.mark.parametrize("kind", OTHERS)
-def test_a_kind_that_is_not_applied_is_described_and_named(tmp_path: Path, kind: str) -> None:
-    path = save(tmp_path / "x.safetensors", {TEXT: sample("linear"), **OTHERS[kind]}, emb=torch.ones(3))
+def test_a_kind_that_is_not_known_is_described_and_named(tmp_path: Path) -> None:
+    modules = {TEXT: sample("linear"), ATTENTION: {"twist": torch.ones(2)}}
+    path = save(tmp_path / "x.safetensors", modules, emb=torch.ones(3))
     found = contents_of(path)
-    assert found.kinds == tuple(sorted(("LoRA", kind)))
-    assert (found.not_applied, found.family) == ((kind,), "sd1")
+    assert found.kinds == ("LoRA", "unknown")
+    assert (found.not_applied, found.family) == (("unknown",), "sd1")
     assert {block: len(modules) for block, modules in found.blocks().items()}.keys() >= {"BASE"}
     assert (found.extras, found.unknown, found.metadata) == (("emb",), (), {"ss_output_name": "x"})
-    with pytest.raises(FileError, match=kind):
+    with pytest.raises(FileError, match="unknown kind"):
         read_lora(path)
 
 

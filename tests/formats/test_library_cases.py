@@ -30,7 +30,8 @@ def load(library: str) -> dict[str, Case]:
     return cases
 
 
-CASES = {f"{library}: {name}": case for library in ("lycoris", "peft") for name, case in load(library).items()}
+LIBRARIES = ("lycoris", "lycoris2", "peft")
+CASES = {f"{library}: {name}": case for library in LIBRARIES for name, case in load(library).items()}
 TITLES = {
     "lora": "LoRA",
     "locon": "LoRA",
@@ -45,6 +46,7 @@ TITLES = {
     "full": "bias",
     "norm": "norm",
     "tlora": "T-LoRA",
+    "sparse": "sparse bias",
 }
 """What a case's kind is called, by the first word of its name; a full difference comes with its bias."""
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from lib_lora.errors import FileError
+from lib_lora.errors import FileError, InputError
 from lib_lora.formats.contents import contents_of
 from lib_lora.formats.files import read_tensors, write_tensors
-from lib_lora.formats.lora import read_lora
+from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.formats.peft import PeftOptions
 from tests.cases import case
 
@@ -119,6 +119,33 @@ def test_the_case_of_an_alpha_of_four_times_the_rank(tmp_path: Path) -> None:
     alone = read_lora(shutil.copy(folder / "adapter_model.safetensors", tmp_path / "x.safetensors"))
     assert {adapter.scale() for adapter in alone.adapters.values()} == {1.0}
     assert len(alone.notes) == 1
+
+
+@pytest.mark.parametrize("ends", [["conv1"], [], r".*resnets\.\d\.conv1", r"resnets\.0\.conv1"])
+def test_which_side_of_a_convolution_is_multiplied_stands_in_the_options(tmp_path: Path, ends: object) -> None:
+    model = Unet()
+    model.mid_block.resnets[0].conv1 = nn.Conv2d(6, 6, 3)
+    base = model.mid_block.resnets[0].conv1
+    weight, bias = base.weight.detach().clone(), base.bias.detach().clone()
+    wrapped = peft.get_peft_model(model, peft.IA3Config(target_modules=["conv1"], feedforward_modules=ends))
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(torch.randn(parameter.shape))
+    wrapped.save_pretrained(tmp_path)
+    wrapped.merge_and_unload()
+    lora = read_lora(tmp_path / "adapter_model.safetensors")
+    (adapter,) = read_lora(write_lora(lora, tmp_path / "again.safetensors")).adapters.values()
+    assert torch.allclose(adapter.delta(weight), base.weight - weight, atol=1e-6)
+    change = adapter.bias_delta(bias)
+    assert torch.allclose(bias if change is None else bias + change, base.bias, atol=1e-6)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    copy = read_lora(shutil.copy(tmp_path / "adapter_model.safetensors", alone / "x.safetensors"))
+    (silent,) = copy.adapters.values()
+    with pytest.raises(InputError, match=r"inputs or outputs.*adapter_config\.json"):
+        silent.fitting_shape(base)
+    assert silent.fitting_shape(nn.Conv2d(6, 8, 3)) == (8, 6, 3, 3)
 
 
 NAMES = {f"base_model.model.mid_block.attentions.0.to_q.lora_{ab}.weight": torch.ones(2, 2) for ab in "AB"}

@@ -79,6 +79,24 @@ def _tlora(layer: nn.Module, random: Callable[..., Tensor]) -> Parts:
     return {"q_layer.weight": random(2, columns), "p_layer.weight": random(rows, 2), "lambda_layer": 1 + random(1, 2)}
 
 
+def _peft_boft(layer: nn.Module, random: Callable[..., Tensor]) -> Parts:
+    return {"boft_R": random(2, layer.weight[0].numel() // 4, 4, 4), "boft_s": 1 + random(layer.weight.shape[0], 1)}
+
+
+def _old_oft(layer: nn.Module, random: Callable[..., Tensor]) -> Parts:
+    return {"oft_diag": torch.eye(4) + random(layer.weight.shape[0] // 4, 4, 4)}
+
+
+def _whole(layer: nn.Module, random: Callable[..., Tensor]) -> Parts:
+    return {"set_weight": layer.weight.detach() + random(*layer.weight.shape)}
+
+
+def _sparse(layer: nn.Module, random: Callable[..., Tensor]) -> Parts:
+    size = torch.tensor([layer.weight.shape[0], layer.weight[0].numel()])
+    places = torch.arange(4).repeat(2, 1)
+    return {**_lora(layer, random), "bias_indices": places, "bias_values": random(4), "bias_size": size}
+
+
 KINDS: Mapping[str, Callable[[nn.Module, Callable[..., Tensor]], Parts]] = {
     "dora in": _dora(1),
     "dora out": _dora(0),
@@ -91,6 +109,10 @@ KINDS: Mapping[str, Callable[[nn.Module, Callable[..., Tensor]], Parts]] = {
     "bias": _bias,
     "norm": _norm,
     "tlora": _tlora,
+    "boft of peft": _peft_boft,
+    "old oft": _old_oft,
+    "whole": _whole,
+    "sparse": _sparse,
 }
 
 

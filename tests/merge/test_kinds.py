@@ -21,8 +21,8 @@ from lib_lora.merge.sum import Summand, add
 from tests.live.test_attach import graded, predict
 from tests.live.test_kinds import KINDS, NORMS, PLACES, lora_of
 
-LINEAR = ("ia3", "glora", "full", "bias", "norm", "tlora")
-DEPENDENT = ("dora in", "dora out", "ia3", "oft", "boft", "oft v2", "glora", "tlora")
+LINEAR = ("ia3", "glora", "full", "bias", "norm", "tlora", "old oft", "sparse")
+DEPENDENT = tuple(kind for kind in KINDS if kind not in ("full", "bias", "norm", "sparse"))
 
 
 @pytest.mark.parametrize("kind", LINEAR)

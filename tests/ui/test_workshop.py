@@ -320,13 +320,13 @@ def test_dates_are_readable_in_the_time_of_this_machine(text: str, shown: str | 
 def test_any_kind_of_file_is_described_and_only_applying_refuses(atelier: Atelier) -> None:
     key = "lora_unet_down_blocks_0_attentions_0_proj_in"
     parts = {"lora_down.weight": torch.ones(4, 8), "lora_up.weight": torch.ones(6, 4), "dora_scale": torch.ones(1, 8)}
-    more = {"lora_unet_nowhere.oft_diag": torch.ones(2, 2, 2)}
+    more = {"lora_unet_nowhere.twist": torch.ones(2, 2, 2)}
     tensors = {**{f"{key}.{part}": tensor for part, tensor in parts.items()}, **more}
     write_tensors(atelier.folders.loras / "dora.safetensors", tensors, {})
     told, summary, vector, facts, shown, _ = last(blocks.Handlers(atelier, Words("ja")).look("dora"))
-    assert "旧 OFT" in told
+    assert "未知の形式の変更が含まれています" in told
     assert "2 個のうち 1 個" in told
-    assert "DoRA + 旧 OFT" in summary
+    assert "DoRA + 不明" in summary
     assert vector == ""
     assert ("IN01" in shown, "nan" in shown.lower()) == (True, False)
     assert [block["ranks"] for block in facts["blocks"]] == ["4", "–"]

@@ -36,7 +36,26 @@ KINDS: dict[str, dict[str, Tensor]] = {
     },
     "full": {"diff": numbers(WIDTH, WIDTH), "diff_b": numbers(WIDTH)},
     "T-LoRA": {"q_layer.weight": numbers(2, WIDTH), "p_layer.weight": numbers(WIDTH, 2), "lambda_layer": numbers(1, 2)},
+    "old OFT": {"oft_diag": torch.eye(WIDTH // 2) + numbers(2, WIDTH // 2, WIDTH // 2)},
+    "BOFT of PEFT": {"boft_R": numbers(2, 4, WIDTH // 4, WIDTH // 4), "boft_s": 2 * torch.ones(WIDTH, 1)},
+    "whole weight": {"set_weight": numbers(WIDTH, WIDTH)},
+    "sparse bias": {
+        **LORA,
+        "bias_indices": torch.arange(4, dtype=torch.int16).repeat(2, 1),
+        "bias_values": numbers(4),
+        "bias_size": torch.tensor([WIDTH, WIDTH], dtype=torch.int16),
+    },
 }
+LEFT_OUT = {
+    "outputs": "DoRA",
+    "OFT v2": "OFT v2",
+    "GLoRA": "GLoRA",
+    "T-LoRA": "T-LoRA",
+    "BOFT of PEFT": "BOFT",
+    "whole weight": "whole weight",
+    "sparse bias": "sparse bias",
+}
+"""What A1111's own loader does not apply, by the kinds above, and how that is called."""
 
 
 @pytest.fixture
@@ -83,9 +102,9 @@ def test_the_text_encoders_part_is_the_hosts_or_told_to_be_left_out(
     block_weights.installed().activate(p, list(p.extra_network_data["lora"]))
     block_weights.installed().attachments.release()
     handed, said = [":".join(map(str, one.items)) for one in got[-1]], " ".join(p.said)
-    if kind in ("outputs", "OFT v2", "GLoRA", "T-LoRA"):
+    if kind in LEFT_OUT:
         assert handed == []
-        assert f"does not apply {'DoRA' if kind == 'outputs' else kind}, so the text encoder's part is left out" in said
+        assert f"does not apply {LEFT_OUT[kind]}, so the text encoder's part is left out" in said
     else:
         assert handed == [f"{kind} text:0.4:0"]
         assert "left out" not in said

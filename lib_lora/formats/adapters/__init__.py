@@ -5,6 +5,7 @@ from __future__ import annotations
 from lib_lora.formats.adapters.base import Adapter, Factors
 from lib_lora.formats.adapters.bias import BiasAdapter
 from lib_lora.formats.adapters.boft import BoftAdapter
+from lib_lora.formats.adapters.boft_peft import PeftBoftAdapter
 from lib_lora.formats.adapters.dora import DoraAdapter
 from lib_lora.formats.adapters.full import FullAdapter
 from lib_lora.formats.adapters.glora import GloraAdapter
@@ -14,9 +15,12 @@ from lib_lora.formats.adapters.lokr import LokrAdapter
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.adapters.norm import NormAdapter
 from lib_lora.formats.adapters.oft import OftAdapter
+from lib_lora.formats.adapters.oft_diag import OldOftAdapter
 from lib_lora.formats.adapters.oft_v2 import OftV2Adapter
 from lib_lora.formats.adapters.registry import read_adapter, register
+from lib_lora.formats.adapters.sparse import SparseAdapter
 from lib_lora.formats.adapters.tlora import TloraAdapter
+from lib_lora.formats.adapters.whole import WholeAdapter
 
 __all__ = [
     "Adapter",
@@ -34,16 +38,20 @@ __all__ = [
 for _kind in (
     BiasAdapter,
     DoraAdapter,
+    SparseAdapter,
     LoraAdapter,
     LohaAdapter,
     LokrAdapter,
     BoftAdapter,
+    PeftBoftAdapter,
     OftAdapter,
+    OldOftAdapter,
     OftV2Adapter,
     GloraAdapter,
     TloraAdapter,
     Ia3Adapter,
     FullAdapter,
+    WholeAdapter,
     NormAdapter,
 ):
     register(_kind)

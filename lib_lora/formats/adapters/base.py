@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from lib_lora.errors import InputError
 from lib_lora.formats.adapters.layer import layer_shape, run_layer, weight_of
 from lib_lora.formats.adapters.parts import as_fp32
 from lib_lora.sentences import say
+
+if TYPE_CHECKING:
+    from lib_lora.formats.peft import PeftOptions
 
 _A = TypeVar("_A", bound="Adapter")
 
@@ -71,8 +74,8 @@ class Adapter(ABC):
         return None
 
     @classmethod
-    def from_peft(cls, parts: dict[str, Tensor], setting: Callable[[str], object]) -> None:
-        """Put what PEFT's options say of one module, by name, into its parts; alpha is there already."""
+    def from_peft(cls, parts: dict[str, Tensor], options: PeftOptions, path: str) -> None:
+        """Put what PEFT's options say of the module at ``path`` into its parts; alpha is there already."""
         return
 
     @classmethod

@@ -6,16 +6,19 @@ unless PEFT's options say otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isqrt, prod, sqrt
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.adapters.parts import shape_error, take_parts
+
+if TYPE_CHECKING:
+    from lib_lora.formats.peft import PeftOptions
 
 _TRIANGLES, _TERMS = "oft_R.weight", "oft_R_terms"
 USUAL_TERMS = 5
@@ -50,14 +53,15 @@ class OftV2Adapter(Adapter):
         return adapter
 
     @classmethod
-    def from_peft(cls, parts: dict[str, Tensor], setting: Callable[[str], object]) -> None:
+    def from_peft(cls, parts: dict[str, Tensor], options: PeftOptions, path: str) -> None:
         """Put what PEFT's options say into the parts: the terms, and ``coft``, which bounds each block's length."""
-        terms = setting("num_cayley_neumann_terms")
-        terms = 0 if setting("use_cayley_neumann") is False else terms if isinstance(terms, int) else USUAL_TERMS
+        terms = options.setting(path, "num_cayley_neumann_terms")
+        terms = terms if isinstance(terms, int) else USUAL_TERMS
+        terms = 0 if options.setting(path, "use_cayley_neumann") is False else terms
         if terms != USUAL_TERMS:
             parts[_TERMS] = torch.tensor(float(terms))
-        eps, triangles = setting("eps"), parts[_TRIANGLES]
-        if setting("coft") is True and isinstance(eps, float) and not triangles.is_meta:
+        eps, triangles = options.setting(path, "eps"), parts[_TRIANGLES]
+        if options.setting(path, "coft") is True and isinstance(eps, float) and not triangles.is_meta:
             bound = eps / sqrt(len(triangles))
             lengths = triangles.float().norm(dim=1, keepdim=True) * sqrt(2)  # both triangles
             parts[_TRIANGLES] = triangles.float() * (bound / lengths).clamp(max=1)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from lib_lora.errors import InputError
 from lib_lora.formats.adapters.base import Adapter, low_rank_work
-from lib_lora.formats.adapters.layer import weight_of
+from lib_lora.formats.adapters.layer import layer_shape, weight_of
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.adapters.parts import alpha_tensor, first_side, read_alpha, shape_error, take_parts
 from lib_lora.sentences import say
@@ -62,6 +64,19 @@ class TloraAdapter(Adapter):
         return say(
             "A T-LoRA does not say what it began with: the strongest directions of the model's weights are assumed."
         )
+
+    def fitting_shape(self, layer: nn.Module) -> tuple[int, ...]:
+        """Return the shape of the layer's weight; see ``Adapter.fitting_shape``."""
+        shape = layer_shape(layer) or ()
+        if len(shape) == 4 and prod(shape[2:]) > 1 and shape[:2] == self.shape[:2]:
+            what = say(
+                "A T-LoRA of a {rows}×{columns} convolution has no meaning: it only holds a 1×1 change, which its own "
+                "program cannot run either",
+                rows=shape[2],
+                columns=shape[3],
+            )
+            raise InputError(what, where=self.key, cure="Train it again without convolutions (conv_dim 0).")
+        return super().fitting_shape(layer)
 
     def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the change of the weight."""

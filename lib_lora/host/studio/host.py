@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lib_lora.blocks.near import near_names
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
+from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import LoraFile
 from lib_lora.formats.lora_names import find_named, named_files, namesakes, unnameable
@@ -120,10 +120,6 @@ class StudioHost:
     def read_lora(self, name: str) -> LoraFile:
         """Return the LoRA file of a tag's name, on the model's device."""
         return self.lora_cache.read(self.find_lora(name)).to(self.model.device)
-
-    def applied_whole(self, tag: ParsedTag) -> str | None:
-        """Return None: there is no other loader here."""
-        return None
 
     def swept_blocks(self, prompt: str) -> frozenset[str]:
         """Return the blocks in which the prompt's analyzed LoRAs (XYZ, ZYX) have modules."""

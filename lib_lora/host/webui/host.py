@@ -8,12 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import resolve
-from lib_lora.blocks.tag_model import ParsedTag
 from lib_lora.errors import AtelierError
-from lib_lora.formats.contents import Contents
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, check_clip_skip
 from lib_lora.host.lora_files import LoraCache
@@ -21,8 +17,6 @@ from lib_lora.host.prompt.read import check_usable, read_prompt, swept_blocks
 from lib_lora.host.webui import lora_list
 from lib_lora.host.webui.model.live_model import NO_MODEL, current_model, loaded_model
 from lib_lora.host.webui.prompt import block_weights
-from lib_lora.host.webui.prompt.host_loader import only_by_host, whole_note, whole_reading
-from lib_lora.host.webui.prompt.tags import is_plain, reading_of
 from lib_lora.host.webui.render import samplers
 from lib_lora.host.webui.render.pictures import Rendering, checked
 from lib_lora.host.webui.session.queue_lock import QueueLock
@@ -83,25 +77,6 @@ class WebuiHost:
     def loras_changed(self) -> None:
         """Let the host list its LoRAs anew: a file was made, renamed or written over."""
         lora_list.refresh()
-
-    def describe_lora(self, name: str) -> Contents:
-        """Return what the LoRA file of a name in a tag holds, whatever its kinds."""
-        return self.lora_cache.describe(self.find_lora(name))
-
-    def applied_whole(self, tag: ParsedTag) -> str | None:
-        """Return the note on a LoRA of a kind that only the host's own loader applies, None for any other.
-
-        Raises:
-            AtelierError: there is no such file, or the tag says more than that loader can do.
-        """
-        contents = self.describe_lora(tag.name)
-        if not only_by_host(contents):
-            return None
-        if is_plain(tag):
-            return whole_note(reading_of(tag), contents)
-        family = self.model.family if self.model.layers else contents.family
-        resolved = resolve(tag, self.presets, family, seed=0, elements=ElementFile.shipped())
-        return whole_note(whole_reading(resolved, contents, family), contents)
 
     def read_lora(self, name: str) -> LoraFile:
         """Return the LoRA file of a name in a tag, on the model's device."""

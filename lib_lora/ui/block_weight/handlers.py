@@ -11,7 +11,6 @@ from lib_lora.blocks.tag_edit import Change, change_tag, with_weights
 from lib_lora.blocks.tokens import read_number
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
@@ -71,9 +70,7 @@ class Handlers:
         ]
 
     def _said(self, view: View) -> str:
-        if view.problem:
-            return error_html(view.problem, self._words)
-        return note_html(sentence_in_words(view.note, self._words.language)) if view.note else ""
+        return error_html(view.problem, self._words) if view.problem else ""
 
     def _empty(self, view: View) -> str:
         return "" if view.labels else f'<p class="atelier-hint">{self._words("block_weight.insert_lora")}</p>'

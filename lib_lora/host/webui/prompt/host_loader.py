@@ -1,7 +1,6 @@
-"""What the host's own loader makes of a LoRA: the kinds that it applies, the file that it gets whole, what it left out.
+"""What the host's own loader makes of a LoRA: the kinds that it applies, and what it left out.
 
-Of a LoRA that we attach to the UNet it gets the text encoder's part. A file of kinds that only the loader knows goes to
-it whole, with what its two strengths can say.
+Of a LoRA that we attach to the UNet it gets the text encoder's part.
 """
 
 from __future__ import annotations
@@ -11,23 +10,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lib_lora.blocks.tag_model import ResolvedTag
-from lib_lora.errors import AtelierError, InputError
+from lib_lora.errors import AtelierError
 from lib_lora.formats.adapters import Adapter, BiasAdapter, FullAdapter
-from lib_lora.formats.contents import Contents
 from lib_lora.formats.dialects import is_of_a_lora
 from lib_lora.formats.header import read_header
-from lib_lora.formats.keys import block_of_key, is_module_key
+from lib_lora.formats.keys import is_module_key
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.lora_list import host_networks
-from lib_lora.host.webui.prompt.tags import HostReading
 from lib_lora.host.webui.protocols import Network
 from lib_lora.live.targets import misfit
 from lib_lora.sentences import say
-
-_BY_HOST = frozenset({say("old OFT")})
-"""Kinds that we only describe and the loader of A1111 1.10.1 builds a module for (`network_*.py`), by their titles."""
 
 _APPLIES: Mapping[HostKind, frozenset[str]] = {
     HostKind.A1111: frozenset({"lora", "loha", "lokr", "dora", "ia3", "full", "norm", "diag-oft", "boft"}),
@@ -37,63 +30,6 @@ _APPLIES: Mapping[HostKind, frozenset[str]] = {
 
 _TEXT = "lora_te"
 _KEPT = 64
-
-
-def only_by_host(contents: Contents) -> bool:
-    """Tell whether a file holds kinds that we do not apply, and none that the host's loader would refuse."""
-    return bool(contents.not_applied) and _BY_HOST.issuperset(contents.not_applied)
-
-
-def whole_reading(tag: ResolvedTag, contents: Contents, family: str) -> HostReading:
-    """Return what the host's loader is to do: one strength for the UNet, one for the text encoder.
-
-    Args:
-        tag: without the analyzer's vector; its numbers of all modules must come to one for each of the two.
-        contents: of a file for which `only_by_host` holds.
-        family: of the loaded model.
-
-    Raises:
-        InputError: the tag says more than two strengths can.
-    """
-    kinds = contents.not_applied
-    if tag.sweep is not None:
-        raise InputError(
-            "A LoRA of the kind {kinds} cannot be analyzed block by block",
-            kinds=kinds,
-            where=tag.name,
-            cure="Use a file of another kind, such as LoRA or LoHa.",
-        )
-    if tag.start is not None or tag.stop is not None:
-        raise InputError(
-            "A LoRA of the kind {kinds} cannot begin or end within a picture",
-            kinds=kinds,
-            where=tag.name,
-            cure="Write the tag without start=, stop= and step=.",
-        )
-    te: set[float] = set()
-    unet: set[float] = set()
-    for module in contents.modules:
-        strengths = te if module.key.startswith("lora_te") else unet
-        strengths.add(tag.multiplier(block_of_key(module.key, family), module.key, family))
-    if len(te) > 1 or len(unet) > 1:
-        raise InputError(
-            "The blocks of a LoRA of the kind {kinds} cannot have different weights",
-            kinds=kinds,
-            where=tag.name,
-            cure="Give all blocks of the UNet the same weight, or write the tag without weights.",
-        )
-    return HostReading(tag.name, te.pop() if te else 0.0, unet.pop() if unet else 0.0, tag.dyn)
-
-
-def whole_note(reading: HostReading, contents: Contents) -> str:
-    """Return the sentence that says who applies the LoRA, and how strongly."""
-    kinds = contents.not_applied
-    return say(
-        "It holds {kinds}, so the WebUI applies it by itself: UNet {unet:g}, text encoder {te:g} in all blocks.",
-        kinds=kinds,
-        unet=reading.unet,
-        te=reading.te,
-    )
 
 
 def text_left_out(lora: LoraFile) -> str:
@@ -115,7 +51,7 @@ def _applied(adapter: Adapter, known: frozenset[str], host: HostKind) -> bool:
         return isinstance(adapter.inner, FullAdapter)
     parts = adapter.tensors()
     on_outputs = "dora_scale" in parts and parts["dora_scale"].shape[1] == 1
-    if "ia3_l" in parts or (on_outputs and host is HostKind.A1111):
+    if parts.keys() & {"ia3_l", "boft_R"} or (on_outputs and host is HostKind.A1111):
         return False
     return adapter.kind in known
 

@@ -14,14 +14,13 @@ from lib_lora.blocks.tag import format_tag, resolve
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import AtelierError
-from lib_lora.formats.contents import Contents
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.prompt.read import multipliers_of
 from lib_lora.host.prompt.remarks import idle_notes
 from lib_lora.host.webui.model.live_model import no_model
-from lib_lora.host.webui.prompt.host_loader import only_by_host, text_left_out, whole_note, whole_reading
+from lib_lora.host.webui.prompt.host_loader import text_left_out
 from lib_lora.host.webui.prompt.overrides import GenerationOverrides, plain
 from lib_lora.host.webui.prompt.tags import Handed, HostReading, PassTag, is_plain, read_tags, reading_of, without_twins
 from lib_lora.host.webui.protocols import ExtraNetworkParams
@@ -171,10 +170,6 @@ class _Planner:
     def _add_ours(self, parsed: ParsedTag, notes: list[str]) -> None:
         order, model = self.order, self.order.model
         tag = resolve(parsed, order.loras.presets, model.family, order.seed, elements=ElementFile.shipped())
-        contents = order.loras.describe_lora(tag.name)
-        if only_by_host(contents):
-            self._add_whole(tag, contents, notes)
-            return
         lora = cut_rank(order.loras.read_lora(tag.name), tag.dyn)
         multipliers = multipliers_of(tag, model.family, order.overrides.sweep)
         unet = replace(lora, adapters={key: one for key, one in lora.adapters.items() if not _is_text(key)})
@@ -199,16 +194,6 @@ class _Planner:
         _note_empty_blocks(notes, tag, unet, model.family)
         fitting = [key for key in lora.adapters if key not in unmatched]
         notes += [] if swept else idle_notes(tag, fitting, model.family, order.steps)
-
-    def _add_whole(self, tag: ResolvedTag, contents: Contents, notes: list[str]) -> None:
-        """Give the host a LoRA of kinds that only its own loader applies."""
-        reading = whole_reading(tag, contents, self.order.model.family)
-        if reading.te or reading.unet or tag.name == self.order.implied:
-            self._handed.append(Handed.of(reading))
-        if tag.weights is not None:
-            self._texts.append([format_tag(tag)])
-        self.plan.named.append(tag.name)
-        notes += (*tag.notes, whole_note(reading, contents))
 
     def _text_part(
         self, tag: ResolvedTag, lora: LoraFile, multipliers: Mapping[str, Strength], notes: list[str]
