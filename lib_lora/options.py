@@ -152,6 +152,10 @@ class Option:
         return exact
 
 
+OVERWRITE = Option("overwrite", bool, "Replace a file of this name.", False)
+"""What everything asks that writes a file which a person named."""
+
+
 def option(default: Any, label: str, help: str, **more: Any) -> Any:
     """Declare a field of a frozen dataclass as an option; ``more``: further attributes of `Option`."""
     meta = {"option": {"label": label, "help": help, **more}}

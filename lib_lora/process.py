@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,11 @@ On two quiet cores a training step of the pocket model took 1.1 s with one threa
 they wait (0.9 s with two that spin, which all but stop beside other work: `bench/threads.py`).
 """
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def command() -> str:
+    """Return what is typed to start this program on a terminal: another word where it is installed as a package."""
+    return "lora-atelier" if Path(sys.argv[0]).stem == "lora-atelier" else "python run.py"
 
 
 def unset(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

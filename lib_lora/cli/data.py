@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from lib_lora.cli.common import give
+from lib_lora.cli.flags import add_flags, given
+from lib_lora.options import options_of
 
 EPILOG = """A picture's name tells its tags: f or b (face or body), 0 level, 1 from above, 2 from below, then the
 angle in steps of 45° (0 front, 2 side, 4 behind): f00.png, b04 sitting.png. Captions that you edited are kept."""
@@ -13,37 +15,24 @@ angle in steps of 45° (0 front, 2 side, 4 behind): f00.png, b04 sitting.png. Ca
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the command."""
+    from lib_lora.services.captions import NameRule
+
     command = commands.add_parser(
         "tag", help="write captions by the rules for file names", description=__doc__, epilog=EPILOG
     )
     command.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="folder with pictures")
-    command.add_argument("--trigger", metavar="WORD", help="trigger word (default: from the folder's name)")
-    command.add_argument("--tags", default="", metavar="A,B", help="further tags for every picture of the folder")
-    command.add_argument("--expressions", metavar="A,B", help="tags of the face (default: smile, open mouth, blush)")
-    command.add_argument(
-        "--backgrounds", metavar="A,B", help="background tags (default: white, black and simple background)"
-    )
-    command.add_argument("--overwrite", action="store_true", help="also replace captions that differ")
+    add_flags(command, options_of(NameRule))
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the captions and say what was written and what was kept."""
-    from lib_lora.data import TagLists, split_tags, write_captions
-    from lib_lora.data.tags import EXPRESSIONS
+    from lib_lora.services.captions import NameRule, write_by_rule
 
-    lists = TagLists() if options.backgrounds is None else TagLists(backgrounds=tuple(split_tags(options.backgrounds)))
-    expressions = EXPRESSIONS if options.expressions is None else split_tags(options.expressions)
+    rules = NameRule(**given(options, options_of(NameRule)))
     results, lines = [], []
     for folder in options.folders:
-        report = write_captions(
-            folder,
-            keyword=options.trigger,
-            folder_tags=split_tags(options.tags),
-            expressions=expressions,
-            lists=lists,
-            overwrite=options.overwrite,
-        )
+        report = write_by_rule(folder, rules)
         results.append(
             {
                 "folder": folder,

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from lib_lora.cli.common import TerminalProgress, give, presets_of, refuse_existing, say, stopped_by_keyboard
 from lib_lora.cli.flags import add_flags, given
 from lib_lora.errors import InputError
-from lib_lora.options import check_names, options_of
+from lib_lora.options import OVERWRITE, check_names, options_of
 
 if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
     from lib_lora.merge.spec import Made, MergeSpec
+
+SOON_READ = 100_000_000
+"""Bytes below which a file is read before a progress bar could say anything."""
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -91,7 +94,7 @@ def _add_file(command: argparse.ArgumentParser, *, out: bool) -> None:
     command.add_argument("file", type=Path, metavar="FILE", help="LoRA file")
     if out:
         command.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
-        command.add_argument("--overwrite", action="store_true", help="replace an existing file")
+        add_flags(command, (OVERWRITE,))
 
 
 def _add_base(command: argparse.ArgumentParser) -> None:
@@ -179,7 +182,12 @@ def run_inspect(options: argparse.Namespace) -> None:
     """Read the file and say what is in it; any kind of LoRA can be described."""
     from lib_lora.formats.inspection import inspection
 
-    result = {"file": options.file, **inspection(options.file)}
+    small = options.file.is_file() and options.file.stat().st_size < SOON_READ
+    progress = TerminalProgress(quiet=options.json or small)
+    try:
+        result = {"file": options.file, **inspection(options.file, progress)}
+    finally:
+        progress.close()
     lines = [
         f"{options.file.name}: {result['family']}, {', '.join(result['kinds'])}, {result['modules']} modules, "
         f"{result['bytes'] / 1e6:.2f} MB"

@@ -6,7 +6,6 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from lib_lora import __version__
@@ -14,6 +13,7 @@ from lib_lora.atomic import FULL, cure_of
 from lib_lora.cli import data, demo, files, pictures, studio, train
 from lib_lora.cli.common import as_json, say
 from lib_lora.errors import AtelierError
+from lib_lora.process import command
 from lib_lora.sentences import reason_of
 
 _NEGATIVE = re.compile(r"-\.?\d")
@@ -22,9 +22,8 @@ EXIT_CODES = "exit codes: 0 done · 1 the work failed · 2 what was asked for ca
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    installed = Path(sys.argv[0]).stem == "lora-atelier"
     top = argparse.ArgumentParser(
-        prog="lora-atelier" if installed else "python run.py",
+        prog=command(),
         description="LoRA Atelier: train, use, analyze, bake, compress and label LoRAs.",
         epilog=EXIT_CODES,
     )
@@ -32,12 +31,17 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (studio, demo, data, train, pictures, files):
         module.register(commands)
-    for name, command in commands.choices.items():
-        command.prog = f"{top.prog} {name}"
-        command.epilog = command.epilog or EXIT_CODES
-        command.add_argument("--json", action="store_true", help="print the result as one line of JSON")
-        command.set_defaults(flags={one.dest: one.option_strings[-1] for one in command._actions if one.option_strings})
+    for name, one in commands.choices.items():
+        one.prog = f"{top.prog} {name}"
+        one.epilog = one.epilog or EXIT_CODES
+        one.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+        one.set_defaults(flags={each.dest: _flag(each) for each in one._actions if each.option_strings})
     return top
+
+
+def _flag(action: argparse.Action) -> str:
+    """Return how an option is called in errors: by its second spelling, not by the one that turns it off."""
+    return action.option_strings[0 if isinstance(action, argparse.BooleanOptionalAction) else -1]
 
 
 def main(arguments: Sequence[str] | None = None, *, build_app: Callable[..., Any] | None = None) -> int:

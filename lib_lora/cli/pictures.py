@@ -17,7 +17,7 @@ from lib_lora.cli.common import (
     told,
 )
 from lib_lora.cli.flags import add_flags, given
-from lib_lora.options import Option, options_of
+from lib_lora.options import OVERWRITE, Option, options_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,7 +36,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     add_flags(generate.add_argument_group("picture"), _picture())
     generate.add_argument("--out", type=Path, required=True, metavar="FILE", help="PNG file; several get -1, -2, …")
-    generate.add_argument("--overwrite", action="store_true", help="replace existing files")
+    add_flags(generate, (OVERWRITE,))
     add_host_options(generate)
     generate.set_defaults(run=run_generate)
     analyze = commands.add_parser(
@@ -48,7 +48,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     add_flags(analyze.add_argument_group("picture"), _picture(but="batch"))
     add_flags(analyze.add_argument_group("analysis"), _analysis())
     analyze.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for grids and tables")
-    analyze.add_argument("--overwrite", action="store_true", help="replace an earlier analysis in that folder")
+    add_flags(analyze, (OVERWRITE,))
     add_host_options(analyze)
     analyze.set_defaults(run=run_analyze)
 

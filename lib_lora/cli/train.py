@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.cli.common import TerminalProgress, add_host_options, give, open_studio, say, stopped_by_keyboard
 from lib_lora.cli.flags import add_flags, given
 from lib_lora.errors import InputError
 from lib_lora.options import options_of
+
+if TYPE_CHECKING:
+    from lib_lora.services.lone_run import LoneRun
+    from lib_lora.train.loop import TrainResult
+    from lib_lora.train.training import Training
 
 EXAMPLES = """examples:
   python run.py train --images pictures --trigger krnk --kind character --name krnk_v1
@@ -91,78 +97,71 @@ def _refuse_beside_resume(options: argparse.Namespace) -> None:
         )
 
 
-def _begin(options: argparse.Namespace, progress: TerminalProgress) -> tuple[Any, Any]:
-    """Return the host and the run, new or gone on with.
-
-    What is wrong with the options is said before a model is loaded; the recipe is fitted to the model after that.
-    """
-    from lib_lora.services.start_check import check_pictures, fresh_run
-    from lib_lora.train.options import from_mapping
-    from lib_lora.train.run_folder import RunFolder
-    from lib_lora.train.training import start
-
-    if options.resume:
-        _refuse_beside_resume(options)
-        folder = RunFolder.open(options.resume)
-        chosen, host = folder.options(), open_studio(options)
-    else:
-        values, runs = _given(options)
-        plain = from_mapping(values, where="command line")
-        check_pictures(plain)  # before a model is loaded
-        host = open_studio(options)
-        chosen, folder = fresh_run(host, values, runs, where="command line")
-    return host, start(host.model, chosen, folder, progress)
-
-
 def run(options: argparse.Namespace) -> None:
     """Train, or go on with a run, and say where the file is."""
+    progress = TerminalProgress(quiet=options.json)
+    made = _ready(options, progress)
+    _announce(made)
+    try:
+        with stopped_by_keyboard(progress):
+            result = made.work(progress)
+    finally:
+        progress.close()
+        for remark in made.training.folder.remarks():
+            say(remark)
+        made.leave()
+    _give(options, made.training, result)
+
+
+def _ready(options: argparse.Namespace, progress: TerminalProgress) -> LoneRun:
+    """Return the run, new or gone on with."""
+    from lib_lora.services.lone_run import LoneRun
+
+    host = partial(open_studio, options)
+    if options.resume:
+        _refuse_beside_resume(options)
+        return LoneRun.gone_on(host, options.resume, progress=progress)
+    values, runs = _given(options)
+    return LoneRun.new(host, values, runs, where="command line", progress=progress)
+
+
+def _announce(made: LoneRun) -> None:
+    """Say what is trained on what, and how long."""
     from lib_lora.host.noise_schedule import VELOCITY
-    from lib_lora.services.samples import sampler_of
-    from lib_lora.train.loop import run as run_training
     from lib_lora.train.recipes import facts_of
 
-    progress = TerminalProgress(quiet=options.json)
-    host, training = _begin(options, progress)
-    chosen, folder = training.options, training.folder
+    training = made.training
     for problem in training.data.problems:
         say(problem)
-    facts = facts_of(host.model)
+    facts, plan = facts_of(made.host.model), training.plan()
     kind = "the velocity (v-prediction)" if facts.prediction_type == VELOCITY else "noise (epsilon)"
-    say(f"{host.model.name} predicts {kind}{', zero terminal SNR' if facts.zero_terminal_snr else ''}")
-    plan = training.plan()
+    say(f"{made.host.model.name} predicts {kind}{', zero terminal SNR' if facts.zero_terminal_snr else ''}")
     kept = f"{plan['regularization']} regularization pictures, " if plan["regularization"] else ""
     weighting = f"min-SNR gamma {training.gamma:g}" if training.gamma else "no min-SNR weighting"
     say(
         f"{plan['pictures']} pictures, each {plan['each_picture']} an epoch, {kept}"
         f"{plan['steps_an_epoch']} steps an epoch, "
-        f"{training.total} steps of {chosen.batch_size} in all, "
-        f"from step {training.step}, {chosen.network}, {weighting}"
+        f"{training.total} steps of {training.options.batch_size} in all, "
+        f"from step {training.step}, {training.options.network}, {weighting}"
     )
-    try:
-        with stopped_by_keyboard(progress):
-            result = run_training(training, progress, sampler_of(host, chosen))
-    finally:
-        progress.close()
-        for remark in folder.remarks():
-            say(remark)
-        if not training.step:
-            folder.remove_unused()
+
+
+def _give(options: argparse.Namespace, training: Training, result: TrainResult) -> None:
+    """Print what a run came to."""
+    folder = training.folder
     values = {
         "lora": result.lora,
         "run": folder.path,
-        "plan": plan,
+        "plan": training.plan(),
         "remarks": [*training.data.problems, *folder.remarks()],
         "steps": result.steps,
         "finished": result.finished,
         "loss": result.loss,
     }
     if result.finished:
-        give(options, values, [f"{result.lora}  ({result.steps} steps, loss {result.loss:.4f})"])
-    elif not result.steps:
-        give(options, values, ["stopped before the first step; nothing was left behind"])
+        line = f"{result.lora}  ({result.steps} steps, loss {result.loss:.4f})"
+    elif result.steps:
+        line = f"stopped at step {result.steps} of {training.total}; go on with: train --resume {folder.path}"
     else:
-        give(
-            options,
-            values,
-            [f"stopped at step {result.steps} of {training.total}; go on with: train --resume {folder.path}"],
-        )
+        line = "stopped before the first step; nothing was left behind"
+    give(options, values, [line])

@@ -7,6 +7,7 @@ from pathlib import Path
 from lib_lora.demo import settings as use
 from lib_lora.demo.story import Story
 from lib_lora.demo.words import words_in
+from lib_lora.process import command
 from lib_lora.report import (
     BlockBars,
     Commands,
@@ -115,17 +116,18 @@ def _compression(story: Story, words: dict[str, str]) -> Table:
 def commands(story: Story) -> tuple[str, ...]:
     """Return the commands that repeat the demo one by one; of an absolute folder only its name: people hand it on."""
     out, size = story.folder.name if story.folder.is_absolute() else story.folder.as_posix(), story.size
+    program = command()
     lora = f"{out}/{story.files['lora'].relative_to(story.folder).as_posix()}"
     prompt = f"{use.PROMPTS[0][1]} <lora:{use.NAME}:1"
     where = f"--seed {use.SEEDS[0]} --cfg {use.CFG:g} --steps {size.sampling_steps} --lora-dir {out}/run"
     return (
-        f'python run.py tag {out}/pictures --trigger {use.TRIGGER} --backgrounds "{use.BACKGROUND}"',
-        f"python run.py train {out}/run/options.json --runs {out}/again",
-        f'python run.py generate --prompt "{prompt}:{use.PRESET}>" {where} --out {out}/face.png',
-        f'python run.py analyze --prompt "{prompt}:XYZ>" {where} --range 0,1 --blocks 26ALL --out {out}/analysis',
-        f"python run.py bake {lora} --weights {use.PRESET} --out {out}/baked.safetensors",
-        f"python run.py compress {lora} --energy 0.99 --out {out}/small.safetensors",
-        f'python run.py label {out}/small.safetensors --set title="krnk" trigger_words={use.TRIGGER} '
+        f'{program} tag {out}/pictures --trigger {use.TRIGGER} --backgrounds "{use.BACKGROUND}"',
+        f"{program} train {out}/run/options.json --runs {out}/again",
+        f'{program} generate --prompt "{prompt}:{use.PRESET}>" {where} --out {out}/face.png',
+        f'{program} analyze --prompt "{prompt}:XYZ>" {where} --range 0,1 --blocks 26ALL --out {out}/analysis',
+        f"{program} bake {lora} --weights {use.PRESET} --out {out}/baked.safetensors",
+        f"{program} compress {lora} --energy 0.99 --out {out}/small.safetensors",
+        f'{program} label {out}/small.safetensors --set title="krnk" trigger_words={use.TRIGGER} '
         f"--out {out}/labeled.safetensors",
-        f"python run.py inspect {out}/labeled.safetensors",
+        f"{program} inspect {out}/labeled.safetensors",
     )

@@ -18,10 +18,10 @@ _WINDOW = (0x100000, 0x110000)
 _CHUNK = 2**20
 
 
-def file_hash(path: str | Path) -> str:
-    """Return SHA-256 of the whole file, 64 hex digits (Civitai's AutoV2 shows the first 10)."""
+def file_hash(path: str | Path, progress: Progress = QUIET) -> str:
+    """Return SHA-256 of the whole file, 64 hex digits (Civitai's AutoV2 shows the first 10); see `tensor_hash`."""
     with open_regular(path) as file:
-        return sha256(chunks(file, where=str(path)))
+        return sha256(_told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
 
 
 def tensor_hash(path: str | Path, progress: Progress = QUIET) -> str:

@@ -11,18 +11,22 @@ from lib_lora.formats.files import is_pickle, read_tensors
 from lib_lora.formats.hashes import file_hash, tensor_hash
 from lib_lora.formats.lora import all_finite
 from lib_lora.formats.metadata import describe
+from lib_lora.progress import QUIET, Progress, SubProgress
 from lib_lora.sentences import say
 
 
-def inspection(path: str | Path) -> dict[str, Any]:
+def inspection(path: str | Path, progress: Progress = QUIET) -> dict[str, Any]:
     """Describe a LoRA file of any kind: blocks, ranks, kinds, metadata, hashes, and what does not act or was assumed.
 
+    ``progress`` is told how far the hashes are, and may stop them.
+
     Raises:
-        FileError: the file is broken or holds no LoRA.
+        FileError: the file is broken or holds no LoRA; StoppedError: somebody asked to stop.
     """
     path = Path(path)
     found = contents_of(path)
-    computed, stored = "" if is_pickle(path) else tensor_hash(path), found.metadata.get("sshs_model_hash", "")
+    stored = found.metadata.get("sshs_model_hash", "")
+    computed = "" if is_pickle(path) else tensor_hash(path, SubProgress(progress, 0, 100, 200))
     described = describe(found.metadata)
     return {
         "family": found.family,
@@ -35,7 +39,7 @@ def inspection(path: str | Path) -> dict[str, Any]:
             "computed": computed,
             "stored": stored,
             "agrees": computed == stored,
-            "whole_file": file_hash(path),
+            "whole_file": file_hash(path, SubProgress(progress, 100, 100, 200)),
         },
         "fields": described.fields,
         "facts": described.facts,

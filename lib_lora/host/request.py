@@ -15,6 +15,12 @@ STEPS = 1000
 LARGEST_SEED = 2**32 - 1
 
 
+def side_range(native: int, *, step: int) -> dict[str, int]:
+    """Return what a slider of a side offers for a model that was made for ``native`` pixels, ``step`` apart."""
+    most = min(max(8 * native, 1024), SIDE) // step * step
+    return {"minimum": step, "maximum": most, "step": step, "value": native}
+
+
 @dataclass(frozen=True)
 class GenerateRequest:
     """One order for pictures, as a person would give it; making one checks what is declared, and draws a seed of -1.

@@ -1,4 +1,4 @@
-"""Captions of a folder of pictures: a tag added, removed or replaced, one caption written, the rule, and undo."""
+"""Captions of a folder of pictures: by the rule for names, a tag added, removed or replaced, one written, undo."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, plan_changes, plan_rule_changes
 from lib_lora.data.files import Problem
 from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
+from lib_lora.data.tags import EXPRESSIONS, CaptionReport, TagLists, write_captions
 from lib_lora.errors import InputError
 from lib_lora.options import REQUIRED, option, settle
 from lib_lora.services.atelier import Atelier
@@ -38,6 +39,32 @@ class TagChange:
     def __call__(self, text: str) -> str:
         """Return a caption with the change."""
         return ACTS[self.act](text, self.tag, self.by)
+
+
+@dataclass(frozen=True)
+class NameRule:
+    """How captions are written by the rules for file names; making one checks it."""
+
+    trigger: str | None = option(None, "", "Trigger word; without it the folder's name tells it.", form="WORD")
+    tags: str = option("", "", "Further tags for every picture of the folder.", form="A,B")
+    expressions: str = option(", ".join(EXPRESSIONS), "", "Tags of the face.", form="A,B")
+    backgrounds: str = option(", ".join(TagLists().backgrounds), "", "Background tags.", form="A,B")
+    overwrite: bool = option(False, "", "Replace captions that differ, too.")
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+
+def write_by_rule(folder: Path, options: NameRule) -> CaptionReport:
+    """Write the captions that the names of a folder's pictures call for, and report every file."""
+    return write_captions(
+        folder,
+        keyword=options.trigger,
+        folder_tags=split_tags(options.tags),
+        expressions=split_tags(options.expressions),
+        lists=TagLists(backgrounds=tuple(split_tags(options.backgrounds))),
+        overwrite=options.overwrite,
+    )
 
 
 @dataclass(frozen=True)

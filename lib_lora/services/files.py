@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import InputError
-from lib_lora.options import Option
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
 
 KIND = "workshop"
-OVERWRITE = Option("overwrite", bool, "Replace a file of this name.", False)
 
 
 def names(atelier: Atelier) -> list[str]:

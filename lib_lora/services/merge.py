@@ -27,6 +27,13 @@ def check(order: MergeSpec, target: Path, *, overwrite: bool) -> None:
         raise InputError("The new file would replace one that it is made of", where=target.stem, cure=cure)
 
 
+def preview(
+    order: MergeSpec, presets: PresetFile, *, model: HasLayers | None = None, progress: Progress = QUIET
+) -> Made:
+    """Make what the order says, write nothing and return it; see `write`."""
+    return make(order, presets, progress, model=model)
+
+
 def write(
     order: MergeSpec,
     target: Path,

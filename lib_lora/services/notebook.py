@@ -23,11 +23,8 @@ from lib_lora.merge.spec import resolve_blocks
 from lib_lora.progress import QUIET, Progress
 from lib_lora.services.analysis import analyze_order, order_of
 from lib_lora.services.file_facts import FileFacts
-from lib_lora.services.samples import sampler_of
-from lib_lora.services.start_check import check_pictures, fresh_run
-from lib_lora.train.loop import TrainResult, run
-from lib_lora.train.options import from_mapping
-from lib_lora.train.training import start
+from lib_lora.services.lone_run import LoneRun
+from lib_lora.train.loop import TrainResult
 
 if TYPE_CHECKING:
     from lib_lora.host.studio import StudioHost
@@ -173,6 +170,8 @@ def train_lora(
         FileError: a folder cannot be used.
     """
     values = {**(options or {}), **more}
-    check_pictures(from_mapping(values, where="train_lora"))
-    chosen, folder = fresh_run(host, values, Path(runs), where="train_lora")
-    return run(start(host.model, chosen, folder, progress), progress, sampler_of(host, chosen))
+    made = LoneRun.new(lambda: host, values, Path(runs), where="train_lora", progress=progress)
+    try:
+        return made.work(progress)
+    finally:
+        made.leave()

@@ -1,19 +1,21 @@
-"""The chosen LoRA tag of a prompt as the accordion shows it; no widget in here."""
+"""What the LoRA tags of a prompt mean, and the chosen one as the accordion shows it; no widget in here."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.errors import TagError, shorten
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import ParsedTag, broken_tags, find_tags, parse_tag, resolve
+from lib_lora.blocks.tag import ParsedTag, ResolvedTag, broken_tags, find_tags, parse_tag, resolve, strip_tags
 from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import Host
+from lib_lora.host.prompt.remarks import tag_remarks, text_remarks
 from lib_lora.i18n.words import Words
 from lib_lora.services.file_facts import Facts, FileFacts
 
@@ -79,6 +81,56 @@ def view_of(prompt: str, label: str, host: Host, files: FileFacts) -> View:
     except AtelierError as error:
         return View(labels, labels[index], tag, facts, weights, error)
     return View(labels, labels[index], tag, facts, weights, broken)
+
+
+@dataclass(frozen=True)
+class TagMeaning:
+    """One tag as it stands in the prompt, and in numbers."""
+
+    text: str
+    tag: ResolvedTag
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the LoRA tags of a prompt mean on models of a family.
+
+    Attributes:
+        prompt: without its tags.
+        problems: what cannot be right, each with the tag's text; it harms no other tag.
+        notes: what may surprise in the whole prompt, in sentences.
+    """
+
+    prompt: str
+    family: str
+    tags: tuple[TagMeaning, ...]
+    problems: tuple[tuple[str, AtelierError], ...]
+    notes: tuple[str, ...]
+
+
+def meaning_of(
+    prompt: str, negative: str, presets: PresetFile, family: str, *, seed: int, find: Callable[[str], object]
+) -> Meaning:
+    """Return what the LoRA tags of a prompt mean.
+
+    Args:
+        prompt, negative: what should be in the picture, and what should not.
+        presets: where the names of block weights are looked up.
+        family: of the model that it is for.
+        seed: draws the values of R and U.
+        find: refuses a name in a tag that no LoRA has.
+    """
+    tags: list[TagMeaning] = []
+    problems: list[tuple[str, AtelierError]] = [(error.text, error) for error in broken_tags(prompt)]
+    for found in find_tags(prompt):
+        try:
+            tag = resolve(parse_tag(found.text), presets, family, seed, elements=ElementFile.shipped())
+            tags.append(TagMeaning(found.text, tag))
+            find(tag.name)
+        except AtelierError as error:
+            problems.append((found.text, error))
+    notes = (*tag_remarks(prompt, negative), *text_remarks(prompt, negative))
+    return Meaning(strip_tags(prompt), family, tuple(tags), tuple(problems), notes)
 
 
 def title_of(prompt: str, host: Host, words: Words, *, active: bool) -> str:

@@ -16,6 +16,7 @@ from lib_lora.formats.privacy import last_name, without_folders
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import find
+from lib_lora.process import command
 from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Section, Series, Table, write_report
 from lib_lora.sentences import unpacked
 from lib_lora.services.jobs.run_log import RunLogs
@@ -177,8 +178,8 @@ def _shown(value: object) -> str:
 
 def _commands(folder: RunFolder, options: TrainOptions) -> tuple[str, ...]:
     place = folder.path.name
-    again = f'python run.py train "{place}/{folder.options_path.name}" --name "{options.name}_2"'
+    again = f'{command()} train "{place}/{folder.options_path.name}" --name "{options.name}_2"'
     made = sorted(folder.path.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
     name = made[-1].stem if made else options.name
-    use = f'python run.py generate --prompt "{options.trigger} <lora:{name}:1>" --lora-dir "{place}"'
+    use = f'{command()} generate --prompt "{options.trigger} <lora:{name}:1>" --lora-dir "{place}"'
     return again, use

@@ -69,6 +69,6 @@ def toml_reader(path: Path) -> Callable[[str], dict[str, Any]]:
             raise InputError(
                 "This Python cannot read TOML: it is older than 3.11 and has no package tomli",
                 where=str(path),
-                cure="Write the options as JSON, or use the terminal: python run.py train.",
+                cure="Write the options as JSON.",
             ) from error
     return loads

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.i18n.words import Words
+from lib_lora.process import command
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
@@ -73,7 +74,9 @@ class _Report:
         """Return a frame with the report, and a link that opens it alone."""
         path = reports(self._folders).get(name or "")
         if path is None:
-            return note_html(self._words("report.none", folder=self._folders.data / "demo"))
+            return note_html(
+                self._words("report.none", command=f"{command()} demo --out {self._folders.data / 'demo'}")
+            )
         url = escape(report_url(self._folders, path, self._words.language))
         title = escape(self._words("report.title", name=name))
         alone = f'<a href="{url}" target="_blank" rel="noopener">{escape(self._words("report.alone"))}</a>'

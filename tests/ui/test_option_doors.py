@@ -19,7 +19,7 @@ from lib_lora.merge.rank import RULES, RuleOptions
 from lib_lora.merge.spec import Ingredient, MergeSpec
 from lib_lora.options import REQUIRED, Option, find, options_of
 from lib_lora.services.atelier import Atelier, Folders
-from lib_lora.services.captions import TagChange
+from lib_lora.services.captions import NameRule, TagChange
 from lib_lora.services.labels import LabelOptions
 from lib_lora.train.options import TrainOptions
 from lib_lora.ui import generate, train, workshop
@@ -29,13 +29,24 @@ from lib_lora.web.api.routes import groups
 from lib_lora.web.api.serving import schema
 
 ROOT = Path(__file__).resolve().parents[2]
-DECLARED = (GenerateRequest, AnalyzeOptions, Ingredient, MergeSpec, RuleOptions, LabelOptions, TagChange, TrainOptions)
+DECLARED = (
+    GenerateRequest,
+    AnalyzeOptions,
+    Ingredient,
+    MergeSpec,
+    RuleOptions,
+    LabelOptions,
+    TagChange,
+    NameRule,
+    TrainOptions,
+)
 COMMANDS = {
     "generate": (GenerateRequest,),
     "analyze": (GenerateRequest, AnalyzeOptions),
     "bake": (Ingredient, MergeSpec),
     "compress": (RuleOptions, MergeSpec),
     "label": (LabelOptions,),
+    "tag": (NameRule,),
     "train": (TrainOptions,),
 }
 ROUTES = {

@@ -18,6 +18,7 @@ from lib_lora.services import files as file_work
 from lib_lora.services import labels
 from lib_lora.services import presets as presets_file
 from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.merge import preview
 from lib_lora.ui import workshop
 from lib_lora.ui.compat import gr
 from lib_lora.ui.workshop import batch, blocks, merge, metadata, rows
@@ -146,7 +147,7 @@ def test_preview_writes_nothing_and_save_writes_the_sum_once(atelier: Atelier) -
 def test_the_size_that_is_promised_is_the_size_that_is_written(atelier: Atelier) -> None:
     do = merge.Handlers(atelier, Words("en"))
     values = [*table(("dress", 1.0, "ALL", 1.0, 1.0)), "compress", "a fixed rank", 1, 0, "fp16 (usual)"]
-    made = merge.make(do.order(*values), atelier.host.presets)
+    made = preview(do.order(*values), atelier.host.presets)
     path = write_lora(made.lora, atelier.folders.loras / "unsaved.safetensors")
     assert path.stat().st_size == made.report.bytes_after
     assert 0 < made.report.energy_kept < 1

@@ -9,6 +9,7 @@ from typing import Any
 from lib_lora.blocks.tag_edit import without_block_weights
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import GenerateRequest
+from lib_lora.host.request import side_range
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import options_of
@@ -105,8 +106,7 @@ def _prompts(atelier: Atelier, words: Words) -> tuple[Any, Any]:
 def _settings(atelier: Atelier, words: Words) -> tuple[list[Any], dict[str, Any]]:
     """Build the settings in the order in which `_Generate.request` takes them, and the seed's buttons."""
     host = atelier.host
-    step, side = host.model.pixels_per_latent * 8, host.model.native_side
-    sizes = {"minimum": step, "maximum": max(8 * side, 1024) // step * step, "step": step, "value": side}
+    side, sizes = host.model.native_side, side_range(host.model.native_side, step=host.model.pixels_per_latent * 8)
 
     def draw(name: str, **more: Any) -> Any:
         return widget(KNOWN[name], words, info=False, elem_id=f"atelier_generate_{name}", **more)

@@ -13,7 +13,7 @@ from lib_lora.errors import AtelierError, FileError
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.i18n.words import Words
 from lib_lora.merge.rank import RULES, RankRule, RuleOptions
-from lib_lora.merge.spec import MergeSpec, make, proposed_name
+from lib_lora.merge.spec import MergeSpec, proposed_name
 from lib_lora.options import Option, find
 from lib_lora.progress import Progress
 from lib_lora.services import files as file_work
@@ -93,7 +93,9 @@ class Handlers:
             return
         presets, model = self.atelier.host.presets, self.atelier.host.model
         job = file_work.submit(
-            self.atelier, self._title(values), lambda progress: make(order, presets, progress, model=model)
+            self.atelier,
+            self._title(values),
+            lambda progress: merge.preview(order, presets, model=model, progress=progress),
         )
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended)

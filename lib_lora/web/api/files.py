@@ -12,11 +12,11 @@ from lib_lora.formats.metadata import FIELDS
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.merge.rank import RULES, RankRule, RuleOptions
 from lib_lora.merge.spec import Ingredient, Made, MergeSpec, proposed_name
-from lib_lora.options import Option, options_of
+from lib_lora.options import OVERWRITE, Option, options_of
 from lib_lora.progress import Progress
 from lib_lora.services import labels, merge
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.files import OVERWRITE, submit
+from lib_lora.services.files import submit
 from lib_lora.services.labels import LabelOptions
 from lib_lora.web.api.call import Call, Route, read
 from lib_lora.web.api.shared import job_row, lora_file, new_file

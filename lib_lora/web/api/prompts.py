@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.errors import PositionError
 from lib_lora.blocks.layouts import blocked_families
-from lib_lora.blocks.tag import (
-    Moment,
-    ParsedTag,
-    ResolvedTag,
-    broken_tags,
-    find_tags,
-    format_tag,
-    parse_tag,
-    resolve,
-    strip_tags,
-)
+from lib_lora.blocks.tag import Moment, ResolvedTag, format_tag
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.limits import check_prompt
-from lib_lora.host.prompt.remarks import tag_remarks, text_remarks
 from lib_lora.host.request import LARGEST_SEED, GenerateRequest
 from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.options import Option, options_of
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.presets import presets_path, save_preset, save_presets
+from lib_lora.services.prompt_tags import Meaning, meaning_of
 from lib_lora.web.api.call import Call, Route
 from lib_lora.web.api.shared import lora_file
 
@@ -54,12 +44,11 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
 
     def resolved(call: Call) -> Any:
         family = call["family"] or atelier.host.model.family
-        negative = call["negative"]
         check_prompt(call["prompt"], "prompt")
-        check_prompt(negative, "negative")
-        return resolved_row(
-            atelier, call["prompt"], family, seed=call["seed"], language=call.language, negative=negative
-        )
+        check_prompt(call["negative"], "negative")
+        find, seed = partial(lora_file, atelier), call["seed"]
+        meaning = meaning_of(call["prompt"], call["negative"], atelier.host.presets, family, seed=seed, find=find)
+        return resolved_row(meaning, call.language)
 
     return (
         Route("GET", "/loras", loras, "List the LoRAs that tags can name."),
@@ -116,29 +105,14 @@ def presets_row(atelier: Atelier, language: str) -> dict[str, Any]:
     return {"presets": rows, "text": file.text, "problems": problems, "file": presets_path(atelier).name}
 
 
-def resolved_row(
-    atelier: Atelier, prompt: str, family: str, *, seed: int, language: str, negative: str = ""
-) -> dict[str, Any]:
+def resolved_row(meaning: Meaning, language: str) -> dict[str, Any]:
     """Return a prompt's tags in numbers; a tag that cannot be right has a problem and harms no other."""
-    tags: list[dict[str, Any]] = []
-    problems = [problem_row(error.text, error, language) for error in broken_tags(prompt)]
-    for found in find_tags(prompt):
-        try:
-            parsed = parse_tag(found.text)
-            tag = resolve(parsed, atelier.host.presets, family, seed, elements=ElementFile.shipped())
-            tags.append({"tag": found.text, **tag_row(parsed, tag, family, language)})
-            lora_file(atelier, parsed.name)
-        except AtelierError as error:
-            problems.append(problem_row(found.text, error, language))
     return {
-        "prompt": strip_tags(prompt),
-        "family": family,
-        "tags": tags,
-        "problems": problems,
-        "notes": [
-            sentence_in_words(note, language)
-            for note in [*tag_remarks(prompt, negative), *text_remarks(prompt, negative)]
-        ],
+        "prompt": meaning.prompt,
+        "family": meaning.family,
+        "tags": [{"tag": one.text, **tag_row(one.tag, meaning.family, language)} for one in meaning.tags],
+        "problems": [problem_row(tag, error, language) for tag, error in meaning.problems],
+        "notes": [sentence_in_words(note, language) for note in meaning.notes],
     }
 
 
@@ -148,7 +122,7 @@ def problem_row(tag: str, error: AtelierError, language: str) -> dict[str, Any]:
     return {"tag": tag, **error_row(error, language), "caret": caret}
 
 
-def tag_row(parsed: ParsedTag, tag: ResolvedTag, family: str, language: str) -> dict[str, Any]:
+def tag_row(tag: ResolvedTag, family: str, language: str) -> dict[str, Any]:
     """Return one tag in numbers; ``written`` is the tag with its vector written out, null where it cannot be."""
     sweeps = tag.sweep is not None
     return {

@@ -12,9 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lib_lora.architectures.base import UNKNOWN
 from lib_lora.architectures.registry import architecture_of
-from lib_lora.architectures.stable_diffusion import REFINER_WIDTH
 from lib_lora.errors import InputError
 from lib_lora.host.noise_schedule import NOISE, VELOCITY
 from lib_lora.host.webui.lora_list import host_networks
@@ -28,9 +26,10 @@ from lib_lora.host.webui.model.host_model import (
     clip_pass,
     flagged,
     is_ours,
+    named_family,
     open_clip_pass,
 )
-from lib_lora.host.webui.model.layers import clip_layers, context_width, open_clip_layers
+from lib_lora.host.webui.model.layers import clip_layers, open_clip_layers
 from lib_lora.host.webui.options import host_setting
 from lib_lora.host.webui.protocols import A1111Networks, SdModel, TextWrapper
 from lib_lora.host.webui.session.restore import attributes_kept, flags_off
@@ -107,10 +106,8 @@ def key_of(live: SdModel) -> tuple[object, ...]:
 
 
 def family_of(live: SdModel) -> str:
-    """Return the family by the host's flags; a refiner and others that only look like one of ours are ``unknown``."""
-    family = flagged(live)
-    refines = is_ours(family) and context_width(live.model.diffusion_model) == REFINER_WIDTH
-    return UNKNOWN if refines else family
+    """Return the family by the host's flags; what only looks like one of ours is ``unknown``."""
+    return named_family(flagged(live), live.model.diffusion_model)
 
 
 def text_encoders(live: SdModel, family: str) -> tuple[TextEncoder, ...]:

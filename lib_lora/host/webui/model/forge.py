@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from lib_lora.architectures.base import UNKNOWN
 from lib_lora.architectures.registry import architecture_of, architectures
-from lib_lora.architectures.stable_diffusion import REFINER_WIDTH
 from lib_lora.errors import InputError
 from lib_lora.host.webui.model.host_model import (
     MODEL,
@@ -21,8 +20,9 @@ from lib_lora.host.webui.model.host_model import (
     check_channels,
     flagged,
     is_ours,
+    named_family,
 )
-from lib_lora.host.webui.model.layers import clip_layers, context_width
+from lib_lora.host.webui.model.layers import clip_layers
 from lib_lora.host.webui.protocols import ForgeEngine, TextEngine
 from lib_lora.host.webui.session.restore import attributes_kept
 from lib_lora.sentences import say
@@ -129,7 +129,7 @@ def family_of(live: ForgeEngine, network: nn.Module) -> str:
     """Return the family by the engine's flags; engines of other families by their name."""
     family = flagged(live)
     if is_ours(family):
-        return UNKNOWN if context_width(network) == REFINER_WIDTH else family
+        return named_family(family, network)
     engine = type(live).__name__.lower()
     named = (one.name for one in architectures() if one.unet is None and one.name in engine)
     return family if family != UNKNOWN else next(named, UNKNOWN)

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 
 from lib_lora.architectures.base import UNKNOWN
 from lib_lora.architectures.registry import architectures
+from lib_lora.architectures.stable_diffusion import REFINER_WIDTH
 from lib_lora.errors import InputError
 from lib_lora.formats.keys import has_module_table
 from lib_lora.host.base import Conditioning
 from lib_lora.host.clip_chunks import chunked, in_batch_order, side_by_side, zero_padded
 from lib_lora.host.noise_schedule import NOISE, VELOCITY, Schedule, marks_in
+from lib_lora.host.webui.model.layers import context_width
 from lib_lora.host.webui.options import host_setting
 from lib_lora.sentences import say
 
@@ -154,6 +156,12 @@ class HostModel(ABC):
 def is_ours(family: str) -> bool:
     """Whether the layers of a family's models are known, so that a LoRA can be attached and trained."""
     return has_module_table(family)
+
+
+def named_family(family: str, unet: nn.Module) -> str:
+    """Return the family that a host's flags name; ``unknown`` for SDXL's refiner, which the flags take for SDXL."""
+    refines = is_ours(family) and context_width(unet) == REFINER_WIDTH
+    return UNKNOWN if refines else family
 
 
 def flagged(live: Any) -> str:

@@ -88,7 +88,7 @@ def _check_kind() -> None:
     kind = detect()
     reason = why_not(kind, "train")
     if reason:
-        raise InputError(reason, where=kind.value, cure="Train in the studio: python run.py studio.")
+        raise InputError(reason, where=kind.value, cure="Train in the studio.")
 
 
 @contextmanager
