@@ -43,13 +43,30 @@
     const moved = (input) => {
         const block = input.closest(".atelier-block");
         const row = block.closest(".atelier-blocks");
-        if (input.value === "" || Number.isNaN(Number(input.value)) || !row.weights) return null;
-        row.weights[block.dataset.block] = Number(input.value);
-        paintBlock(block, Number(input.value));
+        if (input.value === "" || Number.isNaN(Number(input.value))) return null;
+        const value = Number(input.value);
+        if (!row.weights) {
+            // The other weights are not there yet: it waits for them, and moves then.
+            row.early = { ...row.early, [block.dataset.block]: value };
+            return null;
+        }
+        row.weights[block.dataset.block] = value;
+        paintBlock(block, value);
         row.shown = vectorOf(row);
         const vector = field(row.dataset.vector);
         if (vector) tell(vector, row.shown);
         return row;
+    };
+
+    const moveEarly = (row) => {
+        const early = Object.entries(row.early ?? {});
+        row.early = null;
+        for (const [name, value] of early) {
+            const number = row.querySelector(`[data-block="${CSS.escape(name)}"] input[type=number]`);
+            number.value = value;
+            moved(number);
+        }
+        if (early.length) send(row);
     };
 
     const send = (row) => {
@@ -84,6 +101,7 @@
             if (text === row.shown || row.moving || row.sending) continue;
             row.shown = text;
             paint(row, text);
+            if (row.weights) moveEarly(row);
         }
     };
 
@@ -154,6 +172,14 @@
         seen.set(mailbox, { told: text, last: text });
         tell(box, text);
     };
+
+    // -- what is typed, pasted or deleted: gradio 6 tells of keys alone; a field with a box for it is heard here ---
+
+    document.addEventListener("input", (event) => {
+        const place = event.target.closest?.("[id^=atelier_]");
+        const box = place && field(`${place.id}_typed`);
+        if (box) tell(box, String(Number(box.value) + 1));
+    });
 
     setInterval(() => {
         follow();

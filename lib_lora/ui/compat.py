@@ -38,7 +38,7 @@ COPYABLE: dict[str, Any] = {"buttons": ["copy"]} if IS_G6 else {"show_copy_butto
 """Keywords of a textbox whose text can be copied with a button."""
 
 if IS_G4:
-    from lib_lora.ui import streams
+    from lib_lora.ui import fanout, streams
 else:
     from lib_lora.ui import sockets
 
@@ -100,6 +100,9 @@ def mount(app: FastAPI, blocks: gr.Blocks, path: str, *, upload_limit: int) -> N
         with _event_loop():
             blocks.queue(api_open=False)
             streams.keep_streams(blocks._queue)
+            if IS_G6:
+                with again_in(blocks):
+                    fanout.fan_out(blocks, event_kw())
             gr.mount_gradio_app(app, blocks, path, max_file_size=upload_limit, **_plain_page())
     else:
         blocks.queue(concurrency_count=16, api_open=False)
@@ -214,6 +217,16 @@ def picture_input(**more: Any) -> gr.File:
     anew, without what the file carries besides its pixels.
     """
     return file_input(file_types=["image"], **more)
+
+
+def typed(field: gr.Textbox) -> Any:
+    """Return the event of a text field, which has an element id, in which somebody typed, pasted or deleted.
+
+    Gradio 6 tells of keys alone: there the page's script counts up a hidden box beside the field.
+    """
+    if not IS_G6:
+        return field.input
+    return gr.Textbox("", visible=HIDDEN, label="typed", elem_id=f"{field.elem_id}_typed").change
 
 
 def number(value: Any, default: float, kind: Callable[[Any], Any] = float) -> Any:

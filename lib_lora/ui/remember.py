@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -34,19 +35,37 @@ def remember(atelier: Atelier, component: Any, key: str, *, good: Check = lambda
     _watched.setdefault(compat.page_being_built(), []).append((component, key, good))
 
 
-def restore_when_opened(atelier: Atelier, page: gr.Blocks) -> None:
-    """Let a page take the remembered values each time it is opened; called once, when its widgets are built."""
+KEEP_TYPED = """(told, ...now) => {
+    const found = told ? JSON.parse(told) : [];
+    return BEGUN.map((begun, n) =>
+        found[n]?.length && JSON.stringify(now[n]) === JSON.stringify(begun) ? found[n][0] : { __type__: "update" });
+}"""
+"""Gives each widget what was remembered where it still shows what it began with."""
+
+
+def restore_when_opened(atelier: Atelier, page: gr.Blocks) -> Any:
+    """Let a page take the remembered values each time it is opened; called once, when its widgets are built.
+
+    The server tells the values and the page takes them: what somebody typed or moved while they came is kept.
+
+    Returns:
+        The hidden box into which they are told, None where nothing is remembered.
+    """
     watched = _watched.pop(page, [])
     if not watched:
-        return
+        return None
+    box = gr.Textbox("", visible=compat.HIDDEN, label="remembered")
     missing = object()
 
-    def remembered(key: str, good: Check) -> Any:
+    def remembered(key: str, good: Check) -> list[Any]:
         value = atelier.settings.get(key, missing)
-        return compat.update(value=value) if value is not missing and good(value) else compat.update()
+        return [value] if value is not missing and good(value) else []
 
-    def restore() -> Any:
-        found = [remembered(key, good) for _, key, good in watched]
-        return found if len(found) > 1 else found[0]
+    def tell() -> str:
+        return json.dumps([remembered(key, good) for _, key, good in watched])
 
-    page.load(restore, None, [component for component, _, _ in watched], **compat.event_kw())
+    components = [component for component, _, _ in watched]
+    take = KEEP_TYPED.replace("BEGUN", json.dumps([component.value for component in components]))
+    light = {"queue": False, **compat.event_kw()}
+    page.load(tell, None, box, **light).then(None, [box, *components], components, **compat.js_kw(take), **light)
+    return box

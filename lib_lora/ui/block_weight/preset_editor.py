@@ -42,6 +42,7 @@ def build(atelier: Atelier, words: Words, *, place: str, others: Sequence[Path] 
         info=words("block_weight.presets_hint", path=presets_path(atelier)),
         lines=10,
         max_lines=18,
+        interactive=False,  # until the presets are there: what was typed before them would be all that is saved
         elem_classes="atelier-mono",
         **ident("text"),
     )
@@ -64,15 +65,16 @@ def build(atelier: Atelier, words: Words, *, place: str, others: Sequence[Path] 
         note = note_html(words("block_weight.presets_saved", n=len(saved.presets)), kind="good")
         return saved.text, saved.text, note
 
-    def current() -> tuple[str, str]:
-        return atelier.host.presets.text, atelier.host.presets.text
+    def current() -> tuple[Any, str]:
+        now = atelier.host.presets.text
+        return compat.update(value=now, interactive=True), now
 
     def on_import(file: Any, now: str) -> tuple[Any, str]:
         paths = compat.file_paths(file)
         return imported(now, paths[0], words) if paths else (compat.update(), "")
 
     light = {"queue": False, **compat.event_kw()}
-    text.input(lambda now: check_html(now, words), text, message, **light)
+    compat.typed(text)(lambda now: check_html(now, words), text, message, **light)
     compat.page_being_built().load(current, None, [text, base], **light)
     saved = save.click(on_save, [text, base], [text, base, message], **light)
     undo.click(lambda: (*current(), ""), None, [text, base, message], **light)

@@ -75,7 +75,9 @@ def wire(page: HostPage) -> None:
                 changed=panel.watch.change,
                 settings=[panel.analyzer.watch.change],
             )
-            restore_when_opened(atelier, blocks)
+            told = restore_when_opened(atelier, blocks)
+            if told is not None:
+                keep_out_of_config(told)
 
 
 def picture_of(
