@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from lib_lora.sentences import say
 
 MAX_BYTES = 1 << 20  # no caption is longer; a log file named like one is
 
-_WILDCARD = re.compile(r"\{([^{}]*)\}")
+_WILDCARD = re.compile(r"\{([^{}]+)\}")
 _ESCAPED = re.compile(r"\{\{([^{}]*)\}\}")
 _HELD_OPEN, _HELD_CLOSE = "\ue000", "\ue001"  # private characters that stand for plain braces meanwhile
 
@@ -97,19 +97,34 @@ class CaptionRules:
 
     def apply(self, caption: str, rng: random.Random, step: int = 0, *, epoch: int = 1, total_steps: int = 0) -> str:
         """Return the caption for one draw; the same rng state, step and epoch (from 1) give the same text."""
-        text = strip_network_tags(caption)[0] if self.strip_networks else caption
-        lines = [line for line in lines_of(text) if split_tags(line)] or [""]
-        lines = [plain_commas(line) for line in lines] if self.separator == "," else lines
-        lines = [" ".join(part for part in (self.prefix, line, self.suffix) if part) for line in lines]
+        lines = self._lines(caption)
         if self._drops_all(rng, epoch=epoch):
             return ""
-        line = _fill_wildcards(rng.choice(lines), rng) if self.wildcards else lines[0]
+        line = lines[0]
+        if self.wildcards:
+            line = _fill_wildcards(rng.choice(lines) if len(lines) > 1 else line, rng.choice)
         line = self._process_tags(line, rng, step=step, total_steps=total_steps)
         if self.secondary_separator:
             line = line.replace(self.secondary_separator, self.separator)
         for old, new in self.replacements:
             line = line.replace(old, new) if old else new
         return line
+
+    def longest(self, caption: str) -> str:
+        """Return the longest text that a caption may become, tags in their order."""
+        lines = self._lines(caption)
+        if self.wildcards:
+            lines = [_fill_wildcards(line, lambda choices: max(choices, key=len)) for line in lines]
+        else:
+            lines = lines[:1]
+        return max(lines, key=len)
+
+    def _lines(self, caption: str) -> list[str]:
+        """Return the lines that say something, as they are written, with what stands before and behind each."""
+        text = strip_network_tags(caption)[0] if self.strip_networks else caption
+        lines = [line for line in lines_of(text) if split_tags(line)] or [""]
+        lines = [plain_commas(line) for line in lines] if self.separator == "," else lines
+        return [" ".join(part for part in (self.prefix, line, self.suffix) if part) for line in lines]
 
     def _drops_all(self, rng: random.Random, *, epoch: int) -> bool:
         by_chance = self.dropout > 0 and rng.random() < self.dropout
@@ -131,19 +146,21 @@ class CaptionRules:
             rng.shuffle(free)
         if self.tag_dropout:
             free = [tag for tag in free if rng.random() >= self.tag_dropout]
-        return f"{self.separator} ".join([*fixed, *free, *last])
+        return ", ".join(
+            [*fixed, *free, *last]
+        )  # whatever separated them, as sd-scripts does: text encoders know commas
 
     def _warmed_up(self, tags: list[str], *, step: int, total_steps: int) -> list[str]:
         """Keep the first tags only, `warmup_min` at step 0 growing evenly to all of them at the end of the warm-up."""
-        steps = self.warmup_steps * total_steps if self.warmup_steps < 1 else self.warmup_steps
+        steps = int(self.warmup_steps * total_steps) if self.warmup_steps < 1 else self.warmup_steps
         if step >= steps or len(tags) <= self.warmup_min:
             return tags
-        return tags[: self.warmup_min + int(step * (len(tags) - self.warmup_min) / steps)]
+        return tags[: self.warmup_min + int(step * ((len(tags) - self.warmup_min) / steps))]
 
 
-def _fill_wildcards(text: str, rng: random.Random) -> str:
-    """Draw one of the choices of each `{a|b}`, inner ones first; `{{plain}}` stands for plain braces."""
+def _fill_wildcards(text: str, choose: Callable[[list[str]], str]) -> str:
+    """Choose one in each `{a|b}`, inner ones first; `{{plain}}` stands for plain braces."""
     text = _ESCAPED.sub(rf"{_HELD_OPEN}\1{_HELD_CLOSE}", text)
     while _WILDCARD.search(text):
-        text = _WILDCARD.sub(lambda match: rng.choice(match.group(1).split("|")), text)
+        text = _WILDCARD.sub(lambda match: choose(match.group(1).split("|")), text)
     return text.replace(_HELD_OPEN, "{").replace(_HELD_CLOSE, "}")

@@ -16,7 +16,7 @@ from lib_lora.data.images import MAX_PIXELS, inspect_picture
 from lib_lora.data.kinds import NO_ENDING
 from lib_lora.data.leaves import SUB_FOLDER, WITHOUT_ENDING, Leaf, Search, Source, find_leaves, to_source
 from lib_lora.data.remarks import about_folders, about_ignored, about_left_out, about_unread, grouped
-from lib_lora.data.tag_lines import caption_warnings, trained_line
+from lib_lora.data.tag_lines import AS_LETTERS, CaptionReading, caption_warnings, trained_line
 from lib_lora.errors import FileError, InputError
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import Sentence, say
@@ -60,6 +60,7 @@ class _Options:
     extensions: tuple[str, ...]
     min_side: int
     max_pixels: int
+    reading: CaptionReading = AS_LETTERS
 
 
 Folders = str | os.PathLike[str] | Source | Sequence[str | os.PathLike[str] | Source]
@@ -73,17 +74,19 @@ def scan(
     extensions: Sequence[str] = CAPTION_SUFFIXES,
     min_side: int = MIN_SIDE,
     max_pixels: int = MAX_PIXELS,
+    reading: CaptionReading = AS_LETTERS,
     progress: Progress = QUIET,
 ) -> FolderScan:
     """Read folders of pictures: a leaf, a parent of `N_name class` folders, or several of either.
 
     `reg` are folders of regularization pictures; `FolderScan.shown` balances them. `class_tokens` is the
     caption where neither a caption file nor the folder's name gives one; caption endings are tried in the order of
-    `extensions`. Pictures with a side below `min_side` or more than `max_pixels` are skipped with a problem. `progress`
-    is told of every picture. Raises InputError if a folder is missing, holds no usable picture, or is both kinds, and
-    StoppedError where somebody asked to stop.
+    `extensions`. Pictures with a side below `min_side` or more than `max_pixels` are skipped with a problem. `reading`
+    says what of a caption is more than letters. `progress` is told of every picture. Raises InputError if a folder is
+    missing, holds no usable picture, or is both kinds, and StoppedError where somebody asked to stop.
     """
-    options = _Options(class_tokens.strip(), tuple(each.lower() for each in extensions), min_side, max_pixels)
+    endings = tuple(each.lower() for each in extensions)
+    options = _Options(class_tokens.strip(), endings, min_side, max_pixels, reading)
     findings = _Findings()
     leaves = _all_leaves(folders, options, findings, is_reg=False)
     if reg is not None:
@@ -209,11 +212,11 @@ def _caption_of(
     found = captions.find(path)
     caption, source = (None, "") if found is None else (_read(found[0], findings), found[1])
     if caption is not None and trained_line(caption.text):
-        for warning in caption_warnings(caption.text):
+        for warning in caption_warnings(caption.text, reading=options.reading):
             findings.remark(say("with a caption that {said}", said=warning), path)
         return caption.text, source
     fallback = leaf.class_tokens or options.class_tokens
-    for warning in caption_warnings(fallback):
+    for warning in caption_warnings(fallback, reading=options.reading):
         findings.remark(say("with a caption that {said}", said=warning), path)
     if caption is None:
         findings.remark(

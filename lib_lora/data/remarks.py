@@ -59,18 +59,25 @@ def about_left_out(left_out: Iterable[Path]) -> Sentence | None:
     return say("hidden or of the system, so left out: {names}", names=names_of(missed)) if missed else None
 
 
-def about_fit(pictures: Sequence[Picture], plans: Sequence[BucketPlan], tokens: Sequence[int]) -> tuple[str, ...]:
+def about_fit(
+    pictures: Sequence[Picture], plans: Sequence[BucketPlan], tokens: Sequence[int], *, longest: int = 0
+) -> tuple[str, ...]:
     """Return remarks on what the crop cuts away, and on captions that are longer than one pass of a text encoder.
 
     Args:
         pictures: of the data set.
         plans: how each reaches its bucket.
         tokens: how many each one's caption has.
+        longest: how many of them are read; 0 is all.
     """
     rows = list(zip(pictures, plans, tokens, strict=True))
     notices = []
     if cut := [picture.path for picture, plan, _ in rows if plan.loses_much]:
         notices.append(grouped(say("with more than a quarter cut away by the crop"), cut))
+    if ended := [picture.path for picture, _, count in rows if longest and count > longest]:
+        said = say("with a caption of more than {n} tokens: the rest is cut off (max_tokens)", n=longest)
+        notices.append(grouped(said, ended))
+        rows = [row for row in rows if row[2] <= longest]
     if long := [picture.path for picture, _, count in rows if CHUNK < count <= LONG]:
         said = say(
             "with a caption of more than {n} tokens: read in parts of {part}, as the WebUI reads prompts",

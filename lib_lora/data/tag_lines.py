@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from lib_lora.sentences import say
 
@@ -77,10 +78,24 @@ def with_tag_replaced(text: str, tag: str, by: str) -> str:
     return _changed(text, old, replaced)
 
 
-def caption_warnings(text: str, *, embeddings: Collection[str] = ()) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class CaptionReading:
+    """What of a caption a training takes for more than letters: weights such as (tag:1.2), choices such as {a|b}."""
+
+    weights: bool = False
+    choices: bool = False
+
+
+AS_LETTERS = CaptionReading()
+"""Every character is a character."""
+
+
+def caption_warnings(
+    text: str, *, embeddings: Collection[str] = (), reading: CaptionReading = AS_LETTERS
+) -> tuple[str, ...]:
     """Say what in a caption acts differently from what it looks like, each as the rest of "a caption that …"."""
     said = []
-    if len(lines_of(text)) > 1:
+    if len(lines_of(text)) > 1 and not reading.choices:
         said.append(say("has several lines: only the first is trained"))
     line = trained_line(text)
     if _NETWORK_TAG.search(text):
@@ -93,15 +108,15 @@ def caption_warnings(text: str, *, embeddings: Collection[str] = ()) -> tuple[st
     weights = [match[1] for match in _WEIGHT.finditer(line)]
     if any(re.search("[,，、､]", inner) for inner in weights):
         said.append(say("has a weight that spans a comma, which shuffling would tear apart"))
-    if weights:
+    if weights and not reading.weights:
         said.append(say("has weights such as (tag:1.2), which training reads as letters"))
-    if "\\(" in line or "\\)" in line:
+    if ("\\(" in line or "\\)" in line) and not reading.weights:
         said.append(say("has backslashes before brackets, which training reads as letters"))
-    if _CHOICE.search(line):
+    if _CHOICE.search(line) and not reading.choices:
         said.append(say("has choices in braces, which training reads as letters"))
     if _EDIT.search(line):
         said.append(say("has prompt editing such as [a:b:0.5] or [a|b], which training reads as letters"))
-    if _EMPHASIS.search(line):
+    if _EMPHASIS.search(line) and not reading.weights:
         said.append(say("has brackets for emphasis such as ((tag)) or [tag], which training reads as letters"))
     if _WORDS.search(line):
         said.append(say("has BREAK or AND, which training reads as words"))

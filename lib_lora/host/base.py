@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lib_lora.architectures.registry import architecture_of
 from lib_lora.errors import AtelierError, InputError
+from lib_lora.host.caption_layout import AS_WRITTEN, CaptionLayout
 from lib_lora.host.noise_schedule import VELOCITY, Schedule
 from lib_lora.host.request import GenerateRequest
 from lib_lora.progress import Progress
@@ -99,12 +100,14 @@ class LoadedModel(Protocol):
         """Return the UNet's output for noisy ``latents`` ``(B, 4, h, w)`` at integer ``timesteps`` ``(B,)``."""
         ...
 
-    def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:
+    def encode_text(
+        self, captions: Sequence[str], clip_skip: int = 1, layout: CaptionLayout = AS_WRITTEN
+    ) -> Conditioning:
         """Return the conditioning of ``captions``; differentiable where gradients are on."""
         ...
 
-    def count_tokens(self, captions: Sequence[str]) -> list[int]:
-        """Return how many tokens each caption has, without start and end."""
+    def count_tokens(self, captions: Sequence[str], layout: CaptionLayout = AS_WRITTEN) -> list[int]:
+        """Return how many places the tokens of each caption need, without start and end; `CaptionTokens.places`."""
         ...
 
     def encode_images(self, pixels: Tensor) -> Tensor:

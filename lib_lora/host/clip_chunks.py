@@ -15,18 +15,6 @@ BACKTRACK = 20
 """So many tokens behind its last comma move on to the next chunk with what would not fit, as the WebUI does."""
 
 
-def chunked(rows: Sequence[Sequence[int]], *, start: int, end: int) -> Tensor:
-    """Return token ids ``(rows, chunks, 77)`` of captions without specials; shorter ones are padded with the end."""
-    chunks = max(1, *(-(-len(row) // CHUNK) for row in rows))
-    ids = torch.full((len(rows), chunks, CHUNK + 2), end, dtype=torch.long)
-    ids[:, :, 0] = start
-    for row, tokens in enumerate(rows):
-        for chunk in range(chunks):
-            piece = tokens[chunk * CHUNK : (chunk + 1) * CHUNK]
-            ids[row, chunk, 1 : 1 + len(piece)] = torch.tensor(piece, dtype=torch.long)
-    return ids
-
-
 Weighted = tuple[int, float]
 """A token and its weight."""
 
@@ -36,6 +24,7 @@ class _Wrapping:
     """A prompt while its tokens are put into chunks."""
 
     comma: int | None
+    backtrack: int = BACKTRACK
     chunks: list[list[Weighted]] = field(default_factory=list)
     now: list[Weighted] = field(default_factory=list)
     last_comma: int | None = None
@@ -50,21 +39,24 @@ class _Wrapping:
         """Add a token; a full chunk is closed before, behind a near comma where there is one."""
         if token == self.comma:
             self.last_comma = len(self.now)
-        elif len(self.now) == CHUNK and self.last_comma is not None and CHUNK - self.last_comma <= BACKTRACK:
+        elif len(self.now) == CHUNK and self.last_comma is not None and CHUNK - self.last_comma <= self.backtrack:
             self.close(keep=self.last_comma + 1)
         if len(self.now) == CHUNK:
             self.close()
         self.now.append((token, weight))
 
 
-def wrapped(pieces: Iterable[tuple[Sequence[int], float] | None], *, comma: int | None) -> list[list[Weighted]]:
+def wrapped(
+    pieces: Iterable[tuple[Sequence[int], float] | None], *, comma: int | None, backtrack: int = BACKTRACK
+) -> list[list[Weighted]]:
     """Return a prompt's tokens in chunks of at most 75.
 
     Args:
         pieces: tokens that share a weight; None begins a new chunk (``BREAK``).
         comma: the token behind which a prompt is broken rather than in the middle of a tag.
+        backtrack: so many tokens before the end of a chunk such a comma may stand.
     """
-    wrapping = _Wrapping(comma)
+    wrapping = _Wrapping(comma, backtrack)
     for piece in pieces:
         if piece is None:
             wrapping.close()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.host.base import Conditioning, LoadedModel
+from lib_lora.host.caption_layout import AS_WRITTEN, CaptionLayout
 
 LIMIT = 256 * 2**20
 """Bytes of encodings that are kept in main memory; a caption of 75 tokens takes 0.24 MB for SD1, 0.6 MB for SDXL."""
@@ -21,8 +22,10 @@ class FixedCaptions:
     run goes on bit for bit.
     """
 
-    def __init__(self, model: LoadedModel, *, clip_skip: int, limit: int = LIMIT) -> None:
-        self._model, self._clip_skip, self._limit = model, clip_skip, limit
+    def __init__(
+        self, model: LoadedModel, *, clip_skip: int, layout: CaptionLayout = AS_WRITTEN, limit: int = LIMIT
+    ) -> None:
+        self._model, self._clip_skip, self._layout, self._limit = model, clip_skip, layout, limit
         self._kept: OrderedDict[str, Conditioning] = OrderedDict()
         self._bytes = 0
 
@@ -40,7 +43,7 @@ class FixedCaptions:
             self._kept.move_to_end(caption)
             return known
         with torch.no_grad():
-            made = self._model.encode_text([caption], self._clip_skip)
+            made = self._model.encode_text([caption], self._clip_skip, self._layout)
         kept = Conditioning(made.tokens.cpu(), None if made.pooled is None else made.pooled.cpu())
         self._kept[caption] = kept
         self._bytes += _size(kept)

@@ -9,10 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from lib_lora.train.captions import encode_captions
 from lib_lora.train.noise import draw_noise, perturbation
 from lib_lora.train.objective import Noised, distance, noised, step_weight
 from lib_lora.train.training import Training
-from lib_lora.train.training_set import Sample, rules_of
+from lib_lora.train.training_set import Sample
 
 
 def batch_loss(training: Training, batch: list[Sample], generator: torch.Generator) -> Tensor:
@@ -24,8 +25,9 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
     noise = draw_noise(clean, options, generator)
     timesteps = torch.randint(options.min_timestep, options.max_timestep, (len(batch),), generator=generator)
     disturbed = perturbation(clean.shape, options, generator)
-    rules, rng = rules_of(options), random.Random(int(torch.randint(2**62, (1,), generator=generator)))
-    captions = [rules.apply(item.caption, rng) for item in batch]
+    rng = random.Random(int(torch.randint(2**62, (1,), generator=generator)))
+    now = {"step": training.step, "epoch": training.epoch + 1, "total_steps": training.total}
+    captions = [item.rules.apply(item.caption, rng, **now) for item in batch]
     seen = noised(
         clean.to(model.device),
         noise.to(model.device),
@@ -41,7 +43,7 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
         seen = replace(seen, target=_prior_target(training, seen, captions, sizes, reg))
         snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
     fixed = not training.trains_text
-    cond = training.captions.encode(captions) if fixed else model.encode_text(captions, options.clip_skip)
+    cond = training.captions.encode(captions) if fixed else encode_captions(model, options, captions)
     predicted = model.predict(seen.latents.to(model.dtype), seen.timesteps, replace(cond, sizes=sizes))
     return (distance(predicted, seen, options).mean(dim=(1, 2, 3)) * weights * snr).mean()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lib_lora.data.tag_lines import caption_warnings
 from lib_lora.host.base import LoadedModel
 from lib_lora.sentences import say
+from lib_lora.train.captions import reading_of
 from lib_lora.train.network import places
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.options import TrainOptions
@@ -24,9 +25,9 @@ def remarks_on(model: LoadedModel, options: TrainOptions) -> tuple[str, ...]:
         said.append(say("zero terminal SNR: the model is trained on a schedule that ends in pure noise"))
     if schedule.zero_terminal != model.schedule.zero_terminal:
         said.append(say("zero_terminal_snr differs from what the model says: sample pictures follow the model"))
-    for what in caption_warnings(options.trigger):
+    for what in caption_warnings(options.trigger, reading=reading_of(options)):
         said.append(say("the trigger word {said}", said=what))
-    for what in caption_warnings(options.class_word):
+    for what in caption_warnings(options.class_word, reading=reading_of(options)):
         said.append(say("the class word {said}", said=what))
     cut = [one.rank for one in places(model, options) if one.rank < one.wanted]
     if cut:

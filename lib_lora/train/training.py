@@ -14,6 +14,7 @@ from lib_lora.live.attach import Attached
 from lib_lora.progress import Progress
 from lib_lora.sentences import Sentence
 from lib_lora.train import network, resume
+from lib_lora.train.captions import layout_of
 from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.length import times_text, total_steps
 from lib_lora.train.loss_scaling import LossScale
@@ -56,7 +57,7 @@ class Training:
 
     def __post_init__(self) -> None:
         self.scale = LossScale(self.model.loss_scale)
-        self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip)
+        self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip, layout=layout_of(self.options))
         self.alphas_cumprod = schedule_for(self.model, self.options.zero_terminal_snr).alphas_cumprod
 
     def remark(self, text: str, *, about: str = "") -> None:

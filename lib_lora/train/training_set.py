@@ -24,12 +24,12 @@ from lib_lora.data import (
     scan,
 )
 from lib_lora.data.remarks import about_fit
-from lib_lora.data.tag_lines import plain_commas, split_tags, trained_line
 from lib_lora.errors import InputError, StoppedError
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
+from lib_lora.train.captions import caption_lengths, full_caption, reading_of, rules_of
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import SMALL_SIDE, facts_of
@@ -45,6 +45,7 @@ class Sample:
         latents: ``(4, h, w)``, one or, with flip, two orientations.
         sizes: SDXL's size conditions of each orientation, see `BucketPlan.sdxl_sizes`.
         weight: its weight in the loss (regularization pictures have their own).
+        rules: what is done to its caption each time that it is drawn.
     """
 
     picture: Picture
@@ -52,6 +53,7 @@ class Sample:
     latents: tuple[Tensor, ...]
     sizes: tuple[tuple[int, ...], ...]
     weight: float
+    rules: CaptionRules
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,6 @@ class TrainingSet:
         return [[self.samples[index] for index in batch.indices] for batch in drawn]
 
 
-def full_caption(picture: Picture, options: TrainOptions) -> str:
-    """Return the caption's trained line, trigger word in front; without a caption the trigger and its class word."""
-    text = plain_commas(trained_line(picture.caption))
-    if picture.is_reg:
-        return text
-    if not text or text == options.class_word:
-        return ", ".join(part for part in (options.trigger, options.class_word) if part)
-    tags = split_tags(text)
-    return ", ".join([*(one for one in split_tags(options.trigger) if one not in tags), text])
-
-
 def prepare(model: LoadedModel, options: TrainOptions, progress: Progress) -> TrainingSet:
     """Read, crop and encode every picture.
 
@@ -94,6 +85,7 @@ def prepare(model: LoadedModel, options: TrainOptions, progress: Progress) -> Tr
         reg=reg,
         class_tokens=options.class_word,
         min_side=model.pixels_per_latent * 8,
+        reading=reading_of(options),
         progress=progress,
     )
     shown = shown_by(options, found)
@@ -148,8 +140,7 @@ def _remarks(found: FolderScan, shown: Sequence[Picture]) -> tuple[str, ...]:
 def fit_remarks(model: LoadedModel, options: TrainOptions, found: FolderScan) -> tuple[str, ...]:
     """Return what a person should know of how pictures and captions fit this model at this training size."""
     plans = [plan_for(picture.size, model, options) for picture in found.pictures]
-    tokens = model.count_tokens([full_caption(picture, options) for picture in found.pictures])
-    return about_fit(found.pictures, plans, tokens)
+    return about_fit(found.pictures, plans, caption_lengths(model, options, found.pictures), longest=options.max_tokens)
 
 
 def steps_an_epoch(model: LoadedModel, options: TrainOptions, shown: Sequence[Picture]) -> int:
@@ -161,16 +152,6 @@ def steps_an_epoch(model: LoadedModel, options: TrainOptions, shown: Sequence[Pi
 def usual_goal(model: LoadedModel, options: TrainOptions) -> int:
     """Return the steps that the recipe aims at for this model."""
     return int(usual_values(options.kind, model=facts_of(model))["target_steps"])
-
-
-def rules_of(options: TrainOptions) -> CaptionRules:
-    """Return what the options say about captions."""
-    return CaptionRules(
-        shuffle=options.shuffle_caption,
-        keep_tokens=options.keep_tokens,
-        dropout=options.caption_dropout,
-        tag_dropout=options.tag_dropout,
-    )
 
 
 def plan_for(size: tuple[int, int], model: LoadedModel, options: TrainOptions) -> BucketPlan:
@@ -222,4 +203,4 @@ def _item(model: LoadedModel, options: TrainOptions, picture: Picture) -> Sample
         raise InputError("The autoencoder returned NaN for this picture", where=str(picture.path), cure="Remove it.")
     sizes = tuple(plan.sdxl_sizes(mirrored=bool(one)) for one in range(len(orientations)))
     weight = options.prior_loss_weight if picture.is_reg else 1.0
-    return Sample(picture, full_caption(picture, options), latents, sizes, weight)
+    return Sample(picture, full_caption(picture, options), latents, sizes, weight, rules_of(options))

@@ -28,7 +28,15 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
         lambda o: _own_rate(o) or o.scheduler in WITHOUT_END,
     ),
     say("only a locon has convolutions"): (("conv_dim", "conv_alpha"), lambda o: o.network != "locon"),
-    say("no tag is moved or left out"): (("keep_tokens",), lambda o: not (o.shuffle_caption or o.tag_dropout)),
+    say("no tag is moved or left out"): (
+        ("keep_tokens",),
+        lambda o: not (o.shuffle_caption or o.tag_dropout or o.token_warmup_steps),
+    ),
+    say("captions have all tags from the start"): (("token_warmup_min",), lambda o: not o.token_warmup_steps),
+    say("tags are neither moved nor left out, so nothing splits them"): (
+        ("caption_separator",),
+        lambda o: not (o.shuffle_caption or o.tag_dropout or o.token_warmup_steps or o.secondary_separator),
+    ),
     say("there are no regularization pictures"): (
         ("prior_loss_weight", "prior_from_model"),
         lambda o: not o.reg_images,

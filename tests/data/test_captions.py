@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from lib_lora.data.captions import CaptionIndex, CaptionRules, read_caption
 from lib_lora.data.decoding import DAMAGED, decode_caption
 from lib_lora.data.tag_lines import (
+    CaptionReading,
     caption_warnings,
     split_tags,
     strip_network_tags,
@@ -130,6 +132,23 @@ def test_tags_warm_up_from_the_minimum_to_all() -> None:
     assert share.apply("a,b", random.Random(0), 100, total_steps=200) == "a, b"
 
 
+PROCESSED = json.loads((Path(__file__).parent / "process_caption.json").read_text(encoding="utf-8"))
+"""What sd-scripts' own process_caption made: caption, rules, seed of Python's random, step, epoch, text; 100 steps."""
+
+
+@pytest.mark.parametrize(("caption", "rules", "seed", "step", "epoch", "made"), PROCESSED)
+def test_the_same_random_numbers_give_the_caption_of_sd_scripts(caption, rules, seed, step, epoch, made) -> None:
+    rng = random.Random(seed)
+    assert CaptionRules(**rules).apply(caption, rng, step, epoch=epoch, total_steps=100) == made
+
+
+def test_the_longest_text_has_the_longest_choices_and_what_stands_around() -> None:
+    rules = CaptionRules(wildcards=True, prefix="p,", suffix=", s")
+    assert rules.longest("{a|long {one|other}}\nb") == "p, long other , s"
+    assert CaptionRules().longest("a\nlonger") == "a"
+    assert CaptionRules().longest("") == ""
+
+
 def test_marked_parts_stay_at_both_ends() -> None:
     rules = CaptionRules(keep_separator="|||", tag_dropout=1.0)
     assert rules.apply("a, b ||| c, d ||| e", random.Random(0)) == "a, b, e"
@@ -189,6 +208,12 @@ def test_embedding_names_and_weights_over_commas_are_reported() -> None:
 def test_what_training_reads_as_letters_is_said(text, said) -> None:
     (warning,) = caption_warnings(text)
     assert said in warning
+
+
+def test_what_training_reads_as_more_than_letters_is_no_warning() -> None:
+    reading = CaptionReading(weights=True, choices=True)
+    assert caption_warnings(r"(a:1.2), ((b)), [c], \(d\), {e|f}" + "\nline", reading=reading) == ()
+    assert len(caption_warnings("(a, b:1.2), [c:d:0.5]", reading=reading)) == 2
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ def counted(model, monkeypatch):
     asked: list[list[str]] = []
     whole = type(model).encode_text
 
-    def encode(self, captions, clip_skip=1):
+    def encode(self, captions, *how):
         asked.append(list(captions))
-        return whole(self, captions, clip_skip)
+        return whole(self, captions, *how)
 
     monkeypatch.setattr(type(model), "encode_text", encode)
     return asked

@@ -32,6 +32,8 @@ def test_a_recipe_that_nobody_changed_has_nothing_to_say(kind, model):
         ({"scheduler": "constant", "scheduler_lowest": 0.1}, "scheduler_lowest", {"scheduler": "rex"}),
         ({"conv_dim": 32, "conv_alpha": 2}, "conv_dim, conv_alpha", {"network": "locon"}),
         ({"keep_tokens": 3}, "keep_tokens", {"tag_dropout": 0.1}),
+        ({"token_warmup_min": 3}, "token_warmup_min", {"token_warmup_steps": 9}),
+        ({"caption_separator": ";"}, "caption_separator", {"tag_dropout": 0.1}),
         ({"prior_loss_weight": 7}, "prior_loss_weight", {"reg_images": "r"}),
         ({"prior_from_model": False}, "prior_from_model", {"reg_images": "r"}),
         ({"huber_c": 0.2, "huber_schedule": "constant"}, "huber_schedule, huber_c", {"loss_type": "huber"}),
@@ -52,4 +54,4 @@ def test_what_does_nothing_beside_the_others_is_said_and_only_there(chosen, said
 
 
 def test_every_reason_is_tried_above():
-    assert sum(len(names) for names, _ in IDLE.values()) == 19
+    assert sum(len(names) for names, _ in IDLE.values()) == 21

@@ -12,9 +12,10 @@ from lib_lora.architectures.registry import architecture_of
 from lib_lora.formats.adapters.layer import is_norm
 from lib_lora.formats.keys import to_ldm
 from lib_lora.host.base import Conditioning, native_side
+from lib_lora.host.caption_layout import AS_WRITTEN, CaptionLayout
 from lib_lora.host.noise_schedule import Schedule
 from lib_lora.host.studio.checkpoint import Checkpoint
-from lib_lora.host.studio.text import encode, encode_prompts, token_ids
+from lib_lora.host.studio.text import caption_tokens, encode, encode_prompts
 
 
 class DiffusersModel:
@@ -62,13 +63,17 @@ class DiffusersModel:
             extra = {"text_embeds": cond.pooled, "time_ids": sizes}
         return self.unet(latents, timesteps, cond.tokens, added_cond_kwargs=extra).sample
 
-    def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:
+    def encode_text(
+        self, captions: Sequence[str], clip_skip: int = 1, layout: CaptionLayout = AS_WRITTEN
+    ) -> Conditioning:
         """Return the conditioning of ``captions``; differentiable where gradients are on."""
-        return encode(self.text_encoders, self.tokenizer, captions, family=self.family, clip_skip=clip_skip)
+        return encode(
+            self.text_encoders, self.tokenizer, captions, family=self.family, clip_skip=clip_skip, layout=layout
+        )
 
-    def count_tokens(self, captions: Sequence[str]) -> list[int]:
-        """Return how many tokens each caption has, without start and end."""
-        return [len(row) for row in token_ids(self.tokenizer, captions)]
+    def count_tokens(self, captions: Sequence[str], layout: CaptionLayout = AS_WRITTEN) -> list[int]:
+        """Return how many places the tokens of each caption need, without start and end."""
+        return caption_tokens(self.tokenizer, captions, layout).places
 
     def encode_prompts(
         self, texts: Sequence[str], counts: Sequence[int], *, clip_skip: int = 1, copies: int = 1

@@ -1,6 +1,6 @@
 """Captions and prompts to conditioning, in the layout of the WebUI: chunks of 75 tokens, each with its start and end.
 
-A caption is taken as it is written; a prompt has emphasis and ``BREAK``.
+A caption is taken as it is written, unless its weights are wanted; a prompt has emphasis and ``BREAK``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from transformers import CLIPTokenizer
 
 from lib_lora.architectures.registry import architecture_of
 from lib_lora.host.base import Conditioning
-from lib_lora.host.clip_chunks import chunked, in_batch_order, side_by_side, weighted_ids, wrapped, zero_padded
+from lib_lora.host.caption_layout import AS_WRITTEN, CaptionLayout, CaptionTokens, laid_out, weighed
+from lib_lora.host.clip_chunks import in_batch_order, side_by_side, weighted_ids, wrapped, zero_padded
 from lib_lora.host.prompt.emphasis import read_emphasis
 
 _COMMA = ",</w>"
@@ -22,15 +23,13 @@ Change = Callable[[Tensor], Tensor]
 """What is done to the hidden states ``(chunks·rows, 77, width)`` of an encoder."""
 
 
-def token_ids(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> list[list[int]]:
-    """Return the token ids of each caption, without start and end."""
-    return [_tokens(tokenizer, text) for text in captions]
+def caption_tokens(tokenizer: CLIPTokenizer, captions: Sequence[str], layout: CaptionLayout) -> CaptionTokens:
+    """Return the tokens of each caption, without start and end.
 
-
-def chunk_ids(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
-    """Return the token ids of ``captions``, ``(captions, chunks, 77)``, padded with the end token, as for SD1."""
-    rows = token_ids(tokenizer, captions)
-    return chunked(rows, start=tokenizer.bos_token_id, end=tokenizer.eos_token_id)
+    Raises:
+        PromptError: weights are read, and one is no number.
+    """
+    return laid_out(captions, lambda texts: [_tokens(tokenizer, text) for text in texts], layout)
 
 
 def prompt_ids(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -49,15 +48,23 @@ def prompt_ids(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> tuple[Tensor
 
 
 def encode(
-    encoders: Sequence[nn.Module], tokenizer: CLIPTokenizer, captions: Sequence[str], *, family: str, clip_skip: int = 1
+    encoders: Sequence[nn.Module],
+    tokenizer: CLIPTokenizer,
+    captions: Sequence[str],
+    *,
+    family: str,
+    clip_skip: int = 1,
+    layout: CaptionLayout = AS_WRITTEN,
 ) -> Conditioning:
-    """Return the conditioning of ``captions``, word for word.
+    """Return the conditioning of ``captions``, word for word or with weights.
 
     SD1 takes the hidden state ``clip_skip`` layers from the end and its final LayerNorm; SD2 likewise of the 23 layers
     that were loaded; SDXL takes the last but one of both encoders, and the second's pooled vector of the first chunk.
     OpenCLIP's encoders (SD2's, and SDXL's second) were trained with zeros behind the end token.
     """
-    return _encode(encoders, chunk_ids(tokenizer, captions), tokenizer.eos_token_id, family, clip_skip)
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    ids, weights = caption_tokens(tokenizer, captions, layout).ids(start=start, end=end)
+    return _encode(encoders, ids, end, family, clip_skip, change=lambda hidden: weighed(hidden, weights))
 
 
 def encode_prompts(

@@ -12,6 +12,7 @@ from lib_lora.formats.names import is_usable
 from lib_lora.options import REQUIRED, check_names, options_of, settle
 from lib_lora.sentences import say
 from lib_lora.train.available import usual_rate
+from lib_lora.train.caption_checks import check_captions
 from lib_lora.train.loss_checks import check_loss
 from lib_lora.train.optimizers import OPTIMIZERS, own_rate, spec_of
 from lib_lora.train.options.captions import CaptionOptions
@@ -77,6 +78,7 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
         for text in self.sample_prompts:
             read_sample(text)
         _check_words(self)
+        check_captions(self)
         _check_smallest(self)
         check_rates(self)
         check_loss(self)
@@ -89,7 +91,7 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
 
 def _check_words(options: TrainOptions) -> None:
     """Refuse words for every caption that a caption could not hold: it has one line, and its network tags are cut."""
-    for name in ("trigger", "class_word"):
+    for name in ("trigger", "class_word", "caption_prefix", "caption_suffix"):
         text = getattr(options, name)
         if "\n" in text.strip():
             raise InputError("A caption has one line, and these words have several", where=name, cure="Use commas.")

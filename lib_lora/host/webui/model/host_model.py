@@ -23,7 +23,8 @@ from lib_lora.architectures.stable_diffusion import REFINER_WIDTH
 from lib_lora.errors import InputError
 from lib_lora.formats.keys import has_module_table
 from lib_lora.host.base import Conditioning
-from lib_lora.host.clip_chunks import chunked, in_batch_order, side_by_side, zero_padded
+from lib_lora.host.caption_layout import CaptionLayout, CaptionTokens, laid_out, weighed
+from lib_lora.host.clip_chunks import BACKTRACK, in_batch_order, side_by_side, zero_padded
 from lib_lora.host.noise_schedule import NOISE, VELOCITY, Schedule, marks_in
 from lib_lora.host.webui.model.layers import context_width
 from lib_lora.host.webui.options import host_setting
@@ -203,18 +204,32 @@ class TextEncoder:
     pad: int
     encode: Encode
 
+    def tokens(self, captions: Sequence[str], layout: CaptionLayout) -> CaptionTokens:
+        """Return the tokens of captions in chunks that end as the host's setting says.
+
+        Raises:
+            PromptError: weights are read, and one is no number.
+        """
+        backtrack = host_setting("comma_padding_backtrack", BACKTRACK)
+        return laid_out(captions, self.tokenize, layout, backtrack=backtrack)
+
 
 def conditioning(
-    encoders: Sequence[TextEncoder], captions: Sequence[str], clip_skip: int, *, device: torch.device
+    encoders: Sequence[TextEncoder],
+    captions: Sequence[str],
+    clip_skip: int,
+    layout: CaptionLayout,
+    *,
+    device: torch.device,
 ) -> Conditioning:
     """Return the conditioning of ``captions``: the encoders' states side by side, the last pooled vector if any."""
     states, pooled = [], None
     for encoder in encoders:
-        ids = chunked(encoder.tokenize(list(captions)), start=encoder.start, end=encoder.end)
+        ids, weights = encoder.tokens(captions, layout).ids(start=encoder.start, end=encoder.end)
         if encoder.pad != encoder.end:
             ids = zero_padded(ids, encoder.end, pad=encoder.pad)
         hidden, vector = encoder.encode(in_batch_order(ids).to(device), clip_skip)
-        states.append(side_by_side(hidden, ids.shape[1]))
+        states.append(side_by_side(weighed(hidden, weights), ids.shape[1]))
         pooled = vector[: len(captions)] if vector is not None else pooled
     return Conditioning(torch.cat(states, dim=-1) if len(states) > 1 else states[0], pooled)
 

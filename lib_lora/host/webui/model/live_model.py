@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lib_lora.architectures.registry import first
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import Conditioning, LoadedModel, native_side
+from lib_lora.host.caption_layout import AS_WRITTEN, CaptionLayout
 from lib_lora.host.noise_schedule import Schedule
 from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.model import a1111
@@ -83,18 +84,20 @@ class WebuiModel:
         with self.precision(self.host.unet):
             return self.host.run_unet(latents, timesteps, cond.tokens, y)
 
-    def encode_text(self, captions: Sequence[str], clip_skip: int = 1) -> Conditioning:
-        """Return the conditioning of ``captions``, word for word; differentiable where gradients are on."""
+    def encode_text(
+        self, captions: Sequence[str], clip_skip: int = 1, layout: CaptionLayout = AS_WRITTEN
+    ) -> Conditioning:
+        """Return the conditioning of ``captions``; differentiable where gradients are on."""
         self._check()
         self.host.bring("text")
         with self.precision(self.host.texts[0].module):
-            return conditioning(self.host.texts, captions, clip_skip, device=self.device)
+            return conditioning(self.host.texts, captions, clip_skip, layout, device=self.device)
 
-    def count_tokens(self, captions: Sequence[str]) -> list[int]:
-        """Return how many tokens each caption has, without start and end; 0 where no text encoder is loaded."""
+    def count_tokens(self, captions: Sequence[str], layout: CaptionLayout = AS_WRITTEN) -> list[int]:
+        """Return how many places the tokens of each caption need; 0 where no text encoder is loaded."""
         if not self.host.texts:
             return [0] * len(captions)
-        return [len(row) for row in self.host.texts[0].tokenize(list(captions))]
+        return self.host.texts[0].tokens(captions, layout).places
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Return scaled latents ``(B, 4, H/8, W/8)`` of pixels ``(B, 3, H, W)`` in [-1, 1]: the posterior's mean."""
