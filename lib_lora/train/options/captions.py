@@ -1,7 +1,7 @@
 """What of a caption is read, and how.
 
 The names are those of sd-scripts where it has the option, without ``_rate`` and ``_n``: `caption_dropout_every_epochs`
-is its ``caption_dropout_every_n_epochs``. ``wildcards`` is its ``enable_wildcard``, ``max_tokens`` ``max_token_length``.
+is its ``caption_dropout_every_n_epochs``; ``wildcards`` is ``enable_wildcard``, ``max_tokens`` ``max_token_length``.
 """
 
 from __future__ import annotations
