@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
 import re
 import subprocess
@@ -10,9 +12,12 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from email.parser import Parser
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import run
 from lib_lora.formats.lora import LoraFile, write_lora
@@ -89,6 +94,41 @@ def test_the_extra_is_what_the_studio_was_tried_with(wheel: Path) -> None:
     extra = {plain(each.replace('extra == "studio"', "")) for each in needed if 'extra == "studio"' in each}
     listed = (ROOT / "requirements" / "run.txt").read_text(encoding="utf-8").splitlines()
     assert extra == {plain(line) for line in listed if line and not line.startswith("#")}
+
+
+def test_everything_that_is_imported_comes_with_the_extra(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
+        asked = Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist") or []
+        sources = [archive.read(each).decode() for each in archive.namelist() if each.endswith(".py")]
+    brought, waiting = set(), [Requirement(each) for each in asked]
+    while waiting:
+        one = waiting.pop()
+        name = canonicalize_name(one.name)
+        if name in brought or (one.marker is not None and not one.marker.evaluate({"extra": "studio"})):
+            continue
+        with contextlib.suppress(metadata.PackageNotFoundError):  # of another system
+            waiting += [Requirement(each) for each in metadata.distribution(name).requires or [] if "extra" not in each]
+            brought.add(name)
+    imported = {found.partition(".")[0] for source in sources for found in imports_of(source)}
+    theirs = imported - set(sys.stdlib_module_names) - {"lib_lora"}
+    homes = metadata.packages_distributions()
+    missing = {found for found in theirs if not brought & set(map(canonicalize_name, homes.get(found, ())))}
+    assert missing == OF_THE_HOST
+    assert {"gradio", "diffusers", "yaml", "tqdm", "psutil", "uvicorn"} <= theirs
+
+
+OF_THE_HOST = {"backend", "ldm", "modules", "sgm", "tomli"}
+"""WebUIs' own modules, and what only Python 3.10 needs for TOML."""
+
+
+def imports_of(source: str) -> Iterator[str]:
+    """Yield the modules that a source imports, wherever in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield str(node.module)
 
 
 def plain(requirement: str) -> str:
