@@ -1,15 +1,19 @@
 """Write the small files by which adapters are compared with LyCORIS and PEFT: their tensors and their own change.
 
 pip install torch lycoris-lora==4.1.3 peft==0.21.2 safetensors
-python tools/adapter_cases.py --out tests/formats/library_cases lycoris peft
+python tools/adapter_cases.py --out tests/formats/library_cases lycoris peft lycoris_training
 
 In an environment of its own, for what LyCORIS saved otherwise in 2023:
 pip install torch lycoris-lora==2.0.1 safetensors
 python tools/adapter_cases.py --out tests/formats/library_cases lycoris2
 
-One file a library. A tensor is called ``CASE|NAME``: ``base.weight`` and ``base.bias`` are the layer's,
-``delta.weight`` and ``delta.bias`` what the library's merge adds to them, everything else is as the library saves it.
-The header holds each case's options where there are some.
+One file a library, and one of LyCORIS' training. A tensor is called ``CASE|NAME``: ``base.weight`` and ``base.bias``
+are the layer's, ``delta.weight`` and ``delta.bias`` what the library's merge adds to them, everything else is as the
+library saves it. The header holds each case's options where there are some.
+
+In a case of training ``start.PART`` holds shape, mean, spread and largest number of what LyCORIS begins with on a layer
+of 60 x 48, the parts are numbers somewhere in between, ``x`` an input, ``y`` what is added to the layer's output,
+``grad.PART`` the gradients of the mean of y squared.
 """
 
 from __future__ import annotations
@@ -35,7 +39,12 @@ Case = tuple[dict[str, Tensor], dict[str, Any] | None]
 
 def main() -> None:
     """Write a file for each library that is named."""
-    made = {"lycoris": lycoris_cases, "lycoris2": old_lycoris_cases, "peft": peft_cases}
+    made = {
+        "lycoris": lycoris_cases,
+        "lycoris2": old_lycoris_cases,
+        "peft": peft_cases,
+        "lycoris_training": training_cases,
+    }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("libraries", nargs="+", choices=tuple(made))
@@ -162,6 +171,53 @@ def old_lycoris_cases() -> Iterator[tuple[str, Case]]:
             saved = {f"{key}.{part}": tensor for part, tensor in module.custom_state_dict().items()}
             change = module.make_weight().reshape(base.weight.shape) - base.weight
         yield name, ({**saved, "base.weight": base.weight, "delta.weight": change}, None)
+
+
+TRAINED = ("locon", "loha", "lokr")
+
+
+def training_cases() -> Iterator[tuple[str, Case]]:
+    """Yield start, forward pass and gradients of every kind that is trained, on a Linear and a convolution."""
+    from lycoris.modules import locon, loha, lokr
+
+    classes = {"locon": locon.LoConModule, "loha": loha.LohaModule, "lokr": lokr.LokrModule}
+    for number, (kind, decomposed) in enumerate([(kind, wd) for kind in TRAINED for wd in (False, True)]):
+        for form, small, large in (
+            ("linear", linear, lambda: nn.Linear(48, 60)),
+            ("conv", conv, lambda: nn.Conv2d(48, 60, 3, padding=1)),
+        ):
+            torch.manual_seed(100 + number)
+            more = {"weight_decompose": True, "wd_on_out": False} if decomposed else {}
+            fresh = classes[kind](KEY, large(), 1.0, lora_dim=4, alpha=2.0, **more)
+            found = {f"start.{part}": _facts(tensor) for part, tensor in _state(fresh).items() if part != "alpha"}
+            rank = 1 if kind == "lokr" else 2  # else its second factor is whole
+            module = classes[kind](KEY, small(), 1.0, lora_dim=rank, alpha=1.5, **more)
+            yield f"{'dora ' if decomposed else ''}{kind} {form}", ({**found, **_step(module)}, None)
+    torch.manual_seed(200)
+    whole = lokr.LokrModule(KEY, linear(), 1.0, lora_dim=8, alpha=1.5, factor=2)
+    yield "lokr whole", (_step(whole), None)
+
+
+def _facts(tensor: Tensor) -> Tensor:
+    own = tensor.detach().float()
+    spread = own.std() if own.numel() > 1 else own.new_zeros(())
+    return torch.tensor([*own.shape, own.mean(), spread, own.abs().max()])
+
+
+def _step(module: Any) -> dict[str, Tensor]:
+    """Return a module's parts full of random numbers, a forward pass, and the gradients of its mean square."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if not name.startswith("org_"):
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+    parts = {name: tensor.detach().clone() for name, tensor in _state(module).items()}
+    base = module.org_module[0]
+    x = torch.randn(3, 4, 5, 5) if isinstance(base, nn.Conv2d) else torch.randn(3, 7, 8)
+    y = module(x) - module.org_forward(x)
+    y.square().mean().backward()
+    own = dict(module.named_parameters())
+    grads = {f"grad.{name}": own[name].grad for name in parts if name in own}
+    return {**parts, **grads, "base.weight": base.weight, "x": x, "y": y}
 
 
 def _of_lycoris(kind: Any, base: nn.Module, options: dict[str, Any]) -> dict[str, Tensor]:

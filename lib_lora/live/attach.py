@@ -183,8 +183,13 @@ class Attached:
 
 def _change(adapter: Adapter, layer: nn.Module, x: Tensor) -> Tensor:
     """Return what an adapter adds for an input, made from the weight that the layer has without us."""
-    weight, bias = untouched(layer, getattr(layer, fold.RECORD, None), getattr(layer, SWAPPED, None))
+    weight, bias = own_numbers(layer)
     return adapter.apply(x, layer, weight=weight, bias=bias)
+
+
+def own_numbers(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Return a live layer's weight and bias as they are without any LoRA of ours."""
+    return untouched(layer, getattr(layer, fold.RECORD, None), getattr(layer, SWAPPED, None))
 
 
 def _per_sample(strength: Tensor, output: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ def memory_needed(model: LoadedModel, options: TrainOptions) -> int:
     """
     layers = {id(layer): layer for layer in model.layers.values()}.values()
     weights = sum(p.numel() * p.element_size() for layer in layers for p in layer.parameters(recurse=False))
-    trained = 4 * _trained_numbers(model, options) * (2 + _states(options.optimizer))
+    trained = 4 * network.trained_numbers(model, options) * (2 + _states(options.optimizer))
     positions = ((options.resolution or model.native_side) // model.pixels_per_latent) ** 2
     kept = activation_bytes(
         model.layers,
@@ -127,7 +127,7 @@ KEPT_STATES = 3
 
 def room_needed(model: LoadedModel, options: TrainOptions) -> int:
     """Return about how many bytes the run's files take on the disk: LoRA files in fp16, and states in fp32."""
-    numbers, every = _trained_numbers(model, options), options.save_every_epochs
+    numbers, every = network.trained_numbers(model, options), options.save_every_epochs
     files = 1 + (options.epochs // every if every else 0)
     return int(numbers * (2 * files + 4 * KEPT_STATES * (1 + _states(options.optimizer))))
 
@@ -140,13 +140,6 @@ def _states(optimizer: str) -> float:
 def memory_there(device: torch.device) -> int | None:
     """Return the bytes of a GPU's memory in all; None where it is not known."""
     return gpu_memory(device)[1] if device.type == "cuda" else None
-
-
-def _trained_numbers(model: LoadedModel, options: TrainOptions) -> int:
-    """Return how many numbers the LoRA has."""
-    return sum(
-        one.rank * (one.layer.weight.shape[0] + one.layer.weight[0].numel()) for one in network.places(model, options)
-    )
 
 
 _KEPT = 2.1

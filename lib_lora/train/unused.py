@@ -27,7 +27,8 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
         ("scheduler_lowest",),
         lambda o: _own_rate(o) or o.scheduler in WITHOUT_END,
     ),
-    say("only a locon has convolutions"): (("conv_dim", "conv_alpha"), lambda o: o.network != "locon"),
+    say("a lora has no convolutions"): (("conv_dim", "conv_alpha"), lambda o: o.network == "lora"),
+    say("only a LoKr is split by it"): (("lokr_factor",), lambda o: o.network != "lokr"),
     say("no tag is moved or left out"): (
         ("keep_tokens",),
         lambda o: not (o.shuffle_caption or o.tag_dropout or o.token_warmup_steps),

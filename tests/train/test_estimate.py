@@ -7,7 +7,7 @@ import pytest
 from lib_lora.data import scan
 from lib_lora.progress import Progress
 from lib_lora.train import network
-from lib_lora.train.estimate import Paces, _trained_numbers, measure_pace, memory_needed, plan_run
+from lib_lora.train.estimate import Paces, measure_pace, memory_needed, plan_run
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.training import start
 
@@ -31,7 +31,9 @@ def test_samples_and_files_are_counted(model, options_for, pictures):
 def test_the_plan_counts_the_numbers_that_the_run_trains(model, options_for, tmp_path):
     options = options_for(steps=1)
     training = start(model, options, RunFolder.create(tmp_path / "run", options), Progress())
-    assert sum(p.numel() for p in network.parameters_of(training.lora).values()) == _trained_numbers(model, options)
+    assert sum(p.numel() for p in network.parameters_of(training.lora).values()) == network.trained_numbers(
+        model, options
+    )
 
 
 def test_more_of_anything_needs_more_memory(model, options_for):

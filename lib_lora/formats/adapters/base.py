@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -97,14 +97,23 @@ class Adapter(ABC):
         alpha: float,
         generator: torch.Generator | None = None,
         device: torch.device | None = None,
+        **more: Any,
     ) -> _A:
         """Return a fresh adapter that changes nothing yet and whose parameters can be trained.
+
+        Args:
+            key: its name in a file.
+            layer: the live layer.
+            rank, alpha: what gives it its size and its strength.
+            generator: draws the numbers that it begins with.
+            device: where the layer will run; None: where it is now.
+            more: what a kind of its own can be told.
 
         Raises:
             InputError: this kind is not trained here, or the layer cannot take it.
         """
         what = say("A {kind} cannot be trained here", kind=cls.title)
-        raise InputError(what, where=key, cure="Choose the network lora or locon.")
+        raise InputError(what, where=key, cure="Choose the network lora, locon, loha or lokr.")
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:

@@ -35,6 +35,20 @@ class DoraAdapter(Adapter):
     dora_scale: Tensor
 
     @classmethod
+    def around(cls, inner: Adapter, weight: Tensor) -> DoraAdapter:
+        """Return a DoRA of a fresh ``inner`` that changes nothing yet, one length for each input.
+
+        The axis is the one that all hosts apply: AUTOMATIC1111's WebUI knows no other.
+
+        Args:
+            inner: what is added first.
+            weight: the layer's own, (out, in[, kh, kw]).
+        """
+        lengths = weight.detach().float().transpose(0, 1).flatten(1).norm(dim=1)
+        scale = lengths.to(inner.parameters()[0].device).reshape(1, -1, *[1] * (weight.ndim - 2))
+        return cls(inner.key, inner, scale.clone().requires_grad_())
+
+    @classmethod
     def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:
         """Return the rank of what is added first."""
         rest = _without_scale(parts)

@@ -32,6 +32,20 @@ def layer_shape(layer: nn.Module) -> tuple[int, ...] | None:
     return None
 
 
+def trained_shape(key: str, layer: nn.Module) -> tuple[int, ...]:
+    """Return the shape of the weight of a Linear or a convolution, which kinds of low rank can be trained on.
+
+    Raises:
+        InputError: it is another layer.
+    """
+    shape = layer_shape(layer)
+    if shape is None or len(shape) == 1:
+        raise InputError(
+            "A {layer} cannot take a LoRA", layer=type(layer).__name__, where=key, cure="Leave the layer out."
+        )
+    return shape
+
+
 def weight_of(layer: nn.Module) -> Tensor:
     """Return a layer's weight as numbers that can be computed with.
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from math import prod
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_lora.formats.adapters.base import Adapter, Factors
-from lib_lora.formats.adapters.parts import alpha_tensor, first_side, read_alpha, shape_error, take_parts
+from lib_lora.formats.adapters.layer import trained_shape
+from lib_lora.formats.adapters.parts import alpha_tensor, as_fp32, first_side, read_alpha, shape_error, take_parts
+from lib_lora.formats.adapters.start import Drawing, check_size
 
 _WEIGHTS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 _CORES = ("hada_t1", "hada_t2")
@@ -36,6 +39,29 @@ class LohaAdapter(Adapter):
     t1: Tensor | None
     t2: Tensor | None
     alpha: float
+
+    @classmethod
+    def new(
+        cls,
+        key: str,
+        layer: nn.Module,
+        *,
+        rank: int,
+        alpha: float,
+        generator: torch.Generator | None = None,
+        device: torch.device | None = None,
+        **more: Any,
+    ) -> LohaAdapter:
+        """Return a fresh adapter that changes nothing yet: ``w2_a`` is zero, the others normal, as LyCORIS begins.
+
+        A kernel stands flat in the columns; see `Adapter.new`.
+        """
+        out, *rest = trained_shape(key, layer)
+        check_size(key, rank, alpha)
+        draw, columns = Drawing(layer, generator, device), prod(rest)
+        w1_a, w1_b = draw.normal((out, rank), 0.1), draw.normal((rank, columns), 1.0)
+        w2_a, w2_b = draw.zeros((out, rank)), draw.normal((rank, columns), 1.0)
+        return cls(key, w1_a, w1_b, w2_a, w2_b, None, None, as_fp32(alpha))
 
     @classmethod
     def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:

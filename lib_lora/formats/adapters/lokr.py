@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from math import isqrt, prod, sqrt
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_lora.formats.adapters.base import Adapter, Factors, whole_pair
+from lib_lora.formats.adapters.layer import trained_shape
 from lib_lora.formats.adapters.loha import tucker_pair
-from lib_lora.formats.adapters.parts import alpha_tensor, first_side, read_alpha, shape_error, take_parts
+from lib_lora.formats.adapters.parts import alpha_tensor, as_fp32, first_side, read_alpha, shape_error, take_parts
+from lib_lora.formats.adapters.start import Drawing, check_size
 
 _PREFIX = "lokr_"
 
@@ -37,6 +40,34 @@ class LokrAdapter(Adapter):
     w2_b: Tensor | None
     t2: Tensor | None
     alpha: float
+
+    @classmethod
+    def new(
+        cls,
+        key: str,
+        layer: nn.Module,
+        *,
+        rank: int,
+        alpha: float,
+        generator: torch.Generator | None = None,
+        device: torch.device | None = None,
+        factor: int = -1,
+        **more: Any,
+    ) -> LokrAdapter:
+        """Return a fresh adapter that changes nothing yet, as LyCORIS begins: ``w1`` whole, ``w2`` of a rank and zero.
+
+        Where ``rank`` is half of ``w2``'s longer side or more, ``w2`` is whole. ``factor`` splits the sides, see
+        `split`; for the rest see `Adapter.new`.
+        """
+        out, inputs, *kernel = trained_shape(key, layer)
+        check_size(key, rank, alpha)
+        (o1, o2), (i1, i2) = split(out, factor), split(inputs, factor)
+        draw = Drawing(layer, generator, device)
+        w1 = draw.uniform((o1, i1), 1 / sqrt(i1))
+        if rank >= max(o2, i2) / 2:
+            return cls(key, w1, None, None, draw.zeros((o2, i2, *kernel)), None, None, None, as_fp32(alpha))
+        w2_a, w2_b = draw.uniform((o2, rank), 1 / sqrt(rank)), draw.zeros((rank, i2 * prod(kernel)))
+        return cls(key, w1, None, None, None, w2_a, w2_b, None, as_fp32(alpha))
 
     @classmethod
     def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:
@@ -149,6 +180,19 @@ class LokrAdapter(Adapter):
             return scaled
         first, *rest = self.parameters()
         return self.with_parameters([self._times(first, q), *rest])
+
+
+def split(side: int, factor: int = -1) -> tuple[int, int]:
+    """Return a side of a matrix as a product, the smaller number first.
+
+    The smaller one is ``factor`` or its partner where that divides the side, else the largest divisor up to ``factor``;
+    without a factor (below 1) the two are as near to each other as they can be: 128 is 8 · 16.
+    """
+    if factor > 0 and side % factor == 0:
+        return min(factor, side // factor), max(factor, side // factor)
+    most = isqrt(side) if factor < 1 else min(factor, isqrt(side))
+    small = next(number for number in range(most, 0, -1) if side % number == 0)
+    return small, side // small
 
 
 _TENSORS = tuple(field.name for field in fields(LokrAdapter) if field.name not in ("key", "alpha"))

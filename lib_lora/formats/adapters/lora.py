@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import sqrt
-from typing import ClassVar
+from math import prod, sqrt
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from lib_lora.errors import InputError
 from lib_lora.formats.adapters.base import Adapter, Factors, low_rank_work
-from lib_lora.formats.adapters.layer import is_linear
+from lib_lora.formats.adapters.layer import trained_shape
 from lib_lora.formats.adapters.parts import (
     alpha_tensor,
     as_fp32,
@@ -21,6 +20,7 @@ from lib_lora.formats.adapters.parts import (
     shape_error,
     take_parts,
 )
+from lib_lora.formats.adapters.start import Drawing, check_size
 
 _UP, _DOWN, _MID = "lora_up.weight", "lora_down.weight", "lora_mid.weight"
 
@@ -51,30 +51,18 @@ class LoraAdapter(Adapter):
         alpha: float,
         generator: torch.Generator | None = None,
         device: torch.device | None = None,
+        **more: Any,
     ) -> LoraAdapter:
         """Return a fresh adapter for a Linear or Conv2d that changes nothing yet (Hu et al. 2021, section 4.1).
 
         ``down`` is Kaiming-uniform with a = √5, that is ±1/√fan_in; ``up`` is zero. Both are fp32 leaves on
         ``device``, where the layer will run (None: where it is now), and require gradients.
         """
-        if isinstance(layer, nn.Conv2d) and layer.groups == 1:
-            down_shape: tuple[int, ...] = (rank, layer.in_channels, *layer.kernel_size)
-            up_shape: tuple[int, ...] = (layer.out_channels, rank, 1, 1)
-        elif is_linear(layer):
-            down_shape, up_shape = (rank, layer.in_features), (layer.out_features, rank)
-        else:
-            raise InputError(
-                "A {layer} cannot take a LoRA", layer=type(layer).__name__, where=key, cure="Leave the layer out."
-            )
-        if rank < 1 or as_fp32(alpha) == 0.0:
-            raise InputError("Rank must be at least 1 and alpha not 0", where=key, cure="Change the options.")
-        drawn = generator.device if generator is not None else torch.device("cpu")
-        down = torch.empty(down_shape, dtype=torch.float32, device=drawn)
-        bound = 1 / sqrt(down[0].numel())
-        down.uniform_(-bound, bound, generator=generator)
-        where = device or layer.weight.device
-        up = torch.zeros(up_shape, dtype=torch.float32, device=where)
-        return cls(key, up.requires_grad_(), down.to(where).requires_grad_(), None, as_fp32(alpha))
+        out, *rest = trained_shape(key, layer)
+        check_size(key, rank, alpha)
+        draw = Drawing(layer, generator, device)
+        down = draw.uniform((rank, *rest), 1 / sqrt(prod(rest)))
+        return cls(key, draw.zeros((out, rank, *[1] * (len(rest) - 1))), down, None, as_fp32(alpha))
 
     @classmethod
     def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:

@@ -118,7 +118,7 @@ def _check_smallest(options: TrainOptions) -> None:
         ("unet_ratio", options.unet_ratio, LEAST_STRENGTH),
         ("text_encoder_ratio", options.text_encoder_ratio, LEAST_STRENGTH),
         ("alpha", options.alpha / options.dim, LEAST_STRENGTH),
-        ("conv_alpha", options.conv_alpha / options.conv_dim, LEAST_STRENGTH),
+        ("conv_alpha", options.conv_alpha / max(1, options.conv_dim), LEAST_STRENGTH),
     ):
         if 0 < value < least:
             raise InputError(

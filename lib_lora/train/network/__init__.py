@@ -1,0 +1,19 @@
+"""The LoRA that is trained: which layers get an adapter, how each kind begins, and how fast its parameters learn."""
+
+from __future__ import annotations
+
+from lib_lora.train.network.build import new_lora, trained_numbers
+from lib_lora.train.network.groups import groups
+from lib_lora.train.network.parameters import load_parameters, parameters_of
+from lib_lora.train.network.places import Place, places, target_keys
+
+__all__ = [
+    "Place",
+    "groups",
+    "load_parameters",
+    "new_lora",
+    "parameters_of",
+    "places",
+    "target_keys",
+    "trained_numbers",
+]
