@@ -49,7 +49,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     """Return what file and command line say of the training, and the folder of runs."""
     from lib_lora.train.option_files import read_values
-    from lib_lora.train.options import TrainOptions, parse_argument
+    from lib_lora.train.options import PLACES, TrainOptions, parse_argument
     from lib_lora.train.sample_prompts import with_files_read
 
     runs = options.runs or Path("runs")
@@ -67,7 +67,7 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
         typed["name"] = Path(options.out).name.removesuffix(".safetensors")
         if Path(options.out).parent != Path():
             runs = Path(options.out).parent
-    for folder in ("images", "reg_images"):
+    for folder in PLACES:
         if typed.get(folder):
             typed[folder] = str(Path(typed[folder]).resolve())
     for place, beside in ((values, options.file.parent if options.file else Path()), (typed, Path())):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lib_lora.data.files import Problem
 
@@ -15,7 +16,8 @@ from lib_lora.data.files import Problem
 class Picture:
     """One usable picture: `size` is upright (width, height); `caption_source` an ending, "class tokens" or "none".
 
-    `digest` is the SHA-256 of the file; `flip` is what the folder's name says about mirroring, None if nothing.
+    `digest` is the SHA-256 of the file; `flip` is what the folder's name says about mirroring, None if nothing. `own`
+    are options of the run that the picture has for itself; pictures of another `dataset` are never in its batch.
     """
 
     path: Path
@@ -26,6 +28,8 @@ class Picture:
     is_reg: bool
     digest: str
     flip: bool | None = None
+    own: tuple[tuple[str, Any], ...] = ()
+    dataset: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,15 +82,23 @@ class FolderScan:
         """Return the pictures of a run, `repeats` being how often an epoch shows each.
 
         A run shows training pictures `times` as often as their folders say. Regularization pictures are balanced
-        against all of these draws, as sd-scripts does.
+        against all of these draws, in each dataset for itself, as sd-scripts does.
         """
         train = tuple(replace(picture, repeats=picture.repeats * times) for picture in self.train)
-        return (*train, *balance_regularization(self.reg, draws=sum(picture.repeats for picture in train)))
+        balanced: list[Picture] = []
+        for number in sorted({picture.dataset for picture in self.reg}):
+            draws = sum(picture.repeats for picture in train if picture.dataset == number)
+            balanced += balance_regularization([one for one in self.reg if one.dataset == number], draws=draws)
+        return (*train, *balanced)
 
     def fingerprint(self) -> str:
         """Return 64 hex digits that change when any picture, caption, repeat or flip does; names do not matter."""
         rows = sorted(
-            json.dumps([each.digest, each.caption, each.repeats, each.is_reg, each.flip]) for each in self.pictures
+            json.dumps(
+                [each.digest, each.caption, each.repeats, each.is_reg, each.flip]
+                + ([each.dataset, each.own] if each.own or each.dataset else [])
+            )
+            for each in self.pictures
         )
         return hashlib.sha256("\n".join(rows).encode("utf-8")).hexdigest()
 

@@ -21,16 +21,12 @@ from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Secti
 from lib_lora.sentences import unpacked
 from lib_lora.services.jobs.run_log import RunLogs
 from lib_lora.services.jobs.run_state import read_status
-from lib_lora.train.options import TrainOptions, usual_values
+from lib_lora.train.options import PLACES, TrainOptions, usual_values
 from lib_lora.train.recipes import ModelFacts
 from lib_lora.train.run_folder import RunFolder
 
 COLUMNS = 6
 """Samples of so many steps stand side by side at most: the first, the last, and some between."""
-
-
-FOLDERS = ("images", "reg_images")
-"""Options that are a place on somebody's disk."""
 
 
 def write_run_report(folder: RunFolder, language: str) -> None:
@@ -164,7 +160,7 @@ def _options(folder: RunFolder, options: TrainOptions, words: Words) -> Table:
     for one in fields(options):
         value = getattr(options, one.name)
         changed = one.name in usual and value != usual[one.name]
-        shown = last_name(str(value)) if one.name in FOLDERS else _shown(plain[one.name])
+        shown = last_name(str(value)) if one.name in PLACES else _shown(plain[one.name])
         rows.append((one.name, shown, words("train.changed_mark") if changed else ""))
     headers = (words("train.report_option"), words("train.report_value"), "")
     return Table(words("train.report_options"), words("train.report_options_text"), headers, tuple(rows))

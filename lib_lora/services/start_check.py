@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag
-from lib_lora.data.folder import check_folder
 from lib_lora.errors import InputError
 from lib_lora.host.base import Host, check_clip_skip
 from lib_lora.sentences import say
@@ -19,6 +18,7 @@ from lib_lora.train.estimate import room_needed
 from lib_lora.train.length import check_draws
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.options import TrainOptions, from_mapping
+from lib_lora.train.pictures import count_draws
 from lib_lora.train.ratio_optimizer import Group, optimizer_for
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
@@ -92,10 +92,7 @@ def check_pictures(options: TrainOptions) -> None:
     Raises:
         InputError: naming the folder, and what is in it; or with the number of draws or steps.
     """
-    draws = check_folder(Path(options.images), is_reg=False) if options.images else 0
-    if options.reg_images:
-        check_folder(Path(options.reg_images), is_reg=True)
-        draws *= 2  # regularization pictures are drawn as often
+    draws = count_draws(options)
     check_draws(options, draws * max(1, options.repeats))
 
 

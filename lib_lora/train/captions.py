@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lib_lora.data import CaptionRules, Picture
 from lib_lora.data.tag_lines import CaptionReading, lines_of, plain_commas, split_tags, trained_line
@@ -73,8 +74,10 @@ def caption_lengths(model: LoadedModel, options: TrainOptions, pictures: Sequenc
     Raises:
         InputError: a weight in a caption is no number.
     """
-    rules, layout = rules_of(options), layout_of(options)
-    longest = [rules.longest(full_caption(picture, options)) for picture in pictures]
+    layout = layout_of(options)
+    own = [replace(options, **dict(picture.own)) if picture.own else options for picture in pictures]
+    pairs = zip(pictures, own, strict=True)
+    longest = [rules_of(one).longest(full_caption(picture, one)) for picture, one in pairs]
     try:
         return model.count_tokens(longest, layout)
     except PromptError as error:

@@ -4,48 +4,59 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lib_lora.data.tag_lines import split_tags
 from lib_lora.host.base import LoadedModel
 from lib_lora.train.options import TrainOptions
-from lib_lora.train.training_set import Sample, TrainingSet, bucket_limits
+from lib_lora.train.pictures import options_for
+from lib_lora.train.training_set import Sample, TrainingSet, bucket_limits, training_size
 
 
 def data_metadata(model: LoadedModel, options: TrainOptions, training_set: TrainingSet) -> dict[str, Any]:
     """Return the ``ss_*`` fields of pictures, folders, buckets and captions, as plain values or JSON texts."""
-    side = options.resolution or model.native_side
-    smallest, largest = bucket_limits(model, options)
-    folders = _folders(training_set.samples)
-    shared = {
-        "num_train_images": _draws(training_set.samples, is_reg=False),
-        "num_reg_images": _draws(training_set.samples, is_reg=True),
-        "resolution": [side, side],
-        "enable_bucket": True,
-        "min_bucket_reso": smallest,
-        "max_bucket_reso": largest,
-        "bucket_info": _buckets(training_set.samples, model.pixels_per_latent),
-        "tag_frequency": {name: _tags(items) for (name, _), items in folders.items()},
-    }
-    dataset = shared | {
-        "is_dreambooth": True,
-        "batch_size_per_device": options.batch_size,
-        "subsets": [_subset(name, items, options, is_reg=reg) for (name, reg), items in folders.items()],
-    }
+    items = training_set.samples
+    whole = _dataset(model, options, items)
+    folders = _folders(items)
+    numbers = sorted({item.picture.dataset for item in items})
+    datasets = [
+        _dataset(model, options_for(own[0].picture, options), own) | {"is_dreambooth": True}
+        for own in ([item for item in items if item.picture.dataset == number] for number in numbers)
+    ]
     return {
-        "ss_num_train_images": shared["num_train_images"],
-        "ss_num_reg_images": shared["num_reg_images"],
-        "ss_resolution": f"({side}, {side})",
-        "ss_enable_bucket": True,
+        "ss_num_train_images": whole["num_train_images"],
+        "ss_num_reg_images": whole["num_reg_images"],
+        "ss_resolution": "({}, {})".format(*datasets[0]["resolution"]),
+        "ss_enable_bucket": options.buckets,
         "ss_bucket_no_upscale": not options.bucket_upscale,
-        "ss_min_bucket_reso": smallest,
-        "ss_max_bucket_reso": largest,
-        "ss_bucket_info": _json(shared["bucket_info"]),
-        "ss_tag_frequency": _json(shared["tag_frequency"]),
+        "ss_min_bucket_reso": whole["min_bucket_reso"],
+        "ss_max_bucket_reso": whole["max_bucket_reso"],
+        "ss_bucket_info": _json(whole["bucket_info"]),
+        "ss_tag_frequency": _json(whole["tag_frequency"]),
         "ss_dataset_dirs": _json(_counts(folders, is_reg=False)),
         "ss_reg_dataset_dirs": _json(_counts(folders, is_reg=True)),
-        "ss_datasets": _json([dataset]),
+        "ss_datasets": _json(datasets),
+    }
+
+
+def _dataset(model: LoadedModel, options: TrainOptions, items: Sequence[Sample]) -> dict[str, Any]:
+    """Return the row of one dataset."""
+    smallest, largest = bucket_limits(model, options)
+    folders = _folders(items)
+    return {
+        "num_train_images": _draws(items, is_reg=False),
+        "num_reg_images": _draws(items, is_reg=True),
+        "resolution": list(training_size(model, options)),
+        "enable_bucket": options.buckets,
+        "min_bucket_reso": smallest,
+        "max_bucket_reso": largest,
+        "bucket_info": _buckets(items, model.pixels_per_latent),
+        "tag_frequency": {name: _tags(own) for (name, _), own in folders.items()},
+        "batch_size_per_device": options.batch_size,
+        "subsets": [
+            _subset(name, own, options_for(own[0].picture, options), is_reg=reg) for (name, reg), own in folders.items()
+        ],
     }
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from lib_lora.architectures.registry import architecture_of
 from lib_lora.blocks.layouts import BASE
-from lib_lora.data import FolderScan, batch_count
+from lib_lora.data import FolderScan
 from lib_lora.formats.keys import block_of_key
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.gpu_memory import gpu_memory
@@ -27,8 +27,9 @@ from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.objective import noised, per_sample_mse, schedule_for
 from lib_lora.train.optimizers import OPTIMIZERS, spec_of
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.pictures import options_for
 from lib_lora.train.ratio_optimizer import measured_states, optimizer_for
-from lib_lora.train.training_set import plan_for, usual_goal
+from lib_lora.train.training_set import plan_for, steps_an_epoch, training_size, usual_goal
 
 RUNTIME = 0.6 * 2**30
 """What CUDA and its libraries take before anything is loaded, in bytes."""
@@ -70,9 +71,9 @@ def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> Tr
     """
     schedule_for(model, options.zero_terminal_snr)  # what cannot be trained is said with the plan
     shown = shown_by(options, found)
-    sizes = [plan_for(picture.size, model, options).bucket for picture in shown]
+    sizes = [plan_for(picture.size, model, options_for(picture, options)).bucket for picture in shown]
     times = [picture.repeats for picture in shown if not picture.is_reg]
-    per_epoch = batch_count(sizes, [picture.repeats for picture in shown], batch_size=options.batch_size)
+    per_epoch = steps_an_epoch(model, options, shown)
     steps = total_steps(options, per_epoch)
     every = options.save_every_epochs * per_epoch
     between = (steps - 1) // every if every else 0
@@ -83,7 +84,7 @@ def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> Tr
         per_epoch=per_epoch,
         epochs=-(-steps // per_epoch),
         steps=steps,
-        side=options.resolution or model.native_side,
+        side=max(training_size(model, options)),
         buckets=tuple(Counter(sizes).most_common()),
         files=between + 1,
         samples=len(options.sample_prompts) * (between + 2),
@@ -109,7 +110,8 @@ def memory_needed(model: LoadedModel, options: TrainOptions) -> int:
     layers = {id(layer): layer for layer in model.layers.values()}.values()
     weights = sum(p.numel() * p.element_size() for layer in layers for p in layer.parameters(recurse=False))
     trained = 4 * network.trained_numbers(model, options) * (2 + _states(options.optimizer))
-    positions = ((options.resolution or model.native_side) // model.pixels_per_latent) ** 2
+    width, height = training_size(model, options)
+    positions = (width // model.pixels_per_latent) * (height // model.pixels_per_latent)
     kept = activation_bytes(
         model.layers,
         model.family,
@@ -180,10 +182,10 @@ def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, 
     """Return the seconds of one step: the median of a few real ones on noise; nothing of them is kept."""
     lora = network.new_lora(model, options)
     optimizer = optimizer_for(options, network.groups(lora, options))
-    side = (options.resolution or model.native_side) // model.pixels_per_latent
+    width, height = (side // model.pixels_per_latent for side in training_size(model, options))
     generator = torch.Generator().manual_seed(0)
     channels = architecture_of(model.family).latent_channels
-    clean = torch.randn(options.batch_size, channels, side, side, generator=generator).to(model.device)
+    clean = torch.randn(options.batch_size, channels, height, width, generator=generator).to(model.device)
     times = []
     with attach(model, lora, 1.0, strategy="factors"):
         for done in range(steps + 1):
@@ -248,7 +250,8 @@ def _rows(table: Mapping[str, Any], model: LoadedModel) -> dict[str, dict[str, f
 
 def _work(model: LoadedModel, options: TrainOptions) -> float:
     """Return the pixels of a step: what its time grows with."""
-    return float((options.resolution or model.native_side) ** 2 * options.batch_size)
+    width, height = training_size(model, options)
+    return float(width * height * options.batch_size)
 
 
 def _machine(model: LoadedModel) -> str:
@@ -257,7 +260,8 @@ def _machine(model: LoadedModel) -> str:
 
 
 def _settings(model: LoadedModel, options: TrainOptions) -> str:
-    side = options.resolution or model.native_side
+    width, height = training_size(model, options)
+    side = str(width) if width == height else f"{width} x {height}"
     text = "text" if options.text_encoder_ratio else "no text"
     unet = "unet" if options.unet_ratio else "no unet"
     return f"{side} px x {options.batch_size}, {options.network}, {options.optimizer}, {unet}, {text}"

@@ -15,11 +15,11 @@ from lib_lora.host.noise_schedule import VELOCITY
 from lib_lora.train.data_metadata import data_metadata
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.option_files import to_json
-from lib_lora.train.options import TrainOptions
+from lib_lora.train.options import PLACES, TrainOptions
 from lib_lora.train.origin import Origin
 from lib_lora.train.rates import reference_name, warmup_steps
 from lib_lora.train.recipes import resolved_gamma
-from lib_lora.train.training_set import TrainingSet
+from lib_lora.train.training_set import TrainingSet, training_size
 
 _ALWAYS = {
     "ss_color_aug": False,
@@ -116,10 +116,10 @@ def _objective(model: LoadedModel, options: TrainOptions) -> dict[str, Any]:
 
 
 def _modelspec(model: LoadedModel, options: TrainOptions) -> dict[str, str]:
-    side, velocity = options.resolution or model.native_side, model.prediction_type == VELOCITY
+    (width, height), velocity = training_size(model, options), model.prediction_type == VELOCITY
     return {
         "modelspec.title": options.name,
-        "modelspec.resolution": f"{side}x{side}",
+        "modelspec.resolution": f"{width}x{height}",
         "modelspec.trigger_phrase": options.trigger,
         "modelspec.prediction_type": "v" if velocity else "epsilon",
         "modelspec.date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -134,4 +134,4 @@ def _precision(model: LoadedModel) -> str:
 
 def _without_paths(options: TrainOptions) -> TrainOptions:
     """Return the options with folders' names in place of their paths: a file is handed on."""
-    return replace(options, images=Path(options.images).name, reg_images=Path(options.reg_images).name)
+    return replace(options, **{name: Path(getattr(options, name)).name for name in PLACES})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
 from lib_lora.train.given_file import read_given
-from lib_lora.train.options import TrainOptions, from_mapping
+from lib_lora.train.options import PLACES, TrainOptions, from_mapping
+from lib_lora.train.toml_files import toml_reader
 
 OPTIONS_FILE, OLD_OPTIONS_FILE = "options.json", "options.toml"
 """The options in a run's folder, and what they were called in runs of earlier versions."""
@@ -52,23 +52,7 @@ def read_values(path: Path) -> dict[str, Any]:
         raise InputError("This is no valid {kind}: {error}", kind=kind, error=error, where=str(path)) from error
     if not isinstance(values, dict):
         raise InputError("This option is a table of names and values", where=str(path))
-    for key in ("images", "reg_images"):
+    for key in PLACES:
         if isinstance(values.get(key), str) and values[key]:
             values[key] = str((path.parent / values[key]).resolve())
     return values
-
-
-def toml_reader(path: Path) -> Callable[[str], dict[str, Any]]:
-    """Return the reader of TOML texts, which Python brings from 3.11 on and a WebUI's Python 3.10 may lack."""
-    try:
-        from tomllib import loads
-    except ImportError:
-        try:
-            from tomli import loads
-        except ImportError as error:
-            raise InputError(
-                "This Python cannot read TOML: it is older than 3.11 and has no package tomli",
-                where=str(path),
-                cure="Write the options as JSON.",
-            ) from error
-    return loads

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from lib_lora.data import (
     epoch_batches,
     load_picture,
     plan_bucket,
-    scan,
+    plan_fixed,
 )
 from lib_lora.data.remarks import about_fit
 from lib_lora.errors import InputError, StoppedError
@@ -29,9 +29,10 @@ from lib_lora.host.base import LoadedModel
 from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
-from lib_lora.train.captions import caption_lengths, full_caption, reading_of, rules_of
+from lib_lora.train.captions import caption_lengths, full_caption, rules_of
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.options import TrainOptions, usual_values
+from lib_lora.train.pictures import batch_sizes, options_for, scan_pictures
 from lib_lora.train.recipes import SMALL_SIDE, facts_of
 
 
@@ -66,10 +67,24 @@ class TrainingSet:
 
     def batches(self, epoch: int, *, batch_size: int, seed: int) -> list[list[Sample]]:
         """Return the batches of an epoch; the order depends on ``seed`` and ``epoch`` alone."""
-        sizes = [(item.latents[0].shape[-1], item.latents[0].shape[-2]) for item in self.samples]
-        repeats = [item.picture.repeats for item in self.samples]
-        drawn = epoch_batches(sizes, repeats, batch_size=batch_size, seed=seed, epoch=epoch)
-        return [[self.samples[index] for index in batch.indices] for batch in drawn]
+        drawn = []
+        for number, items in _by_dataset(self.samples).items():
+            sizes = [(item.latents[0].shape[-1], item.latents[0].shape[-2]) for item in items]
+            repeats = [item.picture.repeats for item in items]
+            own = dict(items[0].picture.own).get("batch_size", batch_size)
+            rows = epoch_batches(sizes, repeats, batch_size=own, seed=seed + number, epoch=epoch)
+            drawn += [[items[index] for index in batch.indices] for batch in rows]
+            if number:
+                random.Random(seed + epoch).shuffle(drawn)
+        return drawn
+
+
+def _by_dataset(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
+    """Return the samples of each dataset, which share no batch."""
+    found: dict[int, list[Sample]] = {}
+    for item in samples:
+        found.setdefault(item.picture.dataset, []).append(item)
+    return found
 
 
 def prepare(model: LoadedModel, options: TrainOptions, progress: Progress) -> TrainingSet:
@@ -79,21 +94,13 @@ def prepare(model: LoadedModel, options: TrainOptions, progress: Progress) -> Tr
         InputError: no picture can be used, or the run would be too long.
         StoppedError: somebody asked to stop; it is looked at after each picture, and while one is encoded.
     """
-    reg = Path(options.reg_images) if options.reg_images else None
-    found = scan(
-        Path(options.images),
-        reg=reg,
-        class_tokens=options.class_word,
-        min_side=model.pixels_per_latent * 8,
-        reading=reading_of(options),
-        progress=progress,
-    )
+    found = scan_pictures(options, min_side=model.pixels_per_latent * 8, progress=progress)
     shown = shown_by(options, found)
     steps = total_steps(options, steps_an_epoch(model, options, shown))
     items = []
     with _stopping(model, progress):
         for done, picture in enumerate(shown):
-            items.append(_item(model, options, picture))
+            items.append(_item(model, options_for(picture, options), picture))
             progress.passed(done + 1, len(shown), say("encoding pictures"))
     remarks = (
         *found.remarks,
@@ -139,14 +146,18 @@ def _remarks(found: FolderScan, shown: Sequence[Picture]) -> tuple[str, ...]:
 
 def fit_remarks(model: LoadedModel, options: TrainOptions, found: FolderScan) -> tuple[str, ...]:
     """Return what a person should know of how pictures and captions fit this model at this training size."""
-    plans = [plan_for(picture.size, model, options) for picture in found.pictures]
+    plans = [plan_for(picture.size, model, options_for(picture, options)) for picture in found.pictures]
     return about_fit(found.pictures, plans, caption_lengths(model, options, found.pictures), longest=options.max_tokens)
 
 
 def steps_an_epoch(model: LoadedModel, options: TrainOptions, shown: Sequence[Picture]) -> int:
     """Return the optimizer steps of an epoch that shows these pictures as often as they say."""
-    buckets = [plan_for(picture.size, model, options).bucket for picture in shown]
-    return batch_count(buckets, [picture.repeats for picture in shown], batch_size=options.batch_size)
+    count = 0
+    for number, size in batch_sizes(shown, options).items():
+        pictures = [picture for picture in shown if picture.dataset == number]
+        buckets = [plan_for(picture.size, model, options_for(picture, options)).bucket for picture in pictures]
+        count += batch_count(buckets, [picture.repeats for picture in pictures], batch_size=size)
+    return count
 
 
 def usual_goal(model: LoadedModel, options: TrainOptions) -> int:
@@ -160,11 +171,17 @@ def plan_for(size: tuple[int, int], model: LoadedModel, options: TrainOptions) -
     Raises:
         InputError: the chosen step of the buckets does not fit the model.
     """
-    side, step = options.resolution or model.native_side, bucket_step(model, options)
+    wanted, step = training_size(model, options), bucket_step(model, options)
+    if not options.buckets:
+        return plan_fixed(size, (wanted[0] // step * step, wanted[1] // step * step))
     smallest, largest = bucket_limits(model, options)
-    return plan_bucket(
-        size, (side, side), step=step, min_side=smallest, max_side=largest, upscale=options.bucket_upscale
-    )
+    return plan_bucket(size, wanted, step=step, min_side=smallest, max_side=largest, upscale=options.bucket_upscale)
+
+
+def training_size(model: LoadedModel, options: TrainOptions) -> tuple[int, int]:
+    """Return width and height in px that pictures are trained at, by their area."""
+    width = options.resolution or model.native_side
+    return width, options.resolution_height or width
 
 
 def bucket_limits(model: LoadedModel, options: TrainOptions) -> tuple[int, int]:
@@ -174,7 +191,8 @@ def bucket_limits(model: LoadedModel, options: TrainOptions) -> tuple[int, int]:
     half of it, but 256 px at most, so that SD1 has sd-scripts' own 256 and 1024, and SDXL what is usual with it.
     """
     native = model.native_side
-    return min(256, native // 2), max(2 * native, options.resolution)
+    sides = (options.resolution, options.resolution_height)
+    return options.bucket_min or min(256, native // 2), options.bucket_max or max(2 * native, *sides)
 
 
 def bucket_step(model: LoadedModel, options: TrainOptions) -> int:

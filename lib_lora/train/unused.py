@@ -38,9 +38,14 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
         ("caption_separator",),
         lambda o: not (o.shuffle_caption or o.tag_dropout or o.token_warmup_steps or o.secondary_separator),
     ),
+    say("buckets are not chosen from a list"): (
+        ("bucket_min", "bucket_max"),
+        lambda o: not (o.buckets and o.bucket_upscale),
+    ),
+    say("there are no buckets"): (("bucket_upscale",), lambda o: not o.buckets),
     say("there are no regularization pictures"): (
         ("prior_loss_weight", "prior_from_model"),
-        lambda o: not o.reg_images,
+        lambda o: not (o.reg_images or o.dataset_config),
     ),
     say("only huber and smooth_l1 have a bound"): (
         ("huber_schedule", "huber_c", "huber_scale"),

@@ -25,6 +25,7 @@ from lib_lora.train.options.pictures import PictureOptions
 from lib_lora.train.options.record import RecordOptions
 from lib_lora.train.options.regularization import RegularizationOptions
 from lib_lora.train.options.subject import SubjectOptions
+from lib_lora.train.picture_checks import check_pictures
 from lib_lora.train.rate_checks import check_rates
 from lib_lora.train.recipes import ModelFacts, recipe_for
 from lib_lora.train.sample_prompts import read_sample
@@ -38,6 +39,8 @@ LEAST_SIDE = 64
 """The shortest side in px that pictures are trained at; smaller pictures are left out as well."""
 
 
+PLACES = ("images", "reg_images", "dataset_config")
+"""Options that are a place on somebody's disk."""
 SUBJECTS: Mapping[str, type] = {
     "subject": SubjectOptions,
     "length": LengthOptions,
@@ -79,6 +82,7 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
             read_sample(text)
         _check_words(self)
         check_captions(self)
+        check_pictures(self)
         _check_smallest(self)
         check_rates(self)
         check_loss(self)
@@ -146,7 +150,9 @@ def from_mapping(values: Mapping[str, Any], *, where: str, model: ModelFacts | N
     Raises:
         InputError: an unknown option (with the nearest names), a missing one, or a value out of range.
     """
-    needed = {name: value for name, value in values.items() if value != ""}
+    if values.get("dataset_config"):
+        values = {"images": "", **values}
+    needed = {name: value for name, value in values.items() if value != "" or name == "images"}
     check_names(options_of(TrainOptions), needed, where=where)
     kind = values.get("kind", "character")
     kind = kind.lower() if isinstance(kind, str) else ""

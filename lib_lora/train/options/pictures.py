@@ -14,6 +14,16 @@ class PictureOptions:
     resolution: int = option(
         0, "Training size", "Side of the training pictures in pixels; 0 is the model's own size.", low=0, high=4096
     )
+    resolution_height: int = option(
+        0,
+        "Height",
+        "Where the training size is no square: its height in pixels; with buckets only the area counts.",
+        low=0,
+        high=4096,
+    )
+    buckets: bool = option(
+        True, "Buckets", "Pictures are trained in their own shape; else all are cropped to the training size."
+    )
     bucket_step: int = option(
         0,
         "Bucket step",
@@ -21,6 +31,8 @@ class PictureOptions:
         low=0,
         high=512,
     )
+    bucket_min: int = option(0, "Shortest side", "Of a bucket in pixels; 0 chooses by itself.", low=0, high=8192)
+    bucket_max: int = option(0, "Longest side", "Of a bucket in pixels; 0 chooses by itself.", low=0, high=8192)
     bucket_upscale: bool = option(
         True, "Enlarge small pictures", "Small pictures are enlarged to the training size; else they stay small."
     )

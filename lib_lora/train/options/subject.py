@@ -19,6 +19,12 @@ class SubjectOptions:
         form="DIR",
     )
     name: str = option(REQUIRED, "Name", "Name of the run and of the LoRA file.")
+    dataset_config: str = option(
+        "",
+        "Dataset file",
+        "A dataset file of sd-scripts (.toml, .json) in place of a folder: several folders, sizes and batches.",
+        form="FILE",
+    )
     trigger: str = option(
         "",
         "Trigger word",

@@ -12,7 +12,7 @@ from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.option_widget import shown, widget
 
-ELSEWHERE = ("images", "name", "trigger", "kind", "steps")
+ELSEWHERE = ("images", "dataset_config", "name", "trigger", "kind", "steps")
 """Options that stand in the open, not behind "more"."""
 FOLDED = {"length_more": ("epochs", "repeats", "target_steps")}
 """Other words for a value that stands in the open already: one control for a run's length is enough for most."""

@@ -13,6 +13,7 @@ from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.options import Option, options_of
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.run_state import RunView
+from lib_lora.train.dataset_config import read_dataset_config
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
 from lib_lora.web.api.call import Call, NotFound, Route
@@ -75,6 +76,8 @@ def run_options(atelier: Atelier, call: Call) -> TrainOptions:
     for key in FOLDERS:
         if values.get(key):
             values[key] = str(picture_folder(atelier, values[key], key))
+    if values.get("dataset_config"):
+        values["dataset_config"] = str(dataset_file(atelier, values["dataset_config"]))
     options = from_mapping(values, where="train", model=facts_of(atelier.host.model))
     check_clip_skip(options.clip_skip, atelier.host.model)
     return options
@@ -90,6 +93,20 @@ def picture_folder(atelier: Atelier, given: Any, where: str) -> Path:
     if not folder.is_dir():
         raise InputError("There is no such folder of pictures", where=where, cure="Check the path.")
     return folder
+
+
+def dataset_file(atelier: Atelier, given: Any) -> Path:
+    """Return the dataset file that a field names, its folders checked like those that a field names.
+
+    Raises:
+        InputError: it is no text, cannot be read, or names a folder that is not allowed.
+    """
+    where = "dataset_config"
+    path = atelier.folders.allowed(_path(given, where), where=where)
+    for subsets in read_dataset_config(path).datasets:
+        for subset in subsets:
+            atelier.folders.allowed(subset.folder, where=where)
+    return path
 
 
 def _path(text: Any, where: str) -> Path:
