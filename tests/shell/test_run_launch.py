@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,14 @@ import run
 from .conftest import PretendedPip
 
 STUB = """
-import os, sys, time
-print(sys.argv[1:], os.getcwd(), flush=True)
-if sys.argv[1] == "wait":
-    try:
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts the tests in the background may ignore it
+try:
+    print(sys.argv[1:], os.getcwd(), flush=True)
+    if sys.argv[1] == "wait":
         time.sleep(20)
-    except KeyboardInterrupt:
-        sys.exit(42)
+except KeyboardInterrupt:
+    sys.exit(42)
 sys.exit(int(sys.argv[2]))
 """
 
@@ -65,7 +65,6 @@ def test_ctrl_c_reaches_the_command_and_its_exit_code_returns(ready: Path) -> No
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()  # the command is up
-    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (42, "")

@@ -33,6 +33,21 @@ def studio_server(visitor: Visitor, tmp_path_factory: pytest.TempPathFactory) ->
         yield running
 
 
+@pytest.fixture(autouse=True)
+def _leaves(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Close what a test opened: a page that is left goes on asking its server, and complains in a later test."""
+    if "visitor" not in request.fixturenames:
+        yield
+        return
+    visitor: Visitor = request.getfixturevalue("visitor")
+    shared = list(visitor.browser.contexts)  # of fixtures that last for a whole file
+    visitor.complaints.clear()
+    yield
+    for one in visitor.browser.contexts:
+        if one not in shared:
+            one.close()
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Where a studio that a test starts itself may keep its data."""

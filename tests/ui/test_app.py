@@ -22,7 +22,6 @@ LANGUAGES = ("en", "ja")
 def test_every_tab_stands_in_the_browsers_language_without_sideways_scrolling(
     studio_server: Studio, visitor: Visitor, language: str
 ) -> None:
-    visitor.complaints.clear()
     page = visitor.visit(studio_server.url, language=language)
     assert page.url == f"{studio_server.url}{language}/"
     words = Words(language)
