@@ -2,19 +2,22 @@
 
 First hand, from the sources of sd-scripts and the key lists of other programs' tests, are kohya's names
 (``lora_unet_blocks_N_…``, ``lora_unet_llm_adapter_…``, ``lora_te_layers_N_…``), ComfyUI's
-(``diffusion_model.blocks.N.…``), the widths and what ``modelspec`` says. Second hand: vectors of one value a block
+(``diffusion_model.blocks.N.…``), diffusers' (``transformer.transformer_blocks.N.attn1.to_q``, ``text_conditioner.…``,
+from its loader), the widths and what ``modelspec`` says. Second hand: vectors of one value a block
 (28 and 40, named B00 and so on), or one more in front for BASE, are what block weight extensions have; the depths 40
 and 52 are what programs that convert between them say; ``ss_base_model_version`` is what files are reported to have.
 
 The blocks of the three depths are other layers under the same names, so each depth is a family of its own; a file whose
 last blocks are missing counts as the smaller depth. Cosmos-Predict2 2B, which Anima was made from, has the same
-modules, so a LoRA of it is taken for Anima's. Diffusers' names are shared with other models and not recognized.
+modules, so a LoRA of it is taken for Anima's. Names such as diffusers' are other transformers' as well: there a file is
+known by its modulation, by a cross-attention that reads 1024 numbers, or by the text conditioner.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from lib_lora.architectures.base import (
     BASE,
@@ -39,12 +42,42 @@ _BLOCK = re.compile(
     r"(?:(?:self|cross)_attn_(?:[qkv]|output)_proj|mlp_layer[12]|adaln_modulation_(?:self_attn|cross_attn|mlp)_[12])\."
 )
 _ADAPTER = re.compile(r"lora_(?:unet_|te_)?llm_adapter_")
+_LEAVES: Mapping[str, str] = MappingProxyType(
+    {
+        **{f"attn1_to_{one}": f"self_attn_{one}_proj" for one in "qkv"},
+        **{f"attn2_to_{one}": f"cross_attn_{one}_proj" for one in "qkv"},
+        "attn1_to_out_0": "self_attn_output_proj",
+        "attn2_to_out_0": "cross_attn_output_proj",
+        "ff_net_0_proj": "mlp_layer1",
+        "ff_net_2": "mlp_layer2",
+        **{
+            f"norm{number}_linear_{half}": f"adaln_modulation_{part}_{half}"
+            for number, part in enumerate(("self_attn", "cross_attn", "mlp"), start=1)
+            for half in (1, 2)
+        },
+    }
+)
+"""Modules of a block in diffusers' names, with the own ones."""
+_ENDS: Mapping[str, str] = MappingProxyType(
+    {
+        "norm_out_linear_1": "final_layer_adaln_modulation_1",
+        "norm_out_linear_2": "final_layer_adaln_modulation_2",
+        "proj_out": "final_layer_linear",
+        "time_embed_t_embedder": "t_embedder_1",
+        "time_embed_norm": "t_embedding_norm",
+        "patch_embed_proj": "x_embedder_proj_1",
+    }
+)
+"""What stands in front of the blocks and behind them; ``t_embedder``'s layers keep their names."""
+_DIFFUSERS = re.compile(r"lora_(?:transformer|unet)_(?:transformer_blocks_(\d+)_(\w+)|(text_conditioner)_(\w+)|(\w+))")
 _TEXT = re.compile(r"lora_te_(?:model_)?layers_\d+_(?:self_attn_[qkv]_proj|mlp_(?:gate|up)_proj)\.lora_down\.weight$")
+_READS_TEXT = re.compile(r"_cross_attn_[kv]_proj\.lora_down\.weight$")
 _READS_STATE = re.compile(r"(?:self_attn_[qkv]_proj|cross_attn_q_proj|mlp_layer1)\.lora_down\.weight$")
 
 
 def detect(shapes: Shapes, group: Sequence[Architecture]) -> str | None:
     """Return which depth a LoRA was made for: the smallest that has its last block; None where it is not Anima's."""
+    shapes = _with_own_names(shapes)
     blocks = {name: int(found[1]) for name in shapes if (found := _BLOCK.match(name))}
     if not blocks:
         texts = [shapes[name] for name in shapes if _TEXT.match(name)]
@@ -57,12 +90,37 @@ def detect(shapes: Shapes, group: Sequence[Architecture]) -> str | None:
     return deep[0] if deep else UNKNOWN
 
 
+def _with_own_names(shapes: Shapes) -> Shapes:
+    """Return shapes by kohya's names; as they are where diffusers' names may be those of another transformer."""
+    parted = ((name.partition("."), shape) for name, shape in shapes.items())
+    own = {respell(key) + dot + part: shape for (key, dot, part), shape in parted}
+    sure = any(_ADAPTER.match(name) or "_adaln_modulation_" in name for name in own) or any(
+        list(shape[1:2]) == [_TEXT_WIDTH] for name, shape in own.items() if _READS_TEXT.search(name)
+    )
+    return own if sure else shapes
+
+
+def respell(key: str) -> str:
+    """Return kohya's name of a module that diffusers names; any other stays."""
+    found = _DIFFUSERS.fullmatch(key)
+    if found is None:
+        return key
+    block, leaf, adapter, inner, whole = found.groups()
+    if adapter:
+        return f"lora_unet_llm_adapter_{inner}"
+    if block and leaf in _LEAVES:
+        return f"lora_unet_blocks_{block}_{_LEAVES[leaf]}"
+    start = next((one for one in _ENDS if whole and (whole == one or whole.startswith(f"{one}_"))), None)
+    return key if start is None else f"lora_unet_{_ENDS[start]}{whole[len(start) :]}"
+
+
 def _prefixes(depth: int) -> Iterator[tuple[str, BlockPrefixes]]:
     # The adapter turns the text encoder's states into the ones that the blocks read: hosts load it with the text.
-    yield BASE, BlockPrefixes(("llm_adapter",))
+    yield BASE, BlockPrefixes(("llm_adapter", "text_conditioner"))
     for i in range(depth):
         yield f"B{i:02d}", BlockPrefixes((f"blocks.{i}",))
-    yield OTHER, BlockPrefixes(("x_embedder", "t_embedder", "t_embedding_norm", "final_layer"))
+    own = ("x_embedder", "t_embedder", "t_embedding_norm", "final_layer")
+    yield OTHER, BlockPrefixes(own, ("patch_embed", "time_embed", "norm_out", "proj_out"))
 
 
 def _anima(name: str, depth: int, title: str) -> Architecture:
@@ -76,6 +134,7 @@ def _anima(name: str, depth: int, title: str) -> Architecture:
         text_encoders=(TextEncoder("te", "qwen3_06b", width=_TEXT_WIDTH, layers=28, roots=_TEXT_ROOTS),),
         latent_channels=16,
         labels=Labels("anima", "anima-preview", "1024x1024", "https://huggingface.co/circlestone-labs/Anima"),
+        respell=respell,
         checkpoint_signs=("net.blocks.0.adaln_modulation", "model.diffusion_model.blocks.0.adaln_modulation"),
     )
 

@@ -104,6 +104,7 @@ class Architecture:
         labels: what its files' metadata says; None where no program's words for it are known.
         checkpoint_signs: what some name of a checkpoint's tensors begins with, where it is of this family.
         clip_skip: whether the layer of the text encoder can be chosen.
+        respell: from kohya's form of another program's name of a transformer's module to kohya's own name of it.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Architecture:
     labels: Labels | None = None
     checkpoint_signs: tuple[str, ...] = ()
     clip_skip: bool = False
+    respell: Callable[[str], str] | None = None
 
     def side(self, *, velocity: bool) -> int:
         """Return the side in px that a full-size model was made for."""
@@ -192,7 +194,9 @@ class Architecture:
         return self._by_key.get(key)
 
     def settled(self, key: str) -> str:
-        """Return a UNet module's name as hosts know it: SDXL's in either spelling, others in diffusers'."""
+        """Return a module's name as hosts know it: SDXL's in either spelling, other UNets' in diffusers'."""
+        if self.respell is not None:
+            return self.respell(key)
         module = None if self.unet is None or self.unet.ldm_keys else self.find(key)
         return key if module is None else module.key
 

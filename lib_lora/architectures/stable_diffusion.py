@@ -40,6 +40,9 @@ _UNET_WORD = re.compile(
 _CLIP = re.compile(r"lora_te_(?!(?:model_)?layers_)")
 """Text encoders of language models, such as Qwen's, have their layers at once behind the prefix."""
 
+_TRANSFORMER = re.compile(r"lora_(?:unet|transformer)_(?:single_)?transformer_blocks_")
+"""Blocks of a model that is no UNet, in diffusers' names; a UNet has them inside of its own."""
+
 
 def layouts_of(family: str, unet: Unet) -> tuple[Layout, Layout]:
     """Return the layout with every block, and the one of the blocks with attention, where a standard LoRA is."""
@@ -77,6 +80,8 @@ def _prefixes(unet: Unet) -> Iterator[tuple[str, BlockPrefixes]]:
 
 def detect(shapes: Shapes, group: Sequence[Architecture]) -> str | None:
     """Return which of the families with a UNet a LoRA was made for, from names and shapes, never from metadata."""
+    if any(map(_TRANSFORMER.match, shapes)):
+        return None
     names = " ".join(shapes)
     widths = {width: one.name for one in group for width in one.required_unet.cross_widths} | {REFINER_WIDTH: UNKNOWN}
     for name, width in input_widths(shapes):  # first: some programs call SD1's only text encoder te1

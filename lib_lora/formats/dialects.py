@@ -267,7 +267,8 @@ def _roots(known: tuple[Architecture, ...]) -> tuple[str, ...]:
 @lru_cache(maxsize=4)
 def _bare_unet(known: tuple[Architecture, ...]) -> re.Pattern[str]:
     """Return the pattern of a module path without a root: it begins with a part of a UNet or transformer."""
-    firsts = {path.split(".")[0] for one in known for both in one.blocks.values() for path in both.ldm}
+    prefixes = (both for one in known for both in one.blocks.values())
+    firsts = {path.split(".")[0] for both in prefixes for path in (*both.ldm, *both.diffusers)}
     return re.compile(rf"(?:{_UNET_STARTS}|{'|'.join(sorted(map(re.escape, firsts - {'out'})))})(?:[._]|$)")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from lib_lora.errors import InputError
 from lib_lora.formats.contents import contents_of
 from lib_lora.formats.editing import Edit, write_copy
 from lib_lora.formats.families import family_of
-from lib_lora.formats.files import write_tensors
+from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.inspection import inspection
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import read_lora, write_lora
@@ -82,6 +83,48 @@ def test_both_spellings_of_anima_are_the_same_modules(tmp_path: Path) -> None:
     assert set(comfy.adapters) == set(kohya.adapters)
     assert comfy.blocks().keys() == kohya.blocks().keys()
     assert contents_of(tmp_path / "b.safetensors").unknown == ()
+
+
+def in_diffusers_names(path: Path, names: Mapping[str, int]) -> Path:
+    tensors: dict[str, Tensor] = {}
+    for name, width in names.items():
+        tensors |= pair(name, width, comfy=True)
+    return write_tensors(path, tensors, {})
+
+
+@pytest.mark.parametrize("root", ["transformer.", "base_model.model."])
+def test_diffusers_names_of_anima_are_the_same_modules(tmp_path: Path, root: str) -> None:
+    converted = pytest.importorskip("diffusers.loaders.lora_conversion_utils")
+    own = read_tensors(anima(tmp_path / "a.safetensors", comfy=True, text=False))[0]
+    own |= pair("diffusion_model.final_layer.linear", 2048, comfy=True)
+    own |= pair("diffusion_model.t_embedder.1.linear_1", 2048, comfy=True)
+    theirs = converted._convert_non_diffusers_anima_lora_to_diffusers(own)
+    theirs = {name.replace("transformer.", root, 1): tensor for name, tensor in theirs.items()}
+    wanted = read_lora(write_tensors(tmp_path / "own.safetensors", own, {}))
+    lora = read_lora(write_tensors(tmp_path / "theirs.safetensors", theirs, {}))
+    assert (lora.family, set(lora.adapters)) == ("anima", set(wanted.adapters))
+    assert all(torch.equal(lora.adapters[key].delta(), one.delta()) for key, one in wanted.adapters.items())
+    assert (contents_of(lora.path).unknown, lora.blocks().keys()) == ((), wanted.blocks().keys())
+
+
+def test_animas_text_conditioner_is_its_adapter(tmp_path: Path) -> None:
+    name = "text_conditioner.blocks.0.self_attn.q_proj"
+    lora = read_lora(in_diffusers_names(tmp_path / "x.safetensors", {name: 1024}))
+    assert (lora.family, list(lora.adapters)) == ("anima", ["lora_unet_llm_adapter_blocks_0_self_attn_q_proj"])
+    assert list(lora.blocks()) == ["BASE"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"transformer.transformer_blocks.0.attn1.to_q": 2048, "transformer.transformer_blocks.0.attn2.to_k": 2048},
+        {"transformer.transformer_blocks.0.attn1.to_q": 2048},
+        {"transformer.transformer_blocks.0.attn1.to_q": 1152, "transformer.transformer_blocks.0.attn2.to_k": 1152},
+        {"transformer.transformer_blocks.0.attn1.to_q": 5120, "transformer.transformer_blocks.0.attn2.to_k": 1024},
+    ],
+)
+def test_other_transformers_with_diffusers_names_are_not_anima(tmp_path: Path, names: Mapping[str, int]) -> None:
+    assert inspection(in_diffusers_names(tmp_path / "x.safetensors", names))["family"] == "unknown"
 
 
 @pytest.mark.parametrize(
