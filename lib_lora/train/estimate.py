@@ -20,11 +20,13 @@ from lib_lora.host.base import LoadedModel
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.live.attach import attach
 from lib_lora.measured import Measured, number
+from lib_lora.merge.precision import TYPES
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.train import network
-from lib_lora.train.length import length_remarks, shown_by, total_steps
+from lib_lora.train.length import length_remarks, pictures_a_step, shown_by, total_steps
 from lib_lora.train.objective import noised, per_sample_mse, schedule_for
+from lib_lora.train.occasions import samples_of, saves_of
 from lib_lora.train.optimizers import OPTIMIZERS, spec_of
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.pictures import options_for
@@ -75,8 +77,6 @@ def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> Tr
     times = [picture.repeats for picture in shown if not picture.is_reg]
     per_epoch = steps_an_epoch(model, options, shown)
     steps = total_steps(options, per_epoch)
-    every = options.save_every_epochs * per_epoch
-    between = (steps - 1) // every if every else 0
     return TrainEstimate(
         pictures=len(times),
         reg=len(shown) - len(times),
@@ -86,8 +86,8 @@ def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> Tr
         steps=steps,
         side=max(training_size(model, options)),
         buckets=tuple(Counter(sizes).most_common()),
-        files=between + 1,
-        samples=len(options.sample_prompts) * (between + 2),
+        files=files_kept(options, steps, per_epoch),
+        samples=len(options.sample_prompts) * (samples_of(options).times(steps, per_epoch) + 2),
         remarks=length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
     )
 
@@ -98,7 +98,13 @@ SAMPLE_STEPS = 13
 
 def seconds_needed(plan: TrainEstimate, options: TrainOptions, pace: float) -> float:
     """Return the seconds of a run whose step takes ``pace`` seconds, its samples included."""
-    return pace * (plan.steps + plan.samples * SAMPLE_STEPS / options.batch_size)
+    return pace * (plan.steps + plan.samples * SAMPLE_STEPS / pictures_a_step(options))
+
+
+def files_kept(options: TrainOptions, steps: int, per_epoch: int) -> int:
+    """Return the LoRA files that lie in a run's folder at its end."""
+    between = saves_of(options).times(steps, per_epoch)
+    return min(between, options.keep_files or between) + 1
 
 
 def memory_needed(model: LoadedModel, options: TrainOptions) -> int:
@@ -109,7 +115,7 @@ def memory_needed(model: LoadedModel, options: TrainOptions) -> int:
     """
     layers = {id(layer): layer for layer in model.layers.values()}.values()
     weights = sum(p.numel() * p.element_size() for layer in layers for p in layer.parameters(recurse=False))
-    trained = 4 * network.trained_numbers(model, options) * (2 + _states(options.optimizer))
+    trained = 4 * network.trained_numbers(model, options) * (2 + _kept(options))
     width, height = training_size(model, options)
     positions = (width // model.pixels_per_latent) * (height // model.pixels_per_latent)
     kept = activation_bytes(
@@ -123,15 +129,22 @@ def memory_needed(model: LoadedModel, options: TrainOptions) -> int:
     return int(weights + trained + kept + (RUNTIME if model.device.type == "cuda" else 0))
 
 
-KEPT_STATES = 3
-"""The two newest states, and the one that is being written."""
-
-
 def room_needed(model: LoadedModel, options: TrainOptions) -> int:
-    """Return about how many bytes the run's files take on the disk: LoRA files in fp16, and states in fp32."""
-    numbers, every = network.trained_numbers(model, options), options.save_every_epochs
-    files = 1 + (options.epochs // every if every else 0)
-    return int(numbers * (2 * files + 4 * KEPT_STATES * (1 + _states(options.optimizer))))
+    """Return about how many bytes the run's files take on the disk: LoRA files, and states in fp32.
+
+    The steps of an epoch are not known yet where no picture was opened; one that saves by steps is taken to have the
+    recipe's goal of them.
+    """
+    numbers = network.trained_numbers(model, options)
+    steps = options.steps or options.target_steps
+    files = files_kept(options, steps, max(1, steps // options.epochs))
+    states = options.keep_states + 1  # and the one that is being written
+    return int(numbers * (TYPES[options.save_precision].itemsize * files + 4 * states * (1 + _kept(options))))
+
+
+def _kept(options: TrainOptions) -> float:
+    """Return the numbers that a run keeps beside each one that is trained."""
+    return _states(options.optimizer) + bool(options.ema_decay)
 
 
 def _states(optimizer: str) -> float:
@@ -209,7 +222,7 @@ def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, 
             if progress.stopped:
                 break
     timed = sorted(times[1:] or times)  # the first one warms up
-    return timed[len(timed) // 2]
+    return timed[len(timed) // 2] * options.gradient_accumulation_steps
 
 
 class Paces:
@@ -251,7 +264,7 @@ def _rows(table: Mapping[str, Any], model: LoadedModel) -> dict[str, dict[str, f
 def _work(model: LoadedModel, options: TrainOptions) -> float:
     """Return the pixels of a step: what its time grows with."""
     width, height = training_size(model, options)
-    return float(width * height * options.batch_size)
+    return float(width * height * pictures_a_step(options))
 
 
 def _machine(model: LoadedModel) -> str:
@@ -264,4 +277,5 @@ def _settings(model: LoadedModel, options: TrainOptions) -> str:
     side = str(width) if width == height else f"{width} x {height}"
     text = "text" if options.text_encoder_ratio else "no text"
     unet = "unet" if options.unet_ratio else "no unet"
-    return f"{side} px x {options.batch_size}, {options.network}, {options.optimizer}, {unet}, {text}"
+    more = f" x {options.gradient_accumulation_steps}" if options.gradient_accumulation_steps > 1 else ""
+    return f"{side} px x {options.batch_size}{more}, {options.network}, {options.optimizer}, {unet}, {text}"

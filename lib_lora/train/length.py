@@ -29,7 +29,12 @@ def check_draws(options: TrainOptions, draws: int) -> None:
             where=say("images, repeats"),
             cure=say("At most {n} can be shown: lower repeats, or the numbers in the folders' names.", n=MOST_DRAWS),
         )
-    total_steps(options, -(-draws // options.batch_size))
+    total_steps(options, -(-draws // pictures_a_step(options)))
+
+
+def pictures_a_step(options: TrainOptions) -> int:
+    """Return the pictures that one optimizer step learns from."""
+    return options.batch_size * options.gradient_accumulation_steps
 
 
 def total_steps(options: TrainOptions, per_epoch: int) -> int:
@@ -75,7 +80,7 @@ def repeats_for(options: TrainOptions, found: FolderScan) -> int:
 
 def _wanted(options: TrainOptions, found: FolderScan) -> float:
     """Return the repeats that would reach the goal exactly."""
-    return (options.steps or options.target_steps) * options.batch_size / (options.epochs * _draws(found))
+    return (options.steps or options.target_steps) * pictures_a_step(options) / (options.epochs * _draws(found))
 
 
 def _draws(found: FolderScan) -> int:

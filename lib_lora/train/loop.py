@@ -13,8 +13,9 @@ from typing import Any
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
+from lib_lora.train.occasions import samples_of, saves_of
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
-from lib_lora.train.saving import save_lora, save_state
+from lib_lora.train.saving import save_lora, save_on_the_way, save_state
 from lib_lora.train.step import one_step
 from lib_lora.train.training import Training
 
@@ -49,6 +50,7 @@ def run(
     """
     _sample(training, progress, sampler if training.step == 0 else None)  # what later samples are compared with
     path, finished = None, False
+    saves, samples = saves_of(training.options), samples_of(training.options)
     with ExitStack() as stack:
         training.attached = stack.enter_context(attach(training.model, training.lora, 1.0, strategy="factors"))
         began, first = time.monotonic(), training.step
@@ -62,16 +64,14 @@ def run(
                 training.total,
                 say("loss {loss:.4f} · {seconds:.2f} s a step", loss=row["mean"], seconds=pace),
             )
-            epoch, rest = divmod(training.step, training.steps_per_epoch)
-            every = training.options.save_every_epochs
-            if every and not rest and epoch % every == 0 and training.step < training.total:
-                save_state(training)
-                save_lora(training, training.folder.lora_path(epoch))
-                _sample(training, progress, sampler)
+            if training.step < training.total and saves.comes(training.step, training.steps_per_epoch):
+                save_on_the_way(training)
                 saved = time.monotonic()
             elif time.monotonic() - saved > state_seconds:
                 save_state(training)
                 saved = time.monotonic()
+            if training.step < training.total and samples.comes(training.step, training.steps_per_epoch):
+                _sample(training, progress, sampler)
         finished = training.step >= training.total
         if training.step:
             save_state(training)
@@ -88,7 +88,7 @@ def _sample(training: Training, progress: Progress, sampler: Sampler | None) -> 
         return
     training.sampled_at = training.step
     try:
-        with training.optimizer.to_use():
+        with training.to_use():
             notes = sampler(training.folder, training.step, progress)
     except Exception as error:  # whatever a host's own picture may raise
         logger.warning("the samples of %s failed", training.folder.path.name, exc_info=error)

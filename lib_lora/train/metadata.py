@@ -24,7 +24,6 @@ from lib_lora.train.training_set import TrainingSet, training_size
 _ALWAYS = {
     "ss_color_aug": False,
     "ss_random_crop": False,
-    "ss_gradient_accumulation_steps": 1,
     "ss_gradient_checkpointing": False,
     "ss_cache_latents": True,
     "ss_full_fp16": False,
@@ -78,6 +77,7 @@ def training_metadata(
         "ss_shuffle_caption": options.shuffle_caption,
         "ss_keep_tokens": options.keep_tokens,
         "ss_flip_aug": options.flip,
+        "ss_gradient_accumulation_steps": options.gradient_accumulation_steps,
         "ss_batch_size_per_device": options.batch_size,
         "ss_total_batch_size": options.batch_size,
         "ss_seed": options.seed,

@@ -27,6 +27,13 @@ def check_rates(options: TrainOptions) -> None:
     _check_ratios(options, known)
     _check_decay(options, known)
     _check_course(options)
+    if known.averages and options.ema_decay:
+        raise InputError(
+            "{optimizer} keeps an average of its own already",
+            optimizer=options.optimizer,
+            where="ema_decay",
+            cure="Set ema_decay to 0, or choose another optimizer.",
+        )
 
 
 def _check_rate(options: TrainOptions, known: OptimizerSpec) -> None:

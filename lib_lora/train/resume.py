@@ -151,6 +151,7 @@ def _is_of(training: Training, state: Mapping[str, Any]) -> bool:
         and 0 <= state["step"] <= training.total
         and {name: value.shape for name, value in state["parameters"].items()} == wanted
         and [len(group["params"]) for group in kept["param_groups"]] == [len(g["params"]) for g in own["param_groups"]]
+        and (training.average is None or len(state["average"]["values"]) == len(wanted))
         and set(kept["state"]) <= {number for group in kept["param_groups"] for number in group["params"]}
     )
 
@@ -160,4 +161,6 @@ def _take(state: Mapping[str, Any], training: Training) -> None:
     training.optimizer.load_state_dict(state["optimizer"])
     training.step, training.recent = state["step"], list(state.get("recent", ()))
     training.bad_steps, training.left_out = state.get("bad_steps", 0), state.get("left_out", 0)
+    if training.average is not None:
+        training.average.take(state["average"])
     training.scale.value = state.get("scale", training.scale.value)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 import torch
 
 from lib_lora.errors import AtelierError
 from lib_lora.formats.lora import LoraFile, write_lora
+from lib_lora.merge.precision import TYPES
 from lib_lora.train import network
 from lib_lora.train.metadata import training_metadata
+from lib_lora.train.occasions import Every
 from lib_lora.train.training import Training
+
+logger = logging.getLogger(__name__)
 
 
 def save_state(training: Training) -> None:
@@ -30,7 +36,9 @@ def save_state(training: Training) -> None:
         "parameters": network.parameters_of(training.lora),
         "optimizer": training.optimizer.state_dict(),
     }
-    training.folder.save_state(training.step, state)
+    if training.average is not None:
+        state["average"] = training.average.state()
+    training.folder.save_state(training.step, state, keep=training.options.keep_states)
 
 
 def save_lora(training: Training, path: Path) -> Path:
@@ -39,8 +47,9 @@ def save_lora(training: Training, path: Path) -> Path:
     Raises:
         AtelierError: a number is not finite or too large for the file; FileError: the disk refuses.
     """
+    dtype = TYPES[training.options.save_precision]
     for name, value in network.parameters_of(training.lora).items():
-        if not torch.isfinite(value.half()).all():
+        if not torch.isfinite(value.to(dtype)).all():
             raise AtelierError(
                 "The LoRA has come to numbers that no file can hold, so it is not saved",
                 where=name,
@@ -56,5 +65,36 @@ def save_lora(training: Training, path: Path) -> Path:
         per_epoch=training.steps_per_epoch,
     )
     finished = LoraFile(adapters=training.lora.adapters, metadata=metadata, extras={}, path=None)
-    with training.optimizer.to_use():
-        return write_lora(finished, path, dtype=torch.float16, overwrite=True)
+    with training.to_use():
+        return write_lora(finished, path, dtype=dtype, overwrite=True)
+
+
+def save_on_the_way(training: Training) -> None:
+    """Save a state and the LoRA as they are after this step; of older files the options say how many stay."""
+    options, step, each = training.options, training.step, training.steps_per_epoch
+    save_state(training)
+    by_epoch = Every(options.save_every_epochs, 0).comes(step, each)
+    folder = training.folder
+    save_lora(training, folder.lora_path(step // each) if by_epoch else folder.lora_path_at(step))
+    if not options.keep_files:
+        return
+    for old in _on_the_way(training)[: -options.keep_files]:
+        try:
+            old.unlink(missing_ok=True)
+        except OSError as error:  # it only takes room
+            logger.info("%s stays: %s", old, error)
+
+
+def _on_the_way(training: Training) -> list[Path]:
+    """Return the files that the run saved by itself up to now, oldest first; not what somebody asked for."""
+    options, each = training.options, training.steps_per_epoch
+    found: dict[int, Path] = {}
+    for path in training.folder.path.glob("*.safetensors"):
+        named = re.fullmatch(rf"{re.escape(options.name)}-(?:(\d{{6}})|step(\d{{8}}))", path.stem)
+        if named is None:
+            continue
+        step = int(named[1]) * each if named[1] else int(named[2])
+        own = Every(options.save_every_epochs, 0) if named[1] else Every(0, options.save_every_steps)
+        if step <= training.step and own.comes(step, each):
+            found[step] = path
+    return [path for _, path in sorted(found.items())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lib_lora.errors import AtelierError
 from lib_lora.sentences import say
@@ -23,16 +24,16 @@ START_STEPS = 100
 def one_step(training: Training) -> dict[str, Any]:
     """Make one optimizer step and return its log row; everything random depends on seed and step alone."""
     options = training.options
-    batch = training.next_batch()
     generator = torch.Generator().manual_seed(options.seed * 1_000_003 + training.step)
-    loss = batch_loss(training, batch, generator)
     training.optimizer.zero_grad()
     parameters = [p for adapter in training.lora.adapters.values() for p in adapter.parameters()]
-    usable = bool(torch.isfinite(loss)) and training.scale.backward(loss, parameters)
+    loss, usable = _gradients(training, parameters, generator)
     if usable:
         if options.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
         training.optimizer.step(rate_factor(options, training.step, training.total))
+        if training.average is not None:
+            training.average.follow()
         training.bad_steps = 0
         training.recent = [*training.recent[-99:], loss.item()]
     elif not torch.isfinite(loss) or training.scale.value == 1.0:  # else the next one fits a smaller scale
@@ -55,6 +56,25 @@ def one_step(training: Training) -> dict[str, Any]:
         "rate": training.optimizer.effective_rate,
     }
     return row if usable else row | {"left_out": True}
+
+
+def _gradients(training: Training, parameters: list[Tensor], generator: torch.Generator) -> tuple[Tensor, bool]:
+    """Leave the gradients of the step's batches on ``parameters``; return the loss, and whether they can be used.
+
+    Of several batches the mean counts, of an epoch's last few too: each batch weighs alike within its step.
+    """
+    batches = training.next_batches()
+    gathered = []
+    for batch in batches[:-1]:
+        loss = batch_loss(training, batch, generator)
+        (loss * (training.scale.value / len(batches))).backward()
+        gathered.append(loss.detach())
+    loss = batch_loss(training, batches[-1], generator)
+    if not gathered:
+        return loss, bool(torch.isfinite(loss)) and training.scale.backward(loss, parameters)
+    usable = training.scale.backward(loss / len(batches), parameters)
+    mean = torch.stack([*gathered, loss.detach()]).mean()
+    return mean, usable and bool(torch.isfinite(mean))
 
 
 def _left_out(training: Training) -> None:

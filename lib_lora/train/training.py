@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +18,7 @@ from lib_lora.sentences import Sentence
 from lib_lora.train import network, resume
 from lib_lora.train.captions import layout_of
 from lib_lora.train.conditioning import FixedCaptions
+from lib_lora.train.ema import MovingAverage
 from lib_lora.train.length import times_text, total_steps
 from lib_lora.train.loss_scaling import LossScale
 from lib_lora.train.objective import schedule_for
@@ -53,10 +56,13 @@ class Training:
     sampled_at: int = -1
     captions: FixedCaptions = field(init=False)
     alphas_cumprod: Tensor = field(init=False)
+    average: MovingAverage | None = field(init=False)
     scale: LossScale = field(init=False)
 
     def __post_init__(self) -> None:
         self.scale = LossScale(self.model.loss_scale)
+        decay, trained = self.options.ema_decay, network.parameters_of(self.lora)
+        self.average = MovingAverage(list(trained.values()), decay) if decay else None
         self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip, layout=layout_of(self.options))
         self.alphas_cumprod = schedule_for(self.model, self.options.zero_terminal_snr).alphas_cumprod
 
@@ -81,17 +87,25 @@ class Training:
         """Whether a text encoder is trained, so that captions must be encoded at every step."""
         return any(key.startswith("lora_te") for key in self.lora.adapters)
 
-    def next_batch(self) -> list[Sample]:
-        """Return the batch of the present step."""
+    def next_batches(self) -> list[list[Sample]]:
+        """Return the batches of the present step; the last step of an epoch has what is left."""
         self._draw(self.step // self.steps_per_epoch)
-        return self.batches[self.step % self.steps_per_epoch]
+        each = self.options.gradient_accumulation_steps
+        first = self.step % self.steps_per_epoch * each
+        return self.batches[first : first + each]
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one epoch."""
         if not self.batches:
             self._draw(0)
-        return len(self.batches)
+        return -(-len(self.batches) // self.options.gradient_accumulation_steps)
+
+    @contextmanager
+    def to_use(self) -> Iterator[None]:
+        """Put what is saved and shown in place of what is trained, where the two differ, and back."""
+        with self.optimizer.to_use() if self.average is None else self.average.in_place():
+            yield
 
     def _draw(self, epoch: int) -> None:
         if epoch != self.epoch:

@@ -157,7 +157,7 @@ def steps_an_epoch(model: LoadedModel, options: TrainOptions, shown: Sequence[Pi
         pictures = [picture for picture in shown if picture.dataset == number]
         buckets = [plan_for(picture.size, model, options_for(picture, options)).bucket for picture in pictures]
         count += batch_count(buckets, [picture.repeats for picture in pictures], batch_size=size)
-    return count
+    return -(-count // options.gradient_accumulation_steps)
 
 
 def usual_goal(model: LoadedModel, options: TrainOptions) -> int:

@@ -47,6 +47,14 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
         ("prior_loss_weight", "prior_from_model"),
         lambda o: not (o.reg_images or o.dataset_config),
     ),
+    say("no file is saved on the way"): (
+        ("keep_files",),
+        lambda o: not (o.save_every_epochs or o.save_every_steps),
+    ),
+    say("there are no sample prompts"): (
+        ("sample_every_epochs", "sample_every_steps"),
+        lambda o: not o.sample_prompts,
+    ),
     say("only huber and smooth_l1 have a bound"): (
         ("huber_schedule", "huber_c", "huber_scale"),
         lambda o: o.loss_type not in ("huber", "smooth_l1"),

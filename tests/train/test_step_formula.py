@@ -103,7 +103,7 @@ def test_a_step_is_the_formula(step):
     training = step.training
     with attach(training.model, training.lora, 1.0, strategy="factors") as attached:
         training.attached = attached
-        batch = training.next_batch()
+        (batch,) = training.next_batches()
         loss = batch_loss(training, batch, torch.Generator().manual_seed(1))
         loss.backward()
     for network in (step.unet, *step.texts):

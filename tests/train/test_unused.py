@@ -40,6 +40,12 @@ def test_a_recipe_that_nobody_changed_has_nothing_to_say(kind, model):
         ({"bucket_upscale": False, "buckets": False}, "bucket_upscale", {"buckets": True}),
         ({"prior_loss_weight": 7}, "prior_loss_weight", {"reg_images": "r"}),
         ({"prior_from_model": False}, "prior_from_model", {"reg_images": "r"}),
+        ({"save_every_epochs": 0, "keep_files": 3}, "keep_files", {"save_every_steps": 100}),
+        (
+            {"sample_every_epochs": 1, "sample_every_steps": 5},
+            "sample_every_epochs, sample_every_steps",
+            {"sample_prompts": ("a",)},
+        ),
         ({"huber_c": 0.2, "huber_schedule": "constant"}, "huber_schedule, huber_c", {"loss_type": "huber"}),
         ({"loss_type": "huber", "huber_scale": 2}, "huber_scale", {"huber_schedule": "constant"}),
         ({"noise_offset_random_strength": True}, "noise_offset_random_strength", {"noise_offset": 0.1}),

@@ -24,6 +24,7 @@ from lib_lora.train.options.noise import NoiseOptions
 from lib_lora.train.options.pictures import PictureOptions
 from lib_lora.train.options.record import RecordOptions
 from lib_lora.train.options.regularization import RegularizationOptions
+from lib_lora.train.options.saving import SavingOptions
 from lib_lora.train.options.subject import SubjectOptions
 from lib_lora.train.picture_checks import check_pictures
 from lib_lora.train.rate_checks import check_rates
@@ -51,6 +52,7 @@ SUBJECTS: Mapping[str, type] = {
     "regularization": RegularizationOptions,
     "loss": LossOptions,
     "noise": NoiseOptions,
+    "saving": SavingOptions,
     "record": RecordOptions,
 }
 """What the options are about -> the class that declares them; `TrainOptions` is all of them together."""
@@ -59,6 +61,7 @@ SUBJECTS: Mapping[str, type] = {
 @dataclass(frozen=True)
 class TrainOptions(  # a dataclass takes its fields from its last base first
     RecordOptions,
+    SavingOptions,
     NoiseOptions,
     LossOptions,
     RegularizationOptions,

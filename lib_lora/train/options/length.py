@@ -1,4 +1,4 @@
-"""How long it learns, and how often it saves."""
+"""How long it learns."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ class LengthOptions:
 
     batch_size: int = option(
         1, "Batch size", "Pictures a step. More is smoother and needs more memory.", low=1, high=1024
+    )
+    gradient_accumulation_steps: int = option(
+        1,
+        "Batches a step",
+        "So many batches make one step: as smooth as a larger batch, in the memory of a small one, and slower.",
+        low=1,
+        high=1024,
     )
     epochs: int = option(
         20, "Epochs", "How often all pictures are gone through; ignored where steps are given.", low=1, high=100_000
@@ -42,7 +49,4 @@ class LengthOptions:
         "About how many steps automatic repeats aim at, regularization pictures counted in.",
         low=1,
         high=MOST_STEPS,
-    )
-    save_every_epochs: int = option(
-        5, "Save every … epochs", "Saves a file, a state and samples so often; 0 only at the end.", low=0, high=100_000
     )

@@ -1,4 +1,4 @@
-"""What is kept and shown of a run: samples, comment; and the seed that repeats it."""
+"""The seed that repeats a run, and what is said of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,4 @@ class RecordOptions:
     """See `TrainOptions`."""
 
     seed: int = option(31337, "Seed", "Of everything random; the same seed gives the same LoRA.", low=0, high=2**32 - 1)
-    sample_prompts: tuple[str, ...] = option(
-        (),
-        "Sample prompts",
-        "One a line; rendered before the start, at every save and at the end. As in sd-scripts, --n --w --h --s "
-        "--d --l set more.",
-    )
     comment: str = option("", "Comment", "Free text, kept in the file.")
