@@ -7,7 +7,7 @@ folders and files without the place where they lie on this disk.
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lib_lora.services.jobs.run_state import read_status
 from lib_lora.train.options import PLACES, TrainOptions, usual_values
 from lib_lora.train.recipes import ModelFacts
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.sd_scripts.write import sd_scripts_command
 
 COLUMNS = 6
 """Samples of so many steps stand side by side at most: the first, the last, and some between."""
@@ -60,6 +61,7 @@ def run_report(folder: RunFolder, language: str) -> Report:
             words("train.report_commands_text", folder=folder.path.name),
             _commands(folder, options),
         ),
+        _elsewhere(folder, options, total, words),
     ]
     return Report(words("train.report_title", name=options.name), verdict, words.language, tuple(sections))
 
@@ -170,6 +172,16 @@ def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}={item}" for key, item in value.items())
     return " | ".join(value) if isinstance(value, list) else str(value)
+
+
+def _elsewhere(folder: RunFolder, options: TrainOptions, total: int, words: Words) -> Commands:
+    """Return the command of sd-scripts that comes nearest, and what it leaves out."""
+    family = (_data(folder).get("model") or {}).get("family", "sd1")
+    without = replace(options, **{name: last_name(getattr(options, name)) for name in PLACES})
+    told = sd_scripts_command(without, family=family, steps=total)
+    notes = [sentence_in_words(note, words.language) for note in told.notes]
+    text = words("train.report_sd_scripts_text")
+    return Commands(words("train.report_sd_scripts"), " ".join([text, " · ".join(notes)]).strip(), (told.text,))
 
 
 def _commands(folder: RunFolder, options: TrainOptions) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ def begin(training: Training) -> None:
         {
             "origin": training.origin.to_json(),
             "fingerprint": training_set.fingerprint,
-            "model": {"name": model.name, **asdict(facts_of(model))},
+            "model": {"name": model.name, "family": model.family, **asdict(facts_of(model))},
             "pictures": rows,
             "problems": [packed(problem) for problem in training_set.problems],
         },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from lib_lora.services.jobs.run_state import RunView
 from lib_lora.train.dataset_config import read_dataset_config
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
+from lib_lora.train.sd_scripts.read import flattened, imported
+from lib_lora.train.sd_scripts.write import sd_scripts_command
 from lib_lora.web.api.call import Call, NotFound, Route
 from lib_lora.web.routes import file_url
 
@@ -27,7 +29,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
     name = Option("name", str, "Name of the run.")
 
     def start(call: Call) -> Any:
-        options = run_options(atelier, call)
+        options = run_options(atelier, call.given)
         return run_row(atelier, atelier.trainings.start(options, language=call.language), call.language)
 
     def listed(call: Call) -> Any:
@@ -58,7 +60,22 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         "stop": (lambda call: runs.stop(call["name"]), "End a run; its state and its LoRA as it is now are saved."),
         "remove": (lambda call: runs.remove(call["name"]), "Take a waiting run out of the queue."),
     }
+
+    def read(call: Call) -> Any:
+        made = imported(flattened(call["settings"]))
+        notes = [sentence_in_words(note, call.language) for note in made.notes]
+        return {"options": made.values, "remarks": notes, "not_needed": made.not_needed}
+
+    def command(call: Call) -> Any:
+        options, family = run_options(atelier, call["options"]), atelier.host.model.family
+        told = sd_scripts_command(options, family=family)
+        return {"command": told.text, "remarks": [sentence_in_words(note, call.language) for note in told.notes]}
+
+    chosen = Option("options", dict, "Options of a training, as for POST /train.")
+    settings = Option("settings", dict, "Settings of sd-scripts or of the kohya_ss GUI, as a table.")
     return (
+        Route("POST", "/train/import", read, "Read settings of sd-scripts or kohya_ss as options.", (settings,)),
+        Route("POST", "/train/sd-scripts", command, "Show sd-scripts' command for options.", (chosen,)),
         Route("GET", "/train", listed, "List the runs: the queue, and those of the past."),
         Route("POST", "/train", start, "Start a run.", options_of(TrainOptions), status=202),
         Route("GET", "/train/{name}", one, "Say how far a run is.", (name,)),
@@ -66,13 +83,13 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
     )
 
 
-def run_options(atelier: Atelier, call: Call) -> TrainOptions:
+def run_options(atelier: Atelier, given: Mapping[str, Any]) -> TrainOptions:
     """Return the options of a run over the recipe of its kind, its folders checked.
 
     Raises:
         InputError: an unknown option, a wrong value, or a folder that is not there or not allowed.
     """
-    values = dict(call.given)
+    values = dict(given)
     for key in FOLDERS:
         if values.get(key):
             values[key] = str(picture_folder(atelier, values[key], key))

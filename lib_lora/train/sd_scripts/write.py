@@ -1,0 +1,157 @@
+"""The command of sd-scripts that trains what a run of ours trains."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from lib_lora.options import options_of
+from lib_lora.sentences import Sentence, say
+from lib_lora.train.options import TrainOptions
+from lib_lora.train.sd_scripts import names
+
+SCRIPTS = {"sdxl": "sdxl_train_network.py"}
+"""Family of the model -> the program; all others: train_network.py."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line, and what of the options it does not hold."""
+
+    text: str
+    notes: tuple[Sentence, ...]
+
+
+def sd_scripts_command(options: TrainOptions, *, family: str, steps: int = 0) -> Command:
+    """Return the command that comes nearest to a run.
+
+    Args:
+        options: of the run.
+        family: of the model.
+        steps: of the whole run, where they are known: folders and repeats count otherwise there.
+    """
+    script = SCRIPTS.get(family, "train_network.py")
+    given: dict[str, Any] = {"pretrained_model_name_or_path": "MODEL.safetensors", "output_dir": "OUT"}
+    if family == "sd2":
+        given["v2"] = True
+    told = _plain(options)
+    if steps or options.steps:
+        told.pop("max_train_epochs", None)
+        told["max_train_steps"] = steps or options.steps
+    given |= {**told, **_network(options), **_learning(options)}
+    parts = [word for name, value in given.items() for word in _words(name, value)]
+    return Command(f"accelerate launch {script} " + " ".join(parts), tuple(_notes(options)))
+
+
+def _plain(options: TrainOptions) -> dict[str, Any]:
+    """Return the options that are the same there, where they are not what it does anyway."""
+    found: dict[str, Any] = {"caption_extension": ".txt"}
+    for name, option in names.PLAIN.items():
+        value = getattr(options, option)
+        if value not in (0, "", False, "auto", (), None) and name not in ("steps", "zero_terminal_snr"):
+            found[name] = value
+    for name in ("huber_schedule", "huber_c", "huber_scale"):
+        if options.loss_type not in ("huber", "smooth_l1"):
+            found.pop(name, None)
+    if options.max_tokens == 75:
+        del found["max_token_length"]  # what it does by itself; the flag knows longer ones only
+    elif not options.max_tokens:
+        found["max_token_length"] = 225
+    width = options.resolution or 0
+    if width:
+        found["resolution"] = f"{width},{options.resolution_height or width}"
+    if not options.bucket_upscale:
+        found["bucket_no_upscale"] = True
+    if options.zero_terminal_snr == "on":
+        found["zero_terminal_snr"] = True
+    return found
+
+
+def _network(options: TrainOptions) -> dict[str, Any]:
+    conv = [f"conv_dim={options.conv_dim}", f"conv_alpha={options.conv_alpha:g}"]
+    if options.network in ("lora", "locon") and not getattr(options, "dora", False):
+        return {"network_module": "networks.lora"} | ({"network_args": conv} if options.network == "locon" else {})
+    arguments = [f"algo={options.network}", *(["conv_dim=0"] if options.network == "lora" else conv)]
+    if getattr(options, "dora", False):
+        arguments.append("dora_wd=True")
+    if options.network == "lokr":
+        arguments.append(f"factor={options.lokr_factor}")
+    return {"network_module": "lycoris.kohya", "network_args": arguments}
+
+
+def _learning(options: TrainOptions) -> dict[str, Any]:
+    course = {ours: theirs for theirs, ours in reversed(names.SCHEDULERS.items())}
+    scheduler = course.get(options.scheduler, options.scheduler)
+    if scheduler == "constant" and options.warmup:
+        scheduler = "constant_with_warmup"
+    if scheduler == "cosine" and options.scheduler_lowest:
+        scheduler = "cosine_with_min_lr"
+    found: dict[str, Any] = {
+        "optimizer_type": options.optimizer,
+        "learning_rate": options.learning_rate,
+        "unet_lr": options.learning_rate * options.unet_ratio,
+        "text_encoder_lr": options.learning_rate * options.text_encoder_ratio,
+        "lr_scheduler": scheduler,
+    }
+    if options.optimizer_args:
+        found["optimizer_args"] = [f"{name}={value}" for name, value in options.optimizer_args.items()]
+    if not options.text_encoder_ratio:
+        found |= {"network_train_unet_only": True}
+        del found["text_encoder_lr"]
+    if not options.unet_ratio:
+        found |= {"network_train_text_encoder_only": True}
+        del found["unet_lr"]
+    return found
+
+
+def _words(name: str, value: Any) -> list[str]:
+    if value is True:
+        return [f"--{name}"]
+    values = value if isinstance(value, list | tuple) else [value]
+    return [f"--{name}", *(shlex.quote(f"{one:g}" if isinstance(one, float) else str(one)) for one in values)]
+
+
+ELSEWHERE = frozenset(
+    [
+        "network",
+        "conv_dim",
+        "conv_alpha",
+        "dora",
+        "lokr_factor",
+        "optimizer",
+        "optimizer_args",
+        "learning_rate",
+        "unet_ratio",
+        "text_encoder_ratio",
+        "scheduler",
+        "resolution",
+        "resolution_height",
+        "bucket_upscale",
+        "zero_terminal_snr",
+        "kind",
+        "target_steps",
+        "repeats",
+        "as_sd_scripts",
+        "buckets",
+    ]
+)
+"""Options that are written by functions of their own, or that only choose what others are."""
+
+
+def _notes(options: TrainOptions) -> list[Sentence]:
+    notes = []
+    held = ELSEWHERE | set(names.PLAIN.values())
+    for one in options_of(TrainOptions):
+        value = getattr(options, one.name)
+        if one.name not in held and value not in (one.default, "", ()):
+            notes.append(say("sd-scripts has no “{name}” of this kind: left out", name=one.name))
+    if options.scheduler not in names.SCHEDULERS.values():
+        notes.append(say("sd-scripts has no scheduler {name}", name=options.scheduler))
+    if options.min_snr_gamma == "auto":
+        notes.append(say("min_snr_gamma auto is left to you there: 5 for models that predict noise"))
+    if options.images:
+        notes.append(say("train_data_dir must hold folders named like 10_name there"))
+    if options.trigger:
+        notes.append(say("the trigger word must stand in the captions there"))
+    return notes
