@@ -8,10 +8,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from lib_lora.host.request import GenerateRequest
 from lib_lora.i18n.words import Words
 from lib_lora.options import find
+from lib_lora.ui.train.options import ROOM
 from tests.ui.browser import TABS, Studio, Visitor, open_tab, running_studio, settle, sideways
 
 LANGUAGES = ("en", "ja")
@@ -117,3 +119,29 @@ def wait_for(condition, page=None, seconds: float = 15) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         page.wait_for_timeout(100) if page else time.sleep(0.1)
+
+
+@pytest.mark.each_gradio
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_search_shows_the_options_that_speak_of_a_word(
+    studio_server: Studio, visitor: Visitor, language: str
+) -> None:
+    page = visitor.visit(studio_server.url, language=language, tab="train")
+    room = page.locator(f"#{ROOM}")
+    room.locator(".label-wrap").first.click()
+    rate, snr = (room.locator(f"#atelier_train_{name}_option") for name in ("learning_rate", "min_snr_gamma"))
+    expect(rate).to_be_visible()
+    search = room.locator(".atelier-find input")
+    search.fill("ＳＮＲ gamma")
+    expect(rate).to_be_hidden()
+    expect(snr).to_be_visible()
+    assert room.locator("h4:visible").all_inner_texts() == [Words(language)("train.group.loss")]
+    search.fill("xyzzy")
+    expect(room.get_by_text(Words(language)("train.find_nothing"))).to_be_visible()
+    expect(snr).to_be_hidden()
+    search.fill("epochs")
+    expect(room.locator("#atelier_train_epochs_option")).to_be_visible()  # from a part that was folded
+    search.fill("")
+    expect(rate).to_be_visible()
+    expect(snr).to_be_visible()
+    assert visitor.complaints == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from lib_lora.i18n.words import Words
@@ -16,6 +17,10 @@ ELSEWHERE = ("images", "dataset_config", "name", "trigger", "kind", "steps")
 """Options that stand in the open, not behind "more"."""
 FOLDED = {"length_more": ("epochs", "repeats", "target_steps")}
 """Other words for a value that stands in the open already: one control for a run's length is enough for most."""
+
+
+ROOM = "atelier_train_more"
+"""Where all of them stand: the accordion's id."""
 
 
 def _groups() -> dict[str, tuple[str, ...]]:
@@ -41,13 +46,14 @@ class OptionForm:
     def __init__(self, words: Words, usual: dict[str, Any]) -> None:
         self.words = words
         self.components: dict[str, Any] = {}
+        gr.HTML(_search(words))
         for group, names in GROUPS.items():
             title = words(f"train.group.{group}")
             if group in FOLDED:
-                with gr.Accordion(title, open=False, elem_id=f"atelier_train_{group}"):
+                with gr.Accordion(title, open=False, elem_id=f"atelier_train_{group}", elem_classes="atelier-titled"):
                     self._draw(names, usual)
                 continue
-            gr.HTML(f'<h4 class="atelier-group">{title}</h4>')
+            gr.HTML(f'<h4 class="atelier-group">{title}</h4>', elem_classes="atelier-titled")
             self._draw(names, usual)
 
     def _draw(self, names: Sequence[str], usual: dict[str, Any]) -> None:
@@ -71,6 +77,13 @@ class OptionForm:
         """Return an option's label, marked where its value is not the usual one."""
         label = self.words.said(KNOWN[name].label)
         return f"● {label} · {self.words('train.changed')}" if changed else label
+
+
+def _search(words: Words) -> str:
+    """Return the field that `javascript/atelier_options.js` looks for options with; the server hears nothing of it."""
+    label, none = escape(words("train.find_option")), escape(words("train.find_nothing"))
+    field = f'<input type="search" data-room="{ROOM}" aria-label="{label}" placeholder="{label}">'
+    return f'<div class="atelier-find">{field}<p class="atelier-none" role="status" hidden>{none}</p></div>'
 
 
 def to_widget(name: str, value: Any) -> Any:

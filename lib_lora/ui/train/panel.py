@@ -19,7 +19,7 @@ from lib_lora.ui.train.acts import BOX, read_act
 from lib_lora.ui.train.caption_tools import CaptionTools, CaptionWidgets, caption_widgets
 from lib_lora.ui.train.form import Form, plain
 from lib_lora.ui.train.intake import Intake
-from lib_lora.ui.train.options import KNOWN, NAMES, OptionForm
+from lib_lora.ui.train.options import KNOWN, NAMES, ROOM, OptionForm
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
 
@@ -110,7 +110,7 @@ def _layout(atelier: Atelier, words: Words) -> _Widgets:
             elem_id="atelier_train_steps",
         )
     made["changes"] = gr.HTML("", elem_id="atelier_train_changes")
-    with gr.Accordion(words("train.all_options"), open=False, elem_id="atelier_train_more"):
+    with gr.Accordion(words("train.all_options"), open=False, elem_id=ROOM):
         made["form"] = OptionForm(words, usual)
     _heading(3, "head_run", words)
     made |= _run(atelier, words)
