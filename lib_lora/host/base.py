@@ -87,6 +87,11 @@ class LoadedModel(Protocol):
         ...
 
     @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The UNet, and after it the text encoders; empty where there is no model of ours."""
+        ...
+
+    @property
     def vae(self) -> nn.Module | None:
         """The autoencoder; None where the host has none in memory."""
         ...

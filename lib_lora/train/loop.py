@@ -6,13 +6,14 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
+from lib_lora.train.memory.fit import fitted
 from lib_lora.train.occasions import samples_of, saves_of
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.saving import save_lora, save_on_the_way, save_state
@@ -53,10 +54,11 @@ def run(
     saves, samples = saves_of(training.options), samples_of(training.options)
     with ExitStack() as stack:
         training.attached = stack.enter_context(attach(training.model, training.lora, 1.0, strategy="factors"))
+        fit = stack.enter_context(fitted(training))
         began, first = time.monotonic(), training.step
         saved = began
         while training.step < training.total and not progress.stopped:
-            row = one_step(training)
+            row = fit.step(one_step)
             training.folder.log(row)
             pace = (time.monotonic() - began) / (training.step - first)
             progress.update(
@@ -88,7 +90,7 @@ def _sample(training: Training, progress: Progress, sampler: Sampler | None) -> 
         return
     training.sampled_at = training.step
     try:
-        with training.to_use():
+        with training.to_use(), nullcontext() if training.fit is None else training.fit.paused():
             notes = sampler(training.folder, training.step, progress)
     except Exception as error:  # whatever a host's own picture may raise
         logger.warning("the samples of %s failed", training.folder.path.name, exc_info=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -22,17 +23,27 @@ class LossScale:
         self.first = self.value = first
         self._good = 0
 
-    def backward(self, loss: Tensor, parameters: Iterable[Tensor]) -> bool:
-        """Leave the loss's gradients, unscaled, on ``parameters``; False where one is not finite: nothing may step."""
-        (loss * self.value).backward()
+    def backward(self, loss: Tensor, *, share: float = 1.0) -> None:
+        """Add the gradients of ``share`` of a loss, scaled, to what stands on the parameters."""
+        (loss * (self.value * share)).backward()
+
+    def settled(self, loss: Tensor, parameters: Iterable[Tensor]) -> tuple[float, bool]:
+        """Unscale the gradients on ``parameters``; return the loss, and whether a step may be made.
+
+        None may where the loss or a gradient is not finite. A GPU is waited for once: the loss and the largest absolute
+        value of each gradient come in one piece. A sum could overflow, a largest value cannot, and a NaN comes through.
+        """
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self.value != 1.0:
-            for gradient in gradients:
-                gradient.div_(self.value)
-        if bool(torch.stack([torch.isfinite(gradient).all() for gradient in gradients]).all()):
+            torch._foreach_div_(gradients, self.value)
+        largest = torch._foreach_norm(gradients, ord=torch.inf)
+        value, *sizes = torch.stack([loss.detach().float(), *(one.float() for one in largest)]).tolist()
+        if not math.isfinite(value):
+            return value, False
+        if all(map(math.isfinite, sizes)):
             self._good += 1
             if self._good >= PATIENCE:
                 self.value, self._good = min(self.first, self.value * 2), 0
-            return True
+            return value, True
         self.value, self._good = max(1.0, self.value / 2), 0
-        return False
+        return value, False

@@ -28,7 +28,7 @@ from lib_lora.train.states import state_path, states_of, write_state
 STATE_SECONDS = 60.0
 """A state is saved at least this often, so that a power cut costs minutes at most."""
 LOG, REMARKS = "log.jsonl", "remarks.jsonl"
-FIRST_FILES = (OPTIONS_FILE, OLD_OPTIONS_FILE, "status.json", "data.json", LOG, REMARKS)
+FIRST_FILES = (OPTIONS_FILE, OLD_OPTIONS_FILE, "status.json", "data.json", "memory.json", LOG, REMARKS)
 """What a run has before its first step, beside samples of the model as it was."""
 
 logger = logging.getLogger(__name__)

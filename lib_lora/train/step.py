@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -31,12 +32,14 @@ def one_step(training: Training) -> dict[str, Any]:
     if usable:
         if options.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
+        training.updating = True
         training.optimizer.step(rate_factor(options, training.step, training.total))
+        training.updating = False
         if training.average is not None:
             training.average.follow()
         training.bad_steps = 0
-        training.recent = [*training.recent[-99:], loss.item()]
-    elif not torch.isfinite(loss) or training.scale.value == 1.0:  # else the next one fits a smaller scale
+        training.recent = [*training.recent[-99:], loss]
+    elif not math.isfinite(loss) or training.scale.value == 1.0:  # else the next one fits a smaller scale
         _left_out(training)
     training.step += 1
     if training.step == START_STEPS + warmup_steps(options, training.total) and training.optimizer.has_not_started:
@@ -51,30 +54,26 @@ def one_step(training: Training) -> dict[str, Any]:
     row = {
         "step": training.step,
         "epoch": training.epoch + 1,
-        "loss": loss.item(),
+        "loss": loss,
         "mean": mean,
         "rate": training.optimizer.effective_rate,
     }
     return row if usable else row | {"left_out": True}
 
 
-def _gradients(training: Training, parameters: list[Tensor], generator: torch.Generator) -> tuple[Tensor, bool]:
+def _gradients(training: Training, parameters: list[Tensor], generator: torch.Generator) -> tuple[float, bool]:
     """Leave the gradients of the step's batches on ``parameters``; return the loss, and whether they can be used.
 
     Of several batches the mean counts, of an epoch's last few too: each batch weighs alike within its step.
     """
     batches = training.next_batches()
-    gathered = []
-    for batch in batches[:-1]:
-        loss = batch_loss(training, batch, generator)
-        (loss * (training.scale.value / len(batches))).backward()
-        gathered.append(loss.detach())
-    loss = batch_loss(training, batches[-1], generator)
-    if not gathered:
-        return loss, bool(torch.isfinite(loss)) and training.scale.backward(loss, parameters)
-    usable = training.scale.backward(loss / len(batches), parameters)
-    mean = torch.stack([*gathered, loss.detach()]).mean()
-    return mean, usable and bool(torch.isfinite(mean))
+    losses = []
+    for batch in batches:
+        with training.computing():
+            loss = batch_loss(training, batch, generator)
+        training.scale.backward(loss, share=1 / len(batches))
+        losses.append(loss.detach())
+    return training.scale.settled(losses[0] if len(losses) == 1 else torch.stack(losses).mean(), parameters)
 
 
 def _left_out(training: Training) -> None:

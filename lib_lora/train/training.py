@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.ema import MovingAverage
 from lib_lora.train.length import times_text, total_steps
 from lib_lora.train.loss_scaling import LossScale
+from lib_lora.train.memory.precision import check_precision, computing, scale_for
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.origin import Origin
@@ -30,6 +31,9 @@ from lib_lora.train.remarks import remarks_on
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import cure_of_divergence
 from lib_lora.train.training_set import Sample, TrainingSet, prepare
+
+if TYPE_CHECKING:
+    from lib_lora.train.memory.fit import Fit
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +58,16 @@ class Training:
     epoch: int = -1
     batches: list[list[Sample]] = field(default_factory=list)
     sampled_at: int = -1
+    updating: bool = False
+    """Whether the optimizer is at work: a step that fails there has begun to change the LoRA."""
+    fit: Fit | None = None
     captions: FixedCaptions = field(init=False)
     alphas_cumprod: Tensor = field(init=False)
     average: MovingAverage | None = field(init=False)
     scale: LossScale = field(init=False)
 
     def __post_init__(self) -> None:
-        self.scale = LossScale(self.model.loss_scale)
+        self.scale = LossScale(scale_for(self.model, self.options.precision))
         decay, trained = self.options.ema_decay, network.parameters_of(self.lora)
         self.average = MovingAverage(list(trained.values()), decay) if decay else None
         self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip, layout=layout_of(self.options))
@@ -70,6 +77,10 @@ class Training:
         """Keep what a person should know of the run; every view shows it, and of all ``about`` one thing the last."""
         logger.log(logging.INFO if about else logging.WARNING, "%s: %s", self.folder.path.name, text)
         self.folder.keep_remark(self.step, text, about=about)
+
+    def computing(self) -> AbstractContextManager[Any]:
+        """Return what the model computes under: torch's autocast where a precision was asked for."""
+        return computing(self.model, self.options.precision)
 
     def plan(self) -> dict[str, Any]:
         """Return how the run goes, as plain values: pictures, how often an epoch shows each, steps, epochs."""
@@ -130,6 +141,7 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
     """
     resume.check_same_model(folder, model, options)
     check_clip_skip(options.clip_skip, model)
+    check_precision(options.precision, model)
     said = remarks_on(model, options)
     lora = network.new_lora(model, options)
     optimizer = optimizer_for(options, network.groups(lora, options))

@@ -43,6 +43,10 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
         lambda o: not (o.buckets and o.bucket_upscale),
     ),
     say("there are no buckets"): (("bucket_upscale",), lambda o: not o.buckets),
+    say("compiled blocks cannot have weights that come and go"): (
+        ("compile",),
+        lambda o: o.memory in ("fp8", "swap"),
+    ),
     say("there are no regularization pictures"): (
         ("prior_loss_weight", "prior_from_model"),
         lambda o: not (o.reg_images or o.dataset_config),

@@ -54,6 +54,11 @@ class DiffusersModel:
         self.own_weights = True
         self.norms: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family, wanted=is_norm)
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The UNet, and after it the text encoders."""
+        return (self.unet, *self.text_encoders)
+
     def predict(self, latents: Tensor, timesteps: Tensor, cond: Conditioning) -> Tensor:
         """Return the UNet's output ``(B, 4, h, w)`` for noisy latents at integer timesteps ``(B,)``."""
         extra = None

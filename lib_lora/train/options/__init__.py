@@ -19,6 +19,7 @@ from lib_lora.train.options.captions import CaptionOptions
 from lib_lora.train.options.learning import LearningOptions
 from lib_lora.train.options.length import LengthOptions
 from lib_lora.train.options.loss import LossOptions
+from lib_lora.train.options.memory import MemoryOptions
 from lib_lora.train.options.network import NetworkOptions
 from lib_lora.train.options.noise import NoiseOptions
 from lib_lora.train.options.pictures import PictureOptions
@@ -52,6 +53,7 @@ SUBJECTS: Mapping[str, type] = {
     "regularization": RegularizationOptions,
     "loss": LossOptions,
     "noise": NoiseOptions,
+    "memory": MemoryOptions,
     "saving": SavingOptions,
     "record": RecordOptions,
 }
@@ -62,6 +64,7 @@ SUBJECTS: Mapping[str, type] = {
 class TrainOptions(  # a dataclass takes its fields from its last base first
     RecordOptions,
     SavingOptions,
+    MemoryOptions,
     NoiseOptions,
     LossOptions,
     RegularizationOptions,

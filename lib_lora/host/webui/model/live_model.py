@@ -65,6 +65,11 @@ class WebuiModel:
         return self.schedule.alphas_cumprod
 
     @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The host's UNet, and after it its text encoders."""
+        return () if self.host.unet is None else (self.host.unet, *(text.module for text in self.host.texts))
+
+    @property
     def vae(self) -> nn.Module | None:
         """The host's autoencoder."""
         return self.host.vae
@@ -150,6 +155,7 @@ class NoModel:
     name, path, family, prediction_type = "", Path(), first().name, "epsilon"
     layers: Mapping[str, nn.Module] = {}
     norms: Mapping[str, nn.Module] = {}
+    networks: tuple[nn.Module, ...] = ()
     own_weights = False
     pixels_per_latent, native_side, text_layers = 8, 512, 12
     dtype = torch.float32
