@@ -241,7 +241,7 @@ def test_a_run_in_bf16_trains_and_fp16_asks_for_a_gpu(begun):
     rows = [run(one, Progress()).loss for one in (training, plain)]
     assert rows[0] != rows[1]
     assert rows[0] == pytest.approx(rows[1], rel=0.05)
-    with pytest.raises(InputError, match="fp16 needs a GPU"):
+    with pytest.raises(InputError, match="Training in fp16 needs a GPU"):
         begun(precision="fp16")
 
 

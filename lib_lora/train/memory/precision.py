@@ -23,7 +23,7 @@ def check_precision(precision: str, model: LoadedModel) -> None:
         InputError: fp16 without a GPU, or fp32 of a model that is loaded in 16 bits.
     """
     if precision == "fp16" and model.device.type == "cpu":
-        raise InputError("fp16 needs a GPU", where="precision", cure="Choose bf16, or leave it at auto.")
+        raise InputError("Training in fp16 needs a GPU", where="precision", cure="Choose bf16, or leave it at auto.")
     if precision == "fp32" and model.loss_scale != 1.0:
         raise InputError(
             "The model is loaded in 16 bits, and what was rounded does not come back",
