@@ -56,7 +56,7 @@ def prepare(folder: Path, case: dict[str, Any]) -> Step:
     training.attached = held.enter_context(attach(model, lora, 1.0, strategy="factors"))
 
     def step(number: int) -> float:
-        captions = [item.caption for item in training.next_batch()]
+        captions = [item.caption for item in training.next_batches()[0]]
         loss = one_step(training)["loss"]
         save_file({name: value.contiguous() for name, value in drawn.items()}, folder / f"step{number}.safetensors")
         (folder / f"step{number}.json").write_text(json.dumps(captions), encoding="utf-8")

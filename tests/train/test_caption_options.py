@@ -91,7 +91,7 @@ def test_the_rules_reach_the_text_encoder(model, options_for, tmp_path, changes,
     whole = training.captions.encode
     monkeypatch.setattr(training.captions, "encode", lambda captions: asked.extend(captions) or whole(captions))
     (item,) = [one for one in training.data.samples if one.picture.path.stem == "1"]
-    training.next_batch()
+    training.next_batches()
     batch_loss(training, [item], torch.Generator().manual_seed(0))
     assert asked == [seen]
 

@@ -51,7 +51,7 @@ def step(training, rung):
     """The loss and the gradients of a step on a rung."""
     with attach(training.model, training.lora, 1.0, strategy="factors") as attached, saving(training.model, rung):
         training.attached = attached
-        loss = batch_loss(training, training.next_batch(), torch.Generator().manual_seed(1))
+        loss = batch_loss(training, training.next_batches()[0], torch.Generator().manual_seed(1))
         loss.backward()
     parameters = [p for adapter in training.lora.adapters.values() for p in adapter.parameters()]
     slopes = [p.grad.clone() for p in parameters if p.grad is not None]
@@ -98,7 +98,7 @@ def test_a_recomputed_step_keeps_a_third_or_less_until_its_backward_pass(begun, 
     kept = {}
     for rung in ("plain", "checkpointing"):
         with attach(model, training.lora, 1.0, strategy="factors"), saving(model, rung):
-            loss = lambda: batch_loss(training, training.next_batch(), torch.Generator().manual_seed(1))  # noqa: E731
+            loss = lambda: batch_loss(training, training.next_batches()[0], torch.Generator().manual_seed(1))  # noqa: E731
             kept[rung] = kept_for_backward(loss)
     assert kept["checkpointing"] * 3 < kept["plain"], (kept, weights)
 
