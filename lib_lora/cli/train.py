@@ -128,6 +128,7 @@ def _ready(options: argparse.Namespace, progress: TerminalProgress) -> LoneRun:
 def _announce(made: LoneRun) -> None:
     """Say what is trained on what, and how long."""
     from lib_lora.host.noise_schedule import VELOCITY
+    from lib_lora.train.length import pictures_a_step
     from lib_lora.train.recipes import facts_of
 
     training = made.training
@@ -141,7 +142,7 @@ def _announce(made: LoneRun) -> None:
     say(
         f"{plan['pictures']} pictures, each {plan['each_picture']} an epoch, {kept}"
         f"{plan['steps_an_epoch']} steps an epoch, "
-        f"{training.total} steps of {training.options.batch_size} in all, "
+        f"{training.total} steps of {pictures_a_step(training.options)} in all, "
         f"from step {training.step}, {training.options.network}, {weighting}"
     )
 

@@ -13,12 +13,11 @@ from lib_lora import __version__
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.noise_schedule import VELOCITY
 from lib_lora.train.data_metadata import data_metadata
-from lib_lora.train.objective import schedule_for
+from lib_lora.train.objective import gamma_of, schedule_for
 from lib_lora.train.option_files import to_json
 from lib_lora.train.options import PLACES, TrainOptions
 from lib_lora.train.origin import Origin
 from lib_lora.train.rates import reference_name, warmup_steps
-from lib_lora.train.recipes import resolved_gamma
 from lib_lora.train.training_set import TrainingSet, training_size
 
 _ALWAYS = {
@@ -94,10 +93,9 @@ def training_metadata(
 
 def _objective(model: LoadedModel, options: TrainOptions) -> dict[str, Any]:
     """Return loss and noise in sd-scripts' words: what is off is None there."""
-    debiased = options.debiased_estimation_loss
     bounded = options.loss_type in ("huber", "smooth_l1")
     values = {
-        "ss_min_snr_gamma": resolved_gamma(options.min_snr_gamma, model.prediction_type, debiased=debiased),
+        "ss_min_snr_gamma": gamma_of(options, model.prediction_type),
         "ss_noise_offset": options.noise_offset,
         "ss_adaptive_noise_scale": options.adaptive_noise_scale,
         "ss_multires_noise_iterations": options.multires_noise_iterations,
@@ -109,7 +107,7 @@ def _objective(model: LoadedModel, options: TrainOptions) -> dict[str, Any]:
     }
     return {key: value or "None" for key, value in values.items()} | {
         "ss_loss_type": options.loss_type,
-        "ss_debiased_estimation": debiased,
+        "ss_debiased_estimation": options.debiased_estimation_loss,
         "ss_noise_offset_random_strength": options.noise_offset_random_strength,
         "ss_ip_noise_gamma_random_strength": options.ip_noise_gamma_random_strength,
     }

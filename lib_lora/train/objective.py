@@ -88,6 +88,11 @@ def snr_weight(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
     return snr.clamp(max=gamma) / (snr + 1)
 
 
+def gamma_of(options: LossOptions, prediction_type: str) -> float:
+    """Return the min-SNR gamma that acts on a model of this prediction; 0 is off."""
+    return resolved_gamma(options.min_snr_gamma, prediction_type, debiased=options.debiased_estimation_loss)
+
+
 HIGHEST_SNR = 1000.0
 """Nearly clean pictures, whose ratio grows beyond any bound, are weighed as if it were this."""
 
@@ -100,8 +105,8 @@ def step_weight(snr: Tensor, options: LossOptions, prediction_type: str) -> Tens
     estimation (arXiv:2310.08442) multiplies by ``1/√s`` for ε, ``1/(s+1)`` for v. Options that are meant for the other
     prediction do nothing.
     """
-    gamma = resolved_gamma(options.min_snr_gamma, prediction_type, debiased=options.debiased_estimation_loss)
-    weight, noise = snr_weight(snr, gamma, prediction_type), prediction_type == "epsilon"
+    weight = snr_weight(snr, gamma_of(options, prediction_type), prediction_type)
+    noise = prediction_type == "epsilon"
     bounded = snr.clamp(max=HIGHEST_SNR)
     if options.scale_v_pred_loss_like_noise_pred and not noise:
         weight = weight * (bounded / (bounded + 1))

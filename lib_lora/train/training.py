@@ -22,7 +22,7 @@ from lib_lora.train.ema import MovingAverage
 from lib_lora.train.length import times_text, total_steps
 from lib_lora.train.loss_scaling import LossScale
 from lib_lora.train.memory.precision import check_precision, computing, scale_for
-from lib_lora.train.objective import schedule_for
+from lib_lora.train.objective import gamma_of, schedule_for
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.origin import Origin
 from lib_lora.train.ratio_optimizer import RatioOptimizer, optimizer_for
@@ -81,6 +81,11 @@ class Training:
     def computing(self) -> AbstractContextManager[Any]:
         """Return what the model computes under: torch's autocast where a precision was asked for."""
         return computing(self.model, self.options.precision)
+
+    @property
+    def gamma(self) -> float:
+        """The min-SNR gamma that acts on this model; 0 is off."""
+        return gamma_of(self.options, self.model.prediction_type)
 
     def plan(self) -> dict[str, Any]:
         """Return how the run goes, as plain values: pictures, how often an epoch shows each, steps, epochs."""
