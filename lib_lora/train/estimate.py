@@ -194,7 +194,7 @@ def activation_bytes(
 def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, *, steps: int = 3) -> float:
     """Return the seconds of one step: the median of a few real ones on noise; nothing of them is kept."""
     lora = network.new_lora(model, options)
-    optimizer = optimizer_for(options, network.groups(lora, options))
+    optimizer = optimizer_for(options, network.groups(lora, options, model.family))
     width, height = (side // model.pixels_per_latent for side in training_size(model, options))
     generator = torch.Generator().manual_seed(0)
     channels = architecture_of(model.family).latent_channels

@@ -53,7 +53,9 @@ def run(
     path, finished = None, False
     saves, samples = saves_of(training.options), samples_of(training.options)
     with ExitStack() as stack:
-        training.attached = stack.enter_context(attach(training.model, training.lora, 1.0, strategy="factors"))
+        training.attached = stack.enter_context(
+            attach(training.model, training.masks.around(training.lora), 1.0, strategy="factors")
+        )
         fit = stack.enter_context(fitted(training))
         began, first = time.monotonic(), training.step
         saved = began

@@ -42,6 +42,8 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
     if options.prior_from_model and reg.any():
         seen = replace(seen, target=_prior_target(training, seen, captions, sizes, reg))
         snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
+    if training.masks.active:
+        training.masks.begin(int(torch.randint(2**62, (1,), generator=generator)), timesteps)
     fixed = not training.trains_text
     cond = training.captions.encode(captions) if fixed else encode_captions(model, options, captions)
     predicted = model.predict(seen.latents.to(model.dtype), seen.timesteps, replace(cond, sizes=sizes))

@@ -67,6 +67,8 @@ def training_metadata(
         "ss_lr_scheduler": reference_name(options),
         "ss_lr_warmup_steps": warmup_steps(options, total),
         "ss_max_grad_norm": options.max_grad_norm,
+        "ss_network_dropout": options.network_dropout or "None",
+        "ss_scale_weight_norms": options.scale_weight_norms or "None",
         "ss_v_parameterization": model.prediction_type == VELOCITY,
         "ss_zero_terminal_snr": schedule_for(model, options.zero_terminal_snr).zero_terminal,
         "ss_prior_loss_weight": options.prior_loss_weight,

@@ -64,6 +64,17 @@ def _check_rate(options: TrainOptions, known: OptimizerSpec) -> None:
 
 def _check_ratios(options: TrainOptions, known: OptimizerSpec) -> None:
     ratios = {ratio for ratio in (options.unet_ratio, options.text_encoder_ratio) if ratio}
+    apart = _apart(options)
+    if apart and (known.averages or (options.as_sd_scripts and known.rates == "one")):
+        cure = say("Leave them empty or at 0, or choose another optimizer.")
+        if not known.averages:
+            cure = say("Leave them empty or at 0, or turn as_sd_scripts off: then they act with every optimizer.")
+        raise InputError(
+            "{optimizer} cannot have several learning rates",
+            optimizer=options.optimizer,
+            where=", ".join(apart),
+            cure=cure,
+        )
     if known.averages and ratios != {1.0}:
         raise InputError(
             "{optimizer} keeps an average of its own, which a ratio would tear apart",
@@ -78,6 +89,13 @@ def _check_ratios(options: TrainOptions, known: OptimizerSpec) -> None:
             where="unet_ratio, text_encoder_ratio",
             cure="Set both to 1, or turn as_sd_scripts off: then ratios act with every optimizer.",
         )
+
+
+def _apart(options: TrainOptions) -> list[str]:
+    """Return the options that give parts of the network a rate of their own, besides the ratios of the two parts."""
+    named = ("block_lr_weight", "down_lr_weight", "mid_lr_weight", "up_lr_weight")
+    plus = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+    return [name for name in (*named, *plus) if getattr(options, name)]
 
 
 def _check_decay(options: TrainOptions, known: OptimizerSpec) -> None:

@@ -190,9 +190,10 @@ class RatioOptimizer:
 
     @property
     def effective_rate(self) -> float:
-        """The rate that acts: the library's ``d · lr`` where it estimates d, else its rate."""
-        group = self.inner.param_groups[-1]  # the UNet's, where each part has its own
-        return float(group.get("d", 1.0)) * float(group["lr"] or 0.0)
+        """The rate that acts at a ratio of 1: the library's ``d · lr`` where it estimates d, else its rate."""
+        group = self.inner.param_groups[-1]
+        rate = float(group.get("d", 1.0)) * float(group["lr"] or 0.0)
+        return rate / self.groups[-1].ratio if self._exact and not self._own_rate else rate
 
     @property
     def has_not_started(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lib_lora.data.tag_lines import caption_warnings
 from lib_lora.host.base import LoadedModel
 from lib_lora.sentences import say
+from lib_lora.train.block_numbers import rates_of
 from lib_lora.train.captions import reading_of
 from lib_lora.train.network import places
 from lib_lora.train.objective import schedule_for
@@ -40,4 +41,5 @@ def remarks_on(model: LoadedModel, options: TrainOptions) -> tuple[str, ...]:
                 smallest=min(cut),
             )
         )
+    said += rates_of(options, model.family).notes
     return (*said, *unused(options, facts_of(model)))

@@ -11,12 +11,15 @@ import torch
 from lib_lora.errors import AtelierError
 from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.merge.precision import TYPES
+from lib_lora.sentences import say
 from lib_lora.train import network
 from lib_lora.train.metadata import training_metadata
 from lib_lora.train.occasions import Every
 from lib_lora.train.training import Training
 
 logger = logging.getLogger(__name__)
+NORMS = "norms"
+"""What the remark on layers whose norm is held is about: there is one, of the last file."""
 
 
 def save_state(training: Training) -> None:
@@ -64,6 +67,17 @@ def save_lora(training: Training, path: Path) -> Path:
         total=training.total,
         per_epoch=training.steps_per_epoch,
     )
+    metadata["ss_network_args"] = network.arguments(training.lora, training.options, training.model.family)
+    if training.norms is not None and training.norms.scaled:
+        training.remark(
+            say(
+                "layers held at the norm {most:g} in the last step: {n} of {all}",
+                most=training.options.scale_weight_norms,
+                n=training.norms.scaled,
+                all=len(training.lora.adapters),
+            ),
+            about=NORMS,
+        )
     finished = LoraFile(adapters=training.lora.adapters, metadata=metadata, extras={}, path=None)
     with training.to_use():
         return write_lora(finished, path, dtype=dtype, overwrite=True)

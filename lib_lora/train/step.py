@@ -34,6 +34,7 @@ def one_step(training: Training) -> dict[str, Any]:
             torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
         training.updating = True
         training.optimizer.step(rate_factor(options, training.step, training.total))
+        training.hold_norms()
         training.updating = False
         if training.average is not None:
             training.average.follow()
@@ -58,6 +59,12 @@ def one_step(training: Training) -> dict[str, Any]:
         "mean": mean,
         "rate": training.optimizer.effective_rate,
     }
+    if training.norms is not None:
+        row |= {
+            "keys_scaled": training.norms.scaled,
+            "norm": training.norms.mean,
+            "largest_norm": training.norms.largest,
+        }
     return row if usable else row | {"left_out": True}
 
 

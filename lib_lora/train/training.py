@@ -65,11 +65,14 @@ class Training:
     alphas_cumprod: Tensor = field(init=False)
     average: MovingAverage | None = field(init=False)
     scale: LossScale = field(init=False)
+    masks: network.Masks = field(init=False)
+    norms: network.Norms | None = None
 
     def __post_init__(self) -> None:
         self.scale = LossScale(scale_for(self.model, self.options.precision))
         decay, trained = self.options.ema_decay, network.parameters_of(self.lora)
         self.average = MovingAverage(list(trained.values()), decay) if decay else None
+        self.masks = network.Masks(self.options, timesteps=len(self.model.alphas_cumprod))
         self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip, layout=layout_of(self.options))
         self.alphas_cumprod = schedule_for(self.model, self.options.zero_terminal_snr).alphas_cumprod
 
@@ -97,6 +100,11 @@ class Training:
             "steps_an_epoch": self.steps_per_epoch,
             "epochs": -(-self.total // self.steps_per_epoch),
         }
+
+    def hold_norms(self) -> None:
+        """Shorten changes that are longer than the options allow."""
+        if self.options.scale_weight_norms:
+            self.norms = network.limit_norms(self.lora, self.options.scale_weight_norms)
 
     @property
     def trains_text(self) -> bool:
@@ -149,7 +157,7 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
     check_precision(options.precision, model)
     said = remarks_on(model, options)
     lora = network.new_lora(model, options)
-    optimizer = optimizer_for(options, network.groups(lora, options))
+    optimizer = optimizer_for(options, network.groups(lora, options, model.family))
     training_set = prepare(model, options, progress)
     training_set = replace(training_set, problems=(*said, *training_set.problems))
     resume.check_same_data(folder, training_set)

@@ -15,6 +15,8 @@ def _own_rate(options: TrainOptions) -> bool:
     return own_rate(options.optimizer, options.optimizer_args)
 
 
+_LORAPLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+
 IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
     say("AdaFactor makes its own rate"): (("learning_rate", "scheduler", "warmup"), _own_rate),
     say("only cosine_with_restarts has cycles"): (
@@ -29,6 +31,25 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
     ),
     say("a lora has no convolutions"): (("conv_dim", "conv_alpha"), lambda o: o.network == "lora"),
     say("only a LoKr is split by it"): (("lokr_factor",), lambda o: o.network != "lokr"),
+    say("only a LoRA's halves have something between them"): (
+        ("network_dropout", "timestep_rank"),
+        lambda o: o.dora or o.network in ("loha", "lokr"),
+    ),
+    say("only the UNet knows timesteps"): (("timestep_rank",), lambda o: not o.unet_ratio),
+    say("all ranks take part in every step"): (("timestep_rank_min",), lambda o: not o.timestep_rank),
+    say("only a LoRA has an up half"): (_LORAPLUS, lambda o: o.network in ("loha", "lokr")),
+    say("sd-scripts gives AdaFactor no rates"): (
+        ("block_lr_weight", "down_lr_weight", "mid_lr_weight", "up_lr_weight", *_LORAPLUS),
+        lambda o: o.as_sd_scripts and _own_rate(o),
+    ),
+    say("no 3×3 convolution is trained"): (
+        ("conv_block_dims", "conv_block_alphas"),
+        lambda o: not o.trains_conv,
+    ),
+    say("all blocks learn at one rate"): (
+        ("block_lr_zero_threshold",),
+        lambda o: not (o.block_lr_weight or o.down_lr_weight or o.mid_lr_weight or o.up_lr_weight),
+    ),
     say("no tag is moved or left out"): (
         ("keep_tokens",),
         lambda o: not (o.shuffle_caption or o.tag_dropout or o.token_warmup_steps),

@@ -115,7 +115,7 @@ def predicted(model, lora, strategy="factors", strength=1.0):
 
 @pytest.mark.parametrize("choice", CHOICES, ids=named)
 def test_each_kind_learns_goes_on_to_the_bit_and_is_saved_as_it_is_live_and_baked(model, options_for, tmp_path, choice):
-    usual = {"steps": 2, "optimizer": "AdamW", "learning_rate": 1e-2, "conv_dim": 2, "min_snr_gamma": 0}
+    usual = {"steps": 2, "optimizer": "AdamW", "learning_rate": 1e-2, "conv_dim": 2, "train_blocks": "BASE,IN04-OUT01"}
     options = options_for(**usual, **choice, text_encoder_ratio=0.5 if choice["dora"] else 0)
     whole, result = trained(model, options, tmp_path / "whole")
     assert math.isfinite(result.loss)

@@ -9,6 +9,9 @@ from lib_lora.train.unused import IDLE, unused
 MODELS = [ModelFacts(512, "epsilon"), ModelFacts(128, "v_prediction")]
 GOOD = {"images": "p", "name": "n", "network": "lora"}
 
+PLUS = {"loraplus_lr_ratio": 2, "loraplus_unet_lr_ratio": 2, "loraplus_text_encoder_lr_ratio": 2}
+ROWS = {"down_lr_weight": "sine", "mid_lr_weight": "1", "up_lr_weight": "cosine"}
+
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -32,6 +35,27 @@ def test_a_recipe_that_nobody_changed_has_nothing_to_say(kind, model):
         ({"scheduler": "constant", "scheduler_lowest": 0.1}, "scheduler_lowest", {"scheduler": "rex"}),
         ({"conv_dim": 32, "conv_alpha": 2}, "conv_dim, conv_alpha", {"network": "locon"}),
         ({"lokr_factor": 8}, "lokr_factor", {"network": "lokr"}),
+        ({"network": "loha", "network_dropout": 0.1}, "network_dropout", {"network": "lora"}),
+        ({"dora": True, "timestep_rank": True}, "timestep_rank", {"dora": False}),
+        ({"unet_ratio": 0, "timestep_rank": True}, "timestep_rank", {"unet_ratio": 1}),
+        ({"timestep_rank_min": 2}, "timestep_rank_min", {"timestep_rank": True}),
+        ({"network": "lokr", **PLUS}, ", ".join(PLUS), {"network": "lora"}),
+        (
+            {"optimizer": "AdaFactor", "learning_rate": 0, "as_sd_scripts": True, "block_lr_weight": "C186"},
+            "block_lr_weight",
+            {"optimizer": "AdamW"},
+        ),
+        (
+            {"optimizer": "AdaFactor", "learning_rate": 0, "as_sd_scripts": True, **ROWS},
+            ", ".join(ROWS),
+            {"optimizer": "AdamW"},
+        ),
+        (
+            {"conv_block_dims": "4", "conv_block_alphas": "1"},
+            "conv_block_dims, conv_block_alphas",
+            {"network": "locon"},
+        ),
+        ({"block_lr_zero_threshold": 0.1}, "block_lr_zero_threshold", {"block_lr_weight": "C186"}),
         ({"keep_tokens": 3}, "keep_tokens", {"tag_dropout": 0.1}),
         ({"token_warmup_min": 3}, "token_warmup_min", {"token_warmup_steps": 9}),
         ({"caption_separator": ";"}, "caption_separator", {"tag_dropout": 0.1}),

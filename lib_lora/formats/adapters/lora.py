@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod, sqrt
 from typing import Any, ClassVar
@@ -131,17 +131,26 @@ class LoraAdapter(Adapter):
 
     def apply(self, x: Tensor, layer: nn.Module, *, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         """Return ``scale · up(down(x))``: no weight of the layer's size is ever built."""
+        return self.apply_hidden(x, layer, lambda hidden: hidden)
+
+    def apply_hidden(self, x: Tensor, layer: nn.Module, between: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return `apply` with something done to what stands between down and up.
+
+        Args:
+            x, layer: as in `apply`.
+            between: gets and returns ``(…, r)`` of a Linear, ``(b, r, h, w)`` of a convolution.
+        """
         shape = self.fitting_shape(layer)
         up, down = self.up.flatten(1).to(x), self.down.to(x)
         if not isinstance(layer, nn.Conv2d):
-            hidden = self._linear_hidden(x, down)
+            hidden = between(self._linear_hidden(x, down))
             return nn.functional.linear(hidden * self.scale(), up)
         if self.mid is None:
             hidden = layer._conv_forward(x, down.reshape(self.rank, *shape[1:]), None)
         else:
             hidden = nn.functional.conv2d(x, down.reshape(self.rank, shape[1], 1, 1))
             hidden = layer._conv_forward(hidden, self.mid.to(x), None)
-        return nn.functional.conv2d(hidden * self.scale(), up[:, :, None, None])
+        return nn.functional.conv2d(between(hidden) * self.scale(), up[:, :, None, None])
 
     def _linear_hidden(self, x: Tensor, down: Tensor) -> Tensor:
         """Return ``down`` (and a 1×1 ``mid``) of the inputs of a Linear."""

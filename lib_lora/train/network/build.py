@@ -38,7 +38,8 @@ def new_lora(model: LoadedModel, options: TrainOptions) -> LoraFile:
     # A host may keep a part of its model in main memory until it runs: the LoRA goes where the work is done.
     adapters = {one.key: _fresh(one, options, generator, model.device) for one in places(model, options)}
     if not adapters:
-        raise InputError("No layer of the model is left to train", where="unet_ratio, text_encoder_ratio")
+        where = "unet_ratio, text_encoder_ratio" + (", train_blocks" if options.train_blocks else "")
+        raise InputError("No layer of the model is left to train", where=where)
     return LoraFile(adapters=adapters, metadata={}, extras={}, path=None)
 
 

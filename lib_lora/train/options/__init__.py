@@ -14,7 +14,9 @@ from lib_lora.sentences import say
 from lib_lora.train.available import usual_rate
 from lib_lora.train.caption_checks import check_captions
 from lib_lora.train.loss_checks import check_loss
+from lib_lora.train.network_checks import check_network
 from lib_lora.train.optimizers import OPTIMIZERS, own_rate, spec_of
+from lib_lora.train.options.blocks import BlockOptions
 from lib_lora.train.options.captions import CaptionOptions
 from lib_lora.train.options.learning import LearningOptions
 from lib_lora.train.options.length import LengthOptions
@@ -47,6 +49,7 @@ SUBJECTS: Mapping[str, type] = {
     "subject": SubjectOptions,
     "length": LengthOptions,
     "network": NetworkOptions,
+    "blocks": BlockOptions,
     "learning": LearningOptions,
     "pictures": PictureOptions,
     "captions": CaptionOptions,
@@ -71,6 +74,7 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
     CaptionOptions,
     PictureOptions,
     LearningOptions,
+    BlockOptions,
     NetworkOptions,
     LengthOptions,
     SubjectOptions,
@@ -91,6 +95,7 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
         check_pictures(self)
         _check_smallest(self)
         check_rates(self)
+        check_network(self)
         check_loss(self)
 
     def to_dict(self) -> dict[str, Any]:

@@ -65,3 +65,26 @@ class LearningOptions:
     max_grad_norm: float = option(
         1.0, "Gradient limit", "Gradients are cut to this norm; 0 turns it off.", low=0, high=1000
     )
+    loraplus_lr_ratio: float = option(
+        0.0,
+        "LoRA+ ratio",
+        "The up half of every layer learns so much faster; 16 is the paper's value, 0 turns it off.",
+        low=0,
+        high=1000,
+    )
+    loraplus_unet_lr_ratio: float = option(
+        0.0, "LoRA+ ratio of the UNet", "In place of the LoRA+ ratio for the UNet; 0 is the same.", low=0, high=1000
+    )
+    loraplus_text_encoder_lr_ratio: float = option(
+        0.0,
+        "LoRA+ ratio of the text encoder",
+        "In place of the LoRA+ ratio for the text encoder; 0 is the same.",
+        low=0,
+        high=1000,
+    )
+
+    @property
+    def loraplus(self) -> tuple[float, float]:
+        """What the up halves of text encoder and UNet learn faster by; 1 is no faster."""
+        text, unet = self.loraplus_text_encoder_lr_ratio, self.loraplus_unet_lr_ratio
+        return text or self.loraplus_lr_ratio or 1.0, unet or self.loraplus_lr_ratio or 1.0

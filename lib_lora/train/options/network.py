@@ -48,6 +48,38 @@ class NetworkOptions:
         high=1024,
     )
 
+    rslora: bool = option(
+        False,
+        "Rank-stabilized (rsLoRA)",
+        "Strength is alpha / √dim, so that a large dim learns as fast as a small one; saved so that every program "
+        "applies it right.",
+    )
+    network_dropout: float = option(
+        0.0, "Dropout", "Share of the LoRA's inner numbers left out in each step, 0 to 0.9.", low=0, high=0.9
+    )
+    rank_dropout: float = option(
+        0.0, "Rank dropout", "Share of the ranks left out in each step; 0.1 to 0.3 is usual.", low=0, high=0.9
+    )
+    module_dropout: float = option(
+        0.0, "Module dropout", "Share of the layers left out in each step; 0.1 to 0.3 is usual.", low=0, high=0.9
+    )
+    scale_weight_norms: float = option(
+        0.0,
+        "Max norm",
+        "No layer's change gets longer than this, against overtraining; 1 is the usual start, 0 turns it off.",
+        low=0,
+        high=1000,
+    )
+    timestep_rank: bool = option(
+        False,
+        "Fewer ranks in noisy steps (T-LoRA)",
+        "For 1 to 3 pictures: noisy steps learn with fewer ranks, so that pose and background are not learned by "
+        "heart. UNet only.",
+    )
+    timestep_rank_min: int = option(
+        0, "Fewest ranks", "Ranks that are left in the noisiest step; 0 is half of them.", low=0, high=1024
+    )
+
     @property
     def trains_conv(self) -> bool:
         """Whether ResNet blocks and the down- and upsamplers are trained, too."""
