@@ -7,7 +7,6 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from PIL import Image
 
@@ -17,17 +16,9 @@ from lib_lora.blocks.layouts import Layout
 from lib_lora.blocks.tag import readable_tags
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.host.base import GenerateRequest, GenerateResult
+from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.progress import Progress, SubProgress
 from lib_lora.sentences import say
-
-
-class Renders(Protocol):
-    """The part of a host that the analyzer needs."""
-
-    def generate(self, request: GenerateRequest, progress: Progress) -> GenerateResult:
-        """Return the pictures of ``request``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -144,7 +135,7 @@ class Analysis:
 
 
 def analyze(
-    host: Renders,
+    host: Host,
     request: GenerateRequest,
     plan: SweepSpec,
     *,

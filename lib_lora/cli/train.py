@@ -129,7 +129,7 @@ def _announce(made: LoneRun) -> None:
     """Say what is trained on what, and how long."""
     from lib_lora.host.noise_schedule import VELOCITY
     from lib_lora.train.length import pictures_a_step
-    from lib_lora.train.recipes import facts_of
+    from lib_lora.train.recipes import facts_of, resolved_gamma
 
     training = made.training
     for problem in training.data.problems:
@@ -138,12 +138,14 @@ def _announce(made: LoneRun) -> None:
     kind = "the velocity (v-prediction)" if facts.prediction_type == VELOCITY else "noise (epsilon)"
     say(f"{made.host.model.name} predicts {kind}{', zero terminal SNR' if facts.zero_terminal_snr else ''}")
     kept = f"{plan['regularization']} regularization pictures, " if plan["regularization"] else ""
-    weighting = f"min-SNR gamma {training.gamma:g}" if training.gamma else "no min-SNR weighting"
+    chosen, debiased = training.options, training.options.debiased_estimation_loss
+    gamma = resolved_gamma(chosen.min_snr_gamma, facts.prediction_type, debiased=debiased)
+    weighting = f"min-SNR gamma {gamma:g}" if gamma else "no min-SNR weighting"
     say(
         f"{plan['pictures']} pictures, each {plan['each_picture']} an epoch, {kept}"
         f"{plan['steps_an_epoch']} steps an epoch, "
-        f"{training.total} steps of {pictures_a_step(training.options)} in all, "
-        f"from step {training.step}, {training.options.network}, {weighting}"
+        f"{training.total} steps of {pictures_a_step(chosen)} in all, "
+        f"from step {training.step}, {chosen.network}, {weighting}"
     )
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from lib_lora.blocks.elements import ElementRules
 from lib_lora.blocks.layouts import BASE
 from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.lora import LoraFile
@@ -23,7 +24,6 @@ from lib_lora.live.summed import untouched
 from lib_lora.live.swap import RECORD as SWAPPED
 from lib_lora.live.targets import (
     HasLayers,
-    Ratio,
     Strength,
     Target,
     find_targets,
@@ -68,7 +68,7 @@ class Attached:
         *,
         strategy: str = "auto",
         window: Window | None = None,
-        elements: Ratio | None = None,
+        elements: ElementRules | None = None,
         strengths: Mapping[str, float] | None = None,
         folding: Folding = fold,
     ) -> None:
@@ -209,7 +209,7 @@ def attach(
     *,
     strategy: str = "auto",
     window: Window | None = None,
-    elements: Ratio | None = None,
+    elements: ElementRules | None = None,
     strengths: Mapping[str, float] | None = None,
 ) -> Iterator[Attached]:
     """Attach ``lora`` to ``model`` while the context lasts.

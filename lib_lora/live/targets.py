@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 from torch import Tensor, nn
 
+from lib_lora.blocks.elements import ElementRules
 from lib_lora.blocks.layouts import BASE, OTHER, full_layout
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters.base import Adapter
@@ -29,14 +30,6 @@ class HasLayers(Protocol):
 
     family: str
     layers: Mapping[str, nn.Module]
-
-
-class Ratio(Protocol):
-    """Element rules: a ratio that replaces the block's weight for one module, or None."""
-
-    def ratio(self, block: str, key: str) -> float | None:
-        """Return the ratio of the module ``key`` in ``block``, or None where no rule speaks of it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -137,7 +130,7 @@ def uniform_multipliers(family: str, strength: float = 1.0) -> dict[str, float]:
 
 
 def strength_of(
-    target: Target, multipliers: Mapping[str, Strength], elements: Ratio | None, strength: float
+    target: Target, multipliers: Mapping[str, Strength], elements: ElementRules | None, strength: float
 ) -> Strength:
     """Return the multiplier of one target; an element rule replaces the block's weight, not the tag's strength."""
     if elements is not None:

@@ -13,16 +13,16 @@ from html import escape
 
 from lib_lora.i18n.words import Words
 
-Piece = Callable[[Words], str]
+Fragment = Callable[[Words], str]
 
 
 class PolledFragment:
     """The pieces of one server, by name."""
 
     def __init__(self) -> None:
-        self._pieces: dict[str, Piece] = {}
+        self._pieces: dict[str, Fragment] = {}
 
-    def add(self, name: str, piece: Piece) -> None:
+    def add(self, name: str, piece: Fragment) -> None:
         """Register a piece; the panel of each language registers the same one, the last wins."""
         self._pieces[name] = piece
 

@@ -22,9 +22,9 @@ from lib_lora.train.recipes import SMALL, ModelFacts, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui import compat
 from lib_lora.ui.train import build, tag_of
-from lib_lora.ui.train.acts import act_button, read_act
 from lib_lora.ui.train.caption_tools import CaptionTools, caption_widgets
 from lib_lora.ui.train.form import Form
+from lib_lora.ui.train.inline_actions import act_button, read_act
 from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import NAMES, OptionForm, to_widget
 from lib_lora.ui.train.orders import Orders

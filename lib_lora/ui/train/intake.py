@@ -24,7 +24,7 @@ from lib_lora.train.options import TrainOptions
 from lib_lora.train.recipes import KINDS
 from lib_lora.ui import compat
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
-from lib_lora.ui.train.acts import act_button
+from lib_lora.ui.train.inline_actions import act_button
 from lib_lora.ui.train.look import summary_html, tags_html
 
 KNOWN = 200

@@ -11,7 +11,7 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.sentences import say
 from lib_lora.services.picture_folder import Found
-from lib_lora.ui.train.acts import act_button
+from lib_lora.ui.train.inline_actions import act_button
 
 LISTED = 40
 """Tags in the list at most."""

@@ -17,8 +17,8 @@ from lib_lora.train.available import instead
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.train.acts import act_button, read_act
 from lib_lora.ui.train.form import Form
+from lib_lora.ui.train.inline_actions import act_button, read_act
 from lib_lora.ui.train.options import NAMES, to_widget
 from lib_lora.ui.train.pieces import Pieces
 

@@ -15,9 +15,9 @@ from lib_lora.ui import compat
 from lib_lora.ui.compat import HIDDEN, gr
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.remember import remember
-from lib_lora.ui.train.acts import BOX, read_act
 from lib_lora.ui.train.caption_tools import CaptionTools, CaptionWidgets, caption_widgets
 from lib_lora.ui.train.form import Form, plain
+from lib_lora.ui.train.inline_actions import BOX, read_act
 from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import KNOWN, NAMES, ROOM, OptionForm
 from lib_lora.ui.train.orders import Orders

@@ -13,7 +13,7 @@ from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, WAITING
 from lib_lora.services.jobs.run_state import PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
 from lib_lora.services.run_report import sample_table, spread
 from lib_lora.ui.messages import error_html
-from lib_lora.ui.train.acts import act_button
+from lib_lora.ui.train.inline_actions import act_button
 from lib_lora.ui.train.look import remarks_html
 from lib_lora.web.routes import file_url, report_url
 

@@ -18,8 +18,8 @@ from lib_lora.train.recipes import facts_of
 from lib_lora.train.remarks import remarks_on
 from lib_lora.train.training_set import fit_remarks
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.train.acts import act_button
 from lib_lora.ui.train.draft import Draft, changed_names
+from lib_lora.ui.train.inline_actions import act_button
 from lib_lora.ui.train.look import remarks_html
 from lib_lora.ui.train.options import KNOWN, to_widget
 
