@@ -67,8 +67,9 @@ class _Report:
         """Return the list as it is now, with what was chosen; or with the newest, where that was not there before."""
         there = self.choices()
         first = next(iter(there), None)
-        name = chosen if chosen in there and first == newest else first
-        return compat.update(choices=there, value=name), first, self.show(name)
+        if chosen in there and first == newest:  # not sent back: another may be chosen meanwhile
+            return compat.update(choices=there), first, self.show(chosen)
+        return compat.update(choices=there, value=first), first, self.show(first)
 
     def show(self, name: str | None) -> str:
         """Return a frame with the report, and a link that opens it alone."""

@@ -21,7 +21,7 @@ from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.merge import preview
 from lib_lora.ui import workshop
 from lib_lora.ui.compat import gr
-from lib_lora.ui.workshop import batch, blocks, merge, metadata, rows
+from lib_lora.ui.workshop import batch, blocks, merge, metadata, rows, work
 from lib_lora.ui.workshop.tables import readable_date
 from tests.conftest import random_lora
 from tests.told import Told
@@ -72,6 +72,13 @@ def test_the_tab_builds_and_offers_what_the_app_wires(atelier: Atelier, language
     assert len(panel.uses) == 2
     assert len(panel.refresh(*[None] * len(panel.lists))) == len(panel.lists)
     assert page.config["components"]
+
+
+def test_a_list_that_is_renewed_gives_no_choice_back_that_still_stands() -> None:
+    for value in (None, [], "a", ["a", "b"]):
+        assert work.listed(["a", "b"], value) == gr.update(choices=["a", "b"])
+    assert work.listed(["b"], "a") == gr.update(choices=["b"], value=None)
+    assert work.listed(["b"], ["a", "b"], ["b"]) == gr.update(choices=["b"], value=["b"])
 
 
 def test_every_sentence_is_there_in_both_languages() -> None:

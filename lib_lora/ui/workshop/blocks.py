@@ -60,8 +60,7 @@ class Handlers:
 
     def refresh(self, name: str | None, preset: str | None) -> list[Any]:
         """Return the lists as they are now."""
-        presets = file_work.presets(self.atelier)
-        return [work.choices(self.atelier, name), update(choices=presets, value=preset if preset in presets else None)]
+        return [work.choices(self.atelier, name), work.listed(file_work.presets(self.atelier), preset)]
 
     def look(self, name: str | None) -> Iterator[tuple[Any, ...]]:
         """Read a file and measure its blocks; yields (message, summary, vector, facts, table, cancel button)."""

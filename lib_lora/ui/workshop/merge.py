@@ -61,10 +61,8 @@ class Handlers:
         presets = file_work.presets(self.atelier)
         found = []
         for lora, blocks in zip(values[::2], values[1::2], strict=True):
-            found += [
-                work.choices(self.atelier, lora),
-                update(choices=presets, value=blocks or table.KNOWN["blocks"].default),
-            ]
+            emptied = {} if blocks else {"value": table.KNOWN["blocks"].default}  # any text may stand there
+            found += [work.choices(self.atelier, lora), update(choices=presets, **emptied)]
         return found
 
     def order(self, *values: Any) -> MergeSpec:

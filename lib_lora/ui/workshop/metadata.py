@@ -76,8 +76,7 @@ class Handlers:
     def refresh(self, name: str | None, other: str | None, chosen: list[str] | None) -> list[Any]:
         """Return the lists as they are now."""
         found = file_work.names(self.atelier)
-        kept = [one for one in chosen or [] if one in found]
-        many = update(choices=found, value=kept)
+        many = work.listed(found, chosen, [one for one in chosen or [] if one in found])
         return [work.choices(self.atelier, name), work.choices(self.atelier, other), many]
 
     def search(self, text: str, name: str | None) -> tuple[Any, Any, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lib_lora.errors import AtelierError
@@ -15,12 +15,17 @@ from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 
 
 def choices(atelier: Atelier, value: str | None = None) -> dict[str, Any]:
-    """Return the update of a dropdown of LoRAs; a value that is gone is dropped.
+    """Return the update of a dropdown of LoRAs; a value that is gone is dropped."""
+    return listed(files.names(atelier), value)
+
+
+def listed(found: Sequence[str], value: Any, kept: Any = None) -> dict[str, Any]:
+    """Return the update of a dropdown's list; where its value is gone, ``kept`` takes its place.
 
     One that is there is not sent back, nor is none: somebody may have chosen another meanwhile.
     """
-    found = files.names(atelier)
-    return compat.update(choices=found) if not value or value in found else compat.update(choices=found, value=None)
+    several = value if isinstance(value, list) else [value] if value else []
+    return compat.update(choices=found, **({"value": kept} if set(several) - set(found) else {}))
 
 
 def shown(atelier: Atelier, words: Words, job: Job) -> Iterator[str]:
