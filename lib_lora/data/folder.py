@@ -105,7 +105,7 @@ def scan(
     return _finish(leaves, findings)
 
 
-def check_folder(folder: Path, *, is_reg: bool) -> int:
+def check_folder(folder: Path | Source, *, is_reg: bool) -> int:
     """Return how many draws the names of folders and files come to; no picture is opened.
 
     Raises:

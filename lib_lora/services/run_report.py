@@ -177,7 +177,8 @@ def _shown(value: object) -> str:
 def _elsewhere(folder: RunFolder, options: TrainOptions, total: int, words: Words) -> Commands:
     """Return the command of sd-scripts that comes nearest, and what it leaves out."""
     family = (_data(folder).get("model") or {}).get("family", "sd1")
-    without = replace(options, **{name: last_name(getattr(options, name)) for name in PLACES})
+    places: dict[str, Any] = {name: last_name(getattr(options, name)) for name in PLACES}
+    without = replace(options, **places)
     told = sd_scripts_command(without, family=family, steps=total)
     notes = [sentence_in_words(note, words.language) for note in told.notes]
     text = words("train.report_sd_scripts_text")

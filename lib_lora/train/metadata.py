@@ -134,4 +134,5 @@ def _precision(model: LoadedModel) -> str:
 
 def _without_paths(options: TrainOptions) -> TrainOptions:
     """Return the options with folders' names in place of their paths: a file is handed on."""
-    return replace(options, **{name: Path(getattr(options, name)).name for name in PLACES})
+    places: dict[str, Any] = {name: Path(getattr(options, name)).name for name in PLACES}
+    return replace(options, **places)

@@ -11,7 +11,7 @@ import torch
 from lib_lora.errors import InputError
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.options import AUTO
-from lib_lora.sentences import say
+from lib_lora.sentences import Sentence, say
 from lib_lora.train.loss import batch_loss
 from lib_lora.train.memory.ladder import PLAIN, above, saving, usable
 from lib_lora.train.optimizers import spec_of
@@ -97,7 +97,7 @@ def _first_that_fits(training: Training, meter: Meter) -> Choice:
     numbers = sum(p.numel() for adapter in training.lora.adapters.values() for p in adapter.parameters())
     states = int(4 * numbers * spec_of(training.options.optimizer).states)
     height, width = (side * training.model.pixels_per_latent for side in batch[0].latents[0].shape[-2:])
-    tried = []
+    tried: list[Sentence] = []
     for rung in (PLAIN, *above(PLAIN, training.model)):
         needed = _needed(training, batch, rung, meter)
         if needed is not None and needed + states <= free * ROOM:

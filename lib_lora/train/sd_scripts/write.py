@@ -70,10 +70,10 @@ def _plain(options: TrainOptions) -> dict[str, Any]:
 
 def _network(options: TrainOptions) -> dict[str, Any]:
     conv = [f"conv_dim={options.conv_dim}", f"conv_alpha={options.conv_alpha:g}"]
-    if options.network in ("lora", "locon") and not getattr(options, "dora", False):
+    if options.network in ("lora", "locon") and not options.dora:
         return {"network_module": "networks.lora"} | ({"network_args": conv} if options.network == "locon" else {})
     arguments = [f"algo={options.network}", *(["conv_dim=0"] if options.network == "lora" else conv)]
-    if getattr(options, "dora", False):
+    if options.dora:
         arguments.append("dora_wd=True")
     if options.network == "lokr":
         arguments.append(f"factor={options.lokr_factor}")
@@ -81,7 +81,7 @@ def _network(options: TrainOptions) -> dict[str, Any]:
 
 
 def _learning(options: TrainOptions) -> dict[str, Any]:
-    course = {ours: theirs for theirs, ours in reversed(names.SCHEDULERS.items())}
+    course = {ours: theirs for theirs, ours in reversed(list(names.SCHEDULERS.items()))}
     scheduler = course.get(options.scheduler, options.scheduler)
     if scheduler == "constant" and options.warmup:
         scheduler = "constant_with_warmup"

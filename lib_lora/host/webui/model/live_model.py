@@ -163,7 +163,7 @@ class NoModel:
     schedule = Schedule(torch.ones(1))
     device = torch.device("cpu")
 
-    def count_tokens(self, captions: Sequence[str]) -> list[int]:
+    def count_tokens(self, captions: Sequence[str], layout: CaptionLayout = AS_WRITTEN) -> list[int]:
         """Return 0 for each caption: there is no model that could tell."""
         return [0] * len(captions)
 
