@@ -29,19 +29,15 @@ ALIKE = 1e-5
 """Losses that differ by less, relative to the reference's, are taken for equal."""
 
 
-def compare(case: Case, options: argparse.Namespace) -> dict[str, Any]:
+def compare(case: Case, options: argparse.Namespace, ours: Side, theirs: Side) -> dict[str, Any]:
     """Return the losses of both sides, step by step, and what a step costs."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_model(folder, options.shape, case.predicts)
         (folder / "case.json").write_text(json.dumps(_given(case, options)), encoding="utf-8")
-        ours = Side(sys.executable, "bench.trainers.ours", place)
-        theirs = Side(options.python, "bench.trainers.reference", place)
-        try:
-            rows = [(ours.step(number), theirs.step(number)) for number in range(options.steps)]
-        finally:
-            ours.close()
-            theirs.close()
+        ours.open(place)
+        theirs.open(place)  # it begins with the numbers that ours wrote down
+        rows = [(ours.step(number), theirs.step(number)) for number in range(options.steps)]
     gaps = [abs(own["loss"] - other["loss"]) / abs(other["loss"]) for own, other in rows]
     timed = rows[1:] or rows  # the first step warms up
     return {
@@ -54,6 +50,24 @@ def compare(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         "memory": [rows[-1][side]["memory"] for side in (0, 1)],
         **({"reference_mended": case.mended} if case.mended else {}),
     }
+
+
+def _rows(chosen: list[Case], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return a row for each case; one that a side cannot make says so, and the others go on."""
+    ours = Side(sys.executable, "bench.trainers.ours")
+    theirs = Side(options.python, "bench.trainers.reference")
+    rows: list[dict[str, Any]] = []
+    try:
+        for case in chosen:
+            try:
+                rows.append(compare(case, options, ours, theirs))
+            except (RuntimeError, OSError) as error:
+                rows.append({"case": case.name, "failed": str(error)})
+            print(_line(rows[-1]), file=sys.stderr, flush=True)
+    finally:
+        ours.close()
+        theirs.close()
+    return rows
 
 
 def _given(case: Case, options: argparse.Namespace) -> dict[str, Any]:
@@ -89,17 +103,10 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = []
-    for case in CASES:
-        if not any(wish in case.name for wish in options.cases):
-            continue
-        try:
-            rows.append(compare(case, options))
-        except (RuntimeError, OSError) as error:  # one that cannot run says so, the others go on
-            rows.append({"case": case.name, "failed": str(error)})
-        print(_line(rows[-1]), file=sys.stderr)
-    if not rows:
+    chosen = [case for case in CASES if any(wish in case.name for wish in options.cases)]
+    if not chosen:
         sys.exit("No case has such a name; there are: " + ", ".join(case.name for case in CASES))
+    rows = _rows(chosen, options)
     made = [row for row in rows if "failed" not in row]
     found: dict[str, Any] = {"cases": rows, "failed": [row["case"] for row in rows if "failed" in row]}
     if made:

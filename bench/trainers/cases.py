@@ -68,6 +68,7 @@ class Case:
         return {**THEIRS, **marks, **self.theirs}
 
 
+LYCORIS = {"network_module": "lycoris.kohya"}
 NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "lora": ({"network": "lora"}, {}, {}),
     "c3lier": (
@@ -75,6 +76,8 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {},
         {"conv_dim": 4, "conv_alpha": 1.0},
     ),
+    "loha": ({"network": "loha", "conv_dim": 0}, LYCORIS, {"algo": "loha", "preset": "attn-mlp"}),
+    "lokr": ({"network": "lokr", "conv_dim": 0}, LYCORIS, {"algo": "lokr", "preset": "attn-mlp"}),
 }
 """Name -> our options, sd-scripts' arguments, arguments of its module."""
 
@@ -158,11 +161,17 @@ def _schedules() -> list[Case]:
     ]
 
 
-COST = {"dim": 16, "alpha": 1.0, "text_encoder_ratio": 0.5}
+COST: dict[str, Any] = {"dim": 16, "alpha": 1.0, "text_encoder_ratio": 0.5}
 
 CASES = (
     *_losses(),
     *_optimizers(),
     *_schedules(),
+    Case("losses weighted", {"weighted_captions": True}, {"weighted_captions": True}, captions=WEIGHTED),
     Case("cost plain", COST, {"network_dim": 16, "network_alpha": 1.0}),
+    Case(
+        "cost checkpointing",
+        {**COST, "memory": "checkpointing"},
+        {"network_dim": 16, "network_alpha": 1.0, "gradient_checkpointing": True},
+    ),
 )

@@ -13,12 +13,16 @@ from torch import Tensor
 
 import lib_lora.train.loss as loss_module
 from bench.trainers.process import Step, serve
+from lib_lora.data.captions import CaptionRules
 from lib_lora.data.dataset import Picture
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.studio.checkpoint import load_checkpoint
 from lib_lora.host.studio.model import DiffusersModel
 from lib_lora.live.attach import attach
 from lib_lora.train import network
+from lib_lora.train.captions import rules_of
+from lib_lora.train.memory.fit import fitted
+from lib_lora.train.objective import noised
 from lib_lora.train.options import from_mapping
 from lib_lora.train.ratio_optimizer import optimizer_for
 from lib_lora.train.run_folder import RunFolder
@@ -39,21 +43,21 @@ def prepare(folder: Path, case: dict[str, Any]) -> Step:
         model,
         options,
         RunFolder.create(folder / "run", options),
-        TrainingSet(_samples(folder, case), (), ""),
+        TrainingSet(_samples(folder, case, rules_of(options)), (), ""),
         lora,
         optimizer_for(options, network.groups(lora, options)),
         total=case["steps"],
     )
     drawn: dict[str, Tensor] = {}
-    plain = loss_module.noised
 
     def seen(clean: Tensor, noise: Tensor, timesteps: Tensor, **more: Any) -> Any:
         drawn.update(latents=clean.cpu(), noise=noise.cpu(), timesteps=timesteps.cpu())
-        return plain(clean, noise, timesteps, **more)
+        return noised(clean, noise, timesteps, **more)
 
     loss_module.noised = seen
     held = ExitStack()  # for as long as the process lives
     training.attached = held.enter_context(attach(model, lora, 1.0, strategy="factors"))
+    held.enter_context(fitted(training))
 
     def step(number: int) -> float:
         captions = [item.caption for item in training.next_batches()[0]]
@@ -66,13 +70,13 @@ def prepare(folder: Path, case: dict[str, Any]) -> Step:
     return step
 
 
-def _samples(folder: Path, case: dict[str, Any]) -> tuple[Sample, ...]:
+def _samples(folder: Path, case: dict[str, Any], rules: CaptionRules) -> tuple[Sample, ...]:
     generator, side = torch.Generator().manual_seed(7), case["side"]
     pixels, found = 8 * side, []
     for number, caption in enumerate(case["captions"]):
         picture = Picture(folder / f"{number}.png", caption, ".txt", 1, (pixels, pixels), False, str(number))
         latents = torch.randn(4, side, side, generator=generator)
-        found.append(Sample(picture, caption, (latents,), ((pixels, pixels, 0, 0, pixels, pixels),), 1.0))
+        found.append(Sample(picture, caption, (latents,), ((pixels, pixels, 0, 0, pixels, pixels),), 1.0, rules))
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ imports nothing but Python's own modules: the reference's interpreter has other 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import subprocess
 import sys
@@ -22,22 +23,40 @@ Step = Callable[[int], float]
 
 
 def serve(prepare: Callable[[Path, dict[str, Any]], Step]) -> None:
-    """Prepare the case of the folder that the command line names, then make a step for every line that comes in.
+    """Answer every line that comes in: a number makes that step of the present case, a folder opens another one.
 
     What else is printed goes to the error stream.
     """
-    answers, folder = sys.stdout, Path(sys.argv[1])
-    case = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+    answers = sys.stdout
+    step: Step | None = None
+    before = 0
     with contextlib.redirect_stdout(sys.stderr):
-        before = memory("VmRSS")  # Python and its libraries
-        step = prepare(folder, case)
-        print(json.dumps({"ready": True}), file=answers, flush=True)
         for line in sys.stdin:
-            began = time.perf_counter()
-            loss = step(int(line))
-            seconds = time.perf_counter() - began
-            row = {"loss": loss, "seconds": seconds, "memory": peak(before)}
+            word = line.strip()
+            if word.isdecimal() and step is not None:
+                began = time.perf_counter()
+                loss = step(int(word))
+                row = {"loss": loss, "seconds": time.perf_counter() - began, "memory": peak(before)}
+            else:
+                step = None
+                gc.collect()
+                before = fresh_count()
+                try:
+                    step = prepare(Path(word), json.loads((Path(word) / "case.json").read_text(encoding="utf-8")))
+                    row = {"ready": True}
+                except Exception as error:  # a case that one side cannot make is a row of the table
+                    row = {"failed": f"{type(error).__name__}: {error}"}
             print(json.dumps(row), file=answers, flush=True)
+
+
+def fresh_count() -> int:
+    """Begin to count the peak anew, and return the bytes of main memory that are held now."""
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
+    torch = sys.modules["torch"]
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    return memory("VmRSS")
 
 
 def peak(before: int) -> int:
@@ -55,26 +74,33 @@ def memory(name: str) -> int:
 
 
 class Side:
-    """One side of a comparison: a child process."""
+    """One side of a comparison: a child process that makes the steps of one case after another."""
 
-    def __init__(self, python: str, module: str, *arguments: str) -> None:
+    def __init__(self, python: str, module: str) -> None:
+        self._name = module.rpartition(".")[2]
         self._process = subprocess.Popen(
-            [python, "-m", module, *arguments], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, "-m", module], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self._read()  # until it is ready
+
+    def open(self, folder: str) -> None:
+        """Have it prepare the case of a folder."""
+        self._ask(folder)
 
     def step(self, number: int) -> dict[str, float]:
-        """Make the step of a number and return its row."""
-        if self._process.stdin is None:
-            raise RuntimeError("the process has no input")
-        print(number, file=self._process.stdin, flush=True)
-        return self._read()
+        """Have it make the step of a number; return its row."""
+        return self._ask(str(number))
 
-    def _read(self) -> dict[str, Any]:
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        if not line:
-            raise RuntimeError(f"a side ended with code {self._process.wait()}; its own words stand above")
-        return json.loads(line)
+    def _ask(self, line: str) -> dict[str, Any]:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("the process has no input or output")
+        print(line, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self._name} ended with code {self._process.wait()}; its own words stand above")
+        row = json.loads(answer)
+        if "failed" in row:
+            raise RuntimeError(f"{self._name}: {row['failed']}")
+        return row
 
     def close(self) -> None:
         """End the process."""

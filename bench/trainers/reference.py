@@ -22,7 +22,8 @@ from bench.trainers.process import Step, serve
 
 def prepare(folder: Path, case: dict[str, Any]) -> Step:
     """Return a step as ``train_network.py`` makes it."""
-    sys.path.insert(0, case["reference"])
+    if case["reference"] not in sys.path:
+        sys.path.insert(0, case["reference"])
     _without_pictures()
     train_network = importlib.import_module("train_network")
     train_util = importlib.import_module("library.train_util")
@@ -135,7 +136,11 @@ def _network(folder: Path, case: dict[str, Any], text: Any, unet: Any, device: t
     module = importlib.import_module(case["theirs"].get("network_module") or "networks.lora")
     given = {name: str(value) for name, value in case["network_args"].items()}
     dim, alpha = case["theirs"]["network_dim"], case["theirs"]["network_alpha"]
+    known = getattr(module, "LoRANetwork", module)  # a network with convolutions adds to the class's own list
+    targets = list(getattr(known, "UNET_TARGET_REPLACE_MODULE", ()))
     network = module.create_network(1.0, dim, alpha, None, text, unet, neuron_dropout=None, **given)
+    if targets:
+        known.UNET_TARGET_REPLACE_MODULE = targets
     network.apply_to(text, unet, True, True)
     first = load_file(folder / "first.safetensors")
     missing, unexpected = network.load_state_dict(first, strict=False)

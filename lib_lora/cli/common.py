@@ -72,10 +72,16 @@ class TerminalProgress(Stoppable):
 
 
 @contextmanager
-def stopped_by_keyboard(progress: Stoppable, *, kept: str = "what is done is kept") -> Iterator[None]:
+def stopped_by_keyboard(
+    progress: Stoppable, *, kept: str = "what is done is kept", ended_by: bool = False
+) -> Iterator[None]:
     """Turn the first Ctrl-C into a calm stop at the next step; the second one ends the program.
 
-    ``kept`` says what becomes of the work.
+    Args:
+        progress: what is asked to stop.
+        kept: what becomes of the work.
+        ended_by: whether another program ends this one (as torchrun does when a process is lost): its wish, SIGTERM, is
+            a calm stop, too.
     """
 
     def on_signal(number: int, frame: object) -> None:
@@ -85,10 +91,13 @@ def stopped_by_keyboard(progress: Stoppable, *, kept: str = "what is done is kep
         progress.stop()
 
     before = signal.signal(signal.SIGINT, on_signal)
+    ended = signal.signal(signal.SIGTERM, lambda *_: progress.stop()) if ended_by else None
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        if ended_by:
+            signal.signal(signal.SIGTERM, ended)
 
 
 def say(text: str) -> None:

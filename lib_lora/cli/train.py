@@ -13,14 +13,16 @@ from lib_lora.errors import InputError
 from lib_lora.options import options_of
 
 if TYPE_CHECKING:
-    from lib_lora.services.lone_run import LoneRun
+    from lib_lora.services.lone_run import HostOpener, LoneRun
     from lib_lora.train.loop import TrainResult
+    from lib_lora.train.together import Team
     from lib_lora.train.training import Training
 
 EXAMPLES = """examples:
   python run.py train --images pictures --trigger krnk --kind character --name krnk_v1
   python run.py train krnk_v1.toml
-  python run.py train --resume runs/krnk_v1"""
+  python run.py train --resume runs/krnk_v1
+  torchrun --nproc-per-node 2 -m lib_lora train krnk_v1.toml     (each GPU takes its part of every batch)"""
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -99,25 +101,39 @@ def _refuse_beside_resume(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train, or go on with a run, and say where the file is."""
-    progress = TerminalProgress(quiet=options.json)
-    made = _ready(options, progress)
-    _announce(made)
+    from lib_lora.train.together import device_for, join
+
+    team = join()
+    options.device = device_for(options.device)
+    progress = TerminalProgress(quiet=options.json or bool(team.rank))
+    made = _ready(options, progress, team)
+    if not team.rank:
+        _announce(made)
     try:
-        with stopped_by_keyboard(progress):
+        with stopped_by_keyboard(progress, ended_by=not team.alone):
             result = made.work(progress)
     finally:
         progress.close()
-        for remark in made.training.folder.remarks():
+        for remark in made.training.folder.remarks() if not team.rank else ():
             say(remark)
         made.leave()
-    _give(options, made.training, result)
+    if not team.rank:
+        _give(options, made.training, result)
 
 
-def _ready(options: argparse.Namespace, progress: TerminalProgress) -> LoneRun:
-    """Return the run, new or gone on with."""
+def _ready(options: argparse.Namespace, progress: TerminalProgress, team: Team) -> LoneRun:
+    """Return the run, new or gone on with; of several processes each has its own."""
     from lib_lora.services.lone_run import LoneRun
 
     host = partial(open_studio, options)
+    first = partial(_first, options, host, progress)
+    return first() if team.alone else LoneRun.together(team, first, host, progress)
+
+
+def _first(options: argparse.Namespace, host: HostOpener, progress: TerminalProgress) -> LoneRun:
+    """Return the run, new or gone on with."""
+    from lib_lora.services.lone_run import LoneRun
+
     if options.resume:
         _refuse_beside_resume(options)
         return LoneRun.gone_on(host, options.resume, progress=progress)

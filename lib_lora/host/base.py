@@ -43,6 +43,11 @@ class Conditioning:
     pooled: Tensor | None = None
     sizes: Tensor | None = None
 
+    def of(self, rows: slice) -> Conditioning:
+        """Return some rows of the batch."""
+        pooled, sizes = (None if part is None else part[rows] for part in (self.pooled, self.sizes))
+        return Conditioning(self.tokens[rows], pooled, sizes)
+
     def sizes_for(self, latents: Tensor, pixels_per_latent: int) -> Tensor:
         """Return the size conditions of ``latents`` ``(batch, 4, h, w)``: `sizes`, or those of whole pictures."""
         if self.sizes is not None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lib_lora.errors import InputError
 from lib_lora.host.base import Host
 from lib_lora.progress import Progress
 from lib_lora.services.samples import sampler_of
 from lib_lora.services.start_check import check_pictures, fresh_run
 from lib_lora.train.loop import TrainResult, run
 from lib_lora.train.options import from_mapping
-from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
+from lib_lora.train.together import Team, TeamProgress, shadow_of
 from lib_lora.train.training import Training, start
 
 HostOpener = Callable[[], Host]
@@ -26,6 +31,7 @@ class LoneRun:
 
     host: Host
     training: Training
+    team: Team = field(default_factory=Team)
 
     @classmethod
     def new(cls, host: HostOpener, values: Mapping[str, Any], runs: Path, *, where: str, progress: Progress) -> LoneRun:
@@ -50,11 +56,46 @@ class LoneRun:
         options, loaded = kept.options(), host()
         return cls(loaded, start(loaded.model, options, kept, progress))
 
+    @classmethod
+    def together(cls, team: Team, first: Callable[[], LoneRun], host: HostOpener, progress: Progress) -> LoneRun:
+        """Return the run as one process of ``team`` has it: the first makes it, the others train on a copy of it.
+
+        Only the first writes the run's folder; where it is lost, another one saves its state there.
+
+        Raises:
+            AtelierError: the first could not begin, or see `new` and `gone_on`.
+        """
+        if team.rank:
+            real = Path(team.told_by_first(""))
+            place = Path(tempfile.mkdtemp(prefix="atelier-"))
+            made = replace(cls.gone_on(host, shadow_of(real, place), progress=progress), team=team)
+            made.training.state_copy = real
+        else:
+            made = replace(first(), team=team)
+            if made.training.options.batch_size < team.size:
+                raise InputError(
+                    "{n} processes cannot share a batch of {batch}",
+                    n=team.size,
+                    batch=made.training.options.batch_size,
+                    where="batch_size",
+                    cure="Give a batch_size that is at least the number of processes: it counts for all of them.",
+                )
+            team.told_by_first(str(made.training.folder.path.absolute()))
+        made.training.team = team
+        return made
+
     def work(self, progress: Progress) -> TrainResult:
         """Train to the end, or to a stop."""
-        return run(self.training, progress, sampler_of(self.host, self.training.options))
+        if self.team.alone:
+            return run(self.training, progress, sampler_of(self.host, self.training.options))
+        shared = TeamProgress(progress, self.team)
+        sampler = None if self.team.rank else sampler_of(self.host, self.training.options)
+        return run(self.training, shared, sampler, state_seconds=math.inf if self.team.rank else STATE_SECONDS)
 
     def leave(self) -> None:
-        """Leave nothing behind of a run that made no step."""
+        """Leave nothing behind of a run that made no step, and of a copy of its folder."""
+        if self.team.rank:
+            shutil.rmtree(self.training.folder.path.parent, ignore_errors=True)
+            return
         if not self.training.step:
             self.training.folder.remove_unused()

@@ -13,11 +13,12 @@ from typing import Any
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
-from lib_lora.train.memory.fit import fitted
+from lib_lora.train.memory.fit import Fit, fitted
 from lib_lora.train.occasions import samples_of, saves_of
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.saving import save_lora, save_on_the_way, save_state
 from lib_lora.train.step import one_step
+from lib_lora.train.together import LostError
 from lib_lora.train.training import Training
 
 Sampler = Callable[[RunFolder, int, Progress], Sequence[str]]
@@ -60,7 +61,7 @@ def run(
         began, first = time.monotonic(), training.step
         saved = began
         while training.step < training.total and not progress.stopped:
-            row = fit.step(one_step)
+            row = _step(training, fit)
             training.folder.log(row)
             pace = (time.monotonic() - began) / (training.step - first)
             progress.update(
@@ -84,6 +85,23 @@ def run(
             _sample(training, progress, sampler)
     recent = training.recent or [math.nan]
     return TrainResult(path, training.step, finished, sum(recent) / len(recent))
+
+
+def _step(training: Training, fit: Fit) -> dict[str, Any]:
+    """Return the row of the next step.
+
+    Raises:
+        AtelierError: see `run`; where another process is lost, the state is saved first.
+    """
+    try:
+        return fit.step(one_step)
+    except LostError:
+        training.optimizer.zero_grad()
+        if training.step:
+            if training.state_copy is not None:
+                training.folder = RunFolder(training.state_copy)
+            save_state(training)
+        raise
 
 
 def _sample(training: Training, progress: Progress, sampler: Sampler | None) -> None:

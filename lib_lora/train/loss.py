@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,9 +17,28 @@ from lib_lora.train.training import Training
 from lib_lora.train.training_set import Sample
 
 
-def batch_loss(training: Training, batch: list[Sample], generator: torch.Generator) -> Tensor:
-    """Return the weighted loss of one batch."""
-    model, options = training.model, training.options
+@dataclass(frozen=True)
+class _Drawn:
+    """A batch with all that is random in it; the tensors have a row for each sample, and lie in main memory."""
+
+    samples: Sequence[Sample]
+    captions: Sequence[str]
+    clean: Tensor
+    sizes: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    disturbed: Tensor | None
+
+    def of(self, rows: slice) -> _Drawn:
+        """Return some of its rows."""
+        disturbed = None if self.disturbed is None else self.disturbed[rows]
+        tensors = (self.clean[rows], self.sizes[rows], self.noise[rows], self.timesteps[rows], disturbed)
+        return _Drawn(self.samples[rows], self.captions[rows], *tensors)
+
+
+def _draw(training: Training, batch: list[Sample], generator: torch.Generator) -> _Drawn:
+    """Draw orientations, noise, timesteps and captions of a batch, always in this order."""
+    options = training.options
     orientations = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
     clean = torch.stack([item.latents[orientation] for item, orientation in zip(batch, orientations, strict=True)])
     sizes = torch.tensor([item.sizes[orientation] for item, orientation in zip(batch, orientations, strict=True)])
@@ -28,26 +48,43 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
     rng = random.Random(int(torch.randint(2**62, (1,), generator=generator)))
     now = {"step": training.step, "epoch": training.epoch + 1, "total_steps": training.total}
     captions = [item.rules.apply(item.caption, rng, **now) for item in batch]
+    return _Drawn(batch, captions, clean, sizes, noise, timesteps, disturbed)
+
+
+def batch_loss(training: Training, batch: list[Sample], generator: torch.Generator) -> Tensor:
+    """Return the weighted loss of one batch; of several processes each returns the part of its rows, and they add up.
+
+    All is drawn for the whole batch first, so that several processes see what one would.
+    """
+    model, options = training.model, training.options
+    drawn, rows = _draw(training, batch, generator), training.team.rows(len(batch))
+    every, drawn = drawn.captions, drawn.of(rows)
+    if not drawn.samples:
+        return torch.zeros((), device=model.device, requires_grad=True)
+    captions, sizes, disturbed = list(drawn.captions), drawn.sizes, drawn.disturbed
     seen = noised(
-        clean.to(model.device),
-        noise.to(model.device),
-        timesteps.to(model.device),
+        drawn.clean.to(model.device),
+        drawn.noise.to(model.device),
+        drawn.timesteps.to(model.device),
         alphas_cumprod=training.alphas_cumprod,
         prediction_type=model.prediction_type,
         disturbed=None if disturbed is None else disturbed.to(model.device),
     )
-    weights = torch.tensor([item.weight for item in batch], device=model.device)
+    weights = torch.tensor([item.weight for item in drawn.samples], device=model.device)
     snr = step_weight(seen.snr, options, model.prediction_type)
-    reg = torch.tensor([item.picture.is_reg for item in batch], device=model.device)
+    reg = torch.tensor([item.picture.is_reg for item in drawn.samples], device=model.device)
     if options.prior_from_model and reg.any():
         seen = replace(seen, target=_prior_target(training, seen, captions, sizes, reg))
         snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
     if training.masks.active:
-        training.masks.begin(int(torch.randint(2**62, (1,), generator=generator)), timesteps)
-    fixed = not training.trains_text
-    cond = training.captions.encode(captions) if fixed else encode_captions(model, options, captions)
+        training.masks.begin(int(torch.randint(2**62, (1,), generator=generator)), drawn.timesteps)
+    if training.trains_text:
+        cond = encode_captions(model, options, captions)
+    else:
+        cond = training.captions.encode(every).of(rows)  # as long as the whole batch's longest
     predicted = model.predict(seen.latents.to(model.dtype), seen.timesteps, replace(cond, sizes=sizes))
-    return (distance(predicted, seen, options).mean(dim=(1, 2, 3)) * weights * snr).mean()
+    each = distance(predicted, seen, options).mean(dim=(1, 2, 3)) * weights * snr
+    return each.mean() if training.team.alone else each.sum() / len(batch)
 
 
 def _prior_target(training: Training, seen: Noised, captions: list[str], sizes: Tensor, reg: Tensor) -> Tensor:

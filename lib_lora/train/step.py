@@ -80,7 +80,8 @@ def _gradients(training: Training, parameters: list[Tensor], generator: torch.Ge
             loss = batch_loss(training, batch, generator)
         training.scale.backward(loss, share=1 / len(batches))
         losses.append(loss.detach())
-    return training.scale.settled(losses[0] if len(losses) == 1 else torch.stack(losses).mean(), parameters)
+    mean = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+    return training.scale.settled(training.team.add_up(parameters, mean), parameters)
 
 
 def _left_out(training: Training) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -30,6 +31,7 @@ from lib_lora.train.recipes import facts_of
 from lib_lora.train.remarks import remarks_on
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import cure_of_divergence
+from lib_lora.train.together import Team
 from lib_lora.train.training_set import Sample, TrainingSet, prepare
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ class Training:
     updating: bool = False
     """Whether the optimizer is at work: a step that fails there has begun to change the LoRA."""
     fit: Fit | None = None
+    team: Team = field(default_factory=Team)
+    state_copy: Path | None = None
+    """The run's folder where ``folder`` is a copy of it: a state goes there when the process that writes it is lost."""
     captions: FixedCaptions = field(init=False)
     alphas_cumprod: Tensor = field(init=False)
     average: MovingAverage | None = field(init=False)
