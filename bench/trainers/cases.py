@@ -167,6 +167,16 @@ CASES = (
     *_losses(),
     *_optimizers(),
     *_schedules(),
+    Case(
+        "losses block rates",
+        {"block_lr_weight": ",".join(["1"] + [f"{1 - n / 30:g}" for n in range(25)])},
+        {},
+        {
+            "down_lr_weight": ",".join(f"{1 - n / 30:g}" for n in range(12)),
+            "mid_lr_weight": f"{1 - 12 / 30:g}",
+            "up_lr_weight": ",".join(f"{1 - n / 30:g}" for n in range(13, 25)),
+        },
+    ),
     Case("losses weighted", {"weighted_captions": True}, {"weighted_captions": True}, captions=WEIGHTED),
     Case("cost plain", COST, {"network_dim": 16, "network_alpha": 1.0}),
     Case(
