@@ -139,7 +139,7 @@ def _training(
         sizes = ((pixels, pixels, 0, 0, pixels, pixels),)
         samples.append(Sample(picture, "a cat", latents, sizes, 1.0, CaptionRules()))
     lora = network.new_lora(model, chosen)
-    optimizer = optimizer_for(chosen, network.groups(lora, chosen))
+    optimizer = optimizer_for(chosen, network.groups(lora, chosen, model.family))
     folder, data = RunFolder.create(place / "run", chosen), TrainingSet(tuple(samples), (), "")
     return Training(model, chosen, folder, data, lora, optimizer, total=options.steps)
 

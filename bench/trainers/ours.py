@@ -45,7 +45,7 @@ def prepare(folder: Path, case: dict[str, Any]) -> Step:
         RunFolder.create(folder / "run", options),
         TrainingSet(_samples(folder, case, rules_of(options)), (), ""),
         lora,
-        optimizer_for(options, network.groups(lora, options)),
+        optimizer_for(options, network.groups(lora, options, model.family)),
         total=case["steps"],
     )
     drawn: dict[str, Tensor] = {}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.progress import Progress
+from lib_lora.sentences import say
 
 PATIENCE = timedelta(minutes=30)
 """How long one process waits for another: the slowest may still be loading its model."""
@@ -104,9 +105,9 @@ class LostError(AtelierError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Another process of the training is gone",
+            say("Another process of the training is gone"),
             where="torchrun",
-            cure="Look at what it said last, and go on with the same command and --resume: the state is kept.",
+            cure=say("Look at what it said last, and resume the run in the same way: the state is kept."),
         )
 
 
