@@ -44,7 +44,7 @@ def run_report(folder: RunFolder, language: str) -> Report:
     key = "train.report_done" if step >= total else "train.report_stopped"
     verdict = words(key, name=options.name, step=step, total=total, loss=f"{rows[-1][2]:.4f}" if rows else "–")
     sections: list[Section] = [
-        _curve(rows, words),
+        *_curves(folder, rows, words),
         _numbers(folder, options, step, total, words),
         _files(folder, words),
     ]
@@ -96,12 +96,39 @@ def _samples(folder: RunFolder, options: TrainOptions, words: Words) -> Pictures
     return Pictures(words("train.samples"), words("train.report_samples", seed=options.seed), columns, rows)
 
 
-def _curve(rows: list[tuple[int, float, float]], words: Words) -> Curve:
+def _curves(folder: RunFolder, rows: list[tuple[int, float, float]], words: Words) -> tuple[Section, ...]:
+    """Return the losses of a run and, where it was measured, its drift and the loss of each picture."""
+    measured = folder.measures()
     series = (
         Series(words("train.loss_step"), tuple((float(step), loss) for step, loss, _ in rows)),
         Series(words("train.loss_mean"), tuple((float(step), mean) for step, _, mean in rows)),
+        Series(words("train.loss_steady"), tuple((float(row["step"]), row["steady"]) for row in measured)),
+        Series(
+            words("train.loss_held"),
+            tuple((float(row["step"]), row["held"]) for row in measured if row.get("held") is not None),
+        ),
     )
-    return Curve(words("train.loss"), words("train.report_loss"), series, words("train.step"), words("train.loss"))
+    drawn = tuple(one for one in series if one.points)
+    step, loss = words("train.step"), words("train.loss")
+    curve = Curve(loss, words("train.report_loss"), drawn, step, loss)
+    if len(measured) < 2:
+        return (curve,)
+    drift = Series(words("train.drift"), tuple((float(row["step"]), 100 * row["drift"]) for row in measured))
+    title = words("train.drift")
+    return (
+        curve,
+        Curve(title, words("train.drift_hint"), (drift,), step, f"{title} (%)"),
+        _measured_pictures(measured, words),
+    )
+
+
+def _measured_pictures(measured: list[dict[str, Any]], words: Words) -> Table:
+    """Return the steady loss of each picture, before the training and now; those that taught least come first."""
+    before, now = measured[0]["pictures"], measured[-1]["pictures"]
+    losses = sorted(((name, before.get(name, loss), loss) for name, loss in now.items()), key=lambda r: r[1] - r[2])
+    rows = tuple((name, f"{was:.4f}", f"{loss:.4f}") for name, was, loss in losses)
+    heads = (words("train.group.pictures"), words("train.report_before"), words("train.report_now"))
+    return Table(words("train.report_measured"), words("train.report_measured_text"), heads, rows)
 
 
 def _numbers(folder: RunFolder, options: TrainOptions, step: int, total: int, words: Words) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lib_lora.data import FolderScan, Picture
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
+from lib_lora.train.holdout import parted
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.options.length import MOST_STEPS
 
@@ -62,6 +63,7 @@ def shown_by(options: TrainOptions, found: FolderScan) -> tuple[Picture, ...]:
     Raises:
         InputError: the run would be too long.
     """
+    found, _ = parted(options, found)
     shown = found.shown(repeats_for(options, found))
     check_draws(options, sum(picture.repeats for picture in shown))
     return shown

@@ -13,8 +13,9 @@ from typing import Any
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
+from lib_lora.train.measures import measures_of, measuring_of
 from lib_lora.train.memory.fit import Fit, fitted
-from lib_lora.train.occasions import samples_of, saves_of
+from lib_lora.train.occasions import Every, samples_of, saves_of
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.saving import save_lora, save_on_the_way, save_state
 from lib_lora.train.step import one_step
@@ -58,6 +59,9 @@ def run(
             attach(training.model, training.masks.around(training.lora), 1.0, strategy="factors")
         )
         fit = stack.enter_context(fitted(training))
+        measure, measured = measuring_of(training), measures_of(training.options)
+        if measure is not None and training.step == 0:
+            measure(progress)
         began, first = time.monotonic(), training.step
         saved = began
         while training.step < training.total and not progress.stopped:
@@ -69,19 +73,23 @@ def run(
                 training.total,
                 say("loss {loss:.4f} · {seconds:.2f} s a step", loss=row["mean"], seconds=pace),
             )
-            if training.step < training.total and saves.comes(training.step, training.steps_per_epoch):
+            if _due(training, saves):
                 save_on_the_way(training)
                 saved = time.monotonic()
             elif time.monotonic() - saved > state_seconds:
                 save_state(training)
                 saved = time.monotonic()
-            if training.step < training.total and samples.comes(training.step, training.steps_per_epoch):
+            if _due(training, samples):
                 _sample(training, progress, sampler)
+            if measure is not None and _due(training, measured):
+                measure(progress)
         finished = training.step >= training.total
         if training.step:
             save_state(training)
         if finished:
             path = save_lora(training, training.folder.lora_path())
+            if measure is not None:
+                measure(progress)
             _sample(training, progress, sampler)
     recent = training.recent or [math.nan]
     return TrainResult(path, training.step, finished, sum(recent) / len(recent))
@@ -102,6 +110,11 @@ def _step(training: Training, fit: Fit) -> dict[str, Any]:
                 training.folder = RunFolder(training.state_copy)
             save_state(training)
         raise
+
+
+def _due(training: Training, every: Every) -> bool:
+    """Whether something comes after this step; the last one has all of it anyway."""
+    return training.step < training.total and every.comes(training.step, training.steps_per_epoch)
 
 
 def _sample(training: Training, progress: Progress, sampler: Sampler | None) -> None:

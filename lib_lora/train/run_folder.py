@@ -1,6 +1,6 @@
 """A run is a folder: options, data fingerprint, log, samples, states and LoRA files of one training, together.
 
-    NAME/options.json  data.json  log.jsonl  remarks.jsonl  states/step-00000500.state  samples/…
+    NAME/options.json  data.json  log.jsonl  measures.jsonl  remarks.jsonl  states/step-00000500.state  samples/…
     NAME/NAME-000005.safetensors  NAME.safetensors
 
 Every file but the log is written beside its place and renamed, so a run that is killed at any moment can be opened.
@@ -27,8 +27,8 @@ from lib_lora.train.states import state_path, states_of, write_state
 
 STATE_SECONDS = 60.0
 """A state is saved at least this often, so that a power cut costs minutes at most."""
-LOG, REMARKS = "log.jsonl", "remarks.jsonl"
-FIRST_FILES = (OPTIONS_FILE, OLD_OPTIONS_FILE, "status.json", "data.json", "memory.json", LOG, REMARKS)
+LOG, REMARKS, MEASURES = "log.jsonl", "remarks.jsonl", "measures.jsonl"
+FIRST_FILES = (OPTIONS_FILE, OLD_OPTIONS_FILE, "status.json", "data.json", "memory.json", LOG, REMARKS, MEASURES)
 """What a run has before its first step, beside samples of the model as it was."""
 
 logger = logging.getLogger(__name__)
@@ -158,6 +158,19 @@ class RunFolder:
         """Return the log's rows; those that a crash or a disk damaged are left out."""
         return [row for row in self._rows(LOG) if isinstance(row.get("step"), int)]
 
+    def keep_measures(self, row: Mapping[str, Any]) -> None:
+        """Append what was measured after a step; of a step that was made twice the last counts.
+
+        Raises:
+            FileError: the disk refuses.
+        """
+        self._append(MEASURES, row)
+
+    def measures(self) -> list[dict[str, Any]]:
+        """Return what was measured, in the order of the steps; see `Measuring.row`."""
+        rows = {row["step"]: row for row in self._rows(MEASURES) if _is_measured(row)}
+        return [row for _, row in sorted(rows.items())]
+
     def keep_remark(self, step: int, text: str, *, about: str = "") -> None:
         """Keep what a person should know of the run, once; of all remarks ``about`` one thing the last one counts.
 
@@ -207,6 +220,11 @@ class RunFolder:
         whole = path.read_bytes().count(b"\n") if path.is_file() else 0
         rows = [row for row in known if row["step"] <= step]
         replace_file(self.path / LOG, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        measured = [row for row in self.measures() if row["step"] <= step]
+        if measured:
+            replace_file(self.path / MEASURES, "".join(json.dumps(row) + "\n" for row in measured).encode())
+        else:
+            (self.path / MEASURES).unlink(missing_ok=True)
         return max(0, whole - len(known))
 
     def save_json(self, name: str, value: Any) -> None:
@@ -222,6 +240,15 @@ class RunFolder:
         except (OSError, ValueError) as error:
             logger.warning("%s cannot be read: %s", self.path / name, error)
             return None
+
+
+def _is_measured(row: Mapping[str, Any]) -> bool:
+    numbers = (row.get("steady"), row.get("drift"))
+    return (
+        isinstance(row.get("step"), int)
+        and all(isinstance(one, float | int) for one in numbers)
+        and isinstance(row.get("pictures"), dict)
+    )
 
 
 def _finite(value: Any) -> bool:

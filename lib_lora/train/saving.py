@@ -16,6 +16,7 @@ from lib_lora.train import network
 from lib_lora.train.metadata import training_metadata
 from lib_lora.train.occasions import Every
 from lib_lora.train.training import Training
+from lib_lora.train.verdict import best_row
 
 logger = logging.getLogger(__name__)
 NORMS = "norms"
@@ -84,19 +85,30 @@ def save_lora(training: Training, path: Path) -> Path:
 
 
 def save_on_the_way(training: Training) -> None:
-    """Save a state and the LoRA as they are after this step; of older files the options say how many stay."""
-    options, step, each = training.options, training.step, training.steps_per_epoch
+    """Save a state and the LoRA as they are after this step; how many older files stay, the options say."""
+    options, step = training.options, training.step
     save_state(training)
-    by_epoch = Every(options.save_every_epochs, 0).comes(step, each)
-    folder = training.folder
-    save_lora(training, folder.lora_path(step // each) if by_epoch else folder.lora_path_at(step))
+    save_lora(training, path_at(training, step))
     if not options.keep_files:
         return
+    best = best_row(training.folder.measures())
+    kept = path_at(training, best["step"]) if best else None
     for old in _on_the_way(training)[: -options.keep_files]:
+        if old == kept:
+            continue
         try:
             old.unlink(missing_ok=True)
         except OSError as error:  # it only takes room
             logger.info("%s stays: %s", old, error)
+
+
+def path_at(training: Training, step: int) -> Path:
+    """Return where the file of a step goes: by its epoch where files are saved by epochs, the last by no number."""
+    folder, each = training.folder, training.steps_per_epoch
+    if step == training.total:
+        return folder.lora_path()
+    by_epoch = Every(training.options.save_every_epochs, 0).comes(step, each)
+    return folder.lora_path(step // each) if by_epoch else folder.lora_path_at(step)
 
 
 def _on_the_way(training: Training) -> list[Path]:

@@ -30,6 +30,7 @@ from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.train.captions import caption_lengths, full_caption, rules_of
+from lib_lora.train.holdout import held_remarks, parted
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.pictures import batch_sizes, options_for, scan_pictures
@@ -59,11 +60,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Everything that a run learns from, and what a person should know of it."""
+    """Everything that a run learns from, what a person should know of it, and the pictures that are only measured."""
 
     samples: tuple[Sample, ...]
     problems: tuple[str, ...]
     fingerprint: str
+    held: tuple[Sample, ...] = ()
 
     def batches(self, epoch: int, *, batch_size: int, seed: int) -> list[list[Sample]]:
         """Return the batches of an epoch; the order depends on ``seed`` and ``epoch`` alone."""
@@ -97,18 +99,19 @@ def prepare(model: LoadedModel, options: TrainOptions, progress: Progress) -> Tr
     found = scan_pictures(options, min_side=model.pixels_per_latent * 8, progress=progress)
     shown = shown_by(options, found)
     steps = total_steps(options, steps_an_epoch(model, options, shown))
-    items = []
+    items, held = [], parted(options, found)[1]
     with _stopping(model, progress):
-        for done, picture in enumerate(shown):
+        for done, picture in enumerate((*shown, *held)):
             items.append(_item(model, options_for(picture, options), picture))
-            progress.passed(done + 1, len(shown), say("encoding pictures"))
+            progress.passed(done + 1, len(shown) + len(held), say("encoding pictures"))
     remarks = (
         *found.remarks,
         *fit_remarks(model, options, found),
         *_remarks(found, shown),
+        *held_remarks(options, found),
         *length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
     )
-    return TrainingSet(tuple(items), remarks, found.fingerprint())
+    return TrainingSet(tuple(items[: len(shown)]), remarks, found.fingerprint(), tuple(items[len(shown) :]))
 
 
 @contextmanager

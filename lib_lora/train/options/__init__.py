@@ -21,6 +21,7 @@ from lib_lora.train.options.captions import CaptionOptions
 from lib_lora.train.options.learning import LearningOptions
 from lib_lora.train.options.length import LengthOptions
 from lib_lora.train.options.loss import LossOptions
+from lib_lora.train.options.measuring import MeasuringOptions
 from lib_lora.train.options.memory import MemoryOptions
 from lib_lora.train.options.network import NetworkOptions
 from lib_lora.train.options.noise import NoiseOptions
@@ -58,6 +59,7 @@ SUBJECTS: Mapping[str, type] = {
     "noise": NoiseOptions,
     "memory": MemoryOptions,
     "saving": SavingOptions,
+    "measuring": MeasuringOptions,
     "record": RecordOptions,
 }
 """What the options are about -> the class that declares them; `TrainOptions` is all of them together."""
@@ -66,6 +68,7 @@ SUBJECTS: Mapping[str, type] = {
 @dataclass(frozen=True)
 class TrainOptions(  # a dataclass takes its fields from its last base first
     RecordOptions,
+    MeasuringOptions,
     SavingOptions,
     MemoryOptions,
     NoiseOptions,

@@ -22,7 +22,8 @@ class SavingOptions:
     keep_files: int = option(
         0,
         "Files that stay",
-        "Of the files that are saved on the way the newest so many stay; 0 keeps all. The last one always stays.",
+        "Of the files that are saved on the way the newest so many stay; 0 keeps all. The last one and the best one "
+        "always stay.",
         low=0,
         high=100_000,
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from lib_lora.i18n.words import Words, duration
 from lib_lora.report.plot import curve_svg
@@ -12,6 +14,7 @@ from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, WAITING
 from lib_lora.services.jobs.run_state import PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
 from lib_lora.services.run_report import sample_table, spread
+from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.messages import error_html
 from lib_lora.ui.train.inline_actions import act_button
 from lib_lora.ui.train.look import remarks_html
@@ -27,7 +30,7 @@ class Pieces:
 
     def __init__(self, atelier: Atelier) -> None:
         self._atelier = atelier
-        self._plots: dict[str, tuple[tuple[str, int], str]] = {}
+        self._plots: dict[str, tuple[tuple[str, int, int], str]] = {}
         atelier.live.add(RUN, self.run)
         atelier.live.add(SAMPLES, self.samples)
         atelier.live.add(LIST, self.list)
@@ -97,13 +100,14 @@ class Pieces:
     def plot(self, view: RunView, words: Words) -> str:
         """Return the loss of a run as a plot with its legend."""
         rows = self._atelier.trainings.logs.rows(view.folder)
-        key = (words.language, len(rows))
+        measured = RunFolder(view.folder).measures()
+        key = (words.language, len(rows), len(measured))
         slot = f"{words.language} {view.name}"
         known = self._plots.get(slot)
         if known is None or known[0] != key:
             if len(self._plots) > 2 * LISTED:
                 self._plots.clear()
-            known = self._plots[slot] = (key, _plot(rows, words))
+            known = self._plots[slot] = (key, _plot(rows, measured, words))
         return known[1]
 
     def sample_grid(self, view: RunView, words: Words) -> str:
@@ -198,14 +202,28 @@ def _progress(view: RunView, words: Words) -> str:
     )
 
 
-def _plot(rows: list[tuple[int, float, float]], words: Words) -> str:
+def _plot(rows: list[tuple[int, float, float]], measured: list[dict[str, Any]], words: Words) -> str:
+    """Return the losses of a run, and beneath them its drift where that is measured."""
     if len(rows) < 2:
         return ""
-    series = [[(float(step), loss) for step, loss, _ in rows], [(float(step), mean) for step, _, mean in rows]]
-    svg = curve_svg(series, x_label=words("train.step"), y_label=words("train.loss"), summary=words("train.loss"))
+    series = {
+        "train.loss_step": [(float(step), loss) for step, loss, _ in rows],
+        "train.loss_mean": [(float(step), mean) for step, _, mean in rows],
+        "train.loss_steady": [(float(row["step"]), row["steady"]) for row in measured],
+        "train.loss_held": [(float(row["step"]), row["held"]) for row in measured if row.get("held") is not None],
+    }
+    drift = [(float(row["step"]), 100 * row["drift"]) for row in measured]
+    loss = _curves({key: points for key, points in series.items() if points}, "train.loss", words)
+    return loss + (_curves({"train.drift": drift}, "train.drift", words) if len(drift) > 1 else "")
+
+
+def _curves(series: Mapping[str, list[tuple[float, float]]], key: str, words: Words) -> str:
+    """Return curves of one scale with their legend."""
+    unit = f"{words(key)} (%)" if key == "train.drift" else words(key)
+    svg = curve_svg(list(series.values()), x_label=words("train.step"), y_label=unit, summary=words(key))
     legend = "".join(
-        f'<li><svg viewBox="0 0 28 10"><polyline class="s{n}" points="0,5 28,5"/></svg>{escape(words(key))}</li>'
-        for n, key in enumerate(("train.loss_step", "train.loss_mean"))
+        f'<li><svg viewBox="0 0 28 10"><polyline class="s{n}" points="0,5 28,5"/></svg>{escape(words(name))}</li>'
+        for n, name in enumerate(series)
     )
-    hint = escape(words("train.loss_hint"))
+    hint = escape(words(f"{key}_hint"))
     return f'<div class="atelier-plot" title="{hint}">{svg}</div><ul class="atelier-legend">{legend}</ul>'

@@ -16,6 +16,7 @@ from lib_lora.services.jobs.run_state import RunView
 from lib_lora.train.dataset_config import read_dataset_config
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
+from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.sd_scripts.read import flattened, imported
 from lib_lora.train.sd_scripts.write import sd_scripts_command
 from lib_lora.web.api.call import Call, NotFound, Route
@@ -40,7 +41,8 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
     def one(call: Call) -> Any:
         view = found(atelier, call["name"])
         said = atelier.trainings.logs.remarks(view.folder)
-        return run_row(atelier, replace(view, problems=(*view.problems, *said)), call.language)
+        row = run_row(atelier, replace(view, problems=(*view.problems, *said)), call.language)
+        return row | {"measures": RunFolder(view.folder).measures()}
 
     def acted(act: Callable[[Call], Any]) -> Callable[[Call], Any]:
         def answer(call: Call) -> Any:
