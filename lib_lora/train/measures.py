@@ -177,7 +177,7 @@ def _say(training: Training, rows: Sequence[Mapping[str, Any]]) -> None:
     still = stopped_teaching(rows)
     if still:
         training.remark(
-            say("{n:this picture has|these pictures have} stopped teaching: {names}", n=len(still), names=still),
+            say("{n} {n:picture has|pictures have} stopped teaching: {names}", n=len(still), names=still),
             about="stopped teaching",
         )
 
