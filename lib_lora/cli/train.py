@@ -52,6 +52,7 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     """Return what file and command line say of the training, and the folder of runs."""
     from lib_lora.train.option_files import read_values
     from lib_lora.train.options import PLACES, TrainOptions, parse_argument
+    from lib_lora.train.options.network import base_with_path
     from lib_lora.train.sample_prompts import with_files_read
 
     runs = options.runs or Path("runs")
@@ -72,6 +73,8 @@ def _given(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     for folder in PLACES:
         if typed.get(folder):
             typed[folder] = str(Path(typed[folder]).resolve())
+    if typed.get("base_loras"):
+        typed["base_loras"] = [base_with_path(Path(), one) for one in typed["base_loras"]]
     for place, beside in ((values, options.file.parent if options.file else Path()), (typed, Path())):
         listed = place.get("sample_prompts")
         if isinstance(listed, str | list | tuple):

@@ -7,12 +7,12 @@ folders and files without the place where they lie on this disk.
 from __future__ import annotations
 
 import re
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from lib_lora.formats.header import read_header
-from lib_lora.formats.privacy import last_name, without_folders
+from lib_lora.formats.privacy import without_folders
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import find
@@ -21,7 +21,7 @@ from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Secti
 from lib_lora.sentences import unpacked
 from lib_lora.services.jobs.run_log import RunLogs
 from lib_lora.services.jobs.run_state import read_status
-from lib_lora.train.options import PLACES, TrainOptions, usual_values
+from lib_lora.train.options import TrainOptions, usual_values, with_names_only
 from lib_lora.train.recipes import ModelFacts
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.sd_scripts.write import sd_scripts_command
@@ -184,13 +184,12 @@ def _options(folder: RunFolder, options: TrainOptions, words: Words) -> Table:
     known = _data(folder).get("model")
     facts = ModelFacts(known["native_side"], known["prediction_type"]) if known else None
     usual = usual_values(options.kind, model=facts)
-    plain = options.to_dict()
+    plain = with_names_only(options).to_dict()
     rows = []
     for one in fields(options):
         value = getattr(options, one.name)
         changed = one.name in usual and value != usual[one.name]
-        shown = last_name(str(value)) if one.name in PLACES else _shown(plain[one.name])
-        rows.append((one.name, shown, words("train.changed_mark") if changed else ""))
+        rows.append((one.name, _shown(plain[one.name]), words("train.changed_mark") if changed else ""))
     headers = (words("train.report_option"), words("train.report_value"), "")
     return Table(words("train.report_options"), words("train.report_options_text"), headers, tuple(rows))
 
@@ -204,9 +203,7 @@ def _shown(value: object) -> str:
 def _elsewhere(folder: RunFolder, options: TrainOptions, total: int, words: Words) -> Commands:
     """Return the command of sd-scripts that comes nearest, and what it leaves out."""
     family = (_data(folder).get("model") or {}).get("family", "sd1")
-    places: dict[str, Any] = {name: last_name(getattr(options, name)) for name in PLACES}
-    without = replace(options, **places)
-    told = sd_scripts_command(without, family=family, steps=total)
+    told = sd_scripts_command(with_names_only(options), family=family, steps=total)
     notes = [sentence_in_words(note, words.language) for note in told.notes]
     text = words("train.report_sd_scripts_text")
     return Commands(words("train.report_sd_scripts"), " ".join([text, " · ".join(notes)]).strip(), (told.text,))

@@ -51,10 +51,12 @@ def run(
         AtelierError: loss or gradients are no numbers several times in a row, or the LoRA holds numbers that are not
             finite; a state that was saved before stays.
     """
-    _sample(training, progress, sampler if training.step == 0 else None)  # what later samples are compared with
     path, finished = None, False
     saves, samples = saves_of(training.options), samples_of(training.options)
     with ExitStack() as stack:
+        for base in training.bases:
+            stack.enter_context(attach(training.model, base.lora, base.strength, strategy="folded"))
+        _sample(training, progress, sampler if training.step == 0 else None)  # what later samples are compared with
         training.attached = stack.enter_context(
             attach(training.model, training.masks.around(training.lora), 1.0, strategy="factors")
         )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +13,7 @@ from lib_lora.host.noise_schedule import VELOCITY
 from lib_lora.train.data_metadata import data_metadata
 from lib_lora.train.objective import gamma_of, schedule_for
 from lib_lora.train.option_files import to_json
-from lib_lora.train.options import PLACES, TrainOptions
+from lib_lora.train.options import TrainOptions, with_names_only
 from lib_lora.train.origin import Origin
 from lib_lora.train.rates import reference_name, warmup_steps
 from lib_lora.train.training_set import TrainingSet, training_size
@@ -88,7 +86,7 @@ def training_metadata(
         **data_metadata(model, options, training_set),
         **_modelspec(model, options),
         "atelier_version": __version__,
-        "atelier_options": to_json(_without_paths(options)),
+        "atelier_options": to_json(with_names_only(options)),
     }
     return {key: str(value) for key, value in values.items() if value is not None and value != ""}
 
@@ -130,9 +128,3 @@ def _precision(model: LoadedModel) -> str:
     """Return the precision of the weights that the run stood on, in sd-scripts' words; the LoRA itself is fp32."""
     layer = next(iter(model.layers.values()))
     return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(layer.weight.dtype, "no")
-
-
-def _without_paths(options: TrainOptions) -> TrainOptions:
-    """Return the options with folders' names in place of their paths: a file is handed on."""
-    places: dict[str, Any] = {name: Path(getattr(options, name)).name for name in PLACES}
-    return replace(options, **places)

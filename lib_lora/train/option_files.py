@@ -10,6 +10,7 @@ from lib_lora.errors import InputError
 from lib_lora.sentences import say
 from lib_lora.train.given_file import read_given
 from lib_lora.train.options import PLACES, TrainOptions, from_mapping
+from lib_lora.train.options.network import base_with_path
 from lib_lora.train.toml_files import toml_reader
 
 OPTIONS_FILE, OLD_OPTIONS_FILE = "options.json", "options.toml"
@@ -55,4 +56,7 @@ def read_values(path: Path) -> dict[str, Any]:
     for key in PLACES:
         if isinstance(values.get(key), str) and values[key]:
             values[key] = str((path.parent / values[key]).resolve())
+    listed = values.get("base_loras")
+    if isinstance(listed, list | tuple) and all(isinstance(one, str) for one in listed):
+        values["base_loras"] = [base_with_path(path.parent, one) for one in listed]
     return values

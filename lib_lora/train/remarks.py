@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from lib_lora.data.tag_lines import caption_warnings
+from lib_lora.formats.privacy import last_name
 from lib_lora.host.base import LoadedModel
 from lib_lora.sentences import say
+from lib_lora.train import network
 from lib_lora.train.block_numbers import rates_of
 from lib_lora.train.captions import reading_of
-from lib_lora.train.network import places
 from lib_lora.train.objective import schedule_for
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.options.network import split_strength
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.unused import unused
 
@@ -30,8 +32,12 @@ def remarks_on(model: LoadedModel, options: TrainOptions) -> tuple[str, ...]:
         said.append(say("the trigger word {said}", said=what))
     for what in caption_warnings(options.class_word, reading=reading_of(options)):
         said.append(say("the class word {said}", said=what))
-    cut = [one.rank for one in places(model, options) if one.rank < one.wanted]
-    if cut:
+    if options.continue_from:
+        said += network.remarks_on_beginning(model, options)
+    for path, strength in map(split_strength, options.base_loras):
+        said.append(say("trained on top of {name} at strength {strength:g}", name=last_name(path), strength=strength))
+    cut = [one.rank for one in network.places(model, options) if one.rank < one.wanted]
+    if cut and not options.continue_from:
         said.append(
             say(
                 "{n} {n:layer is|layers are} smaller than the rank that was asked for (the smallest can have "

@@ -20,6 +20,7 @@ from lib_lora.train import network, resume
 from lib_lora.train.captions import layout_of
 from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.ema import MovingAverage
+from lib_lora.train.kept_files import keep_copies, with_copies
 from lib_lora.train.length import times_text, total_steps
 from lib_lora.train.loss_scaling import LossScale
 from lib_lora.train.memory.precision import check_precision, computing, scale_for
@@ -72,6 +73,7 @@ class Training:
     scale: LossScale = field(init=False)
     masks: network.Masks = field(init=False)
     norms: network.Norms | None = None
+    bases: tuple[network.Base, ...] = ()
 
     def __post_init__(self) -> None:
         self.scale = LossScale(scale_for(self.model, self.options.precision))
@@ -160,16 +162,18 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
     resume.check_same_model(folder, model, options)
     check_clip_skip(options.clip_skip, model)
     check_precision(options.precision, model)
-    said = remarks_on(model, options)
-    lora = network.new_lora(model, options)
+    read = with_copies(options, folder)
+    said = remarks_on(model, read)
+    lora, bases = network.new_lora(model, read), network.bases(model, read)
     optimizer = optimizer_for(options, network.groups(lora, options, model.family))
     training_set = prepare(model, options, progress)
     training_set = replace(training_set, problems=(*said, *training_set.problems))
     resume.check_same_data(folder, training_set)
-    training = Training(model, options, folder, training_set, lora, optimizer, total=0)
+    training = Training(model, options, folder, training_set, lora, optimizer, total=0, bases=bases)
     training.total = total_steps(options, training.steps_per_epoch)
     origin = resume.origin_of(folder) or Origin.of(model, progress)
     folder.make(options)
+    keep_copies(options, folder)
     training.origin = origin
     resume.begin(training)
     resume.go_on(training)

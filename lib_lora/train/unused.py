@@ -17,6 +17,12 @@ def _own_rate(options: TrainOptions) -> bool:
 
 _LORAPLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 
+_BROUGHT = (
+    *("network", "dim", "alpha", "conv_dim", "conv_alpha", "dora", "lokr_factor", "rslora"),
+    *("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas"),
+)
+"""What a file tells of itself."""
+
 IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
     say("AdaFactor makes its own rate"): (("learning_rate", "scheduler", "warmup"), _own_rate),
     say("only cosine_with_restarts has cycles"): (
@@ -29,6 +35,7 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
         ("scheduler_lowest",),
         lambda o: _own_rate(o) or o.scheduler in WITHOUT_END,
     ),
+    say("the LoRA that is continued brings its own"): (_BROUGHT, lambda o: bool(o.continue_from)),
     say("a lora has no convolutions"): (("conv_dim", "conv_alpha"), lambda o: o.network == "lora"),
     say("only a LoKr is split by it"): (("lokr_factor",), lambda o: o.network != "lokr"),
     say("only a LoRA's halves have something between them"): (

@@ -20,7 +20,7 @@ pretrained_model_name_or_path = "m.safetensors"
 network_module = "networks.lora"
 network_dim = 16
 network_alpha = 1
-network_args = ["conv_dim=8", "conv_alpha=2", "block_dims=1"]
+network_args = ["conv_dim=8", "conv_alpha=2", "dance_dims=1"]
 [rates]
 optimizer_type = "adamw8bit"
 optimizer_args = ["weight_decay=0.1", "betas=0.9,0.99"]
@@ -104,7 +104,7 @@ def test_a_config_file_becomes_options_and_a_list_of_what_was_not_understood(rec
     assert dict(options.optimizer_args) == {"weight_decay": 0.1, "betas": (0.9, 0.99)}
     assert options.images == str((tmp_path / "data").resolve())
     assert len(recipe.notes) == 2
-    assert "block_dims" in recipe.notes[0] or "block_dims" in recipe.notes[1]
+    assert "dance_dims" in recipe.notes[0] or "dance_dims" in recipe.notes[1]
     assert any("network_dance" in note for note in recipe.notes)
     assert set(recipe.not_needed) == {"pretrained_model_name_or_path", "mixed_precision"}
 
@@ -199,3 +199,25 @@ def test_the_terminal_writes_options_and_shows_the_way_back(tmp_path, capsys):
     assert main(["import-settings", str(tmp_path / "s.toml")]) != 0  # never over a file
     assert main(["sd-scripts", str(made), "--family", "sdxl"]) == 0
     assert "--network_dim 16" in capsys.readouterr().out
+
+
+def test_blocks_dropouts_and_given_loras_go_both_ways(tmp_path):
+    (tmp_path / "s.toml").write_text(
+        'train_data_dir = "p"\noutput_name = "n"\nnetwork_weights = "a.safetensors"\nnetwork_dropout = 0.1\n'
+        'base_weights = ["b.safetensors", "c.safetensors"]\nbase_weights_multiplier = [0.5]\nscale_weight_norms = 1\n'
+        'network_args = ["down_lr_weight=sine+0.25", "up_lr_weight=1,0.5", "rank_dropout=0.2", "loraplus_lr_ratio=4"]\n'
+    )
+    made = import_settings(tmp_path / "s.toml")
+    assert not [note for note in made.notes if "not understood" in note or "left out" in note]
+    options = from_mapping(made.values, where="t")
+    assert (options.down_lr_weight, options.up_lr_weight) == ("sine+0.25", "1,0.5")
+    assert (options.rank_dropout, options.network_dropout, options.loraplus_lr_ratio) == (0.2, 0.1, 4)
+    assert options.continue_from == str(tmp_path / "a.safetensors")
+    assert options.base_loras == (f"{tmp_path / 'b.safetensors'}:0.5", f"{tmp_path / 'c.safetensors'}:1.0")
+    told = sd_scripts_command(options, family="sd1")
+    assert "rank_dropout=0.2" in told.text
+    assert "--base_weights_multiplier 0.5 1" in told.text
+    assert "up_lr_weight=1,0.5,1,1,1,1,1,1,1,1,1,1" in told.text
+    assert [note for note in told.notes if "left out" in note] == [
+        "sd-scripts has no “prior_from_model” of this kind: left out"
+    ]

@@ -9,6 +9,20 @@ from lib_lora.train.unused import IDLE, unused
 MODELS = [ModelFacts(512, "epsilon"), ModelFacts(128, "v_prediction")]
 GOOD = {"images": "p", "name": "n", "network": "lora"}
 
+BROUGHT = {
+    "network": "lokr",
+    "dim": 8,
+    "alpha": 2,
+    "conv_dim": 16,
+    "conv_alpha": 2,
+    "dora": True,
+    "lokr_factor": 8,
+    "rslora": True,
+    "block_dims": "4",
+    "block_alphas": "2",
+    "conv_block_dims": "4",
+    "conv_block_alphas": "1",
+}
 PLUS = {"loraplus_lr_ratio": 2, "loraplus_unet_lr_ratio": 2, "loraplus_text_encoder_lr_ratio": 2}
 ROWS = {"down_lr_weight": "sine", "mid_lr_weight": "1", "up_lr_weight": "cosine"}
 
@@ -34,6 +48,8 @@ def test_a_recipe_that_nobody_changed_has_nothing_to_say(kind, model):
         ({"scheduler": "rex", "scheduler_decay": 9}, "scheduler_decay", {"scheduler": "wsd"}),
         ({"scheduler": "constant", "scheduler_lowest": 0.1}, "scheduler_lowest", {"scheduler": "rex"}),
         ({"conv_dim": 32, "conv_alpha": 2}, "conv_dim, conv_alpha", {"network": "locon"}),
+        ({"continue_from": "f", **BROUGHT}, ", ".join(BROUGHT), {"continue_from": ""}),
+        ({"compile": True, "memory": "swap"}, "compile", {"memory": "auto"}),
         ({"lokr_factor": 8}, "lokr_factor", {"network": "lokr"}),
         ({"network": "loha", "network_dropout": 0.1}, "network_dropout", {"network": "lora"}),
         ({"dora": True, "timestep_rank": True}, "timestep_rank", {"dora": False}),

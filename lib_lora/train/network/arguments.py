@@ -9,7 +9,7 @@ from lib_lora.formats.metadata import network_facts
 from lib_lora.train.block_numbers import recorded
 from lib_lora.train.options import TrainOptions
 
-_NUMBERS = (
+NUMBERS = (
     "rank_dropout",
     "module_dropout",
     "loraplus_lr_ratio",
@@ -22,7 +22,7 @@ _NUMBERS = (
 def arguments(lora: LoraFile, options: TrainOptions, family: str) -> str:
     """Return the arguments as JSON, each value a text."""
     found = json.loads(network_facts(lora.adapters)["ss_network_args"])
-    found |= {name: str(value) for name in _NUMBERS if (value := getattr(options, name))}
+    found |= {name: str(value) for name in NUMBERS if (value := getattr(options, name))}
     found |= recorded(options, family)
     if options.rslora:
         found["rs_lora"] = "True"

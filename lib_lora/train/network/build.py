@@ -16,6 +16,7 @@ from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import LoadedModel
 from lib_lora.live.attach import own_numbers
+from lib_lora.train.network.continued import continued
 from lib_lora.train.network.places import Place, places
 from lib_lora.train.options import TrainOptions
 
@@ -32,8 +33,10 @@ def new_lora(model: LoadedModel, options: TrainOptions) -> LoraFile:
     """Return a fresh LoRA on ``model`` that changes nothing yet.
 
     Raises:
-        InputError: no layer is left to train.
+        InputError: no layer is left to train, or the LoRA that is continued does not fit; FileError: it cannot be read.
     """
+    if options.continue_from:
+        return continued(model, options)
     generator = torch.Generator().manual_seed(options.seed)
     # A host may keep a part of its model in main memory until it runs: the LoRA goes where the work is done.
     adapters = {one.key: _fresh(one, options, generator, model.device) for one in places(model, options)}
@@ -45,6 +48,9 @@ def new_lora(model: LoadedModel, options: TrainOptions) -> LoraFile:
 
 def trained_numbers(model: LoadedModel, options: TrainOptions) -> int:
     """Return how many numbers a run trains; nothing is made of them."""
+    if options.continue_from:
+        begun = continued(model, options)
+        return sum(p.numel() for adapter in begun.adapters.values() for p in adapter.parameters())
     numbers: dict[tuple[object, ...], int] = {}
     total = 0
     for one in places(model, options):

@@ -43,7 +43,8 @@ class Masks:
             return lora
         self._count = len(lora.adapters)
         seen: dict[str, Adapter] = {
-            key: Masked(adapter, self, number) for number, (key, adapter) in enumerate(lora.adapters.items())
+            key: Masked(adapter, self, number) if any(p.requires_grad for p in adapter.parameters()) else adapter
+            for number, (key, adapter) in enumerate(lora.adapters.items())
         }
         return replace(lora, adapters=seen)
 

@@ -30,6 +30,7 @@ def limit_norms(lora: LoraFile, most: float) -> Norms:
     what is added before its lengths act.
     """
     adapters = [a.inner if isinstance(a, DoraAdapter) else a for a in lora.adapters.values()]
+    adapters = [a for a in adapters if any(p.requires_grad for p in a.parameters())]
     norms = torch.stack([_norm(adapter) for adapter in adapters])
     ratios = (most / norms.clamp(min=most)).to(norms)
     for adapter, ratio in zip(adapters, ratios, strict=True):

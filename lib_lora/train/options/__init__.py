@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lib_lora.data.tag_lines import strip_network_tags
 from lib_lora.errors import InputError
 from lib_lora.formats.names import is_usable
+from lib_lora.formats.privacy import last_name
 from lib_lora.options import REQUIRED, check_names, options_of, settle
 from lib_lora.sentences import say
 from lib_lora.train.available import usual_rate
@@ -23,7 +24,7 @@ from lib_lora.train.options.length import LengthOptions
 from lib_lora.train.options.loss import LossOptions
 from lib_lora.train.options.measuring import MeasuringOptions
 from lib_lora.train.options.memory import MemoryOptions
-from lib_lora.train.options.network import NetworkOptions
+from lib_lora.train.options.network import NetworkOptions, split_strength
 from lib_lora.train.options.noise import NoiseOptions
 from lib_lora.train.options.pictures import PictureOptions
 from lib_lora.train.options.record import RecordOptions
@@ -44,7 +45,7 @@ LEAST_SIDE = 64
 """The shortest side in px that pictures are trained at; smaller pictures are left out as well."""
 
 
-PLACES = ("images", "reg_images", "dataset_config")
+PLACES = ("images", "reg_images", "dataset_config", "continue_from")
 """Options that are a place on somebody's disk."""
 SUBJECTS: Mapping[str, type] = {
     "subject": SubjectOptions,
@@ -104,7 +105,15 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
     def to_dict(self) -> dict[str, Any]:
         """Return every option as plain values that JSON can hold."""
         plain = {one.name: getattr(self, one.name) for one in options_of(TrainOptions)}
-        return plain | {"optimizer_args": dict(self.optimizer_args), "sample_prompts": list(self.sample_prompts)}
+        lists = {name: list(getattr(self, name)) for name in ("sample_prompts", "base_loras")}
+        return plain | lists | {"optimizer_args": dict(self.optimizer_args)}
+
+
+def with_names_only(options: TrainOptions) -> TrainOptions:
+    """Return the options with the last names of their paths: a file or a report is handed on."""
+    under = [(last_name(path), strength) for path, strength in map(split_strength, options.base_loras)]
+    named: dict[str, Any] = {name: last_name(getattr(options, name)) for name in PLACES}
+    return replace(options, **named, base_loras=tuple(f"{name}:{strength:g}" for name, strength in under))
 
 
 def _check_words(options: TrainOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from lib_lora.options import option
 
@@ -13,6 +14,18 @@ NETWORKS = ("lora", "locon", "loha", "lokr")
 class NetworkOptions:
     """See `TrainOptions`."""
 
+    continue_from: str = option(
+        "",
+        "Continue from",
+        "A LoRA file whose training goes on; it brings network, dim and alpha of each layer.",
+        form="FILE",
+    )
+    base_loras: tuple[str, ...] = option(
+        (),
+        "LoRAs under the training",
+        "One a line, FILE or FILE:STRENGTH; merged into the model while it trains, and not part of the new file.",
+        form="FILE:STRENGTH",
+    )
     network: str = option(
         "lora",
         "Network",
@@ -84,3 +97,18 @@ class NetworkOptions:
     def trains_conv(self) -> bool:
         """Whether ResNet blocks and the down- and upsamplers are trained, too."""
         return self.network != "lora" and self.conv_dim > 0
+
+
+def split_strength(text: str) -> tuple[str, float]:
+    """Return a file and its strength of ``FILE:STRENGTH``; 1 where none is written, as behind a drive's letter."""
+    path, colon, number = text.rpartition(":")
+    try:
+        return (path, float(number)) if colon else (text, 1.0)
+    except ValueError:
+        return text, 1.0
+
+
+def base_with_path(folder: Path, text: str) -> str:
+    """Return ``FILE:STRENGTH`` with the file's whole path, a relative one meant from ``folder``."""
+    path, strength = split_strength(text)
+    return f"{(folder / path).resolve()}:{strength!r}"

@@ -14,13 +14,14 @@ SAME = (
     "ip_noise_gamma_random_strength min_snr_gamma debiased_estimation_loss scale_v_pred_loss_like_noise_pred "
     "v_pred_like_loss loss_type huber_schedule huber_c huber_scale min_timestep max_timestep dataset_config "
     "gradient_accumulation_steps scale_weight_norms network_dropout masked_loss alpha_mask color_aug random_crop "
-    "save_every_n_steps save_last_n_epochs sample_every_n_epochs sample_every_n_steps network_weights"
+    "save_every_n_steps save_last_n_epochs sample_every_n_epochs sample_every_n_steps"
 )
 OTHER: Mapping[str, str] = {
     "train_data_dir": "images",
     "reg_data_dir": "reg_images",
     "output_name": "name",
     "network_dim": "dim",
+    "network_weights": "continue_from",
     "network_alpha": "alpha",
     "train_batch_size": "batch_size",
     "max_train_epochs": "epochs",

@@ -14,6 +14,7 @@ from lib_lora.sentences import Sentence, say
 from lib_lora.train.given_file import read_given
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.options import PLACES, TrainOptions, parse_argument
+from lib_lora.train.options.network import base_with_path
 from lib_lora.train.sample_prompts import with_files_read
 from lib_lora.train.sd_scripts import names
 from lib_lora.train.toml_files import toml_reader
@@ -60,6 +61,8 @@ def import_settings(path: Path) -> Imported:
     for name in PLACES:
         if made.values.get(name):
             made.values[name] = str((path.parent / made.values[name]).resolve())
+    if made.values.get("base_loras"):
+        made.values["base_loras"] = tuple(base_with_path(path.parent, one) for one in made.values["base_loras"])
     prompts = made.values.get("sample_prompts")
     if prompts:
         try:
@@ -91,6 +94,7 @@ def imported(given: Mapping[str, Any]) -> Imported:
     _rates(rest, made)
     _course(rest, made)
     _sizes(rest, made)
+    _base_loras(rest, made)
     for name, option in names.PLAIN.items():
         if name in rest:
             _take(option, rest.pop(name), made, name)
@@ -113,6 +117,8 @@ def _asked(value: Any) -> bool:
 def _take(option: str, value: Any, made: Imported, name: str) -> None:
     """Take a value over, or say why not."""
     known = find(TrainOptions, option)
+    if known.kind is str and isinstance(value, int | float | list | tuple):  # numbers of blocks, taken apart already
+        value = ",".join(f"{one:g}" for one in value) if isinstance(value, list | tuple) else f"{value:g}"
     if known.kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     try:
@@ -146,7 +152,7 @@ def _network(rest: dict[str, Any], made: Imported) -> None:
         made.values["network"] = "locon"
     if arguments.pop("dora_wd", False) or rest.pop("dora_wd", False):
         made.values["dora"] = True
-    options = {"conv_dim": "conv_dim", "conv_alpha": "conv_alpha", "factor": "lokr_factor"}
+    options = {"conv_dim": "conv_dim", "conv_alpha": "conv_alpha", "factor": "lokr_factor", "rs_lora": "rslora"}
     for name, value in arguments.items():
         option = options.get(name, name)
         if made.values["network"] == "lora" and name in options:
@@ -155,6 +161,20 @@ def _network(rest: dict[str, Any], made: Imported) -> None:
             _take(option, value, made, name)
         else:
             made.notes.append(say("not understood: {name} = {value}", name="network_args", value=f"{name}={value}"))
+
+
+def _base_loras(rest: dict[str, Any], made: Imported) -> None:
+    """Take over the files that lie under a training, each with its strength; 1 where none is given, as there."""
+    files, strengths = rest.pop("base_weights", []), rest.pop("base_weights_multiplier", [])
+    files, strengths = ([one] if isinstance(one, str | int | float) else list(one) for one in (files, strengths))
+    strengths += [1.0] * (len(files) - len(strengths))
+    if files:
+        _take(
+            "base_loras",
+            [f"{file}:{number}" for file, number in zip(files, strengths, strict=False)],
+            made,
+            "base_weights",
+        )
 
 
 def _optimizer(rest: dict[str, Any], made: Imported) -> None:

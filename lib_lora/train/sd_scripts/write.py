@@ -6,9 +6,13 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from lib_lora.blocks.layouts import BASE
 from lib_lora.options import options_of
 from lib_lora.sentences import Sentence, say
+from lib_lora.train.block_numbers import rates_of, recorded
+from lib_lora.train.network.arguments import NUMBERS
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.options.network import split_strength
 from lib_lora.train.sd_scripts import names
 
 SCRIPTS = {"sdxl": "sdxl_train_network.py"}
@@ -39,7 +43,7 @@ def sd_scripts_command(options: TrainOptions, *, family: str, steps: int = 0) ->
     if steps or options.steps:
         told.pop("max_train_epochs", None)
         told["max_train_steps"] = steps or options.steps
-    given |= {**told, **_network(options), **_learning(options)}
+    given |= {**told, **_network(options, family), **_learning(options, family)}
     parts = [word for name, value in given.items() for word in _words(name, value)]
     return Command(f"accelerate launch {script} " + " ".join(parts), tuple(_notes(options)))
 
@@ -68,30 +72,40 @@ def _plain(options: TrainOptions) -> dict[str, Any]:
     return found
 
 
-def _network(options: TrainOptions) -> dict[str, Any]:
+def _network(options: TrainOptions, family: str) -> dict[str, Any]:
     conv = [f"conv_dim={options.conv_dim}", f"conv_alpha={options.conv_alpha:g}"]
+    numbers = [f"{name}={value:g}" for name in NUMBERS if (value := getattr(options, name))]
+    more = [*numbers, *(f"{name}={value}" for name, value in recorded(options, family).items())]
+    found: dict[str, Any] = {"network_module": "networks.lora"}
+    if options.base_loras:
+        paths, strengths = zip(*map(split_strength, options.base_loras), strict=True)
+        found |= {"base_weights": paths, "base_weights_multiplier": strengths}
     if options.network in ("lora", "locon") and not options.dora:
-        return {"network_module": "networks.lora"} | ({"network_args": conv} if options.network == "locon" else {})
-    arguments = [f"algo={options.network}", *(["conv_dim=0"] if options.network == "lora" else conv)]
+        arguments = [*(conv if options.network == "locon" else []), *more]
+        return found | ({"network_args": arguments} if arguments else {})
+    arguments = [f"algo={options.network}", *(["conv_dim=0"] if options.network == "lora" else conv), *more]
     if options.dora:
         arguments.append("dora_wd=True")
+    if options.rslora:
+        arguments.append("rs_lora=True")
     if options.network == "lokr":
         arguments.append(f"factor={options.lokr_factor}")
-    return {"network_module": "lycoris.kohya", "network_args": arguments}
+    return found | {"network_module": "lycoris.kohya", "network_args": arguments}
 
 
-def _learning(options: TrainOptions) -> dict[str, Any]:
+def _learning(options: TrainOptions, family: str) -> dict[str, Any]:
     course = {ours: theirs for theirs, ours in reversed(list(names.SCHEDULERS.items()))}
     scheduler = course.get(options.scheduler, options.scheduler)
     if scheduler == "constant" and options.warmup:
         scheduler = "constant_with_warmup"
     if scheduler == "cosine" and options.scheduler_lowest:
         scheduler = "cosine_with_min_lr"
+    text = rates_of(options, family).table.get(BASE, 1.0)
     found: dict[str, Any] = {
         "optimizer_type": options.optimizer,
         "learning_rate": options.learning_rate,
         "unet_lr": options.learning_rate * options.unet_ratio,
-        "text_encoder_lr": options.learning_rate * options.text_encoder_ratio,
+        "text_encoder_lr": options.learning_rate * options.text_encoder_ratio * text,
         "lr_scheduler": scheduler,
     }
     if options.optimizer_args:
@@ -119,6 +133,17 @@ ELSEWHERE = frozenset(
         "conv_alpha",
         "dora",
         "lokr_factor",
+        "base_loras",
+        "block_lr_weight",
+        "down_lr_weight",
+        "mid_lr_weight",
+        "up_lr_weight",
+        "block_lr_zero_threshold",
+        "block_dims",
+        "block_alphas",
+        "conv_block_dims",
+        "conv_block_alphas",
+        *NUMBERS,
         "optimizer",
         "optimizer_args",
         "learning_rate",
@@ -144,6 +169,8 @@ def _notes(options: TrainOptions) -> list[Sentence]:
     held = ELSEWHERE | set(names.PLAIN.values())
     for one in options_of(TrainOptions):
         value = getattr(options, one.name)
+        if one.name == "rslora" and (options.dora or options.network in ("loha", "lokr")):
+            continue
         if one.name not in held and value not in (one.default, "", ()):
             notes.append(say("sd-scripts has no “{name}” of this kind: left out", name=one.name))
     if options.scheduler not in names.SCHEDULERS.values():

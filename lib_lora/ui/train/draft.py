@@ -8,6 +8,7 @@ from typing import Any
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.given_loras import allowed_loras
 from lib_lora.services.picture_folder import Found
 from lib_lora.services.run_plan import free_name, plan_of
 from lib_lora.services.samples import default_prompts
@@ -42,6 +43,7 @@ class Draft:
         values |= {"images": str(self.found.folder), "name": self.values["name"], "trigger": self.trigger.strip()}
         if values["reg_images"]:
             values["reg_images"] = str(folders.allowed(values["reg_images"], where="reg_images"))
+        values |= allowed_loras(values, folders)
         # Steps that were computed follow from epochs and repeats; written down they would fix both.
         steps = self.values["steps"]
         values |= {"kind": self.kind, "steps": 0 if steps == usual.get("steps") else int(steps)}

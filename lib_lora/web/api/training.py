@@ -12,6 +12,7 @@ from lib_lora.host.base import check_clip_skip
 from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.options import Option, options_of
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.given_loras import allowed_loras
 from lib_lora.services.jobs.run_state import RunView
 from lib_lora.train.dataset_config import read_dataset_config
 from lib_lora.train.options import TrainOptions, from_mapping
@@ -97,6 +98,7 @@ def run_options(atelier: Atelier, given: Mapping[str, Any]) -> TrainOptions:
             values[key] = str(picture_folder(atelier, values[key], key))
     if values.get("dataset_config"):
         values["dataset_config"] = str(dataset_file(atelier, values["dataset_config"]))
+    values |= allowed_loras(values, atelier.folders)
     options = from_mapping(values, where="train", model=facts_of(atelier.host.model))
     check_clip_skip(options.clip_skip, atelier.host.model)
     return options
