@@ -82,6 +82,17 @@ def load_picture(
     What was done to it is appended to `notices`. Raises FileError if the file is missing, broken, cut off, no picture,
     or larger than `max_pixels`, which is judged from its header before anything is decoded.
     """
+    return load_layers(path, background=background, max_pixels=max_pixels, notices=notices)[0]
+
+
+def load_layers(
+    path: str | os.PathLike[str],
+    *,
+    background: tuple[int, int, int] = (255, 255, 255),
+    max_pixels: int = MAX_PIXELS,
+    notices: list[str] | None = None,
+) -> tuple[Image.Image, Image.Image | None]:
+    """Return what `load_picture` does, and how opaque each pixel is (mode L), None where all of it is."""
     said = [] if notices is None else notices
     with _opened(Path(path), max_pixels=max_pixels) as image:
         said.extend(_frame_notices(image))
@@ -94,7 +105,8 @@ def load_picture(
         canvas = Image.new("RGB", picture.size, background)
         canvas.paste(picture, mask=alpha)
         picture = canvas
-    return picture if turn is None else picture.transpose(turn)
+    layers = (picture, alpha)
+    return layers if turn is None else (picture.transpose(turn), None if alpha is None else alpha.transpose(turn))
 
 
 @contextmanager

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PIL import Image, ImageDraw, ImageEnhance
 
 from lib_lora.data.buckets import BucketPlan
-from lib_lora.data.images import load_picture
+from lib_lora.data.masks import overlaid
 
 FRAME = (255, 122, 0)
 
 
-def crop_preview(path: Path, plan: BucketPlan, *, side: int = 256) -> Image.Image:
+def crop_preview(
+    picture: Image.Image, plan: BucketPlan, *, mask: Image.Image | None = None, side: int = 256
+) -> Image.Image:
     """Return the picture at most ``side`` pixels large, with the frame that ``plan`` keeps drawn on it.
 
-    Raises:
-        FileError: the picture cannot be read.
+    What ``mask`` leaves out is under a colored veil.
     """
-    picture = load_picture(path)
     width, height = picture.size
+    picture = picture.copy()
     picture.thumbnail((side, side))
+    if mask is not None:
+        picture = overlaid(picture, mask)
     across, down = picture.width / width, picture.height / height
     # From the crop in the resized picture back to the file's own pixels, and from there to the preview.
     scale_x, scale_y = width / plan.resize[0] * across, height / plan.resize[1] * down

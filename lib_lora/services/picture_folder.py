@@ -15,6 +15,7 @@ from lib_lora.data.preview import crop_preview
 from lib_lora.host.base import LoadedModel
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
+from lib_lora.train.encoding import layers_of
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.training_set import plan_for
 
@@ -66,9 +67,11 @@ class Previews:
         shown = found.scan.train[:SHOWN]
         for done, picture in enumerate(shown):
             plan = plan_for(picture.size, model, options)
-            key = (picture.path, picture.digest, plan)
+            looks = (options.background, options.alpha_mask, options.masks)
+            key = (picture.path, picture.digest, plan, looks)
             if key not in self._kept:
-                self._kept[key] = crop_preview(picture.path, plan)
+                image, mask = layers_of(picture.path, options)
+                self._kept[key] = crop_preview(image, plan, mask=mask)
             self._kept.move_to_end(key)
             rows.append((self._kept[key], _caption(picture.path, found, plan.bucket)))
             progress.passed(done + 1, len(shown), say("drawing previews"))

@@ -19,6 +19,10 @@ Own = tuple[tuple[str, Any], ...]
 """Options that pictures have for themselves, by name."""
 
 
+ABOVE = frozenset({"image_dir", "is_reg", "conditioning_data_dir"})
+"""Keys that only a subset may have."""
+
+
 @dataclass(frozen=True)
 class Subset:
     """One folder of a dataset.
@@ -79,7 +83,7 @@ class _Reader:
         if unknown:
             raise self._wrong(unknown[0], "", ("general", "datasets"))
         general = self._table(top.get("general", {}), "general")
-        self._check(general, "general", keys.ALL - {"image_dir", "is_reg"})
+        self._check(general, "general", keys.ALL - ABOVE)
         datasets = self._list(top.get("datasets"), "datasets")
         made = tuple(self._dataset(one, general, f"datasets[{n + 1}]") for n, one in enumerate(datasets))
         said = [(name, keys.IDLE[name]) for name in self._idle]
@@ -89,7 +93,7 @@ class _Reader:
     def _dataset(self, given: Any, general: Mapping[str, Any], place: str) -> tuple[Subset, ...]:
         table = self._table(given, place)
         own = {name: value for name, value in table.items() if name != "subsets"}
-        self._check(own, place, keys.ALL - {"image_dir", "is_reg"})
+        self._check(own, place, keys.ALL - ABOVE)
         subsets = self._list(table.get("subsets"), f"{place}.subsets")
         above = {**general, **own}
         return tuple(self._subset(one, above, f"{place}.subsets[{n + 1}]") for n, one in enumerate(subsets))
@@ -122,6 +126,8 @@ class _Reader:
                 found[option] = not value if name in keys.TURNED else value
             elif name == "resolution":
                 found |= self._size(value, f"{place}.resolution")
+            elif name == "conditioning_data_dir":  # where sd-scripts looks for masks
+                found["masks"] = str(self._folder(str(value)))
             elif name in keys.IDLE and value not in (False, 0, "", None):
                 self._idle[name] = None
         return tuple(found.items())

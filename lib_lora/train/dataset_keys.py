@@ -21,6 +21,7 @@ SUBSET_OPTIONS: Mapping[str, str] = {
     "caption_tag_dropout_rate": "tag_dropout",
     "token_warmup_min": "token_warmup_min",
     "token_warmup_step": "token_warmup_steps",
+    "alpha_mask": "alpha_mask",
 }
 """Keys of a subset that are options of ours; they may stand in its dataset or in ``[general]`` for all below."""
 
@@ -36,7 +37,9 @@ DATASET_OPTIONS: Mapping[str, str] = {
 TURNED = frozenset({"bucket_no_upscale"})
 """Keys that say the contrary of our option."""
 
-SUBSET_KEYS = frozenset({"image_dir", "num_repeats", "is_reg", "class_tokens", "caption_extension"})
+SUBSET_KEYS = frozenset(
+    {"conditioning_data_dir", "image_dir", "num_repeats", "is_reg", "class_tokens", "caption_extension"}
+)
 """Keys of a subset that are no option of the run, but say which pictures it is about."""
 INHERITED = frozenset({"num_repeats", "class_tokens", "caption_extension"})
 """Those of them that may stand above the subsets as well."""
@@ -52,10 +55,9 @@ IDLE: Mapping[str, Sentence] = {
     "resize_interpolation": say("pictures are made smaller by area and larger by Lanczos"),
     "color_aug": say("colors are not changed by chance"),
     "random_crop": say("crops are centered"),
-    "alpha_mask": say("what is transparent is background"),
 }
 """Keys that nothing here follows, and why; said where they ask for something."""
-REFUSED = frozenset({"metadata_file", "conditioning_data_dir"})
+REFUSED = frozenset({"metadata_file"})
 """Keys that make another kind of data set."""
 ALL = frozenset({*SUBSET_OPTIONS, *DATASET_OPTIONS, "resolution", *SUBSET_KEYS, *IDLE, *REFUSED})
 """Every key that may stand in ``[general]``, in ``[[datasets]]`` or in ``[[datasets.subsets]]``."""

@@ -28,11 +28,12 @@ class _Drawn:
     noise: Tensor
     timesteps: Tensor
     disturbed: Tensor | None
+    masks: Tensor | None
 
     def of(self, rows: slice) -> _Drawn:
         """Return some of its rows."""
-        disturbed = None if self.disturbed is None else self.disturbed[rows]
-        tensors = (self.clean[rows], self.sizes[rows], self.noise[rows], self.timesteps[rows], disturbed)
+        disturbed, masks = (None if one is None else one[rows] for one in (self.disturbed, self.masks))
+        tensors = (self.clean[rows], self.sizes[rows], self.noise[rows], self.timesteps[rows], disturbed, masks)
         return _Drawn(self.samples[rows], self.captions[rows], *tensors)
 
 
@@ -48,7 +49,10 @@ def _draw(training: Training, batch: list[Sample], generator: torch.Generator) -
     rng = random.Random(int(torch.randint(2**62, (1,), generator=generator)))
     now = {"step": training.step, "epoch": training.epoch + 1, "total_steps": training.total}
     captions = [item.rules.apply(item.caption, rng, **now) for item in batch]
-    return _Drawn(batch, captions, clean, sizes, noise, timesteps, disturbed)
+    masks = None
+    if any(item.masks is not None for item in batch):
+        masks = torch.stack([item.mask(orientation) for item, orientation in zip(batch, orientations, strict=True)])
+    return _Drawn(batch, captions, clean, sizes, noise, timesteps, disturbed, masks)
 
 
 def batch_loss(training: Training, batch: list[Sample], generator: torch.Generator) -> Tensor:
@@ -83,7 +87,10 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
     else:
         cond = training.captions.encode(every).of(rows)  # as long as the whole batch's longest
     predicted = model.predict(seen.latents.to(model.dtype), seen.timesteps, replace(cond, sizes=sizes))
-    each = distance(predicted, seen, options).mean(dim=(1, 2, 3)) * weights * snr
+    error = distance(predicted, seen, options)
+    if drawn.masks is not None:  # the mean stays that of all latents, as in sd-scripts: a small subject teaches gently
+        error = error * drawn.masks.to(error)
+    each = error.mean(dim=(1, 2, 3)) * weights * snr
     return each.mean() if training.team.alone else each.sum() / len(batch)
 
 

@@ -14,6 +14,7 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.progress import Progress
 from lib_lora.train.captions import reading_of
 from lib_lora.train.dataset_config import DatasetConfig, Subset, read_dataset_config
+from lib_lora.train.encoding import mask_folder
 from lib_lora.train.options import TrainOptions
 
 
@@ -48,6 +49,8 @@ def count_draws(options: TrainOptions) -> int:
     Raises:
         InputError: a folder is missing or holds no picture, or the dataset file is wrong.
     """
+    if options.masks:
+        mask_folder(options.masks)
     if not options.dataset_config:
         draws = check_folder(Path(options.images), is_reg=False) if options.images else 0
         if options.reg_images:
@@ -57,7 +60,9 @@ def count_draws(options: TrainOptions) -> int:
     draws = 0
     for subsets in read_dataset_config(Path(options.dataset_config)).datasets:
         for subset in subsets:
-            _own_options(options, subset.own, where=str(subset.folder))
+            own = _own_options(options, subset.own, where=str(subset.folder))
+            if own.masks:
+                mask_folder(own.masks)
         counted = [(subset.is_reg, check_folder(_source(subset), is_reg=subset.is_reg)) for subset in subsets]
         train = sum(count for is_reg, count in counted if not is_reg)
         draws += train * (2 if any(is_reg for is_reg, _ in counted) else 1)

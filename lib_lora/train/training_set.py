@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,20 +16,19 @@ from lib_lora.data import (
     CaptionRules,
     FolderScan,
     Picture,
-    apply_plan,
     batch_count,
     epoch_batches,
-    load_picture,
     plan_bucket,
     plan_fixed,
 )
-from lib_lora.data.remarks import about_fit
+from lib_lora.data.remarks import about_fit, grouped
 from lib_lora.errors import InputError, StoppedError
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.train.captions import caption_lengths, full_caption, rules_of
+from lib_lora.train.encoding import encode_picture, mask_folder
 from lib_lora.train.holdout import held_remarks, parted
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.options import TrainOptions, usual_values
@@ -48,6 +47,7 @@ class Sample:
         sizes: SDXL's size conditions of each orientation, see `BucketPlan.sdxl_sizes`.
         weight: its weight in the loss (regularization pictures have their own).
         rules: what is done to its caption each time that it is drawn.
+        masks: how much each latent counts, ``(h, w)`` of each orientation; None where all count 1.
     """
 
     picture: Picture
@@ -56,6 +56,13 @@ class Sample:
     sizes: tuple[tuple[int, ...], ...]
     weight: float
     rules: CaptionRules
+    masks: tuple[Tensor, ...] | None = None
+
+    def mask(self, orientation: int) -> Tensor:
+        """Return how much each latent counts, ``(1, h, w)``."""
+        if self.masks is None:
+            return torch.ones(1, *self.latents[orientation].shape[-2:])
+        return self.masks[orientation][None]
 
 
 @dataclass(frozen=True)
@@ -109,9 +116,11 @@ def prepare(model: LoadedModel, options: TrainOptions, progress: Progress) -> Tr
         *fit_remarks(model, options, found),
         *_remarks(found, shown),
         *held_remarks(options, found),
+        *mask_remarks(options, items),
         *length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
     )
-    return TrainingSet(tuple(items[: len(shown)]), remarks, found.fingerprint(), tuple(items[len(shown) :]))
+    held = tuple(items[len(shown) :])
+    return TrainingSet(tuple(items[: len(shown)]), remarks, fingerprint_of(options, found), held)
 
 
 @contextmanager
@@ -145,6 +154,27 @@ def _remarks(found: FolderScan, shown: Sequence[Picture]) -> tuple[str, ...]:
             )
         )
     return tuple(notices)
+
+
+def fingerprint_of(options: TrainOptions, found: FolderScan) -> str:
+    """Return what changes with any picture, caption or mask."""
+    masked = [(picture, options_for(picture, options).masks) for picture in found.pictures]
+    if not any(place for _, place in masked):
+        return found.fingerprint()
+    rows = sorted(picture.digest + mask_folder(place).digest(picture.path) for picture, place in masked if place)
+    return hashlib.sha256("\n".join([found.fingerprint(), *rows]).encode()).hexdigest()
+
+
+def mask_remarks(options: TrainOptions, items: Sequence[Sample]) -> tuple[str, ...]:
+    """Return which pictures have no mask though masks are asked for."""
+    asked = [item for item in items if not item.picture.is_reg and _asks_for_mask(item, options)]
+    bare = [item.picture.path for item in asked if item.masks is None]
+    return (grouped(say("without a mask: all of it is learned"), bare),) if bare else ()
+
+
+def _asks_for_mask(item: Sample, options: TrainOptions) -> bool:
+    own = options_for(item.picture, options)
+    return own.alpha_mask or bool(own.masks)
 
 
 def fit_remarks(model: LoadedModel, options: TrainOptions, found: FolderScan) -> tuple[str, ...]:
@@ -212,16 +242,10 @@ def bucket_step(model: LoadedModel, options: TrainOptions) -> int:
 
 
 def _item(model: LoadedModel, options: TrainOptions, picture: Picture) -> Sample:
-    image = load_picture(picture.path)
-    plan = plan_for(image.size, model, options)
-    cropped = apply_plan(image, plan)
-    array = np.asarray(cropped, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
-    pixels = torch.from_numpy(array.copy())[None]
+    plan = plan_for(picture.size, model, options)
     mirrored = options.flip if picture.flip is None else picture.flip
-    orientations = [pixels, pixels.flip(-1)] if mirrored else [pixels]
-    latents = tuple(model.encode_images(one)[0].float().cpu() for one in orientations)
-    if not all(torch.isfinite(one).all() for one in latents):
-        raise InputError("The autoencoder returned NaN for this picture", where=str(picture.path), cure="Remove it.")
-    sizes = tuple(plan.sdxl_sizes(mirrored=bool(one)) for one in range(len(orientations)))
+    encoded = encode_picture(model, options, picture, plan, mirrored=mirrored)
+    sizes = tuple(plan.sdxl_sizes(mirrored=bool(one)) for one in range(len(encoded.latents)))
     weight = options.prior_loss_weight if picture.is_reg else 1.0
-    return Sample(picture, full_caption(picture, options), latents, sizes, weight, rules_of(options))
+    caption = full_caption(picture, options)
+    return Sample(picture, caption, encoded.latents, sizes, weight, rules_of(options), encoded.masks)

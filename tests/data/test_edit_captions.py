@@ -16,6 +16,7 @@ from lib_lora.data.edit_captions import (
     with_tag_replaced,
     without_tag,
 )
+from lib_lora.data.images import load_picture
 from lib_lora.data.preview import FRAME, crop_preview
 from lib_lora.errors import FileError, InputError
 from tests.cases import case
@@ -128,7 +129,7 @@ def test_the_preview_shows_the_crop(tmp_path):
     path = tmp_path / "wide.png"
     Image.new("RGB", (360, 100), "white").save(path)
     plan = plan_bucket((360, 100), 128, step=32, min_side=64, max_side=256)
-    shown = crop_preview(path, plan, side=200)
+    shown = crop_preview(load_picture(path), plan, side=200)
     assert shown.size == (200, 56)
     assert shown.getpixel((0, 25)) < (120, 120, 120)  # cut away: dark
     assert shown.getpixel((100, 25)) == (255, 255, 255)

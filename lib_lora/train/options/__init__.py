@@ -22,6 +22,7 @@ from lib_lora.train.options.captions import CaptionOptions
 from lib_lora.train.options.learning import LearningOptions
 from lib_lora.train.options.length import LengthOptions
 from lib_lora.train.options.loss import LossOptions
+from lib_lora.train.options.masks import MaskOptions
 from lib_lora.train.options.measuring import MeasuringOptions
 from lib_lora.train.options.memory import MemoryOptions
 from lib_lora.train.options.network import NetworkOptions, split_strength
@@ -45,7 +46,7 @@ LEAST_SIDE = 64
 """The shortest side in px that pictures are trained at; smaller pictures are left out as well."""
 
 
-PLACES = ("images", "reg_images", "dataset_config", "continue_from")
+PLACES = ("images", "reg_images", "dataset_config", "masks", "continue_from")
 """Options that are a place on somebody's disk."""
 SUBJECTS: Mapping[str, type] = {
     "subject": SubjectOptions,
@@ -54,6 +55,7 @@ SUBJECTS: Mapping[str, type] = {
     "blocks": BlockOptions,
     "learning": LearningOptions,
     "pictures": PictureOptions,
+    "masks": MaskOptions,
     "captions": CaptionOptions,
     "regularization": RegularizationOptions,
     "loss": LossOptions,
@@ -76,6 +78,7 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
     LossOptions,
     RegularizationOptions,
     CaptionOptions,
+    MaskOptions,
     PictureOptions,
     LearningOptions,
     BlockOptions,

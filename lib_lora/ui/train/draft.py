@@ -41,8 +41,9 @@ class Draft:
         if epochs_are_meant([name for name in (*FREE, *NAMES) if not same(self.values.get(name), usual.get(name))]):
             values["repeats"] = 1
         values |= {"images": str(self.found.folder), "name": self.values["name"], "trigger": self.trigger.strip()}
-        if values["reg_images"]:
-            values["reg_images"] = str(folders.allowed(values["reg_images"], where="reg_images"))
+        for name in ("reg_images", "masks"):
+            if values[name]:
+                values[name] = str(folders.allowed(values[name], where=name))
         values |= allowed_loras(values, folders)
         # Steps that were computed follow from epochs and repeats; written down they would fix both.
         steps = self.values["steps"]

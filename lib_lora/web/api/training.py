@@ -23,7 +23,7 @@ from lib_lora.train.sd_scripts.write import sd_scripts_command
 from lib_lora.web.api.call import Call, NotFound, Route
 from lib_lora.web.routes import file_url
 
-FOLDERS = ("images", "reg_images")
+FOLDERS = ("images", "reg_images", "masks")
 
 
 def routes(atelier: Atelier) -> tuple[Route, ...]:
@@ -126,7 +126,8 @@ def dataset_file(atelier: Atelier, given: Any) -> Path:
     path = atelier.folders.allowed(_path(given, where), where=where)
     for subsets in read_dataset_config(path).datasets:
         for subset in subsets:
-            atelier.folders.allowed(subset.folder, where=where)
+            for place in filter(None, (subset.folder, dict(subset.own).get("masks"))):
+                atelier.folders.allowed(Path(place), where=where)
     return path
 
 
