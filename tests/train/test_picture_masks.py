@@ -1,4 +1,4 @@
-"""Masks of pictures: transparency and files, what they weigh, and that a masked run learns the subject and not the background."""
+"""Masks of pictures: what they weigh, and that a masked run learns the subject and not the background."""
 
 from __future__ import annotations
 
