@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib_lora.data.caption_filter import caption_filter
 from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, plan_changes, plan_rule_changes
 from lib_lora.data.files import Problem
 from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
 from lib_lora.data.tags import EXPRESSIONS, CaptionReport, TagLists, write_captions
 from lib_lora.errors import InputError
 from lib_lora.options import REQUIRED, option, settle
+from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 
 ACTS: Mapping[str, Callable[[str, str, str], str]] = {
     "add": lambda text, tag, by: with_tag(text, tag),
     "remove": lambda text, tag, by: without_tag(text, tag),
     "replace": with_tag_replaced,
+    "regex": lambda text, tag, by: _replaced(text, tag, by),
 }
 
 
@@ -28,17 +32,52 @@ class TagChange:
     act: str = option(REQUIRED, "", "What is done with the tag in every caption.", choices=tuple(ACTS))
     tag: str = option(REQUIRED, "Tag", "One tag, or several with commas between.")
     by: str = option("", "Replace by", "What takes its place.")
+    only: str = option(
+        "", "Only where", "Captions that are changed: tags with and, or, not and brackets; * is anything."
+    )
 
     def __post_init__(self) -> None:
         settle(self)
+        caption_filter(self.only)
+        if self.act == "regex":
+            _checked(self.tag, self.by)
+            return
         if not split_tags(self.tag):
             raise InputError("No tag was given", where="tag", cure="Type a tag.")
         if self.act == "replace" and not split_tags(self.by):
             raise InputError("The new tag is empty", where="by", cure="Type it, or remove the old one instead.")
 
     def __call__(self, text: str) -> str:
-        """Return a caption with the change."""
-        return ACTS[self.act](text, self.tag, self.by)
+        """Return a caption with the change, where it is one of those that are meant."""
+        return ACTS[self.act](text, self.tag, self.by) if caption_filter(self.only)(text) else text
+
+
+def _checked(pattern: str, by: str) -> re.Pattern[str]:
+    """Return a regular expression.
+
+    Raises:
+        InputError: it is none, it would change empty text everywhere, or its replacement does not fit it.
+    """
+    try:
+        made = re.compile(pattern)
+        re.sub(f"(?:{pattern})?", by, "")  # a group that the replacement names must be there
+    except (re.error, IndexError) as error:
+        cure = say(
+            "As Python writes them: (\\w+) hair finds a word before hair, and \\1 is that word in the replacement."
+        )
+        raise InputError("This is no regular expression ({reason})", reason=error, where="tag", cure=cure) from error
+    if not pattern or made.match(""):
+        raise InputError("This expression fits everywhere", where="tag", cure="Write what must be there.")
+    return made
+
+
+def _replaced(text: str, pattern: str, by: str) -> str:
+    """Return a caption with what fits replaced in every line; tags that become empty go."""
+    made = _checked(pattern, by)
+    lines = [made.sub(by, line) if made.search(line) else line for line in text.split("\n")]
+    if lines == text.split("\n"):
+        return text
+    return "\n".join(", ".join(split_tags(line)) for line in lines if split_tags(line))
 
 
 @dataclass(frozen=True)

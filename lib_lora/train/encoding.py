@@ -16,6 +16,7 @@ from lib_lora.data.images import load_layers
 from lib_lora.data.masks import MaskFolder, mask_of, mask_weights
 from lib_lora.errors import InputError
 from lib_lora.host.base import LoadedModel
+from lib_lora.train.latent_cache import LatentCache
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.options.masks import BACKGROUNDS
 
@@ -57,21 +58,38 @@ def _indexed(folder: Path, _: int) -> MaskFolder:
 
 
 def encode_picture(
-    model: LoadedModel, options: TrainOptions, picture: Picture, plan: BucketPlan, *, mirrored: bool
+    model: LoadedModel,
+    options: TrainOptions,
+    picture: Picture,
+    plan: BucketPlan,
+    *,
+    mirrored: bool,
+    cache: LatentCache | None = None,
 ) -> Encoded:
-    """Return a picture's latents.
+    """Return a picture's latents, from ``cache`` where they are kept.
 
     Raises:
         InputError: the autoencoder cannot make numbers of it.
     """
-    image, mask = layers_of(picture.path, options)
-    array = np.asarray(apply_plan(image, plan), dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
+    key = "" if cache is None else cache.key(picture, plan, options, mirrored=mirrored)
+    latents = None if cache is None else cache.get(key)
+    masked = not picture.is_reg and bool(options.alpha_mask or options.masks)
+    image, mask = layers_of(picture.path, options) if masked or latents is None else (None, None)
+    if latents is None and image is not None:
+        latents = _latents(model, apply_plan(image, plan), picture, mirrored=mirrored)
+        if cache is not None:
+            cache.put(key, latents)
+    if mask is None or not masked or latents is None:
+        return Encoded(latents or ())
+    weights = torch.from_numpy(mask_weights(mask, plan, step=model.pixels_per_latent, floor=options.mask_floor))
+    return Encoded(latents, (weights, weights.flip(-1)) if mirrored else (weights,))
+
+
+def _latents(model: LoadedModel, image: Image.Image, picture: Picture, *, mirrored: bool) -> tuple[Tensor, ...]:
+    array = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
     pixels = torch.from_numpy(array.copy())[None]
     orientations = [pixels, pixels.flip(-1)] if mirrored else [pixels]
     latents = tuple(model.encode_images(one)[0].float().cpu() for one in orientations)
     if not all(torch.isfinite(one).all() for one in latents):
         raise InputError("The autoencoder returned NaN for this picture", where=str(picture.path), cure="Remove it.")
-    if mask is None or picture.is_reg:
-        return Encoded(latents)
-    weights = torch.from_numpy(mask_weights(mask, plan, step=model.pixels_per_latent, floor=options.mask_floor))
-    return Encoded(latents, (weights, weights.flip(-1)) if mirrored else (weights,))
+    return latents

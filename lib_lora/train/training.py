@@ -21,6 +21,7 @@ from lib_lora.train.captions import layout_of
 from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.ema import MovingAverage
 from lib_lora.train.kept_files import keep_copies, with_copies
+from lib_lora.train.latent_cache import FOLDER
 from lib_lora.train.length import times_text, total_steps
 from lib_lora.train.loss_scaling import LossScale
 from lib_lora.train.memory.precision import check_precision, computing, scale_for
@@ -166,7 +167,7 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
     said = remarks_on(model, read)
     lora, bases = network.new_lora(model, read), network.bases(model, read)
     optimizer = optimizer_for(options, network.groups(lora, options, model.family))
-    training_set = prepare(model, options, progress)
+    training_set = prepare(model, options, progress, cache_folder=folder.path.parent / FOLDER)
     training_set = replace(training_set, problems=(*said, *training_set.problems))
     resume.check_same_data(folder, training_set)
     training = Training(model, options, folder, training_set, lora, optimizer, total=0, bases=bases)

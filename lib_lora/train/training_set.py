@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ from lib_lora.sentences import say
 from lib_lora.train.captions import caption_lengths, full_caption, rules_of
 from lib_lora.train.encoding import encode_picture, mask_folder
 from lib_lora.train.holdout import held_remarks, parted
+from lib_lora.train.latent_cache import LatentCache
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.pictures import batch_sizes, options_for, scan_pictures
@@ -96,8 +98,10 @@ def _by_dataset(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
     return found
 
 
-def prepare(model: LoadedModel, options: TrainOptions, progress: Progress) -> TrainingSet:
-    """Read, crop and encode every picture.
+def prepare(
+    model: LoadedModel, options: TrainOptions, progress: Progress, *, cache_folder: Path | None = None
+) -> TrainingSet:
+    """Read, crop and encode every picture; latents are kept in ``cache_folder`` where the options ask for it.
 
     Raises:
         InputError: no picture can be used, or the run would be too long.
@@ -107,9 +111,11 @@ def prepare(model: LoadedModel, options: TrainOptions, progress: Progress) -> Tr
     shown = shown_by(options, found)
     steps = total_steps(options, steps_an_epoch(model, options, shown))
     items, held = [], parted(options, found)[1]
+    kept = cache_folder is not None and options.cache_to_disk
+    cache = LatentCache(cache_folder, model) if kept and cache_folder is not None else None
     with _stopping(model, progress):
         for done, picture in enumerate((*shown, *held)):
-            items.append(_item(model, options_for(picture, options), picture))
+            items.append(_item(model, options_for(picture, options), picture, cache))
             progress.passed(done + 1, len(shown) + len(held), say("encoding pictures"))
     remarks = (
         *found.remarks,
@@ -117,10 +123,17 @@ def prepare(model: LoadedModel, options: TrainOptions, progress: Progress) -> Tr
         *_remarks(found, shown),
         *held_remarks(options, found),
         *mask_remarks(options, items),
+        *_cache_remarks(cache),
         *length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
     )
     held = tuple(items[len(shown) :])
     return TrainingSet(tuple(items[: len(shown)]), remarks, fingerprint_of(options, found), held)
+
+
+def _cache_remarks(cache: LatentCache | None) -> tuple[str, ...]:
+    if cache is None or not cache.damaged:
+        return ()
+    return (say("encodings kept on the disk that were damaged and made anew: {n}", n=cache.damaged),)
 
 
 @contextmanager
@@ -241,10 +254,10 @@ def bucket_step(model: LoadedModel, options: TrainOptions) -> int:
     return options.bucket_step or (64 if model.native_side >= SMALL_SIDE else 32)
 
 
-def _item(model: LoadedModel, options: TrainOptions, picture: Picture) -> Sample:
+def _item(model: LoadedModel, options: TrainOptions, picture: Picture, cache: LatentCache | None) -> Sample:
     plan = plan_for(picture.size, model, options)
     mirrored = options.flip if picture.flip is None else picture.flip
-    encoded = encode_picture(model, options, picture, plan, mirrored=mirrored)
+    encoded = encode_picture(model, options, picture, plan, mirrored=mirrored, cache=cache)
     sizes = tuple(plan.sdxl_sizes(mirrored=bool(one)) for one in range(len(encoded.latents)))
     weight = options.prior_loss_weight if picture.is_reg else 1.0
     caption = full_caption(picture, options)

@@ -37,3 +37,8 @@ class PictureOptions:
         True, "Enlarge small pictures", "Small pictures are enlarged to the training size; else they stay small."
     )
     flip: bool = option(False, "Mirror too", "Learns mirrored pictures too; only for what is symmetric.")
+    cache_to_disk: bool = option(
+        False,
+        "Keep encodings",
+        "Encoded pictures are kept beside the runs: a run that goes on, or a next one, encodes none of them again.",
+    )

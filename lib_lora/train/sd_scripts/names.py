@@ -18,6 +18,7 @@ SAME = (
 )
 OTHER: Mapping[str, str] = {
     "train_data_dir": "images",
+    "cache_latents_to_disk": "cache_to_disk",
     "reg_data_dir": "reg_images",
     "output_name": "name",
     "network_dim": "dim",

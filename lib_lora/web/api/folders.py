@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.data.edit_captions import tag_counts
+from lib_lora.data.lint import lint
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
@@ -21,6 +22,7 @@ from lib_lora.web.api.shared import job_row
 from lib_lora.web.api.training import picture_folder
 
 IMAGES, LOOKED = options_of(TrainOptions, only=("images",)), options_of(TrainOptions, only=("images", "resolution"))
+LINTED = options_of(TrainOptions, only=("images", "resolution", "trigger"))
 TAG = options_of(TagChange)
 
 
@@ -45,12 +47,27 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
 
         return ordered(call, work)
 
+    def linted(call: Call) -> Any:
+        def work(place: Path, job: Job) -> dict[str, Any]:
+            found, model = look(place, atelier.host.model, job), atelier.host.model
+            side = call["resolution"] or model.native_side
+            made = lint(found.scan.train, found.captions, trigger=call["trigger"], side=side, progress=job)
+            return {
+                "everywhere": dict(made.everywhere),
+                "alike": [[path.name for path in group] for group in made.alike],
+                "small": [path.name for path in made.small],
+                "remarks": [sentence_in_words(text, call.language) for text in made.sentences],
+            }
+
+        return ordered(call, work)
+
     def undone(call: Call) -> Any:
         done, kept = Captions(atelier, picture_folder(atelier, call["images"], "images")).undo()
         return {"changed": done, "kept": [path.name for path in kept]}
 
     return (
         Route("POST", "/pictures/look", looked, "Look at a folder as a training would.", LOOKED, status=202),
+        Route("POST", "/pictures/lint", linted, "Say what is odd about pictures and captions.", LINTED, status=202),
         Route("POST", "/pictures/tag", tagged, "Change a tag in all captions.", IMAGES + TAG, status=202),
         Route("POST", "/pictures/undo", undone, "Take the newest change of captions back.", IMAGES),
     )

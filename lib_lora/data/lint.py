@@ -1,0 +1,108 @@
+"""What is odd about a data set that can be used: tags nearly everywhere, pictures nearly alike, pictures too small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lib_lora.data.dataset import Picture
+from lib_lora.data.edit_captions import tag_counts
+from lib_lora.data.images import load_picture
+from lib_lora.data.remarks import grouped
+from lib_lora.data.tag_lines import split_tags
+from lib_lora.progress import QUIET, Progress
+from lib_lora.sentences import Sentence, say
+
+NEARLY_ALL = 0.9
+"""Share of captions from which on a tag teaches nothing apart from the trigger word."""
+FEW = 5
+"""Below so many captions every tag is in nearly all of them."""
+NEAR = 5
+"""Bits of 64 by which the prints of two pictures differ at most that look alike: another size, another compression."""
+
+
+@dataclass(frozen=True)
+class Lint:
+    """What was found.
+
+    Attributes:
+        everywhere: tags with the number of captions that have them.
+        alike: groups of pictures that look alike.
+        small: pictures whose shorter side is below half of the training size.
+    """
+
+    everywhere: tuple[tuple[str, int], ...]
+    alike: tuple[tuple[Path, ...], ...]
+    small: tuple[Path, ...]
+    captions: int
+
+    @property
+    def sentences(self) -> tuple[Sentence, ...]:
+        """Everything that was found, one sentence each."""
+        said = [
+            say(
+                "the tag “{tag}” is in {n} of {all} captions: what it names goes into the tag, not the trigger word",
+                tag=tag,
+                n=count,
+                all=self.captions,
+            )
+            for tag, count in self.everywhere
+        ]
+        said += [grouped(say("that look nearly alike"), group) for group in self.alike]
+        if self.small:
+            said.append(grouped(say("that are enlarged more than twice"), self.small))
+        return tuple(said)
+
+
+def lint(
+    pictures: Sequence[Picture],
+    captions: Mapping[Path, str],
+    *,
+    trigger: str,
+    side: int,
+    progress: Progress = QUIET,
+) -> Lint:
+    """Return what is odd about pictures and their captions.
+
+    Args:
+        pictures: of the data set.
+        captions: of each picture, as its file has it.
+        trigger: the trigger word, which should be everywhere.
+        side: of the training pictures in px.
+        progress: told of every picture.
+
+    Raises:
+        StoppedError: somebody asked to stop.
+    """
+    own = {tag.casefold() for tag in split_tags(trigger)}
+    texts = [text for text in captions.values() if text]
+    counts = tag_counts(texts) if len(texts) >= FEW else []
+    everywhere = tuple((t, n) for t, n in counts if n >= NEARLY_ALL * len(texts) and t.casefold() not in own)
+    prints = []
+    for done, picture in enumerate(pictures):
+        prints.append(difference_hash(load_picture(picture.path)))
+        progress.passed(done + 1, len(pictures), say("comparing pictures"))
+    small = tuple(picture.path for picture in pictures if 2 * min(picture.size) < side)
+    return Lint(everywhere, _groups([picture.path for picture in pictures], prints), small, len(texts))
+
+
+def difference_hash(picture: Image.Image) -> int:
+    """Return 64 bits that change little with size and compression: whether each of 8 x 8 areas is darker than the next.
+
+    N. Krawetz, “Kind of Like That” (dHash).
+    """
+    values = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
+    return int.from_bytes(np.packbits(values[:, 1:] > values[:, :-1]).tobytes(), "big")
+
+
+def _groups(paths: Sequence[Path], prints: Sequence[int]) -> tuple[tuple[Path, ...], ...]:
+    """Return the pictures whose prints are near, each with the first one that it is near to."""
+    found: dict[int, list[Path]] = {}
+    for at, one in enumerate(prints):
+        first = next((other for other in found if (prints[other] ^ one).bit_count() <= NEAR), at)
+        found.setdefault(first, []).append(paths[at])
+    return tuple(tuple(group) for group in found.values() if len(group) > 1)
