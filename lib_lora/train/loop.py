@@ -13,6 +13,7 @@ from typing import Any
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
+from lib_lora.train.event_file import EventFile
 from lib_lora.train.measures import measures_of, measuring_of
 from lib_lora.train.memory.fit import Fit, fitted
 from lib_lora.train.occasions import Every, samples_of, saves_of
@@ -61,6 +62,8 @@ def run(
             attach(training.model, training.masks.around(training.lora), 1.0, strategy="factors")
         )
         fit = stack.enter_context(fitted(training))
+        if training.options.tensorboard:
+            training.events = EventFile(training.folder.events, training.step + 1)
         measure, measured = measuring_of(training), measures_of(training.options)
         if measure is not None and training.step == 0:
             measure(progress)
@@ -69,6 +72,8 @@ def run(
         while training.step < training.total and not progress.stopped:
             row = _step(training, fit)
             training.folder.log(row)
+            if training.events is not None:
+                training.events.add(training.step, {key: _finite(row[key]) for key in ("loss", "mean", "rate")})
             pace = (time.monotonic() - began) / (training.step - first)
             progress.update(
                 training.step,
@@ -112,6 +117,10 @@ def _step(training: Training, fit: Fit) -> dict[str, Any]:
                 training.folder = RunFolder(training.state_copy)
             save_state(training)
         raise
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _due(training: Training, every: Every) -> bool:

@@ -68,7 +68,7 @@ class Measuring:
         self._before: list[Tensor] = []
 
     def __call__(self, progress: Progress) -> None:
-        """Measure after this step, unless that was done, and say what follows from it."""
+        """Measure after this step, unless that was done, keep it, and say what follows from it."""
         training = self._training
         known = training.folder.measures()
         if any(row["step"] == training.step for row in known):
@@ -77,6 +77,8 @@ class Measuring:
         if row is None or not all(map(math.isfinite, (row["steady"], row["drift"], row["held"] or 0.0))):
             return
         training.folder.keep_measures(row)
+        if training.events is not None:
+            training.events.add(training.step, {key: row[key] for key in ("steady", "held", "drift")})
         _say(training, [*known, row])
 
     def row(self, progress: Progress) -> dict[str, Any] | None:

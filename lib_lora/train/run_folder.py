@@ -98,9 +98,13 @@ class RunFolder:
         """Delete the folder of a run that made no step; anything but its own first files keeps it."""
         for path in (*(self.path / name for name in FIRST_FILES), *self.samples.glob(f"step-{0:08d}-*.png")):
             path.unlink(missing_ok=True)
-        for inner in (self.states, self.samples, self.path):
+        for path in self.events.glob("events.out.tfevents.*"):
+            path.unlink()
+        for inner in (self.states, self.samples, self.events, self.path):
             try:
                 inner.rmdir()
+            except FileNotFoundError:
+                continue
             except OSError as error:
                 logger.info("%s stays: %s", inner, error)
 
@@ -108,6 +112,11 @@ class RunFolder:
     def states(self) -> Path:
         """The folder of states."""
         return self.path / "states"
+
+    @property
+    def events(self) -> Path:
+        """The folder of files for TensorBoard, where they are wished."""
+        return self.path / "tensorboard"
 
     @property
     def samples(self) -> Path:

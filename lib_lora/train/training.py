@@ -20,6 +20,7 @@ from lib_lora.train import network, resume
 from lib_lora.train.captions import layout_of
 from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.ema import MovingAverage
+from lib_lora.train.event_file import EventFile
 from lib_lora.train.kept_files import keep_copies, with_copies
 from lib_lora.train.latent_cache import FOLDER
 from lib_lora.train.length import times_text, total_steps
@@ -59,6 +60,7 @@ class Training:
     bad_steps: int = 0
     left_out: int = 0
     attached: Attached | None = None
+    events: EventFile | None = None
     epoch: int = -1
     batches: list[list[Sample]] = field(default_factory=list)
     sampled_at: int = -1

@@ -20,6 +20,11 @@ class MeasuringOptions:
         "with each file (saves), after each epoch, or not. From it follow the best file and what went wrong.",
         choices=MEASURED,
     )
+    tensorboard: bool = option(
+        False,
+        "TensorBoard files",
+        "Writes the run's numbers for TensorBoard too: tensorboard --logdir FOLDER OF RUNS shows them.",
+    )
     holdout: float = option(
         0.0,
         "Held-out pictures",
