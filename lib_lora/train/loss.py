@@ -29,12 +29,13 @@ class _Drawn:
     timesteps: Tensor
     disturbed: Tensor | None
     masks: Tensor | None
+    dropout: int
 
     def of(self, rows: slice) -> _Drawn:
         """Return some of its rows."""
         disturbed, masks = (None if one is None else one[rows] for one in (self.disturbed, self.masks))
         tensors = (self.clean[rows], self.sizes[rows], self.noise[rows], self.timesteps[rows], disturbed, masks)
-        return _Drawn(self.samples[rows], self.captions[rows], *tensors)
+        return _Drawn(self.samples[rows], self.captions[rows], *tensors, self.dropout)
 
 
 def _draw(training: Training, batch: list[Sample], generator: torch.Generator) -> _Drawn:
@@ -52,7 +53,8 @@ def _draw(training: Training, batch: list[Sample], generator: torch.Generator) -
     masks = None
     if any(item.masks is not None for item in batch):
         masks = torch.stack([item.mask(orientation) for item, orientation in zip(batch, orientations, strict=True)])
-    return _Drawn(batch, captions, clean, sizes, noise, timesteps, disturbed, masks)
+    dropout = int(torch.randint(2**62, (1,), generator=generator)) if training.masks.active else 0
+    return _Drawn(batch, captions, clean, sizes, noise, timesteps, disturbed, masks, dropout)
 
 
 def batch_loss(training: Training, batch: list[Sample], generator: torch.Generator) -> Tensor:
@@ -62,6 +64,8 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
     """
     model, options = training.model, training.options
     drawn, rows = _draw(training, batch, generator), training.team.rows(len(batch))
+    if training.masks.active:
+        training.masks.begin(drawn.dropout, drawn.timesteps, rows)
     every, drawn = drawn.captions, drawn.of(rows)
     if not drawn.samples:
         return torch.zeros((), device=model.device, requires_grad=True)
@@ -80,8 +84,6 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
     if options.prior_from_model and reg.any():
         seen = replace(seen, target=_prior_target(training, seen, captions, sizes, reg))
         snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
-    if training.masks.active:
-        training.masks.begin(int(torch.randint(2**62, (1,), generator=generator)), drawn.timesteps)
     if training.trains_text:
         cond = encode_captions(model, options, captions)
     else:

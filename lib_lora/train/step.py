@@ -27,7 +27,7 @@ def one_step(training: Training) -> dict[str, Any]:
     options = training.options
     generator = torch.Generator().manual_seed(options.seed * 1_000_003 + training.step)
     training.optimizer.zero_grad()
-    parameters = [p for adapter in training.lora.adapters.values() for p in adapter.parameters()]
+    parameters = [p for adapter in training.lora.adapters.values() for p in adapter.parameters() if p.requires_grad]
     loss, usable = _gradients(training, parameters, generator)
     if usable:
         if options.max_grad_norm:

@@ -73,6 +73,16 @@ def test_masks_follow_from_the_step_and_act_only_where_gradients_are_recorded():
         assert torch.equal(seen.apply(x, LINEAR), adapter.apply(x, LINEAR))
 
 
+def test_processes_that_share_a_batch_draw_what_one_would():
+    adapter, masks = full(LoraAdapter, LINEAR), masks_for(rank_dropout=0.5, network_dropout=0.3, timestep_rank=True)
+    seen, x, steps = one(masks, adapter), torch.randn(4, 7, 12), torch.tensor([10, 400, 700, 999])
+    masks.begin(11, steps)
+    whole = seen.apply(x, LINEAR)
+    for rows in (slice(0, 3), slice(3, 4)):
+        masks.begin(11, steps, rows)
+        torch.testing.assert_close(seen.apply(x[rows], LINEAR), whole[rows])
+
+
 def test_network_dropout_keeps_the_mean():
     adapter, masks = full(LoraAdapter, LINEAR), masks_for(network_dropout=0.25)
     seen, x = one(masks, adapter), torch.randn(1, 1, 12).expand(1, 20000, 12)

@@ -6,7 +6,7 @@ follow from the step's number and the layer alone: a forward pass that is repeat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,6 +28,7 @@ class Masks:
         self._count = 0
         self._seed = 0
         self._now: Tensor | None = None
+        self._all, self._rows = 0, slice(0, 0)
         self._skipped: Tensor = torch.zeros(0, dtype=torch.bool)
 
     @property
@@ -48,9 +49,17 @@ class Masks:
         }
         return replace(lora, adapters=seen)
 
-    def begin(self, seed: int, timesteps: Tensor) -> None:
-        """Say that a forward pass begins, by a number of its own and the timestep of each sample ``(n,)``."""
-        self._seed, self._now = seed, timesteps
+    def begin(self, seed: int, timesteps: Tensor, rows: slice | None = None) -> None:
+        """Say that a forward pass begins.
+
+        Args:
+            seed: a number of its own.
+            timesteps: of each sample ``(n,)`` of the batch.
+            rows: those of the batch that this process computes; None is all.
+        """
+        self._seed, self._all = seed, len(timesteps)
+        self._rows = slice(0, len(timesteps)) if rows is None else rows
+        self._now = timesteps[self._rows]
         if self.options.module_dropout:
             generator = torch.Generator().manual_seed(seed)
             self._skipped = torch.rand(self._count, generator=generator) < self.options.module_dropout
@@ -68,13 +77,12 @@ class Masks:
         """
         options, generator = self.options, self._generator(number, hidden.device)
         if options.network_dropout:
-            kept = torch.rand(hidden.shape, generator=generator, device=hidden.device) >= options.network_dropout
+            kept = self._rand(hidden.shape, generator) >= options.network_dropout
             hidden = hidden * kept / (1 - options.network_dropout)
         shape = [1] * hidden.ndim
         shape[0], shape[rank_axis] = hidden.shape[0], hidden.shape[rank_axis]
         if options.rank_dropout:
-            drawn = torch.rand(shape, generator=generator, device=hidden.device)
-            hidden = hidden * (drawn > options.rank_dropout) / (1 - options.rank_dropout)
+            hidden = hidden * (self._rand(shape, generator) > options.rank_dropout) / (1 - options.rank_dropout)
         if by_timestep and options.timestep_rank and self._now is not None:
             rank = hidden.shape[rank_axis]
             ranks = allowed_ranks(self._now, rank, least=options.timestep_rank_min, timesteps_in_all=self._timesteps)
@@ -84,6 +92,12 @@ class Masks:
             mask = torch.arange(rank, device=hidden.device) < ranks[:, None]
             hidden = hidden * mask.reshape(shape)
         return hidden
+
+    def _rand(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Draw for all samples of the batch and return those of this process, so that several draw what one would."""
+        own = self._now is not None and shape[0] == len(self._now)
+        drawn = torch.rand((self._all if own else shape[0], *shape[1:]), generator=generator, device=generator.device)
+        return drawn[self._rows] if own else drawn
 
     def rows(self, count: int, number: int, device: torch.device) -> Tensor:
         """Return which output rows of a change take part ``(count,)``: the rank dropout of LyCORIS, not rescaled."""
