@@ -126,8 +126,8 @@ def prepare(
         *_cache_remarks(cache),
         *length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
     )
-    held = tuple(items[len(shown) :])
-    return TrainingSet(tuple(items[: len(shown)]), remarks, fingerprint_of(options, found), held)
+    learned, measured = tuple(items[: len(shown)]), tuple(items[len(shown) :])
+    return TrainingSet(learned, remarks, fingerprint_of(options, found), measured)
 
 
 def _cache_remarks(cache: LatentCache | None) -> tuple[str, ...]:
