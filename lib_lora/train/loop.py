@@ -65,8 +65,8 @@ def run(
         if training.options.tensorboard:
             training.events = EventFile(training.folder.events, training.step + 1)
         measure, measured = measuring_of(training), measures_of(training.options)
-        if measure is not None and training.step == 0:
-            measure(progress)
+        if measure is not None and measured.comes(training.step, training.steps_per_epoch):
+            measure(progress)  # before the first step; or where a stop came between a file and its measurement
         began, first = time.monotonic(), training.step
         saved = began
         while training.step < training.total and not progress.stopped:
