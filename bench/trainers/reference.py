@@ -139,7 +139,8 @@ def _network(folder: Path, case: dict[str, Any], text: Any, unet: Any, device: t
     known = getattr(module, "LoRANetwork", module)  # a network with convolutions adds to the class's own list
     targets = list(getattr(known, "UNET_TARGET_REPLACE_MODULE", ()))
     if hasattr(module, "PRESET"):  # LyCORIS: no layer by its name, for input, output and time layers are not ours
-        module.PRESET[given["preset"]] = {**module.PRESET[given["preset"]], "unet_target_name": []}
+        only = {"enable_conv": True, "unet_target_module": ["Transformer2DModel"], "unet_target_name": []}
+        module.PRESET[given["preset"]] = {**module.PRESET[given["preset"]], **only}
     network = module.create_network(1.0, dim, alpha, None, text, unet, neuron_dropout=None, **given)
     if targets:
         known.UNET_TARGET_REPLACE_MODULE = targets
