@@ -101,6 +101,7 @@ class Architecture:
         latent_channels, latent_scale: of its autoencoder.
         native_side: side in px that it was made for; ``velocity_side`` where the model predicts the velocity.
         betas: first and last β of the noise schedule; None of a flow model.
+        sd_scripts: the program of sd-scripts that trains a LoRA of it.
         labels: what its files' metadata says; None where no program's words for it are known.
         checkpoint_signs: what some name of a checkpoint's tensors begins with, where it is of this family.
         clip_skip: whether the layer of the text encoder can be chosen.
@@ -119,6 +120,7 @@ class Architecture:
     native_side: int = 1024
     velocity_side: int = 0
     betas: tuple[float, float] | None = None
+    sd_scripts: str = "train_network.py"
     labels: Labels | None = None
     checkpoint_signs: tuple[str, ...] = ()
     clip_skip: bool = False

@@ -12,6 +12,7 @@ _SECOND = "conditioner.embedders.1.model."
 SDXL = Architecture(
     name="sdxl",
     title="SDXL",
+    sd_scripts="sdxl_train_network.py",
     detect=detect,
     layouts=layouts_of("sdxl", UNET),
     blocks=blocks_of(UNET),

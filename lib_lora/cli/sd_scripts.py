@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lib_lora.architectures.registry import architectures, first
 from lib_lora.cli.common import give, say
 
 
@@ -26,7 +27,8 @@ def register(commands: argparse._SubParsersAction) -> None:
         description="Show the command of sd-scripts that comes nearest, and what it cannot say.",
     )
     other.add_argument("file", type=Path, metavar="OPTIONS", help="folder of a run, or its options.json")
-    other.add_argument("--family", default="sd1", choices=("sd1", "sd2", "sdxl"), help="of the model [sd1]")
+    families = [one.name for one in architectures() if one.unet is not None]
+    other.add_argument("--family", default=first().name, choices=families, help="of the model [%(default)s]")
     other.set_defaults(run=write)
 
 

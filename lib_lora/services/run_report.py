@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from lib_lora.architectures.registry import first
 from lib_lora.formats.header import read_header
 from lib_lora.formats.privacy import without_folders
 from lib_lora.i18n.error_words import sentence_in_words
@@ -202,7 +203,7 @@ def _shown(value: object) -> str:
 
 def _elsewhere(folder: RunFolder, options: TrainOptions, total: int, words: Words) -> Commands:
     """Return the command of sd-scripts that comes nearest, and what it leaves out."""
-    family = (_data(folder).get("model") or {}).get("family", "sd1")
+    family = (_data(folder).get("model") or {}).get("family", first().name)
     told = sd_scripts_command(with_names_only(options), family=family, steps=total)
     notes = [sentence_in_words(note, words.language) for note in told.notes]
     text = words("train.report_sd_scripts_text")

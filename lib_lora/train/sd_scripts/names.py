@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lib_lora.architectures.registry import architectures
 from lib_lora.train.dataset_keys import DATASET_OPTIONS, SUBSET_OPTIONS
 from lib_lora.train.options import TrainOptions
 
@@ -131,7 +132,7 @@ NOT_NEEDED = frozenset(
         "no_metadata",
         "v2",
         "v_parameterization",
-        "sdxl",
+        *(one.name for one in architectures()),  # the GUI has a box for the family
         "no_half_vae",
         "vae",
         "tokenizer_cache_dir",

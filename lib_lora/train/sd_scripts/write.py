@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from lib_lora.architectures.registry import architecture_of
 from lib_lora.blocks.layouts import BASE
 from lib_lora.options import options_of
 from lib_lora.sentences import Sentence, say
@@ -14,9 +15,6 @@ from lib_lora.train.network.arguments import NUMBERS
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.options.network import split_strength
 from lib_lora.train.sd_scripts import names
-
-SCRIPTS = {"sdxl": "sdxl_train_network.py"}
-"""Family of the model -> the program; all others: train_network.py."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,9 @@ def sd_scripts_command(options: TrainOptions, *, family: str, steps: int = 0) ->
         family: of the model.
         steps: of the whole run, where they are known: folders and repeats count otherwise there.
     """
-    script = SCRIPTS.get(family, "train_network.py")
+    trained = architecture_of(family)
     given: dict[str, Any] = {"pretrained_model_name_or_path": "MODEL.safetensors", "output_dir": "OUT"}
-    if family == "sd2":
+    if trained.labels is not None and trained.labels.v2:
         given["v2"] = True
     told = _plain(options)
     if steps or options.steps:
@@ -45,7 +43,7 @@ def sd_scripts_command(options: TrainOptions, *, family: str, steps: int = 0) ->
         told["max_train_steps"] = steps or options.steps
     given |= {**told, **_network(options, family), **_learning(options, family)}
     parts = [word for name, value in given.items() for word in _words(name, value)]
-    return Command(f"accelerate launch {script} " + " ".join(parts), tuple(_notes(options)))
+    return Command(f"accelerate launch {trained.sd_scripts} " + " ".join(parts), tuple(_notes(options)))
 
 
 def _plain(options: TrainOptions) -> dict[str, Any]:
