@@ -10,13 +10,19 @@
         return plain(`${name} ${name.replaceAll("_", " ")} ${option.textContent}`);
     };
 
+    // Gradio puts a frame around a title; one that was left standing empty would leave a gap.
+    const frameOf = (title) => {
+        const frame = title.closest(".block");
+        return frame && !frame.querySelector("[id$=_option]") ? frame : title;
+    };
+
     const search = (field) => {
         const words = plain(field.value).split(/\s+/).filter(Boolean);
         const room = page().querySelector(`#${CSS.escape(field.dataset.room)}`);
         const options = [...room.querySelectorAll("[id$=_option]")];
         const found = new Set(options.filter((one) => words.every((word) => textOf(one).includes(word))));
         for (const option of options) show(option, found.has(option));
-        for (const holder of room.querySelectorAll(".form, .row")) {
+        for (const holder of room.querySelectorAll(".form, .atelier-options")) {
             const inside = [...holder.querySelectorAll("[id$=_option]")];
             if (inside.length) show(holder, inside.some((one) => found.has(one)));
         }
@@ -27,7 +33,7 @@
             if (!part.matches(".atelier-titled")) return;
             const next = parts.slice(n + 1).findIndex((one) => one.matches(".atelier-titled"));
             const own = next < 0 ? parts.slice(n + 1) : parts.slice(n + 1, n + 1 + next);
-            show(part, own.some((one) => found.has(one)));
+            show(frameOf(part), own.some((one) => found.has(one)));
             const fold = part.querySelector(".label-wrap");
             if (words.length && fold && !fold.classList.contains("open") && own.some((one) => found.has(one))) fold.click();
         });

@@ -58,7 +58,7 @@ class OptionForm:
 
     def _draw(self, names: Sequence[str], usual: dict[str, Any]) -> None:
         for start in range(0, len(names), 3):
-            with gr.Row():
+            with gr.Row(elem_classes="atelier-options"):
                 for name in names[start : start + 3]:
                     self.components[name] = widget(
                         KNOWN[name],
