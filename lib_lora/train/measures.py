@@ -6,6 +6,7 @@ changes nothing of the run: every draw has a generator of its own.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -36,6 +37,7 @@ NEUTRAL = ("", "1girl, solo", "a photo of a landscape", "a drawing of a house")
 """Captions that no LoRA should answer to: what changes there is drift."""
 AT_ONCE = 4
 """Samples a pass at least: without gradients they need little memory."""
+logger = logging.getLogger(__name__)
 
 
 def measures_of(options: TrainOptions) -> Every:
@@ -73,7 +75,12 @@ class Measuring:
         known = training.folder.measures()
         if any(row["step"] == training.step for row in known):
             return
-        row = self.row(progress)
+        try:
+            row = self.row(progress)
+        except RuntimeError as error:  # such as memory that a step had and this has not: the LoRA is what a run is for
+            logger.warning("%s could not be measured", training.folder.path.name, exc_info=error)
+            training.remark(say("a measurement could not be made: {error}", error=error), about="measurement")
+            return
         if row is None or not all(map(math.isfinite, (row["steady"], row["drift"], row["held"] or 0.0))):
             return
         training.folder.keep_measures(row)

@@ -164,6 +164,17 @@ def test_a_stop_is_heard_while_measuring(model, options_for, tmp_path):
     assert measures.Measuring(training).row(stop) is None
 
 
+def test_a_measurement_that_fails_is_a_remark_and_the_run_goes_on(model, options_for, tmp_path, monkeypatch):
+    def no_room(*_):
+        raise RuntimeError("no room for it")
+
+    monkeypatch.setattr(measures.Measuring, "_errors", no_room)
+    training, result = trained(model, options_for(steps=2, save_every_steps=1, **ADAMW), tmp_path / "run")
+    assert result.finished
+    assert any("measurement could not be made: no room for it" in text for text in training.folder.remarks())
+    assert not training.folder.measures()
+
+
 def test_the_best_file_outlives_the_newest(model, options_for, tmp_path, monkeypatch):
     options = options_for(steps=5, save_every_steps=1, keep_files=1, **ADAMW)
     training = start(model, options, RunFolder.create(tmp_path / "run", options), Progress())
