@@ -220,7 +220,7 @@ def test_the_weighting_that_acted_stands_in_the_file(model, options_for, tmp_pat
     assert read_lora(result.lora).metadata["ss_min_snr_gamma"] == written
     kept = training.folder.read_json("data.json")["model"]
     facts = {"native_side": 128, "prediction_type": "v_prediction", "zero_terminal_snr": False}
-    assert kept == {"name": model.name, **facts}
+    assert kept == {"name": model.name, "family": model.family, **facts}
 
 
 def test_automatic_weighting_of_velocity_is_bit_for_bit_no_weighting(model, options_for, tmp_path):
