@@ -49,6 +49,7 @@ class Layers:
     """Enough of a loaded model to make LoRAs for it."""
 
     layers: Mapping[str, nn.Module]
+    family: str
 
 
 def layers_of(model: Path) -> Layers:
@@ -67,7 +68,7 @@ def layers_of(model: Path) -> Layers:
     with torch.device("meta"):
         unet = UNet2DConditionModel(**arch.unet_config(shapes, family, heads, where=str(model)))
         text = CLIPTextModel(CLIPTextConfig(**arch.clip_config(shapes, prefix)))
-    return Layers(_layers(unet, (text,), family))
+    return Layers(_layers(unet, (text,), family), family)
 
 
 def make_lora(
