@@ -59,7 +59,7 @@ def run(
             stack.enter_context(attach(training.model, base.lora, base.strength, strategy="folded"))
         _sample(training, progress, sampler if training.step == 0 else None)  # what later samples are compared with
         training.attached = stack.enter_context(
-            attach(training.model, training.masks.around(training.lora), 1.0, strategy="factors")
+            attach(training.model, training.dropout.around(training.lora), 1.0, strategy="factors")
         )
         fit = stack.enter_context(fitted(training))
         if training.options.tensorboard:

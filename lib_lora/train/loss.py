@@ -53,7 +53,7 @@ def _draw(training: Training, batch: list[Sample], generator: torch.Generator) -
     masks = None
     if any(item.masks is not None for item in batch):
         masks = torch.stack([item.mask(orientation) for item, orientation in zip(batch, orientations, strict=True)])
-    dropout = int(torch.randint(2**62, (1,), generator=generator)) if training.masks.active else 0
+    dropout = int(torch.randint(2**62, (1,), generator=generator)) if training.dropout.active else 0
     return _Drawn(batch, captions, clean, sizes, noise, timesteps, disturbed, masks, dropout)
 
 
@@ -64,8 +64,8 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
     """
     model, options = training.model, training.options
     drawn, rows = _draw(training, batch, generator), training.team.rows(len(batch))
-    if training.masks.active:
-        training.masks.begin(drawn.dropout, drawn.timesteps, rows)
+    if training.dropout.active:
+        training.dropout.begin(drawn.dropout, drawn.timesteps, rows)
     every, drawn = drawn.captions, drawn.of(rows)
     if not drawn.samples:
         return torch.zeros((), device=model.device, requires_grad=True)

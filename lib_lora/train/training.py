@@ -74,7 +74,7 @@ class Training:
     alphas_cumprod: Tensor = field(init=False)
     average: MovingAverage | None = field(init=False)
     scale: LossScale = field(init=False)
-    masks: network.Masks = field(init=False)
+    dropout: network.Masks = field(init=False)
     norms: network.Norms | None = None
     bases: tuple[network.Base, ...] = ()
 
@@ -82,7 +82,7 @@ class Training:
         self.scale = LossScale(scale_for(self.model, self.options.precision))
         decay, trained = self.options.ema_decay, network.parameters_of(self.lora)
         self.average = MovingAverage(list(trained.values()), decay) if decay else None
-        self.masks = network.Masks(self.options, timesteps=len(self.model.alphas_cumprod))
+        self.dropout = network.Masks(self.options, timesteps=len(self.model.alphas_cumprod))
         self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip, layout=layout_of(self.options))
         self.alphas_cumprod = schedule_for(self.model, self.options.zero_terminal_snr).alphas_cumprod
 

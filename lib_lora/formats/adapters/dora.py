@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lib_lora.formats.adapters.around import Around
 from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.adapters.parts import checked, shape_error, take_parts
 from lib_lora.formats.adapters.registry import find_kind, read_adapter
@@ -21,7 +22,7 @@ _SCALE = "dora_scale"
 
 
 @dataclass(frozen=True, eq=False)
-class DoraAdapter(Adapter):
+class DoraAdapter(Around):
     """``inner`` is what is added first; ``dora_scale`` (out, 1[, 1, 1]) or (1, in[, 1, 1]) holds the lengths."""
 
     kind: ClassVar[str] = "dora"
@@ -30,8 +31,6 @@ class DoraAdapter(Adapter):
     names: ClassVar[str] = signs
     is_linear: ClassVar[bool] = False
     needs_weight: ClassVar[bool] = True
-    key: str
-    inner: Adapter
     dora_scale: Tensor
 
     @classmethod
@@ -68,23 +67,13 @@ class DoraAdapter(Adapter):
             raise shape_error(key, {**inner.tensors(), _SCALE: scale})
         return adapter
 
-    @property
-    def alpha(self) -> float:  # type: ignore[override]  # of what is inside, in place of a field
-        """Alpha of what is added first."""
-        return self.inner.alpha
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of ``delta()``."""
-        return self.inner.shape
-
     def network_args(self) -> dict[str, str]:
         """Return LyCORIS' names: what is added first, with its weight decomposed."""
         return {"algo": "lora", **self.inner.network_args(), "dora_wd": "True"}
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether what is added first fits, and there are as many lengths as rows or columns."""
-        return self.inner.fits(shape) and self._fits(shape)
+        return super().fits(shape) and self._fits(shape)
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         """Whether the lengths are as many; of a delta stored 2-D the columns are not known."""

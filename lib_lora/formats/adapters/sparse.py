@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lib_lora.formats.adapters.base import Adapter
+from lib_lora.formats.adapters.around import Around
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.adapters.parts import checked, shape_error
 from lib_lora.sentences import say
@@ -21,14 +21,13 @@ _PLACES, _VALUES, _SIZE = "bias_indices", "bias_values", "bias_size"
 
 
 @dataclass(frozen=True, eq=False)
-class SparseAdapter(Adapter):
+class SparseAdapter(Around):
     """``places`` (2, n) are rows and columns of ``values`` (n,) in a matrix of ``size`` (2,); ``inner`` is the LoRA."""
 
     kind: ClassVar[str] = "sparse"
     title: ClassVar[str] = say("sparse bias")
     signs: ClassVar[str] = "bias_(?:indices|values|size)"
     names: ClassVar[str] = signs
-    key: str
     inner: LoraAdapter
     places: Tensor
     values: Tensor
@@ -62,16 +61,6 @@ class SparseAdapter(Adapter):
         same = (rows, rows * columns) == (self.shape[0], torch.Size(self.shape).numel())
         limits = torch.tensor([[rows], [columns]], device=self.places.device)
         return same and bool(((self.places >= 0) & (self.places < limits)).all())
-
-    @property
-    def alpha(self) -> float:  # type: ignore[override]  # of what is inside, in place of a field
-        """Alpha of the LoRA."""
-        return self.inner.alpha
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of ``delta()``."""
-        return self.inner.shape
 
     def network_args(self) -> dict[str, str]:
         """Return the LoRA's names."""

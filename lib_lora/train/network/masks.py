@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from lib_lora.formats.adapters.around import Around
 from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.adapters.dora import DoraAdapter
 from lib_lora.formats.adapters.lora import LoraAdapter
@@ -44,7 +45,7 @@ class Masks:
             return lora
         self._count = len(lora.adapters)
         seen: dict[str, Adapter] = {
-            key: Masked(adapter, self, number) if any(p.requires_grad for p in adapter.parameters()) else adapter
+            key: Masked(key, adapter, self, number) if any(p.requires_grad for p in adapter.parameters()) else adapter
             for number, (key, adapter) in enumerate(lora.adapters.items())
         }
         return replace(lora, adapters=seen)
@@ -123,24 +124,13 @@ def allowed_ranks(timesteps: Tensor, rank: int, *, least: int, timesteps_in_all:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen(Adapter):
+class Seen(Around):
     """Another adapter with the same parameters; what is not said here is that one's."""
 
     kind = title = signs = names = ""
-    inner: Adapter
 
     @property
-    def key(self) -> str:  # type: ignore[override]  # of what is inside, in place of a field
-        """The key of what is inside."""
-        return self.inner.key
-
-    @property
-    def alpha(self) -> float:  # type: ignore[override]
-        """The alpha of what is inside."""
-        return self.inner.alpha
-
-    @property
-    def needs_weight(self) -> bool:  # type: ignore[override]
+    def needs_weight(self) -> bool:  # type: ignore[override]  # of what is inside, in place of a constant
         """Whether what is inside needs the weight."""
         return self.inner.needs_weight
 
@@ -148,15 +138,6 @@ class Seen(Adapter):
     def read(cls, key: str, parts: Mapping[str, Tensor]) -> Seen:
         """Never asked for: no file holds one."""
         raise NotImplementedError
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of ``delta()``."""
-        return self.inner.shape
-
-    def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether what is inside fits."""
-        return self.inner.fits(shape)
 
     def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the whole change."""
@@ -213,5 +194,5 @@ class Masked(Seen):
             return self.inner
         kept = self.masks.rows(self.shape[0], self.number, device)
         if isinstance(self.inner, DoraAdapter):
-            return replace(self.inner, inner=Rows(self.inner.inner, kept))
-        return Rows(self.inner, kept)
+            return replace(self.inner, inner=Rows(self.key, self.inner.inner, kept))
+        return Rows(self.key, self.inner, kept)
