@@ -145,6 +145,11 @@ def test_the_json_of_the_gui(tmp_path):
         ({"resolution": "large"}, "large"),
         ({"keep_tokens": -3}, "-3"),
         ({"optimizer_args": ["weight_decay"]}, "weight_decay"),
+        ({"optimizer_args": 7}, "7"),
+        ({"network_args": 5}, "5"),
+        ({"learning_rate": [1]}, "learning_rate"),
+        ({"text_encoder_lr": [[1], [1]]}, "learning_rate"),
+        ({"resolution": [None, 512]}, "resolution"),
     ],
 )
 def test_a_value_that_cannot_be_taken_over_is_said_and_the_rest_is_read(given, part):

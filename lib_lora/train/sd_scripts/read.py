@@ -192,7 +192,8 @@ def _optimizer(rest: dict[str, Any], made: Imported) -> None:
 def _arguments(given: Any, made: Imported) -> dict[str, Any]:
     """Return ``name=value`` texts, in a list or between blanks, as values."""
     found: dict[str, Any] = {}
-    for text in given.split() if isinstance(given, str) else given:
+    texts = given.split() if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
+    for text in texts:
         try:
             name, value = parse_argument(str(text))
         except AtelierError as error:
@@ -206,13 +207,13 @@ def _rates(rest: dict[str, Any], made: Imported) -> None:
     """Take over one rate and two ratios for what are three rates there."""
     texts = rest.pop("text_encoder_lr", None)
     if isinstance(texts, list | tuple):
-        if len({*texts}) > 1:
+        if len({*map(str, texts)}) > 1:
             made.notes.append(say("the text encoders share one rate here: {rate} is taken", rate=texts[0]))
         texts = texts[0]
     unet, base = rest.pop("unet_lr", None), rest.pop("learning_rate", None)
     try:
         unet, text, base = (None if one is None else float(one) for one in (unet, texts, base))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         made.notes.append(say("not understood: {name} = {value}", name="learning_rate", value=str(error)))
         return
     base = base or unet or text or made.values["learning_rate"]
@@ -251,7 +252,7 @@ def _sizes(rest: dict[str, Any], made: Imported) -> None:
         try:
             width, height = (int(side) for side in (listed if len(listed) > 1 else [listed[0]] * 2))
             made.values |= {"resolution": width, "resolution_height": height if height != width else 0}
-        except ValueError:
+        except (TypeError, ValueError):
             made.notes.append(say("not understood: {name} = {value}", name="resolution", value=str(sides)))
     if "bucket_no_upscale" in rest:
         made.values["bucket_upscale"] = not rest.pop("bucket_no_upscale")
