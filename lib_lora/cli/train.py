@@ -141,7 +141,7 @@ def _first(options: argparse.Namespace, host: HostOpener, progress: TerminalProg
         _refuse_beside_resume(options)
         return LoneRun.gone_on(host, options.resume, progress=progress)
     values, runs = _given(options)
-    return LoneRun.new(host, values, runs, where="command line", progress=progress)
+    return LoneRun.new(host, values, runs, where="command line", progress=progress, tell=say)
 
 
 def _announce(made: LoneRun) -> None:

@@ -115,6 +115,15 @@ def check_folder(folder: Path | Source, *, is_reg: bool) -> int:
     return sum(leaf.repeats * len(leaf.pictures) for leaf in leaves)
 
 
+def count_pictures(folder: Path) -> int:
+    """Return how many files in a folder look like pictures, 0 where none does; no picture is opened.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    return sum(len(leaf.pictures) for leaf in find_leaves(to_source(folder), is_reg=True, known=set()).leaves)
+
+
 def _all_leaves(folders: Folders, options: _Options, findings: _Findings, *, is_reg: bool) -> list[Leaf]:
     given = [folders] if isinstance(folders, str | os.PathLike | Source) else list(folders)
     if not given:

@@ -27,11 +27,15 @@ _NUMBERED = re.compile(r"^\s*([+-]?\d+)_(.*)$", re.DOTALL)
 
 @dataclass(frozen=True)
 class Source:
-    """A folder as a person gave it; `repeats` and `class_tokens`, where given, win over what names say."""
+    """A folder as a person gave it; `repeats` and `class_tokens`, where given, win over what names say.
+
+    Of each folder with pictures only the `first` ones by name are used; None: all.
+    """
 
     path: Path
     repeats: int | None = None
     class_tokens: str | None = None
+    first: int | None = None
 
     def __post_init__(self) -> None:
         """Check the repeats."""
@@ -209,7 +213,7 @@ def _leaf(
         class_tokens=(said.class_tokens if source.class_tokens is None else source.class_tokens).strip(),
         flip=said.flip,
         is_reg=search.is_reg,
-        pictures=tuple(pictures),
+        pictures=tuple(pictures[: source.first]),
         others=tuple(others),
         numbered=bool(source.repeats or said.repeats),
     )

@@ -20,7 +20,6 @@ from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.data import TagLists, load_picture, read_caption, tags_for, write_captions
 from lib_lora.demo import settings as use
-from lib_lora.demo.regularization import draw_each
 from lib_lora.demo.settings import Size
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from lib_lora.host.base import GenerateRequest
@@ -36,10 +35,12 @@ from lib_lora.services import labels
 from lib_lora.services.analysis import analyze_order, order_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.labels import LabelOptions
+from lib_lora.services.regularization import draw_missing
 from lib_lora.train.loop import run as run_training
 from lib_lora.train.options import from_mapping
 from lib_lora.train.probe import steady_loss
 from lib_lora.train.recipes import facts_of
+from lib_lora.train.regularization import ClassPictures
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.training import start
 
@@ -93,11 +94,10 @@ def gather(story: Story) -> None:
 def keep_in_mind(story: Story) -> None:
     """Let the model draw pictures of other things: with these beside the character it forgets less."""
     target = story.folder / "regularization"
-    target.mkdir(exist_ok=True)
-    captions = use.KEPT.read_text(encoding="utf-8").splitlines()[: story.size.regularization]
-    for number, picture in draw_each(story.host, captions, story.progress):
-        picture.save(target / f"{number:03d}.png")
-        (target / f"{number:03d}.txt").write_text(captions[number] + "\n", encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)  # of another model, perhaps
+    captions = tuple(use.KEPT.read_text(encoding="utf-8").splitlines()[: story.size.regularization])
+    request = GenerateRequest(captions[0], seed=0, steps=use.REGULARIZATION_STEPS, cfg_scale=use.CFG)
+    draw_missing(story.host, ClassPictures(target, captions, len(captions), request), story.progress)
     story.files["regularization"] = target
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from lib_lora.sentences import say
 if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
     from lib_lora.formats.lora import LoraFile
+    from lib_lora.host.in_groups import Wish
 
 _FULL_WIDTH = 320
 """First width of every full-size Stable Diffusion UNet; smaller ones are ours for tests and demos, at 128 px."""
@@ -236,6 +237,12 @@ class Host(Protocol):
 
     def generate(self, request: GenerateRequest, progress: Progress) -> GenerateResult:
         """Return the pictures of ``request``."""
+        ...
+
+    def generate_each(
+        self, request: GenerateRequest, wishes: Sequence[Wish], progress: Progress
+    ) -> Iterator[GenerateResult]:
+        """Yield pictures that share all but prompt and seed in groups, as they are made; see `in_groups`."""
         ...
 
     def check_training(self, *, trains_text: bool) -> None:

@@ -13,6 +13,7 @@ from lib_lora.services.jobs.training import Trainings
 from lib_lora.services.polled import PolledFragment
 from lib_lora.services.run_report import write_run_report
 from lib_lora.services.settings import Settings
+from lib_lora.services.speed import Speed
 
 
 @dataclass(frozen=True)
@@ -115,5 +116,10 @@ class Atelier:
     def __post_init__(self) -> None:
         self.settings = Settings(self.folders.data / "settings.json")
         self.trainings = Trainings(
-            self.host, self.queue, runs=self.folders.runs, loras=self.folders.loras, on_finished=write_run_report
+            self.host,
+            self.queue,
+            runs=self.folders.runs,
+            loras=self.folders.loras,
+            on_finished=write_run_report,
+            speed=Speed.of(self),
         )

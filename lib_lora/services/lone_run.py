@@ -10,13 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lib_lora.errors import InputError
+from lib_lora.errors import InputError, StoppedError
 from lib_lora.host.base import Host
 from lib_lora.progress import Progress
+from lib_lora.services.regularization import SPEED, about_drawing, draw_missing
 from lib_lora.services.samples import sampler_of
+from lib_lora.services.speed import Speed
 from lib_lora.services.start_check import check_pictures, fresh_run
 from lib_lora.train.loop import TrainResult, run
-from lib_lora.train.options import from_mapping
+from lib_lora.train.options import TrainOptions, from_mapping
+from lib_lora.train.regularization import ClassPictures
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.together import Team, TeamProgress, shadow_of
 from lib_lora.train.training import Training, start
@@ -34,8 +37,19 @@ class LoneRun:
     team: Team = field(default_factory=Team)
 
     @classmethod
-    def new(cls, host: HostOpener, values: Mapping[str, Any], runs: Path, *, where: str, progress: Progress) -> LoneRun:
+    def new(
+        cls,
+        host: HostOpener,
+        values: Mapping[str, Any],
+        runs: Path,
+        *,
+        where: str,
+        progress: Progress,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> LoneRun:
         """Return a new run in ``runs`` over the recipe for the host's model; ``where`` stands in errors.
+
+        ``tell`` hears what is drawn before the training.
 
         Raises:
             InputError: an option cannot be right; nothing was begun. FileError: a folder cannot be used.
@@ -43,18 +57,25 @@ class LoneRun:
         check_pictures(from_mapping(values, where=where))
         loaded = host()
         chosen, folder = fresh_run(loaded, values, runs, where=where)
+        for text in about_drawing(loaded, chosen, runs, Speed(runs / SPEED)):
+            tell(text)
+        _drawn(loaded, chosen, runs, progress)
         return cls(loaded, start(loaded.model, chosen, folder, progress))
 
     @classmethod
-    def gone_on(cls, host: HostOpener, folder: Path, *, progress: Progress) -> LoneRun:
+    def gone_on(cls, host: HostOpener, folder: Path, *, progress: Progress, runs: Path | None = None) -> LoneRun:
         """Return the run in a folder, from its newest good state on, with its own options.
+
+        ``runs`` is where lies what runs share; without it beside the run's folder.
 
         Raises:
             InputError, FileError: it is no folder of a run, or does not fit the host's model.
         """
         kept = RunFolder.open(folder)
         options, loaded = kept.options(), host()
-        return cls(loaded, start(loaded.model, options, kept, progress))
+        shared = runs or kept.path.absolute().parent
+        _drawn(loaded, options, shared, progress)
+        return cls(loaded, start(loaded.model, options, kept, progress, runs=shared))
 
     @classmethod
     def together(cls, team: Team, first: Callable[[], LoneRun], host: HostOpener, progress: Progress) -> LoneRun:
@@ -68,7 +89,8 @@ class LoneRun:
         if team.rank:
             real = Path(team.told_by_first(""))
             place = Path(tempfile.mkdtemp(prefix="atelier-"))
-            made = replace(cls.gone_on(host, shadow_of(real, place), progress=progress), team=team)
+            shadow = cls.gone_on(host, shadow_of(real, place), progress=progress, runs=real.parent)
+            made = replace(shadow, team=team)
             made.training.state_copy = real
         else:
             made = replace(first(), team=team)
@@ -99,3 +121,14 @@ class LoneRun:
             return
         if not self.training.step:
             self.training.folder.remove_unused()
+
+
+def _drawn(host: Host, options: TrainOptions, runs: Path, progress: Progress) -> None:
+    """Have the regularization pictures drawn that are missing.
+
+    Raises:
+        StoppedError: somebody asked to stop; what was drawn is kept.
+    """
+    wanted = ClassPictures.of(options, host.model, runs)
+    if wanted is not None and not draw_missing(host, wanted, progress, speed=Speed(runs / SPEED)):
+        raise StoppedError

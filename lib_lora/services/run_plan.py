@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,10 +13,14 @@ from lib_lora.options import find
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import Found
+from lib_lora.services.regularization import about_drawing
+from lib_lora.services.speed import Speed
 from lib_lora.train.available import instead, is_available
 from lib_lora.train.estimate import TrainEstimate, measure_pace, plan_run
 from lib_lora.train.options import LEAST_SIDE, TrainOptions, from_mapping, usual_values
+from lib_lora.train.pictures import given_regularization
 from lib_lora.train.recipes import facts_of
+from lib_lora.train.regularization import ClassPictures
 
 MEASURE = "measure"
 
@@ -44,14 +49,22 @@ def measure(atelier: Atelier, options: TrainOptions, title: str) -> Job:
 
 def plan_of(atelier: Atelier, found: Found, options: TrainOptions) -> TrainEstimate:
     """Return the plan of a run on what was found."""
-    return plan_run(atelier.host.model, options, _with_regularization(found, options, atelier.host.model))
+    plan = plan_run(atelier.host.model, options, _with_regularization(atelier, found, options))
+    drawn = about_drawing(atelier.host, options, atelier.folders.runs, Speed.of(atelier))
+    return replace(plan, drawn=drawn)
 
 
-def _with_regularization(found: Found, options: TrainOptions, model: LoadedModel) -> FolderScan:
-    """Return what was found with the regularization pictures, which the folder's own scan does not know."""
-    if not options.reg_images:
-        return found.scan
-    return _scanned(found.folder, Path(options.reg_images), found.scan.fingerprint(), model.pixels_per_latent * 8)
+def _with_regularization(atelier: Atelier, found: Found, options: TrainOptions) -> FolderScan:
+    """Return what was found with the regularization pictures, which the folder's own scan does not know.
+
+    Those that the model is to draw are there as they will be.
+    """
+    model, scanned = atelier.host.model, found.scan
+    if given_regularization(options):
+        least = model.pixels_per_latent * 8
+        scanned = _scanned(found.folder, Path(options.reg_images), found.scan.fingerprint(), least)
+    wanted = ClassPictures.of(options, model, atelier.folders.runs) if model.layers else None
+    return scanned if wanted is None else replace(scanned, pictures=(*scanned.pictures, *wanted.planned()))
 
 
 @lru_cache(maxsize=4)

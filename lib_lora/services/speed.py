@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lib_lora.host.base import GenerateRequest
+from lib_lora.host.request import GenerateRequest
 from lib_lora.measured import Measured, number
-from lib_lora.services.atelier import Atelier
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 _NEW = 0.5
 """Weight of the newest measurement against all before it."""

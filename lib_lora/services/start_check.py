@@ -21,6 +21,7 @@ from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.pictures import count_draws
 from lib_lora.train.ratio_optimizer import Group, optimizer_for
 from lib_lora.train.recipes import facts_of
+from lib_lora.train.regularization import ClassPictures
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.sample_prompts import read_sample
 from lib_lora.train.training_set import bucket_step
@@ -66,7 +67,15 @@ def check_start(host: Host, options: TrainOptions, runs: Path) -> None:
     dummy = Group([torch.zeros(2, 2, requires_grad=True)], 1.0)
     optimizer_for(options, [dummy])
     check_samples(host, options)
-    check_room(runs, room_needed(host.model, options))
+    check_room(runs, room_needed(host.model, options) + _room_of_drawn(host, options, runs))
+
+
+def _room_of_drawn(host: Host, options: TrainOptions, runs: Path) -> int:
+    """Return about how many bytes the regularization pictures take that are still to be drawn, as PNG."""
+    wanted = ClassPictures.of(options, host.model, runs) if options.reg_count and host.model.layers else None
+    if wanted is None:
+        return 0
+    return len(wanted.missing()) * 2 * (wanted.request.width or 0) * (wanted.request.height or 0)
 
 
 def check_samples(host: Host, options: TrainOptions) -> None:

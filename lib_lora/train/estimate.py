@@ -50,6 +50,7 @@ class TrainEstimate:
         files: LoRA files that will be written.
         samples: sample pictures that will be rendered.
         remarks: what a person should know of the run's length.
+        drawn: what the model draws before the run begins, in words.
     """
 
     pictures: int
@@ -63,6 +64,7 @@ class TrainEstimate:
     files: int
     samples: int
     remarks: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
 
 
 def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> TrainEstimate:

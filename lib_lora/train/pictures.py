@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lib_lora.data import FolderScan, Picture, Source, scan
 from lib_lora.data.files import CAPTION_SUFFIXES
-from lib_lora.data.folder import check_folder
+from lib_lora.data.folder import check_folder, count_pictures
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.progress import Progress
 from lib_lora.train.captions import reading_of
@@ -18,8 +18,10 @@ from lib_lora.train.encoding import mask_folder
 from lib_lora.train.options import TrainOptions
 
 
-def scan_pictures(options: TrainOptions, *, min_side: int, progress: Progress) -> FolderScan:
-    """Return the pictures of a run, and what a person should know of them.
+def scan_pictures(
+    options: TrainOptions, *, min_side: int, progress: Progress, drawn: Source | None = None
+) -> FolderScan:
+    """Return the pictures of a run, and what a person should know of them; ``drawn``: by the model, for regularization.
 
     Raises:
         InputError: a folder is missing or holds no picture that can be used, or the dataset file is wrong.
@@ -32,10 +34,10 @@ def scan_pictures(options: TrainOptions, *, min_side: int, progress: Progress) -
             for number, subsets in enumerate(config.datasets)
         ]
         return _together(found, config)
-    reg = Path(options.reg_images) if options.reg_images else None
+    reg = [*given_regularization(options), *([drawn] if drawn is not None else [])]
     return scan(
         Path(options.images),
-        reg=reg,
+        reg=reg or None,
         class_tokens=options.class_word,
         min_side=min_side,
         reading=reading_of(options),
@@ -53,10 +55,9 @@ def count_draws(options: TrainOptions) -> int:
         mask_folder(options.masks)
     if not options.dataset_config:
         draws = check_folder(Path(options.images), is_reg=False) if options.images else 0
-        if options.reg_images:
-            check_folder(Path(options.reg_images), is_reg=True)
-            draws *= 2  # regularization pictures are drawn as often
-        return draws
+        for folder in given_regularization(options):
+            check_folder(folder, is_reg=True)
+        return draws * 2 if options.reg_images or options.reg_count else draws  # these are drawn as often
     draws = 0
     for subsets in read_dataset_config(Path(options.dataset_config)).datasets:
         for subset in subsets:
@@ -67,6 +68,17 @@ def count_draws(options: TrainOptions) -> int:
         train = sum(count for is_reg, count in counted if not is_reg)
         draws += train * (2 if any(is_reg for is_reg, _ in counted) else 1)
     return draws
+
+
+def given_regularization(options: TrainOptions) -> list[Source]:
+    """Return the folder of regularization pictures that a person gave; it may be empty where the model draws some.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not options.reg_images or (options.reg_count and not count_pictures(Path(options.reg_images))):
+        return []
+    return [Source(Path(options.reg_images))]
 
 
 def options_for(picture: Picture, options: TrainOptions) -> TrainOptions:

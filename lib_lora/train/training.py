@@ -31,6 +31,7 @@ from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.origin import Origin
 from lib_lora.train.ratio_optimizer import RatioOptimizer, optimizer_for
 from lib_lora.train.recipes import facts_of
+from lib_lora.train.regularization import ClassPictures
 from lib_lora.train.remarks import remarks_on
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import cure_of_divergence
@@ -153,10 +154,13 @@ class Training:
         return cure_of_divergence(self.folder.states, own_arguments=dict(options.optimizer_args) != usual)
 
 
-def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress: Progress) -> Training:
+def start(
+    model: LoadedModel, options: TrainOptions, folder: RunFolder, progress: Progress, *, runs: Path | None = None
+) -> Training:
     """Prepare a run: network, optimizer, training set; go on from its newest whole state where there is one.
 
     Everything is checked first; the folder of a new run is made last, so a start that is refused leaves nothing.
+    ``runs`` is where lies what runs share; without it beside the run's folder.
 
     Raises:
         InputError: no picture can be used, the optimizer refuses its arguments, the disk has no room, or the model or
@@ -169,8 +173,12 @@ def start(model: LoadedModel, options: TrainOptions, folder: RunFolder, progress
     said = remarks_on(model, read)
     lora, bases = network.new_lora(model, read), network.bases(model, read)
     optimizer = optimizer_for(options, network.groups(lora, options, model.family))
-    training_set = prepare(model, options, progress, cache_folder=folder.path.parent / FOLDER)
-    training_set = replace(training_set, problems=(*said, *training_set.problems))
+    shared = runs or folder.path.parent
+    wanted = ClassPictures.of(options, model, shared)
+    drawn = None if wanted is None else wanted.source()
+    training_set = prepare(model, options, progress, cache_folder=shared / FOLDER, drawn=drawn)
+    made = () if wanted is None else (wanted.remark,)
+    training_set = replace(training_set, problems=(*said, *training_set.problems, *made))
     resume.check_same_data(folder, training_set)
     training = Training(model, options, folder, training_set, lora, optimizer, total=0, bases=bases)
     training.total = total_steps(options, training.steps_per_epoch)

@@ -17,6 +17,7 @@ from lib_lora.data import (
     CaptionRules,
     FolderScan,
     Picture,
+    Source,
     batch_count,
     epoch_batches,
     plan_bucket,
@@ -99,15 +100,22 @@ def _by_dataset(samples: Sequence[Sample]) -> dict[int, list[Sample]]:
 
 
 def prepare(
-    model: LoadedModel, options: TrainOptions, progress: Progress, *, cache_folder: Path | None = None
+    model: LoadedModel,
+    options: TrainOptions,
+    progress: Progress,
+    *,
+    cache_folder: Path | None = None,
+    drawn: Source | None = None,
 ) -> TrainingSet:
     """Read, crop and encode every picture; latents are kept in ``cache_folder`` where the options ask for it.
+
+    ``drawn`` are regularization pictures beside those of the options.
 
     Raises:
         InputError: no picture can be used, or the run would be too long.
         StoppedError: somebody asked to stop; it is looked at after each picture, and while one is encoded.
     """
-    found = scan_pictures(options, min_side=model.pixels_per_latent * 8, progress=progress)
+    found = scan_pictures(options, min_side=model.pixels_per_latent * 8, progress=progress, drawn=drawn)
     shown = shown_by(options, found)
     steps = total_steps(options, steps_an_epoch(model, options, shown))
     items, held = [], parted(options, found)[1]

@@ -78,7 +78,11 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
     ),
     say("there are no regularization pictures"): (
         ("prior_loss_weight", "prior_from_model"),
-        lambda o: not (o.reg_images or o.dataset_config),
+        lambda o: not (o.reg_images or o.reg_count or o.dataset_config),
+    ),
+    say("no regularization pictures are drawn"): (
+        ("reg_prompts", "reg_negative", "reg_steps", "reg_cfg", "reg_seed"),
+        lambda o: not o.reg_count,
     ),
     say("no file is saved on the way"): (
         ("keep_files",),

@@ -81,6 +81,11 @@ def test_a_recipe_that_nobody_changed_has_nothing_to_say(kind, model):
         ({"mask_floor": 0.5}, "mask_floor", {"alpha_mask": True}),
         ({"prior_loss_weight": 7}, "prior_loss_weight", {"reg_images": "r"}),
         ({"prior_from_model": False}, "prior_from_model", {"reg_images": "r"}),
+        (
+            {"reg_prompts": ("a",), "reg_negative": "b", "reg_steps": 9, "reg_cfg": 3, "reg_seed": 1},
+            "reg_prompts, reg_negative, reg_steps, reg_cfg, reg_seed",
+            {"reg_count": 1},
+        ),
         ({"save_every_epochs": 0, "keep_files": 3}, "keep_files", {"save_every_steps": 100}),
         (
             {"sample_every_epochs": 1, "sample_every_steps": 5},

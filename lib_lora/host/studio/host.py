@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +20,7 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.formats.lora_names import find_named, named_files, namesakes, unnameable
 from lib_lora.host.base import GenerateRequest, GenerateResult, Lease, check_clip_skip
 from lib_lora.host.gpu_memory import gpu_memory
+from lib_lora.host.in_groups import Wish, in_groups, one_after_another
 from lib_lora.host.infotext import infotext
 from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.host.limits import check_order
@@ -30,6 +31,7 @@ from lib_lora.host.studio.checkpoint import load_checkpoint
 from lib_lora.host.studio.guidance import Guidance
 from lib_lora.host.studio.model import DiffusersModel
 from lib_lora.host.studio.sampling import SAMPLERS, calls_of, sample, sampler_name
+from lib_lora.host.studio.several import Several
 from lib_lora.live.attach import Attached, attach
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import find_targets, left_out
@@ -37,6 +39,9 @@ from lib_lora.progress import Progress, SubProgress
 from lib_lora.sentences import say
 
 POCKET = Path(__file__).parents[1] / "pocket" / "pocket.safetensors"
+
+AT_ONCE = 8
+"""Pictures of several prompts in a pass at most: more are hardly faster, and a stop gives them up."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -157,21 +162,41 @@ class StudioHost:
             for row, latent in zip(rows, latents, strict=True):
                 if progress.stopped:
                     break
-                images += to_pictures(self.model.decode(latent[None]))
-                texts.append(infotext(request, read, row, model=self.model.name, size=self._size(request)))
+                images += self.pictures_of(latent[None])
+                texts.append(infotext(request, read, row, model=self.model.name, size=self.size_of(request)))
             if progress.stopped:
                 break
         remarks = (*read.notes, *model_remarks(self.model.family, request.clip_skip))
         notes = (*remarks, *(note for _, lora in loras for note in left_out(self.model, lora)))
         return GenerateResult(tuple(images), tuple(texts), notes=tuple(dict.fromkeys(notes)), problems=read.problems)
 
-    def _read(self, request: GenerateRequest) -> tuple[ReadPrompt, list[tuple[ResolvedTag, LoraFile]]]:
-        """Return the prompt, and the LoRAs that can be used.
+    def generate_each(
+        self, request: GenerateRequest, wishes: Sequence[Wish], progress: Progress
+    ) -> Iterator[GenerateResult]:
+        """Yield the pictures of many prompts in groups; prompts that can are drawn in one pass.
 
         Raises:
-            InputError: one cannot, and the order is strict, or none is left that a sweep would change.
+            InputError: see `generate`.
         """
-        read = read_prompt(
+        request = replace(request, sampler=sampler_name(request.sampler))
+        self._check_size(request)
+        check_clip_skip(request.clip_skip, self.model)
+
+        def draw(group: Sequence[Wish], part: Progress) -> GenerateResult:
+            together = Several.of(self, request, group)
+            if together is None:
+                return one_after_another(self.generate, request, group, part)
+            return together.draw(self, part)
+
+        return in_groups(request, wishes, progress, at_once=min(AT_ONCE, self._chunk(request)), draw=draw)
+
+    def pictures_of(self, latents: Tensor) -> list[Image.Image]:
+        """Return latents ``(n, 4, h, w)`` as pictures."""
+        return to_pictures(self.model.decode(latents))
+
+    def read(self, request: GenerateRequest) -> ReadPrompt:
+        """Return the prompt of an order; its LoRAs need not be there."""
+        return read_prompt(
             request.prompt,
             request.negative,
             presets=self.presets,
@@ -180,6 +205,14 @@ class StudioHost:
             swept=request.sweep is not None,
             check=lambda text: unnameable(text, self.lora_folders, self.list_loras()),
         )
+
+    def _read(self, request: GenerateRequest) -> tuple[ReadPrompt, list[tuple[ResolvedTag, LoraFile]]]:
+        """Return the prompt, and the LoRAs that can be used.
+
+        Raises:
+            InputError: one cannot, and the order is strict, or none is left that a sweep would change.
+        """
+        read = self.read(request)
         loras: list[tuple[ResolvedTag, LoraFile]] = []
         problems, notes = list(read.problems), list(read.notes)
         for tag in read.tags:
@@ -222,13 +255,13 @@ class StudioHost:
         pictures = len(request.sweep) if request.sweep else request.batch
         check_order(request, pictures, native_side=self.model.native_side)
 
-    def _size(self, request: GenerateRequest) -> tuple[int, int]:
+    def size_of(self, request: GenerateRequest) -> tuple[int, int]:
         """Return height and width in pixels."""
         return request.height or self.model.native_side, request.width or self.model.native_side
 
     def _chunk(self, request: GenerateRequest) -> int:
         """Return how many pictures go through the UNet at once: as many as 32 of 128 px on a CPU, or by free memory."""
-        height, width = self._size(request)
+        height, width = self.size_of(request)
         positions = height * width // self.model.pixels_per_latent**2
         if self.model.device.type == "cuda":
             free, _ = gpu_memory(self.model.device)
@@ -248,7 +281,7 @@ class StudioHost:
         total: int,
     ) -> Tensor:
         """Return the latents of the pictures ``rows`` of the request, with the LoRAs attached meanwhile."""
-        height, width = (side // self.model.pixels_per_latent for side in self._size(request))
+        height, width = (side // self.model.pixels_per_latent for side in self.size_of(request))
         seeds = [request.seed if request.sweep else request.seed + row for row in rows]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         noise = torch.stack([torch.randn(4, height, width, generator=g) for g in generators])

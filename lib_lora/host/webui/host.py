@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import AtelierError
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, check_clip_skip
+from lib_lora.host.in_groups import Wish, in_groups, one_after_another
 from lib_lora.host.lora_files import LoraCache
 from lib_lora.host.prompt.read import check_usable, read_prompt, swept_blocks
 from lib_lora.host.webui import lora_list
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from lib_lora.host.base import Lease
 
 TITLE = "LoRA Atelier"
+AT_ONCE = 4
+"""Pictures of a group: between two groups the queue is free for somebody else's picture."""
 
 
 @dataclass
@@ -108,6 +111,16 @@ class WebuiHost:
             self._check_tags(request, model.family)
             check_clip_skip(request.clip_skip, model)
             return Rendering(request, model, progress, pinned=nested).run()
+
+    def generate_each(
+        self, request: GenerateRequest, wishes: Sequence[Wish], progress: Progress
+    ) -> Iterator[GenerateResult]:
+        """Yield the pictures of many prompts in groups, made by the host's own txt2img; see `generate`."""
+
+        def draw(group: Sequence[Wish], part: Progress) -> GenerateResult:
+            return one_after_another(self.generate, request, group, part)
+
+        return in_groups(request, wishes, progress, at_once=AT_ONCE, draw=draw)
 
     def _check_tags(self, request: GenerateRequest, family: str) -> None:
         """Refuse an order whose tags cannot be used, where it is strict or a sweep would change nothing.

@@ -27,8 +27,9 @@ RESUMABLE = (PAUSED, STOPPED, INTERRUPTED, FAILED)
 STATUS = "status.json"
 PAUSE, STOP = "pause", "stop"
 """What a person may wish of a run that has the model."""
-WAIT, PREPARE, SAMPLE = "wait", "prepare", "sample"
-"""What a running run does when it makes no steps: it waits for the host's model, encodes pictures, renders samples."""
+WAIT, DRAW, PREPARE, SAMPLE = "wait", "draw", "prepare", "sample"
+"""What a running run does when it makes no steps: it waits for the host's model, has it draw regularization pictures,
+encodes pictures, renders samples."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ class RunView:
         state: ``waiting``, ``running``, ``paused``, ``stopped``, ``interrupted``, ``failed`` or ``done``.
         folder: where it lies.
         step, total: how far it is; 0 where it is not known yet.
-        doing: what it does beside stepping (`WAIT`, `PREPARE`, `SAMPLE`), else "".
-        part: how much of that is done, and of how much.
+        doing: what it does beside stepping (`WAIT`, `DRAW`, `PREPARE`, `SAMPLE`), else "".
+        part: how much of that is done, and of how much; a picture that is being drawn counts in part.
         wish: ``pause`` or ``stop`` where somebody asked for it and the step is not over yet.
         pace: seconds of a step, None while unknown.
         error: why it failed.
@@ -59,7 +60,7 @@ class RunView:
     step: int = 0
     total: int = 0
     doing: str = ""
-    part: tuple[int, int] = (0, 0)
+    part: tuple[float, int] = (0, 0)
     wish: str = ""
     pace: float | None = None
     error: AtelierError | None = None
@@ -92,7 +93,7 @@ class Run:
     step: int = 0
     total: int = 0
     doing: str = ""
-    part: tuple[int, int] = (0, 0)
+    part: tuple[float, int] = (0, 0)
     wish: str = ""
     error: AtelierError | None = None
     lora: Path | None = None

@@ -9,7 +9,7 @@ from lib_lora.host.base import Lease
 from lib_lora.progress import Progress
 from lib_lora.services.jobs.job import WAITING, Job
 from lib_lora.services.jobs.job_queue import JobQueue
-from lib_lora.services.jobs.run_state import PREPARE, SAMPLE, Run
+from lib_lora.services.jobs.run_state import DRAW, PREPARE, SAMPLE, Run
 from lib_lora.train.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -26,6 +26,25 @@ class Wished(Progress):
     def stopped(self) -> bool:
         """Whether somebody asked to stop or pause, or the model is gone."""
         return bool(self._run.wish) or self.job.stopped or self._lease.interrupted or self._lease.lost
+
+
+class Drawing(Wished):
+    """Carries the drawing of regularization pictures to a run's record; ``steps`` are those of one picture."""
+
+    def __init__(self, run: Run, job: Job, jobs: JobQueue, lease: Lease, *, steps: int) -> None:
+        super().__init__(run, job, lease)
+        self._jobs, self._steps = jobs, steps
+        run.doing, run.part = DRAW, (0, 0)
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Note a step of a picture."""
+        self._run.part = (done / self._steps, total // self._steps)
+        self.job.update(done, total, text)
+        self._lease.show(done, total, text)
+
+    def gives_way(self) -> bool:
+        """Whether somebody else waits for the model: a few pictures at least are drawn before."""
+        return self._lease.wanted or any(job.state == WAITING and job is not self.job for job in self._jobs.jobs())
 
 
 class Preparing(Wished):

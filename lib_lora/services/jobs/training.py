@@ -29,12 +29,15 @@ from lib_lora.services.jobs.run_state import (
     read_status,
     view_of_folder,
 )
-from lib_lora.services.jobs.run_watch import Preparing, Watch, told
+from lib_lora.services.jobs.run_watch import Drawing, Preparing, Watch, told
+from lib_lora.services.regularization import SPEED, about_drawing, draw_missing
 from lib_lora.services.samples import sampler_of
+from lib_lora.services.speed import Speed
 from lib_lora.services.start_check import check_start
 from lib_lora.train.estimate import Paces
 from lib_lora.train.option_files import options_file
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.regularization import ClassPictures
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.states import states_of
 
@@ -64,7 +67,9 @@ class Trainings:
         loras: Path,
         on_finished: Finished | None = None,
         state_seconds: float = STATE_SECONDS,
+        speed: Speed | None = None,
     ) -> None:
+        self._speed = speed or Speed(runs / SPEED)
         self.paces = Paces(runs / "paces.json")
         self.logs = RunLogs()
         self._host, self._jobs = host, jobs
@@ -118,7 +123,8 @@ class Trainings:
             self.check_name(options.name)
             RunFolder(self._runs / options.name).remove_unused()  # of a run that failed before its first step
             folder = RunFolder.create(self._runs / options.name, options)
-            return self._enqueue(Run(options.name, folder, options, language))
+            drawn = about_drawing(self._host, options, self._runs, self._speed)
+            return self._enqueue(Run(options.name, folder, options, language, problems=drawn))
 
     def pause(self, name: str) -> None:
         """Let a running run save its state after the present step and wait."""
@@ -305,7 +311,7 @@ class Trainings:
             # Loaded anew since the last slice: its saved state goes on there, or says that it is another model.
             run.training = None
         if run.training is None:
-            if run.wish:
+            if run.wish or not self._drawn(run, watch.job, lease):
                 return None
             try:
                 run.training = start(self._host.model, run.options, run.folder, Preparing(run, watch.job, lease))
@@ -324,6 +330,17 @@ class Trainings:
             except FileError as error:  # only a later estimate is the poorer for it
                 logger.warning("the pace was not kept: %s", error)
         return result
+
+    def _drawn(self, run: Run, job: Job, lease: Lease) -> bool:
+        """Have the regularization pictures drawn that are missing; False where it was stopped, or others come first."""
+        wanted = ClassPictures.of(run.options, self._host.model, self._runs)
+        if wanted is None or not wanted.missing():
+            return True
+        drawing = Drawing(run, job, self._jobs, lease, steps=wanted.request.steps)
+        whole = draw_missing(self._host, wanted, drawing, speed=self._speed, gives_way=drawing.gives_way)
+        run.doing = ""
+        lease.check()
+        return whole
 
     def _save(self, run: Run) -> None:
         """Save the LoRA as it is now and put it where prompts find it."""

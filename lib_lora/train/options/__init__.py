@@ -35,6 +35,7 @@ from lib_lora.train.options.subject import SubjectOptions
 from lib_lora.train.picture_checks import check_pictures
 from lib_lora.train.rate_checks import check_rates
 from lib_lora.train.recipes import ModelFacts, recipe_for
+from lib_lora.train.regularization_checks import check_regularization
 from lib_lora.train.sample_prompts import read_sample
 
 LEAST_RATE = 1e-9
@@ -100,6 +101,7 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
         _check_words(self)
         check_captions(self)
         check_pictures(self)
+        check_regularization(self)
         _check_smallest(self)
         check_rates(self)
         check_network(self)
@@ -108,7 +110,7 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
     def to_dict(self) -> dict[str, Any]:
         """Return every option as plain values that JSON can hold."""
         plain = {one.name: getattr(self, one.name) for one in options_of(TrainOptions)}
-        lists = {name: list(getattr(self, name)) for name in ("sample_prompts", "base_loras")}
+        lists = {name: list(getattr(self, name)) for name in ("sample_prompts", "base_loras", "reg_prompts")}
         return plain | lists | {"optimizer_args": dict(self.optimizer_args)}
 
 
@@ -121,8 +123,8 @@ def with_names_only(options: TrainOptions) -> TrainOptions:
 
 def _check_words(options: TrainOptions) -> None:
     """Refuse words for every caption that a caption could not hold: it has one line, and its network tags are cut."""
-    for name in ("trigger", "class_word", "caption_prefix", "caption_suffix"):
-        text = getattr(options, name)
+    words = [(name, getattr(options, name)) for name in ("trigger", "class_word", "caption_prefix", "caption_suffix")]
+    for name, text in (*words, *(("reg_prompts", prompt) for prompt in options.reg_prompts)):
         if "\n" in text.strip():
             raise InputError("A caption has one line, and these words have several", where=name, cure="Use commas.")
         if strip_network_tags(text)[1]:

@@ -12,7 +12,7 @@ from lib_lora.i18n.words import Words, duration
 from lib_lora.report.plot import curve_svg
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, WAITING
-from lib_lora.services.jobs.run_state import PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
+from lib_lora.services.jobs.run_state import DRAW, PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
 from lib_lora.services.run_report import sample_table, spread
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.messages import error_html
@@ -176,13 +176,15 @@ def _queue_row(view: RunView, words: Words) -> str:
 
 
 def _progress(view: RunView, words: Words) -> str:
-    if not view.total and view.doing not in (PREPARE, WAIT):
+    if not view.total and view.doing not in (DRAW, PREPARE, WAIT):
         return ""
     share = view.step / view.total if view.total else 0.0
     parts = []
-    if view.doing == PREPARE:
+    if view.doing in (DRAW, PREPARE):
         done, total = view.part
-        parts.append(words("train.preparing", done=done, total=total or "…"))
+        parts.append(
+            words("train.drawing" if view.doing == DRAW else "train.preparing", done=int(done), total=total or "…")
+        )
         share = done / total if total else 0.0
     elif view.total:
         parts.append(words("train.step_of", step=f"{view.step:,}", total=f"{view.total:,}"))

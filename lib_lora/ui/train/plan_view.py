@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from lib_lora.errors import AtelierError, InputError
@@ -57,7 +58,7 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
         f'<div class="atelier-plan"><b>{" · ".join(line)}</b>'
         f'<span class="atelier-soft">{escape(how)} {escape(reg)}</span>{_model(atelier, words)}'
         f"{_fitted(atelier, draft, words)}</div>"
-        f"{_remarks(atelier, options, words)}{_too_much(atelier, options, words)}"
+        f"{_said(plan.drawn, words)}{_remarks(atelier, options, words)}{_too_much(atelier, options, words)}"
         f"{missing or _refused(atelier, options, words)}"
         f"{remarks_html(remarks, words)}"
     )
@@ -75,8 +76,11 @@ def _model(atelier: Atelier, words: Words) -> str:
 
 def _remarks(atelier: Atelier, options: TrainOptions, words: Words) -> str:
     """Say what a person should know of the run before it starts."""
-    said = remarks_on(atelier.host.model, options)
-    return "".join(note_html(sentence_in_words(text, words.language)) for text in said)
+    return _said(remarks_on(atelier.host.model, options), words)
+
+
+def _said(texts: Sequence[str], words: Words) -> str:
+    return "".join(note_html(sentence_in_words(text, words.language)) for text in texts)
 
 
 def _missing(atelier: Atelier, draft: Draft, words: Words) -> str:

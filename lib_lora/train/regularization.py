@@ -1,0 +1,139 @@
+"""Regularization pictures that the model itself draws: what of, where they are kept, which are missing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib_lora.data import Picture, Source
+from lib_lora.data.folder import count_pictures
+from lib_lora.data.kinds import kind_of
+from lib_lora.errors import InputError
+from lib_lora.host.base import LoadedModel
+from lib_lora.host.in_groups import Wish
+from lib_lora.host.request import LARGEST_SEED, GenerateRequest
+from lib_lora.sentences import Sentence, say
+from lib_lora.train.options import TrainOptions
+from lib_lora.train.regularization_checks import prompts_of
+from lib_lora.train.training_set import training_size
+from lib_lora.walk import list_folder
+
+FOLDER = ".regularization"
+"""Beside the runs, shared by all of them; what lies there is never drawn again, and may be deleted at any time."""
+_WORDS = 40
+"""Letters of model and prompt in a folder's name."""
+
+
+@dataclass(frozen=True)
+class ClassPictures:
+    """Pictures of a class, drawn by the model that is to keep it.
+
+    Attributes:
+        folder: where they are kept.
+        prompts: what is drawn, in turn; also the captions.
+        count: how many of the folder take part, the first by name.
+        request: what all share; its seed is that of number 0.
+    """
+
+    folder: Path
+    prompts: tuple[str, ...]
+    count: int
+    request: GenerateRequest
+
+    @classmethod
+    def of(cls, options: TrainOptions, model: LoadedModel, runs: Path) -> ClassPictures | None:
+        """Return what a run wants besides the pictures that it was given; None where that is nothing.
+
+        Pictures of one model, of the same prompts and settings, share a folder: a next run draws none of them again.
+
+        Raises:
+            InputError: the folder of regularization pictures is not there.
+        """
+        given = count_pictures(Path(options.reg_images)) if options.reg_images and options.reg_count else 0
+        if options.reg_count <= given:
+            return None
+        step = model.pixels_per_latent * 8  # of the UNet, which halves three times
+        width, height = (max(step, side // step * step) for side in training_size(model, options))
+        prompts = prompts_of(options)
+        request = GenerateRequest(
+            prompts[0],
+            negative=options.reg_negative,
+            seed=options.reg_seed,
+            steps=options.reg_steps,
+            cfg_scale=options.reg_cfg,
+            width=width,
+            height=height,
+            clip_skip=options.clip_skip,
+        )
+        folder = runs / FOLDER / _folder_name(model, prompts, request)
+        return cls(folder, prompts, options.reg_count - given, request)
+
+    def prompt(self, number: int) -> str:
+        """Return what picture ``number`` shows."""
+        return self.prompts[number % len(self.prompts)]
+
+    def wish(self, number: int) -> Wish:
+        """Return prompt and seed of picture ``number``."""
+        return Wish(self.prompt(number), (self.request.seed + number) % (LARGEST_SEED + 1))
+
+    def path(self, number: int) -> Path:
+        """Return the file of picture ``number``."""
+        return self.folder / f"{number:05d}.png"
+
+    def there(self) -> list[Path]:
+        """Return the pictures that are in the folder, by name."""
+        files = list_folder(self.folder).files if self.folder.is_dir() else ()
+        return [path for path in files if kind_of(path)[0] == "picture"]
+
+    def missing(self) -> range:
+        """Return the numbers that are to be drawn: behind the last one, so none that somebody deleted comes again."""
+        there = self.there()
+        next_ = 1 + max((int(path.stem) for path in there if path.stem.isdecimal()), default=-1)
+        return range(next_, next_ + max(0, self.count - len(there)))
+
+    def source(self) -> Source:
+        """Return the folder for a scan: the first by name, so that more of them change nothing for this run.
+
+        Raises:
+            InputError: some are not drawn yet.
+        """
+        missing = len(self.missing())
+        if missing:
+            raise InputError(
+                "{n} regularization {n:picture is|pictures are} missing",
+                n=missing,
+                where=str(self.folder),
+                cure="Start the run again: they are drawn before it begins.",
+            )
+        return Source(self.folder, repeats=1, class_tokens="", first=self.count)
+
+    @property
+    def remark(self) -> Sentence:
+        """What a person should know of them."""
+        return say(
+            "the model itself drew {n} of the regularization pictures: {folder}", n=self.count, folder=str(self.folder)
+        )
+
+    def planned(self) -> tuple[Picture, ...]:
+        """Return the pictures as they will be, for a plan: those that are missing too."""
+        size = (self.request.width or 0, self.request.height or 0)
+        there = [(path, self.prompts[0]) for path in self.there()[: self.count]]
+        rows = [*there, *((self.path(number), self.prompt(number)) for number in self.missing())]
+        return tuple(Picture(path, prompt, ".txt", 1, size, True, str(path)) for path, prompt in rows)
+
+
+def _folder_name(model: LoadedModel, prompts: Iterable[str], request: GenerateRequest) -> str:
+    """Return a name that people can read, and that changes with the model and everything that is drawn."""
+    size = model.path.stat().st_size if model.path.is_file() else 0
+    one = request
+    settings = (one.negative, one.seed, one.steps, one.cfg_scale, one.width, one.height, one.sampler, one.clip_skip)
+    digest = hashlib.sha256(repr((model.name, size, tuple(prompts), settings)).encode()).hexdigest()[:10]
+    return "-".join([*(_plain(text) for text in (Path(model.name).stem, request.prompt)), digest])
+
+
+def _plain(text: str) -> str:
+    """Return a text as a part of a folder's name; no underscore, which would be read as one of CharFramework's."""
+    return re.sub(r"[\W_]+", " ", text).strip()[:_WORDS].strip() or "x"

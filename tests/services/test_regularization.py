@@ -1,0 +1,225 @@
+"""Regularization pictures that the model draws: as `generate` does, once, into a folder that every run shares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib_lora.errors import InputError, StoppedError
+from lib_lora.host.base import GenerateRequest
+from lib_lora.host.in_groups import Wish
+from lib_lora.host.infotext import read_infotext, read_settings
+from lib_lora.progress import QUIET
+from lib_lora.services import start_check
+from lib_lora.services.lone_run import LoneRun
+from lib_lora.services.regularization import about_drawing, draw_missing
+from lib_lora.services.speed import Speed
+from lib_lora.train.regularization import ClassPictures
+from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.training import start
+from tests.told import Told
+
+REQUEST = GenerateRequest("red apple", seed=5, steps=2, cfg_scale=3.0, width=64, height=64)
+DRAWN = {"reg_count": 3, "reg_prompts": ("red apple", "cat face, white background"), "reg_steps": 1}
+
+
+def wishes(*prompts):
+    return [Wish(prompt, 7 + number) for number, prompt in enumerate(prompts)]
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        ("red apple, blue background", "cat face, white background", "(red:1.3) apple"),
+        ("red apple", "red apple", "a [red:blue:0.5] apple", "red AND blue"),  # these cannot share a pass
+        ("red apple", "apple, " * 60),
+    ],
+)
+def test_a_group_of_prompts_draws_what_generate_draws(studio, prompts):
+    wanted = wishes(*prompts)
+    groups = list(studio.generate_each(REQUEST, wanted, QUIET))
+    made = [row for group in groups for row in zip(group.images, group.infotexts, strict=True)]
+    assert len(made) == len(wanted)
+    for wish, (picture, text) in zip(wanted, made, strict=True):
+        alone = studio.generate(wish.of(REQUEST))
+        assert np.abs(np.asarray(picture, int) - np.asarray(alone.images[0], int)).max() <= 1
+        assert text == alone.infotexts[0]
+
+
+def test_drawing_ends_where_it_is_told_to(studio):
+    assert list(studio.generate_each(REQUEST, wishes("red apple", "cat"), Told(stop_at=1))) == []
+
+
+@pytest.fixture
+def wanted(studio, options_for, tmp_path):
+    return ClassPictures.of(options_for(**DRAWN), studio.model, tmp_path / "runs")
+
+
+def test_what_is_missing_is_drawn_and_kept(studio, wanted, tmp_path):
+    told, speed = Told(), Speed(tmp_path / "speed.json")
+    assert draw_missing(studio, wanted, told, speed=speed)
+    names = sorted(path.name for path in wanted.folder.iterdir())
+    assert names == [f"{number:05d}.{ending}" for number in range(3) for ending in ("png", "txt")]
+    assert [(wanted.folder / f"{number:05d}.txt").read_text().strip() for number in range(3)] == [
+        "red apple",
+        "cat face, white background",
+        "red apple",
+    ]
+    with Image.open(wanted.folder / "00002.png") as picture:
+        settings = read_settings(read_infotext(picture))
+        assert picture.size == (64, 64)
+    assert (settings.prompt, settings.seed, settings.steps, settings.cfg_scale) == ("red apple", 2, 1, 7.0)
+    assert told.steps[-1] == (3, 3)
+    assert set(told.texts) == {"drawing regularization pictures"}
+    assert speed.seconds(studio.model.name, wanted.request, side=128, pictures=3) > 0
+    assert not wanted.missing()
+    again = Told()
+    assert draw_missing(studio, wanted, again)
+    assert not again.steps  # nothing is drawn again
+
+
+def test_a_stop_keeps_what_is_finished_and_the_rest_comes_later(studio, wanted, monkeypatch):
+    monkeypatch.setattr("lib_lora.host.studio.host.AT_ONCE", 1)
+    assert not draw_missing(studio, wanted, Told(stop_at=2))
+    assert len(wanted.there()) == 1
+    assert not draw_missing(studio, wanted, QUIET, gives_way=lambda: True)
+    assert len(wanted.there()) == 2
+    assert draw_missing(studio, wanted, QUIET)
+
+
+def test_one_that_somebody_deleted_does_not_come_again(studio, wanted):
+    draw_missing(studio, wanted, QUIET)
+    before = {path.name: path.read_bytes() for path in wanted.folder.iterdir()}
+    wanted.path(1).unlink()
+    assert list(wanted.missing()) == [3]
+    draw_missing(studio, wanted, QUIET)
+    assert [path.stem for path in wanted.there()] == ["00000", "00002", "00003"]
+    assert wanted.path(0).read_bytes() == before["00000.png"]
+
+
+def test_more_of_them_change_nothing_for_a_run_that_wanted_fewer(studio, options_for, tmp_path):
+    few, many = options_for(**DRAWN), options_for("many", **{**DRAWN, "reg_count": 5})
+    runs = tmp_path / "runs"
+    prints = []
+    for options in (few, many, few):
+        pictures = ClassPictures.of(options, studio.model, runs)
+        draw_missing(studio, pictures, QUIET)
+        scan = start(studio.model, options, RunFolder(runs / f"run{len(prints)}"), QUIET).data
+        prints.append(scan.fingerprint)
+    assert prints[0] == prints[2] != prints[1]
+    assert len(list((runs / ".regularization").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"reg_prompts": ("cat",)}, {"reg_negative": "blue"}, {"reg_steps": 2}, {"reg_cfg": 3.0}, {"reg_seed": 1}]
+    + [{"resolution": 128}, {"clip_skip": 2}],
+)
+def test_other_settings_have_a_folder_of_their_own(studio, options_for, wanted, changes, tmp_path):
+    other = ClassPictures.of(options_for(**{**DRAWN, **changes}), studio.model, tmp_path / "runs")
+    assert other.folder != wanted.folder
+    assert other.folder.parent == wanted.folder.parent
+
+
+def test_pictures_of_a_person_count_and_stay_as_they_are(studio, options_for, pictures, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    assert ClassPictures.of(options_for(**DRAWN, reg_images=str(own)), studio.model, tmp_path).count == 3
+    (pictures / "0.png").rename(own / "0.png")
+    options = options_for(**DRAWN, reg_images=str(own))
+    wanted = ClassPictures.of(options, studio.model, tmp_path / "runs")
+    assert wanted.count == 2
+    with pytest.raises(InputError, match="2 regularization pictures are missing"):
+        start(studio.model, options, RunFolder(tmp_path / "runs" / "x"), QUIET)
+    draw_missing(studio, wanted, QUIET)
+    made = start(studio.model, options, RunFolder(tmp_path / "runs" / "x"), QUIET)
+    reg = [item for item in made.data.samples if item.picture.is_reg]
+    assert [item.picture.path.parent for item in reg] == [own, wanted.folder]  # two training pictures, so two of three
+    assert [path.name for path in own.iterdir()] == ["0.png"]
+    assert reg[1].caption == "red apple"
+    assert any("drew 2 of the regularization pictures" in text for text in made.data.problems)
+    assert ClassPictures.of(replace(options, reg_count=1), studio.model, tmp_path) is None
+
+
+def test_a_lone_run_draws_says_so_and_draws_none_again(studio, options_for, tmp_path):
+    runs, values = tmp_path / "runs", options_for(**DRAWN).to_dict()
+    said, told = [], Told()
+    made = LoneRun.new(lambda: studio, values, runs, where="test", progress=told, tell=said.append)
+    assert "3 regularization pictures are drawn first" in said[0]
+    assert "drawing regularization pictures" in told.texts
+    result = made.work(QUIET)
+    assert result.finished
+    told = Told()
+    LoneRun.gone_on(lambda: studio, made.training.folder.path, progress=told)
+    assert "drawing regularization pictures" not in told.texts
+    LoneRun.new(lambda: studio, {**values, "name": "next"}, runs, where="test", progress=told, tell=said.append)
+    assert "are there" in said[1]
+    assert "drawing regularization pictures" not in told.texts
+
+
+def test_a_stop_before_the_run_leaves_no_run(studio, options_for, tmp_path, monkeypatch):
+    monkeypatch.setattr("lib_lora.host.studio.host.AT_ONCE", 1)
+    runs, values = tmp_path / "runs", options_for(**DRAWN).to_dict()
+    with pytest.raises(StoppedError):
+        LoneRun.new(lambda: studio, values, runs, where="test", progress=Told("drawing regularization pictures"))
+    assert [path.name for path in runs.iterdir()] == [".regularization"]
+
+
+def test_a_server_draws_them_shows_it_and_lets_others_in_between(
+    studio, make_trainings, options_for, until, monkeypatch
+):
+    monkeypatch.setattr("lib_lora.host.studio.host.AT_ONCE", 1)
+    trainings = make_trainings()
+    view = trainings.start(options_for(**{**DRAWN, "reg_count": 40, "reg_steps": 4}))
+    assert "40 regularization pictures are drawn first" in view.problems[0]
+    until(lambda: trainings.find("test").doing == "draw" and trainings.find("test").part[0] > 1)
+    job = trainings._jobs.submit("generate", "a picture", lambda job: trainings.find("test"))
+    assert job.wait(60)
+    assert (job.result.state, job.result.step, job.result.total) == ("running", 0, 0)  # aside, not over
+    wanted = ClassPictures.of(options_for(**{**DRAWN, "reg_count": 40, "reg_steps": 4}), studio.model, trainings._runs)
+    assert 0 < len(wanted.there()) < 40
+    trainings.pause("test")
+    until(lambda: trainings.find("test").state == "paused")
+    there = len(wanted.there())
+    assert 0 < there < 40
+    for number in wanted.missing():  # the rest would only take time
+        wanted.path(number).write_bytes(wanted.there()[0].read_bytes())
+    trainings.resume("test")
+    until(lambda: trainings.find("test").state == "done")
+    assert any("drew 40 of" in text for text in trainings.find("test").problems)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"reg_prompts": (), "class_word": ""}, "Nothing says what"),
+        ({"reg_prompts": ("a <lora:x:1>",)}, "network tag"),
+        ({"reg_prompts": ("one\ntwo",)}, "one line"),
+        ({"images": "", "dataset_config": "x.toml"}, "dataset file says which"),
+        ({"reg_count": -1}, "out of range"),
+        ({"reg_images": "nowhere"}, "no such folder"),
+    ],
+)
+def test_what_cannot_be_is_refused_early(studio, options_for, tmp_path, changes, what):
+    with pytest.raises(InputError, match=what):
+        start_check.check_start(studio, options_for(**{**DRAWN, **changes}), tmp_path)
+
+
+def test_the_class_word_says_what_is_drawn(studio, options_for, tmp_path):
+    options = options_for(reg_count=2, class_word="girl")
+    assert ClassPictures.of(options, studio.model, tmp_path).prompts == ("girl",)
+    assert about_drawing(studio, options_for(class_word="girl"), tmp_path, Speed(tmp_path / "s.json")) == ()
+    known = Speed(tmp_path / "speed.json")
+    known.record(studio.model.name, REQUEST, side=128, pictures=1, seconds=60)
+    (said,) = about_drawing(studio, options, tmp_path, known)
+    assert "about 20 min" in said  # ten times the steps, twice
+
+
+def test_a_room_that_is_too_small_for_them_is_said(studio, options_for, tmp_path, monkeypatch):
+    monkeypatch.setattr(start_check.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 20 * 2**20}))
+    start_check.check_start(studio, options_for(**DRAWN), tmp_path)
+    with pytest.raises(InputError, match="the disk has"):
+        start_check.check_start(studio, options_for(**{**DRAWN, "reg_count": 10_000}), tmp_path)
