@@ -67,3 +67,10 @@ def use_threads(*, small: bool, environ: Mapping[str, str] = os.environ) -> int:
         wanted = max(1, min(cores() // 2, SMALL_THREADS)) if small else cores()
         torch.set_num_threads(min(wanted, torch.get_num_threads()))
     return torch.get_num_threads()
+
+
+def at_once(environ: Mapping[str, str] = os.environ) -> int:
+    """Return how many computations with torch's threads the cores have room for; 1 where the user set the threads."""
+    import torch
+
+    return 1 if any(environ.get(name) for name in THREADS) else max(1, cores() // torch.get_num_threads())

@@ -74,6 +74,8 @@ class LoadedModel(Protocol):
     norms: Mapping[str, nn.Module]
     own_weights: bool
     """Whether the layers hold the checkpoint's weights, and never those of LoRAs that a host puts in."""
+    reentrant: bool
+    """Whether `predict` may be called in several threads at once."""
     prediction_type: str
     device: torch.device
     dtype: torch.dtype

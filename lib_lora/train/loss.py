@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from lib_lora.train.captions import encode_captions
+from lib_lora.host.base import Conditioning
+from lib_lora.host.clip_chunks import CHUNK
+from lib_lora.train.captions import encode_captions, layout_of
 from lib_lora.train.noise import draw_noise, perturbation
 from lib_lora.train.objective import Noised, distance, noised, step_weight
 from lib_lora.train.training import Training
 from lib_lora.train.training_set import Sample
 
+ENCODING = threading.Lock()
+"""Of the parts of a batch one encodes its captions at a time: a tokenizer and a text encoder note down what they do."""
+
 
 @dataclass(frozen=True)
-class _Drawn:
-    """A batch with all that is random in it; the tensors have a row for each sample, and lie in main memory."""
+class Drawn:
+    """A batch with all that is random in it; the tensors have a row for each sample.
+
+    ``cond`` are the captions, encoded: None where the text encoder learns. ``rows`` are those of the whole batch that
+    stand here, and ``every`` are all its captions. ``prior`` is what the model itself says of regularization pictures.
+    """
 
     samples: Sequence[Sample]
     captions: Sequence[str]
@@ -30,16 +39,38 @@ class _Drawn:
     disturbed: Tensor | None
     masks: Tensor | None
     dropout: int
+    cond: Conditioning | None
+    every: Sequence[str]
+    rows: slice
+    prior: Tensor | None = None
 
-    def of(self, rows: slice) -> _Drawn:
-        """Return some of its rows."""
-        disturbed, masks = (None if one is None else one[rows] for one in (self.disturbed, self.masks))
-        tensors = (self.clean[rows], self.sizes[rows], self.noise[rows], self.timesteps[rows], disturbed, masks)
-        return _Drawn(self.samples[rows], self.captions[rows], *tensors, self.dropout)
+    def of(self, rows: slice) -> Drawn:
+        """Return some rows of a whole batch."""
+
+        def some(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[rows]
+
+        return replace(
+            self,
+            samples=self.samples[rows],
+            captions=self.captions[rows],
+            clean=self.clean[rows],
+            sizes=self.sizes[rows],
+            noise=self.noise[rows],
+            timesteps=self.timesteps[rows],
+            disturbed=some(self.disturbed),
+            masks=some(self.masks),
+            cond=None if self.cond is None else self.cond.of(rows),
+            rows=rows,
+            prior=some(self.prior),
+        )
 
 
-def _draw(training: Training, batch: list[Sample], generator: torch.Generator) -> _Drawn:
-    """Draw orientations, noise, timesteps and captions of a batch, always in this order."""
+def draw(training: Training, batch: Sequence[Sample], generator: torch.Generator) -> Drawn:
+    """Draw orientations, noise, timesteps and captions of a whole batch, always in this order.
+
+    For the whole of it, so that those who compute some of its rows see what one who computes all would.
+    """
     options = training.options
     orientations = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
     clean = torch.stack([item.latents[orientation] for item, orientation in zip(batch, orientations, strict=True)])
@@ -54,23 +85,15 @@ def _draw(training: Training, batch: list[Sample], generator: torch.Generator) -
     if any(item.masks is not None for item in batch):
         masks = torch.stack([item.mask(orientation) for item, orientation in zip(batch, orientations, strict=True)])
     dropout = int(torch.randint(2**62, (1,), generator=generator)) if training.dropout.active else 0
-    return _Drawn(batch, captions, clean, sizes, noise, timesteps, disturbed, masks, dropout)
+    cond = None if training.trains_text else training.captions.encode(captions)  # as long as its longest
+    tensors = (clean, sizes, noise, timesteps, disturbed, masks)
+    return Drawn(batch, captions, *tensors, dropout, cond, captions, slice(0, len(batch)))
 
 
-def batch_loss(training: Training, batch: list[Sample], generator: torch.Generator) -> Tensor:
-    """Return the weighted loss of one batch; of several processes each returns the part of its rows, and they add up.
-
-    All is drawn for the whole batch first, so that several processes see what one would.
-    """
-    model, options = training.model, training.options
-    drawn, rows = _draw(training, batch, generator), training.team.rows(len(batch))
-    if training.dropout.active:
-        training.dropout.begin(drawn.dropout, drawn.timesteps, rows)
-    every, drawn = drawn.captions, drawn.of(rows)
-    if not drawn.samples:
-        return torch.zeros((), device=model.device, requires_grad=True)
-    captions, sizes, disturbed = list(drawn.captions), drawn.sizes, drawn.disturbed
-    seen = noised(
+def noised_of(training: Training, drawn: Drawn) -> Noised:
+    """Return what the model sees of a batch, and what it should say."""
+    model, disturbed = training.model, drawn.disturbed
+    return noised(
         drawn.clean.to(model.device),
         drawn.noise.to(model.device),
         drawn.timesteps.to(model.device),
@@ -78,39 +101,38 @@ def batch_loss(training: Training, batch: list[Sample], generator: torch.Generat
         prediction_type=model.prediction_type,
         disturbed=None if disturbed is None else disturbed.to(model.device),
     )
+
+
+def loss_of(training: Training, whole: Drawn, rows: slice) -> Tensor:
+    """Return what some rows of a batch add to its weighted loss, the mean of all rows."""
+    model, options = training.model, training.options
+    if training.dropout.active:
+        training.dropout.begin(whole.dropout, whole.timesteps, rows)
+    drawn = whole.of(rows)
+    if not drawn.samples:
+        return torch.zeros((), device=model.device, requires_grad=True)
+    seen = noised_of(training, drawn)
     weights = torch.tensor([item.weight for item in drawn.samples], device=model.device)
     snr = step_weight(seen.snr, options, model.prediction_type)
     reg = torch.tensor([item.picture.is_reg for item in drawn.samples], device=model.device)
-    if options.prior_from_model and reg.any():
-        seen = replace(seen, target=_prior_target(training, seen, captions, sizes, reg))
+    if drawn.prior is not None:
+        seen = replace(seen, target=torch.where(reg[:, None, None, None], drawn.prior.to(seen.target), seen.target))
         snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
-    if training.trains_text:
-        cond = encode_captions(model, options, captions)
-    else:
-        cond = training.captions.encode(every).of(rows)  # as long as the whole batch's longest
-    predicted = model.predict(seen.latents.to(model.dtype), seen.timesteps, replace(cond, sizes=sizes))
+    cond = _encoded(training, drawn) if drawn.cond is None else drawn.cond
+    predicted = model.predict(seen.latents.to(model.dtype), seen.timesteps, replace(cond, sizes=drawn.sizes))
     error = distance(predicted, seen, options)
     if drawn.masks is not None:  # the mean stays that of all latents, as in sd-scripts: a small subject teaches gently
         error = error * drawn.masks.to(error)
     each = error.mean(dim=(1, 2, 3)) * weights * snr
-    return each.mean() if training.team.alone else each.sum() / len(batch)
+    return each.mean() if len(each) == len(whole.samples) else each.sum() / len(whole.samples)
 
 
-def _prior_target(training: Training, seen: Noised, captions: list[str], sizes: Tensor, reg: Tensor) -> Tensor:
-    """Return the target with the model's own prediction, LoRA off, in the rows of regularization pictures.
-
-    Prior preservation (arXiv:2208.12242) with the model's output in place of the picture: what it knew is held at every
-    noise level, and the pictures need not be perfect.
-    """
-    rows = reg.nonzero().flatten()
-    chosen = Noised(seen.latents[rows], seen.timesteps[rows], seen.target[rows], seen.snr[rows])
-    with torch.no_grad(), _without_lora(training):
-        cond = training.captions.encode([captions[row] for row in rows.tolist()])  # of the model without the LoRA
-        cond = replace(cond, sizes=sizes[rows.cpu()])
-        before = training.model.predict(chosen.latents.to(training.model.dtype), chosen.timesteps, cond)
-    return seen.target.index_copy(0, rows, before.to(seen.target.dtype))
-
-
-def _without_lora(training: Training) -> AbstractContextManager[None]:
-    """Let the model be what it is without the LoRA, where that is attached."""
-    return nullcontext() if training.attached is None else training.attached.paused()
+def _encoded(training: Training, drawn: Drawn) -> Conditioning:
+    """Return the captions by a text encoder that learns, as long as the longest of the whole batch's."""
+    model, options = training.model, training.options
+    with ENCODING:
+        if len(drawn.captions) < len(drawn.every):
+            places = model.count_tokens(drawn.every, layout_of(options))
+            if len({max(1, -(-count // CHUNK)) for count in places}) > 1:
+                return encode_captions(model, options, drawn.every).of(drawn.rows)
+        return encode_captions(model, options, drawn.captions)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lib_lora.errors import AtelierError
 from lib_lora.sentences import say
-from lib_lora.train.loss import batch_loss
+from lib_lora.train.gradients import backward
+from lib_lora.train.loss import draw
 from lib_lora.train.rates import rate_factor, warmup_steps
 from lib_lora.train.training import Training
 
@@ -76,10 +77,7 @@ def _gradients(training: Training, parameters: list[Tensor], generator: torch.Ge
     batches = training.next_batches()
     losses = []
     for batch in batches:
-        with training.computing():
-            loss = batch_loss(training, batch, generator)
-        training.scale.backward(loss, share=1 / len(batches))
-        losses.append(loss.detach())
+        losses.append(backward(training, draw(training, batch, generator), parameters, share=1 / len(batches)))
     mean = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
     return training.scale.settled(training.team.add_up(parameters, mean), parameters)
 

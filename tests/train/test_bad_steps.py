@@ -10,7 +10,7 @@ import torch
 from lib_lora.errors import AtelierError
 from lib_lora.formats.lora import read_lora
 from lib_lora.progress import Progress
-from lib_lora.train import network, step
+from lib_lora.train import gradients, network
 from lib_lora.train.loop import run
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import read_state, states_of
@@ -45,7 +45,7 @@ def test_one_bad_gradient_leaves_its_step_out(begun, monkeypatch, clip, bad):
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
 def test_five_in_a_row_end_the_run_with_a_cure(begun, monkeypatch, kind):
     training = begun()
-    real = step.batch_loss
+    real = gradients.loss_of
 
     def poisoned(*given):
         loss = real(*given)
@@ -53,7 +53,7 @@ def test_five_in_a_row_end_the_run_with_a_cure(begun, monkeypatch, kind):
             return loss
         return loss * math.nan if kind == "loss" else loss + (loss - loss.detach()).sqrt()  # an infinite slope
 
-    monkeypatch.setattr(step, "batch_loss", poisoned)
+    monkeypatch.setattr(gradients, "loss_of", poisoned)
     with pytest.raises(AtelierError, match="five times in a row") as caught:
         run(training, Progress(), state_seconds=0.0)
     assert "lower learning rate" in caught.value.cure
@@ -76,8 +76,8 @@ def test_a_run_that_diverges_ends_in_a_sentence_and_saves_nothing_broken(begun):
 
 
 def test_no_state_is_promised_where_none_was_saved(begun, monkeypatch):
-    training, real = begun(optimizer_args={"weight_decay": 0.5}), step.batch_loss
-    monkeypatch.setattr(step, "batch_loss", lambda *given: real(*given) * math.nan)
+    training, real = begun(optimizer_args={"weight_decay": 0.5}), gradients.loss_of
+    monkeypatch.setattr(gradients, "loss_of", lambda *given: real(*given) * math.nan)
     with pytest.raises(AtelierError) as caught:
         run(training, Progress())
     assert "state" not in caught.value.cure

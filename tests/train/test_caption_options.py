@@ -13,7 +13,7 @@ from lib_lora.errors import InputError
 from lib_lora.host.caption_layout import CaptionLayout
 from lib_lora.progress import Progress
 from lib_lora.train.captions import full_caption
-from lib_lora.train.loss import batch_loss
+from lib_lora.train.gradients import batch_loss
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.training import start
 from lib_lora.train.training_set import prepare

@@ -13,8 +13,8 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
 from lib_lora.train import network
+from lib_lora.train.gradients import batch_loss
 from lib_lora.train.loop import run
-from lib_lora.train.loss import batch_loss
 from lib_lora.train.memory import compiling, fit
 from lib_lora.train.memory.blocks import blocks_of
 from lib_lora.train.memory.ladder import saving

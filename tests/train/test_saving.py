@@ -73,14 +73,16 @@ def test_a_file_has_the_precision_that_was_asked_for(model, options_for, tmp_pat
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_gathered_gradients_are_the_mean_of_each(model, options_for, tmp_path, monkeypatch, count):
-    from lib_lora.train import step
+    from lib_lora.train import gradients
 
     options = options_for(batch_size=1, repeats=1, gradient_accumulation_steps=count, max_grad_norm=0, steps=9, **ADAMW)
     training = start(model, options, RunFolder.create(tmp_path / "run", options), Progress())
     assert training.steps_per_epoch == 2  # of four batches: 2 + 2, or 3 + 1
     target = next(iter(training.lora.adapters.values())).up
     values = {id(batch[0]): float(n) for n, batch in enumerate(training.next_batches())}
-    monkeypatch.setattr(step, "batch_loss", lambda t, batch, generator: (target * values[id(batch[0])]).sum() + 1.0)
+    monkeypatch.setattr(
+        gradients, "loss_of", lambda t, drawn, rows: (target * values[id(drawn.samples[0])]).sum() + 1.0
+    )
     taken = []
     monkeypatch.setattr(training.optimizer, "step", lambda factor: taken.append(target.grad.clone()))
     row = one_step(training)

@@ -14,7 +14,7 @@ from lib_lora.host.studio.checkpoint import load_checkpoint
 from lib_lora.host.studio.model import DiffusersModel
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
-from lib_lora.train.loss import batch_loss
+from lib_lora.train.gradients import batch_loss
 from lib_lora.train.options import from_mapping
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.training import start

@@ -13,8 +13,8 @@ import torch
 
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress, Stoppable
+from lib_lora.train.gradients import batch_loss
 from lib_lora.train.loop import run
-from lib_lora.train.loss import batch_loss
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import states_of
 from lib_lora.train.together import Team, TeamProgress, join

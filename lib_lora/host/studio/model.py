@@ -52,6 +52,7 @@ class DiffusersModel:
         self.text_layers = self.text_encoders[0].config.num_hidden_layers
         self.layers: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family)
         self.own_weights = True
+        self.reentrant = True
         self.norms: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family, wanted=is_norm)
 
     @property

@@ -12,7 +12,7 @@ from lib_lora.errors import InputError
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.options import AUTO
 from lib_lora.sentences import Sentence, say
-from lib_lora.train.loss import batch_loss
+from lib_lora.train.gradients import batch_loss
 from lib_lora.train.memory.ladder import PLAIN, above, saving, usable
 from lib_lora.train.optimizers import spec_of
 from lib_lora.train.training import Training
