@@ -22,6 +22,7 @@ TABLES: Mapping[str, Sequence[Option]] = {
     "POST /label": files.LABEL,
     "fields of a label": files.TEXTS,
     "POST /pictures/look": folders.LOOKED,
+    "POST /pictures/captions": (*folders.IMAGES, *folders.ONLY),
     "POST /pictures/lint": folders.LINTED,
     "POST /pictures/tag": (*folders.IMAGES, *folders.TAG),
     "POST /train": options_of(TrainOptions),

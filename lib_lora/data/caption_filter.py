@@ -86,6 +86,6 @@ def _error(expression: str) -> InputError:
     return InputError(
         "“{value}” is no choice of captions",
         value=expression[:80],
-        where="only",
+        option="only",
         cure="Write tags with and, or, not and brackets, e.g. hat and not (cat or dog).",
     )

@@ -26,6 +26,20 @@ NEAR = 5
 
 
 @dataclass(frozen=True)
+class Finding:
+    """One thing that is odd: a sentence, and the tag or the pictures that it is about.
+
+    Attributes:
+        tag: in nearly every caption; taking it away lets the trigger word learn what it names. Empty: about pictures.
+        pictures: that look alike, or are too small.
+    """
+
+    sentence: Sentence
+    tag: str = ""
+    pictures: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class Lint:
     """What was found.
 
@@ -33,29 +47,37 @@ class Lint:
         everywhere: tags with the number of captions that have them.
         alike: groups of pictures that look alike.
         small: pictures whose shorter side is below half of the training size.
+        captions: how many there are.
+        is_style: what is learned is how pictures are drawn, so that tags belong to all that they show.
     """
 
     everywhere: tuple[tuple[str, int], ...]
     alike: tuple[tuple[Path, ...], ...]
     small: tuple[Path, ...]
     captions: int
+    is_style: bool = False
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Everything that was found, the captions first."""
+        said = [] if self.is_style else [Finding(self._bound(tag, n), tag=tag) for tag, n in self.everywhere]
+        said += [Finding(grouped(say("that look nearly alike"), group), pictures=group) for group in self.alike]
+        if self.small:
+            said.append(Finding(grouped(say("that are enlarged more than twice"), self.small), pictures=self.small))
+        return tuple(said)
 
     @property
     def sentences(self) -> tuple[Sentence, ...]:
         """Everything that was found, one sentence each."""
-        said = [
-            say(
-                "the tag “{tag}” is in {n} of {all} captions: what it names goes into the tag, not the trigger word",
-                tag=tag,
-                n=count,
-                all=self.captions,
-            )
-            for tag, count in self.everywhere
-        ]
-        said += [grouped(say("that look nearly alike"), group) for group in self.alike]
-        if self.small:
-            said.append(grouped(say("that are enlarged more than twice"), self.small))
-        return tuple(said)
+        return tuple(one.sentence for one in self.findings)
+
+    def _bound(self, tag: str, count: int) -> Sentence:
+        return say(
+            "the tag “{tag}” is in {n} of {all} captions: what it names goes into the tag, not the trigger word",
+            tag=tag,
+            n=count,
+            all=self.captions,
+        )
 
 
 def lint(
@@ -64,6 +86,7 @@ def lint(
     *,
     trigger: str,
     side: int,
+    is_style: bool = False,
     progress: Progress = QUIET,
 ) -> Lint:
     """Return what is odd about pictures and their captions.
@@ -72,7 +95,8 @@ def lint(
         pictures: of the data set.
         captions: of each picture, as its file has it.
         trigger: the trigger word, which should be everywhere.
-        side: of the training pictures in px.
+        side: of the training pictures in px; 0 finds none too small.
+        is_style: what is learned is a style: a tag in every caption is no fault there.
         progress: told of every picture.
 
     Raises:
@@ -87,7 +111,7 @@ def lint(
         prints.append(difference_hash(load_picture(picture.path)))
         progress.passed(done + 1, len(pictures), say("comparing pictures"))
     small = tuple(picture.path for picture in pictures if 2 * min(picture.size) < side)
-    return Lint(everywhere, _groups([picture.path for picture in pictures], prints), small, len(texts))
+    return Lint(everywhere, _groups([picture.path for picture in pictures], prints), small, len(texts), is_style)
 
 
 def difference_hash(picture: Image.Image) -> int:

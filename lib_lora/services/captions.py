@@ -7,15 +7,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib_lora.data import FolderScan, scan
 from lib_lora.data.caption_filter import caption_filter
-from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, plan_changes, plan_rule_changes
+from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, captions_of, plan_changes, plan_rule_changes
 from lib_lora.data.files import Problem
 from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
 from lib_lora.data.tags import EXPRESSIONS, CaptionReport, TagLists, write_captions
 from lib_lora.errors import InputError
 from lib_lora.options import REQUIRED, option, settle
+from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
-from lib_lora.services.atelier import Atelier
+
+FORESEEN = 6
+"""Captions that are shown before and after a change that is not done yet."""
 
 ACTS: Mapping[str, Callable[[str, str, str], str]] = {
     "add": lambda text, tag, by: with_tag(text, tag),
@@ -33,8 +37,9 @@ class TagChange:
     tag: str = option(REQUIRED, "Tag", "One tag, or several with commas between.")
     by: str = option("", "Replace by", "What takes its place.")
     only: str = option(
-        "", "Only where", "Captions that are changed: tags with and, or, not and brackets; * is anything."
+        "", "Only where", "Captions that are meant, by their tags, e.g. hat and not (cat or *hair); * is anything."
     )
+    preview: bool = option(False, "", "Say what would change, the first few before and after, and change nothing.")
 
     def __post_init__(self) -> None:
         settle(self)
@@ -43,9 +48,9 @@ class TagChange:
             _checked(self.tag, self.by)
             return
         if not split_tags(self.tag):
-            raise InputError("No tag was given", where="tag", cure="Type a tag.")
+            raise InputError("No tag was given", option="tag", cure="Type a tag.")
         if self.act == "replace" and not split_tags(self.by):
-            raise InputError("The new tag is empty", where="by", cure="Type it, or remove the old one instead.")
+            raise InputError("The new tag is empty", option="by", cure="Type it, or remove the old one instead.")
 
     def __call__(self, text: str) -> str:
         """Return a caption with the change, where it is one of those that are meant."""
@@ -65,9 +70,9 @@ def _checked(pattern: str, by: str) -> re.Pattern[str]:
         cure = say(
             "As Python writes them: (\\w+) hair finds a word before hair, and \\1 is that word in the replacement."
         )
-        raise InputError("This is no regular expression ({reason})", reason=error, where="tag", cure=cure) from error
+        raise InputError("This is no regular expression ({reason})", reason=error, option="tag", cure=cure) from error
     if not pattern or made.match(""):
-        raise InputError("This expression fits everywhere", where="tag", cure="Write what must be there.")
+        raise InputError("This expression fits everywhere", option="tag", cure="Write what must be there.")
     return made
 
 
@@ -114,11 +119,59 @@ class Changed:
     problems: Sequence[Problem] = field(default=())
 
 
-class Captions:
-    """The captions of one folder. Every change can be taken back, whichever door it came through."""
+@dataclass(frozen=True)
+class Foreseen:
+    """What a change would do: to how many captions, the first of them, and which could not be changed."""
 
-    def __init__(self, atelier: Atelier, folder: Path) -> None:
-        self._folder, self._history = folder, CaptionHistory(atelier.folders.data / "undo", folder)
+    count: int
+    first: Sequence[CaptionChange]
+    problems: Sequence[Problem]
+
+
+def read_folder(folder: Path, only: str = "", progress: Progress = QUIET) -> tuple[FolderScan, dict[Path, str]]:
+    """Return what is in a folder of pictures, and the captions of its training pictures that a filter takes.
+
+    Raises:
+        InputError: the filter is none, it is no folder, or no picture in it can be used.
+        StoppedError: somebody asked to stop.
+    """
+    caption_filter(only)
+    found = scan(folder, progress=progress)
+    captions = captions_of(picture.path for picture in found.train)
+    return found, {path: captions[path] for path in chosen_by(captions, only)}
+
+
+def chosen_by(captions: Mapping[Path, str], only: str) -> list[Path]:
+    """Return the pictures whose captions a filter takes (`caption_filter`), in their order.
+
+    Raises:
+        InputError: the filter is none.
+    """
+    test = caption_filter(only)
+    return [path for path, text in captions.items() if test(text)]
+
+
+class Captions:
+    """The captions of one folder. Every change can be taken back, whichever door it came through.
+
+    Args:
+        data: the data folder, in which the way back is kept.
+        folder: of pictures.
+    """
+
+    def __init__(self, data: Path, folder: Path) -> None:
+        self._folder, self._history = folder, CaptionHistory(data / "undo", folder)
+
+    @property
+    def depth(self) -> int:
+        """How many changes can be taken back."""
+        return self._history.depth
+
+    def foresee(self, pictures: Sequence[Path], change: Callable[[str], str], *, first: int = FORESEEN) -> Foreseen:
+        """Return what `change` would do; nothing is written."""
+        problems: list[Problem] = []
+        changes = plan_changes(pictures, change, problems)
+        return Foreseen(len(changes), changes[:first], problems)
 
     def change(self, pictures: Sequence[Path], change: Callable[[str], str]) -> Changed:
         """Change the captions of some pictures, such as with a `TagChange`."""

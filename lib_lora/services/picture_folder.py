@@ -15,6 +15,7 @@ from lib_lora.data.preview import crop_preview
 from lib_lora.host.base import LoadedModel
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
+from lib_lora.services.captions import chosen_by
 from lib_lora.train.encoding import layers_of
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.training_set import plan_for
@@ -27,23 +28,29 @@ CAPTION_LETTERS = 60
 
 @dataclass(frozen=True)
 class Found:
-    """A folder that was looked at: the scan, and each picture's caption file as it is."""
+    """A folder that was looked at: the scan, each picture's caption file as it is, and which captions are meant."""
 
     folder: Path
     scan: FolderScan
     captions: dict[Path, str]
+    only: str = ""
 
     @property
     def pictures(self) -> list[Path]:
         """The training pictures, in their order."""
         return [picture.path for picture in self.scan.train]
 
+    @property
+    def chosen(self) -> list[Path]:
+        """Those of the training pictures whose captions the filter takes; all of them without one."""
+        return chosen_by(self.captions, self.only)
 
-def look(folder: Path, model: LoadedModel, progress: Progress) -> Found:
-    """Read a folder of pictures.
+
+def look(folder: Path, model: LoadedModel, progress: Progress, *, only: str = "") -> Found:
+    """Read a folder of pictures; `only` chooses captions (`caption_filter`).
 
     Raises:
-        InputError: it is no folder, or no picture in it can be used.
+        InputError: it is no folder, or no picture in it can be used, or the filter is none.
         StoppedError: somebody asked to stop.
     """
     found = scan(
@@ -51,7 +58,9 @@ def look(folder: Path, model: LoadedModel, progress: Progress) -> Found:
         min_side=model.pixels_per_latent * 8,
         progress=progress,
     )
-    return Found(folder, found, captions_of(picture.path for picture in found.train))
+    captions = captions_of(picture.path for picture in found.train)
+    chosen_by(captions, only)  # a filter that is none is told here
+    return Found(folder, found, captions, only)
 
 
 class Previews:
@@ -62,9 +71,9 @@ class Previews:
         self._limit = limit
 
     def gallery(self, found: Found, model: LoadedModel, options: TrainOptions, progress: Progress) -> list[tuple]:
-        """Return (picture, caption) for the gallery."""
-        rows = []
-        shown = found.scan.train[:SHOWN]
+        """Return (picture, caption) of the chosen ones for the gallery."""
+        rows, chosen = [], set(found.chosen)
+        shown = [picture for picture in found.scan.train if picture.path in chosen][:SHOWN]
         for done, picture in enumerate(shown):
             plan = plan_for(picture.size, model, options)
             looks = (options.background, options.alpha_mask, options.masks)

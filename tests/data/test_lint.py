@@ -72,6 +72,9 @@ def test_what_is_odd_is_found_and_the_trigger_word_is_not(tmp_path: Path) -> Non
     assert [{path.name for path in group} for group in made.alike] == [{"2.png", "again.jpg"}]
     assert [path.name for path in made.small] == ["again.jpg"]
     assert len(made.sentences) == 3
+    assert [(one.tag, len(one.pictures)) for one in made.findings] == [("red hair", 0), ("", 2), ("", 1)]
+    style = lint(found.train, captions_of(p.path for p in found.train), trigger="krnk", side=0, is_style=True)
+    assert [one.tag for one in style.findings] == [""]  # a tag everywhere is no fault of a style, and 0 is no size
 
 
 def test_the_print_of_a_picture_hardly_changes_with_its_size() -> None:

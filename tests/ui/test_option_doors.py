@@ -47,6 +47,7 @@ COMMANDS = {
     "compress": (RuleOptions, MergeSpec),
     "label": (LabelOptions,),
     "tag": (NameRule,),
+    "captions": (TagChange, TrainOptions),
     "train": (TrainOptions,),
 }
 ROUTES = {
@@ -56,6 +57,7 @@ ROUTES = {
     "/label": (LabelOptions,),
     "/pictures/look": (TrainOptions,),
     "/pictures/tag": (TrainOptions, TagChange),
+    "/pictures/captions": (TrainOptions, TagChange),
     "/pictures/undo": (TrainOptions,),
     "/train": (TrainOptions,),
 }

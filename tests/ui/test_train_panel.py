@@ -21,8 +21,9 @@ from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import SMALL, ModelFacts, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui import compat
+from lib_lora.ui.captions import CaptionTools
+from lib_lora.ui.captions.editor import rule_widgets
 from lib_lora.ui.train import build, tag_of
-from lib_lora.ui.train.caption_tools import CaptionTools, caption_widgets
 from lib_lora.ui.train.form import Form
 from lib_lora.ui.train.inline_actions import act_button, read_act
 from lib_lora.ui.train.intake import Intake
@@ -368,7 +369,7 @@ def test_tags_from_names_write_no_background_that_nobody_ticked(panel, tmp_path,
 
 def test_the_choice_of_tags_begins_without_a_background(words):
     with compat.gr.Blocks():
-        offered = caption_widgets(words).also
+        offered = rule_widgets(words).also
     assert not set(offered.value) & set(BACKGROUNDS)
     assert set(BACKGROUNDS) <= {choice[0] if isinstance(choice, tuple) else choice for choice in offered.choices}
 

@@ -45,9 +45,22 @@ def test_tags_change_in_the_lines_that_have_them_and_come_back(web: Web, folder:
     body |= {"act": "replace", "tag": "blue sky", "by": "night"}
     assert web.result(web.post("/pictures/tag", body))["changed"] == 2
     assert (folder / "f01.txt").read_text(encoding="utf-8") == "krnk, smile\nnight, standing\n"
-    for _ in range(3):
-        assert web.post("/pictures/undo", {"images": "pictures/krnk"}).json() == {"changed": 2, "kept": []}
+    for left in (2, 1, 0):
+        answer = web.post("/pictures/undo", {"images": "pictures/krnk"}).json()
+        assert answer == {"changed": 2, "kept": [], "left": left}
     assert (folder / "f01.txt").read_text(encoding="utf-8") == TWO + "\n"
+
+
+def test_captions_are_listed_by_their_tags_and_a_change_is_previewed(web: Web, folder: Path) -> None:
+    (folder / "f01.txt").write_text("krnk, long hair", encoding="utf-8")
+    found = web.result(web.post("/pictures/captions", {"images": "pictures/krnk", "only": "not red*"}))
+    assert found == {"captions": {"f01.png": "krnk, long hair"}, "tags": {"krnk": 1, "long hair": 1}, "all": 2}
+    refused(web.post("/pictures/captions", {"images": "pictures/krnk", "only": "and"}), 400)
+    body = {"images": "pictures/krnk", "act": "regex", "tag": r"(\w+) hair", "by": r"\1-haired", "preview": True}
+    seen = web.result(web.post("/pictures/tag", {**body, "only": "long*"}))
+    row = {"file": "f01.txt", "before": "krnk, long hair", "after": "krnk, long-haired"}
+    assert seen == {"would_change": 1, "first": [row], "problems": []}
+    assert (folder / "f01.txt").read_text(encoding="utf-8") == "krnk, long hair"
 
 
 @pytest.mark.parametrize(

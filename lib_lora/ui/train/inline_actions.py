@@ -11,19 +11,19 @@ BOX = "atelier_train_act"
 
 # The time makes the same order twice two orders.
 _SEND = (
-    f"const b=document.querySelector('#{BOX} textarea, #{BOX} input');"
+    "const b=document.querySelector('#BOX textarea, #BOX input');"
     "b.value=this.dataset.act+'\\n'+Date.now();"
     "b.dispatchEvent(new Event('input',{bubbles:true}))"
 )
 
 
-def act_button(act: str, label: str, *, title: str = "", kind: str = "", id_: str = "") -> str:
-    """Return a button that sends ``act``: a verb, a space, and what it is about."""
+def act_button(act: str, label: str, *, title: str = "", kind: str = "", id_: str = "", box: str = BOX) -> str:
+    """Return a button that sends ``act``: a verb, a space, and what it is about, into the hidden box of this id."""
     extra = f' title="{escape(title)}"' if title else ""
     extra += f' id="{escape(id_)}"' if id_ else ""
-    classes = f"atelier-act {kind}".strip()
+    classes, send = f"atelier-act {kind}".strip(), escape(_SEND.replace("BOX", box))
     return (
-        f'<button type="button" class="{classes}" data-act="{escape(act)}"{extra} onclick="{escape(_SEND)}">'
+        f'<button type="button" class="{classes}" data-act="{escape(act)}"{extra} onclick="{send}">'
         f"{escape(label)}</button>"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from lib_lora.data.tags import write_text
 from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.formats.names import proposed_stem
 from lib_lora.i18n.words import Words
+from lib_lora.progress import QUIET
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.captions import chosen_by
 from lib_lora.services.jobs.job import FAILED, STOPPED, Job
 from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.picture_folder import KIND, Found, Previews, look
@@ -96,7 +99,24 @@ class Intake:
         if found is None:
             return None, "", compat.update(), ""
         options = sized(self._atelier.host.model, found.folder, kind, _side(resolution))
-        return self.shown(*self._look(found.folder, options, Job(KIND, found.folder.name, lambda _: None)))
+        job = Job(KIND, found.folder.name, lambda _: None)
+        return self.shown(*self._look(found.folder, options, job, only=found.only))
+
+    def filtered(self, found: Found | None, only: str, kind: str, resolution: Any) -> tuple:
+        """Return (message, found, gallery, tags) with the captions in view that a filter takes.
+
+        One that is none is said, and what was in view stays.
+        """
+        only, same = (only or "").strip(), compat.update()
+        if found is None or only == found.only:
+            return "", same, same, same
+        try:
+            chosen_by(found.captions, only)
+        except AtelierError as error:
+            return error_html(error, self._words), same, same, same
+        model, now = self._atelier.host.model, replace(found, only=only)
+        options = sized(model, found.folder, kind, _side(resolution))
+        return "", now, self._previews.gallery(now, model, options, QUIET), tags_html(now, self._words)
 
     def shown(self, found: Found, gallery: list[tuple], buckets: int) -> tuple:
         """Return (found, summary, gallery, tags) as the widgets take them."""
@@ -112,9 +132,9 @@ class Intake:
         note = note_html(self._words("train.taken", n=taken, folder=place.name), kind="good") if taken else ""
         return note + "".join(error_html(error, self._words) for error in said), str(place), compat.update(value=None)
 
-    def _look(self, place: Path, options: TrainOptions, job: Job) -> tuple[Found, list[tuple], int]:
+    def _look(self, place: Path, options: TrainOptions, job: Job, *, only: str = "") -> tuple[Found, list[tuple], int]:
         model = self._atelier.host.model
-        found = look(place, model, job)
+        found = look(place, model, job, only=only)
         gallery = self._previews.gallery(found, model, options, job)
         return found, gallery, len(plan_run(model, options, found.scan).buckets)
 

@@ -55,11 +55,12 @@ def problems_html(problems: Sequence[Problem], warnings: Sequence[str], words: W
 
 
 def tags_html(found: Found, words: Words) -> str:
-    """Return the tags with their counts as buttons that put the tag into the field beside them."""
-    counts = tag_counts(found.captions.values())
+    """Return the tags in view with their counts as buttons that put the tag into the field beside them."""
+    captions = [found.captions[path] for path in found.chosen]
+    counts = tag_counts(captions)
     if not counts:
         return f'<p class="atelier-soft">{escape(words("train.no_tags"))}</p>'
-    total = len(found.captions)
+    total = len(captions)
     chips = "".join(
         act_button(f"tag {tag}", f"{tag} {n}", title=words("train.tag_title", n=n, total=total), kind="chip")
         for tag, n in counts[:LISTED]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
 from lib_lora.train.options import usual_values
 from lib_lora.train.recipes import KINDS, facts_of
-from lib_lora.ui import compat
+from lib_lora.ui import captions, compat
 from lib_lora.ui.compat import HIDDEN, gr
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.remember import remember
-from lib_lora.ui.train.caption_tools import CaptionTools, CaptionWidgets, caption_widgets
 from lib_lora.ui.train.form import Form, plain
 from lib_lora.ui.train.inline_actions import BOX, read_act
 from lib_lora.ui.train.intake import Intake
@@ -51,7 +49,7 @@ class _Widgets:
     summary: Any
     trigger: Any
     kind: Any
-    captions: CaptionWidgets
+    captions: captions.CaptionWidgets
     plan: Any
     steps: Any
     changes: Any
@@ -78,9 +76,12 @@ def build(atelier: Atelier, words: Words) -> TrainPanel:
     widgets = _layout(atelier, words)
     form = Form(atelier, words, widgets.form)
     intake = Intake(atelier, words)
-    _wire_intake(intake, CaptionTools(atelier, words), form, widgets)
-    _wire_form(intake, form, widgets)
-    _wire_orders(Orders(atelier, words, form, pieces), intake, form, widgets)
+    tools = captions.CaptionTools(atelier, words)
+    looked = _Looked(intake, tools, form, widgets)
+    _wire_captions(atelier, words, tools, looked)
+    _wire_intake(intake, looked, widgets)
+    _wire_form(intake, looked, widgets)
+    _wire_orders(Orders(atelier, words, form, pieces), intake, looked, widgets)
     for component, key in ((widgets.folder, "folder"), (widgets.trigger, "trigger")):
         remember(atelier, component, f"train.{key}", good=lambda value: isinstance(value, str))
     remember(atelier, widgets.kind, "train.kind", good=lambda value: value in KINDS)
@@ -97,7 +98,7 @@ def _layout(atelier: Atelier, words: Words) -> _Widgets:
     _heading(1, "head_pictures", words)
     made |= _pictures(words)
     with gr.Accordion(words("train.look_at_them"), open=False, elem_id="atelier_train_captions"):
-        made["captions"] = caption_widgets(words)
+        made["captions"] = captions.build(words)
     _heading(2, "head_plan", words)
     with gr.Row():
         made["plan"] = gr.HTML("", elem_id="atelier_train_plan")
@@ -186,17 +187,55 @@ def _refresh(event: Any, form: Form, widgets: _Widgets) -> Any:
     )
 
 
-def _wire_intake(intake: Intake, tools: CaptionTools, form: Form, widgets: _Widgets) -> None:
-    captions = widgets.captions
+@dataclass(frozen=True)
+class _Looked:
+    """Lets everything follow an event after which another folder, or other captions, may be there."""
+
+    intake: Intake
+    tools: captions.CaptionTools
+    form: Form
+    widgets: _Widgets
+
+    @property
+    def _sizes(self) -> list[Any]:
+        return [self.widgets.kind, self.widgets.form.components["resolution"]]
+
+    def __call__(self, event: Any) -> Any:
+        """Let the filter that stands in its field, the lines about it, and the plan follow."""
+        return _refresh(self.filtered(event.then).then, self.form, self.widgets)
+
+    def again(self, event: Any) -> Any:
+        """Look again first: captions have changed."""
+        editor, found = self.widgets.captions.editor, self.widgets.found
+        shown = [found, self.widgets.summary, editor.gallery, editor.tags]
+        return self(event.then(self.intake.again, [found, *self._sizes], shown, **compat.event_kw()))
+
+    def filtered(self, event: Any) -> Any:
+        """Let gallery and tags show what the filter takes, and the line above them say it."""
+        editor, found = self.widgets.captions.editor, self.widgets.found
+        shown = [editor.only_message, found, editor.gallery, editor.tags]
+        taken = event(self.intake.filtered, [found, editor.only, *self._sizes], shown, **compat.event_kw())
+        return taken.then(self.tools.state, [found], [editor.scope, editor.undo], **compat.event_kw())
+
+
+def _wire_captions(atelier: Atelier, words: Words, tools: captions.CaptionTools, looked: _Looked) -> None:
+    widgets = looked.widgets
+    size = widgets.form.components["resolution"]
+    around = captions.Around(widgets.found, widgets.trigger, widgets.kind, size, widgets.chosen, looked.again)
+    captions.wire(atelier, words, tools, widgets.captions, around)
+    looked.filtered(widgets.captions.editor.only.submit)
+
+
+def _wire_intake(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
     resolution = widgets.form.components["resolution"]
-    shown = [widgets.found, widgets.summary, captions.gallery, captions.tags]
+    shown = [widgets.found, widgets.summary, widgets.captions.editor.gallery, widgets.captions.editor.tags]
     looking = ([widgets.folder, widgets.kind, resolution], [widgets.intake_message, *shown])
 
     def look(folder: str, kind: str, side: Any, request: gr.Request) -> Iterator[tuple]:
         yield from intake.look(folder, kind, side, compat.visitor_of(request))
 
     for event in (widgets.look.click, widgets.folder.submit):
-        _refresh(event(look, *looking, **compat.event_kw(side_by_side=True)).then, form, widgets)
+        looked(event(look, *looking, **compat.event_kw(side_by_side=True)))
         event(lambda: "", None, widgets.dropped, queue=False, **compat.event_kw())  # that was about other files
     taken = widgets.files.upload(
         intake.take,
@@ -204,37 +243,22 @@ def _wire_intake(intake: Intake, tools: CaptionTools, form: Form, widgets: _Widg
         [widgets.dropped, widgets.folder, widgets.files],
         **compat.event_kw(),
     )
-    _refresh(taken.then(look, *looking, **compat.event_kw(side_by_side=True)).then, form, widgets)
-
-    def pick(found: Any, event: gr.SelectData) -> tuple[int, str]:
-        return tools.pick(found, event.index)
-
-    captions.gallery.select(pick, [widgets.found], [widgets.chosen, captions.caption], **compat.event_kw())
-    for event, handler, inputs in (
-        (captions.save.click, tools.save, [widgets.chosen, captions.caption]),
-        (captions.add.click, partial(tools.tag, "add"), [captions.tag]),
-        (captions.remove.click, partial(tools.tag, "remove"), [captions.tag]),
-        (captions.replace.click, partial(tools.tag, "replace"), [captions.tag, captions.by]),
-        (captions.rule.click, tools.rule, [widgets.trigger, captions.also]),
-        (captions.undo.click, tools.undo, []),
-    ):
-        done = event(handler, [widgets.found, *inputs], captions.message, **compat.event_kw())
-        seen = done.then(intake.again, [widgets.found, widgets.kind, resolution], shown, **compat.event_kw())
-        _refresh(seen.then, form, widgets)
+    looked(taken.then(look, *looking, **compat.event_kw(side_by_side=True)))
 
 
-def _wire_form(intake: Intake, form: Form, widgets: _Widgets) -> None:
+def _wire_form(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
+    form = looked.form
     for component in (widgets.trigger, widgets.kind, widgets.steps, widgets.name, *widgets.form.inputs):
         _refresh(component.change, form, widgets)
     page = compat.page_being_built()
     _refresh(page.load, form, widgets)
     shown = [widgets.intake_message, widgets.found, widgets.summary]
-    shown += [widgets.captions.gallery, widgets.captions.tags]
+    shown += [widgets.captions.editor.gallery, widgets.captions.editor.tags]
 
     def resume(request: gr.Request) -> Iterator[tuple]:
         yield from intake.resume(compat.visitor_of(request))
 
-    _refresh(page.load(resume, None, shown, **compat.event_kw(side_by_side=True)).then, form, widgets)
+    looked(page.load(resume, None, shown, **compat.event_kw(side_by_side=True)))
     started = widgets.train.click(
         form.train,
         [*widgets.open_fields, widgets.usual, *widgets.form.inputs],
@@ -244,8 +268,8 @@ def _wire_form(intake: Intake, form: Form, widgets: _Widgets) -> None:
     _refresh(started.then, form, widgets)
 
 
-def _wire_orders(orders: Orders, intake: Intake, form: Form, widgets: _Widgets) -> None:
-    captions = widgets.captions
+def _wire_orders(orders: Orders, intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
+    editor = widgets.captions.editor
     targets = {"folder": widgets.folder, "trigger": widgets.trigger, "kind": widgets.kind}
     targets |= {"steps": widgets.steps, "name": widgets.name, **widgets.form.components}
 
@@ -265,13 +289,13 @@ def _wire_orders(orders: Orders, intake: Intake, form: Form, widgets: _Widgets) 
     done = widgets.act.change(
         do,
         [widgets.act, widgets.usual],
-        [widgets.message, widgets.opened, widgets.used, captions.tag, *targets.values()],
+        [widgets.message, widgets.opened, widgets.used, editor.tag, *targets.values()],
         **compat.event_kw(),
     )
-    looked = done.then(
+    seen = done.then(
         look_again,
         [widgets.act, widgets.folder, widgets.kind, widgets.form.components["resolution"]],
-        [widgets.intake_message, widgets.found, widgets.summary, captions.gallery, captions.tags],
+        [widgets.intake_message, widgets.found, widgets.summary, editor.gallery, editor.tags],
         **compat.event_kw(side_by_side=True),
     )
-    _refresh(looked.then, form, widgets)
+    looked(seen)

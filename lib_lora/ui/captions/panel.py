@@ -1,0 +1,99 @@
+"""The caption editor's layout, and which event calls which handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from lib_lora.i18n.words import Words
+from lib_lora.services.atelier import Atelier
+from lib_lora.ui import compat
+from lib_lora.ui.captions.check import CheckTools, CheckWidgets, check_widgets
+from lib_lora.ui.captions.editor import CaptionTools, EditorWidgets, RuleWidgets, editor_widgets, rule_widgets
+from lib_lora.ui.captions.expression import ExpressionTools, ExpressionWidgets, expression_widgets
+from lib_lora.ui.compat import gr
+
+
+@dataclass(frozen=True)
+class CaptionWidgets:
+    """The widgets of the editor, room by room."""
+
+    editor: EditorWidgets
+    expression: ExpressionWidgets
+    check: CheckWidgets
+    rule: RuleWidgets
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the editor needs of the panel that it stands in.
+
+    Attributes:
+        found, trigger, kind, resolution, chosen: its fields.
+        changed: lets the panel follow an event after which captions may be others.
+    """
+
+    found: Any
+    trigger: Any
+    kind: Any
+    resolution: Any
+    chosen: Any
+    changed: Callable[[Any], Any]
+
+
+def build(words: Words) -> CaptionWidgets:
+    """Draw the editor inside an open Blocks."""
+    editor = editor_widgets(words)
+    with gr.Accordion(words("captions.head_expression"), open=False, elem_id="atelier_train_regex"):
+        expression = expression_widgets(words)
+    with gr.Accordion(words("captions.head_check"), open=False, elem_id="atelier_train_checks"):
+        check = check_widgets(words)
+    with gr.Accordion(words("train.tag_rule"), open=False, elem_id="atelier_train_rules"):
+        rule = rule_widgets(words)
+    return CaptionWidgets(editor, expression, check, rule)
+
+
+def wire(atelier: Atelier, words: Words, tools: CaptionTools, widgets: CaptionWidgets, around: Around) -> None:
+    """Let the editor's events call its handlers."""
+    _wire_editor(tools, widgets, around)
+    _wire_expression(ExpressionTools(tools, words), widgets, around)
+    _wire_check(CheckTools(atelier, tools, words), widgets, around)
+
+
+def _wire_editor(tools: CaptionTools, widgets: CaptionWidgets, around: Around) -> None:
+    editor, rule = widgets.editor, widgets.rule
+
+    def pick(found: Any, event: gr.SelectData) -> tuple[int, str]:
+        return tools.pick(found, event.index)
+
+    editor.gallery.select(pick, [around.found], [around.chosen, editor.caption], **compat.event_kw())
+    for event, handler, inputs in (
+        (editor.save.click, tools.save, [around.chosen, editor.caption]),
+        (editor.add.click, partial(tools.tag, "add"), [editor.tag]),
+        (editor.remove.click, partial(tools.tag, "remove"), [editor.tag]),
+        (editor.replace.click, partial(tools.tag, "replace"), [editor.tag, editor.by]),
+        (rule.rule.click, tools.rule, [around.trigger, rule.also]),
+        (editor.undo.click, tools.undo, []),
+    ):
+        around.changed(event(handler, [around.found, *inputs], editor.message, **compat.event_kw()))
+
+
+def _wire_expression(tools: ExpressionTools, widgets: CaptionWidgets, around: Around) -> None:
+    one, seen = widgets.expression, gr.State(None)
+    fields = [around.found, one.find, one.by]
+    one.preview.click(tools.preview, fields, [one.shown, seen], **compat.event_kw())
+    around.changed(one.apply.click(tools.apply, [*fields, seen], [one.shown, seen], **compat.event_kw()))
+
+
+def _wire_check(tools: CheckTools, widgets: CaptionWidgets, around: Around) -> None:
+    one, checked = widgets.check, gr.State(None)
+    one.check.click(
+        tools.check,
+        [around.found, around.trigger, around.kind, around.resolution],
+        [one.shown, checked],
+        **compat.event_kw(side_by_side=True),
+    )
+    outputs = [widgets.editor.message, one.shown, checked]
+    around.changed(one.act.change(tools.act, [one.act, around.found, checked], outputs, **compat.event_kw()))

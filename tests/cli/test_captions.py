@@ -1,0 +1,79 @@
+"""The command ``captions``: what it prints, what it writes, what it takes back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lib_lora.cli.main import main
+from lib_lora.services.captions import ACTS
+
+TEXTS = {"f00": "krnk, red hair, smile", "f01": "krnk, red hair", "b00": "krnk, long hair"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for number, (name, text) in enumerate(TEXTS.items()):
+        Image.new("RGB", (64, 64), (90 * number, 0, 0)).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def call(capsys: pytest.CaptureFixture[str], act: str, folder: Path, *more: str) -> dict:
+    assert main(["captions", act, str(folder), *more, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {name: (folder / f"{name}.txt").read_text(encoding="utf-8").strip() for name in TEXTS}
+
+
+def test_captions_are_listed_and_counted_by_a_filter(folder, capsys) -> None:
+    found = call(capsys, "list", folder, "--only", "not (smile or long*)")
+    assert found == {"captions": {"f01.png": "krnk, red hair"}}
+    assert call(capsys, "count", folder)["tags"] == {"krnk": 3, "red hair": 2, "long hair": 1, "smile": 1}
+    assert call(capsys, "count", folder, "--only", "smile")["captions"] == 1
+
+
+@pytest.mark.parametrize(
+    ("act", "more", "after"),
+    [
+        ("add", ["--tag", "hat", "--only", "not smile"], {"f01": "krnk, red hair, hat", "b00": "krnk, long hair, hat"}),
+        ("remove", ["--tag", "red hair"], {"f00": "krnk, smile", "f01": "krnk"}),
+        ("replace", ["--tag", "smile", "--by", "grin"], {"f00": "krnk, red hair, grin"}),
+        ("regex", ["--tag", r"(\w+) hair", "--by", r"\1", "--only", "long hair"], {"b00": "krnk, long"}),
+    ],
+)
+def test_a_change_is_previewed_made_and_taken_back(folder, capsys, act, more, after) -> None:
+    seen = call(capsys, act, folder, *more, "--preview")
+    assert seen["would_change"] == len(after)
+    assert {Path(row["file"]).stem: row["after"] for row in seen["first"]} == after
+    assert texts(folder) == TEXTS
+    assert call(capsys, act, folder, *more) == {"changed": len(after), "problems": []}
+    assert texts(folder) == TEXTS | after
+    assert call(capsys, "undo", folder) == {"changed": len(after), "kept": [], "left": 0}
+    assert texts(folder) == TEXTS
+
+
+def test_every_act_of_the_service_is_one_of_the_command(folder, capsys) -> None:
+    for act in ACTS:
+        assert main(["captions", act, str(folder)]) == 2  # nothing to change was given, and nothing is changed
+        assert "No tag was given" in capsys.readouterr().err or act == "regex"
+    assert texts(folder) == TEXTS
+
+
+def test_what_is_no_filter_is_a_sentence_with_its_flag(folder, capsys) -> None:
+    assert main(["captions", "list", str(folder), "--only", "smile and"]) == 2
+    assert capsys.readouterr().err.strip().endswith("e.g. hat and not (cat or dog). (--only)")
+
+
+def test_lint_tells_sizes_only_where_a_size_is_given(folder, capsys) -> None:
+    assert call(capsys, "lint", folder)["small"] == []
+    found = call(capsys, "lint", folder, "--resolution", "512", "--trigger", "krnk")
+    assert found["small"] == ["b00.png", "f00.png", "f01.png"]
+    assert found["alike"] == [["b00.png", "f00.png", "f01.png"]]
+    assert len(found["remarks"]) == 2

@@ -1,0 +1,108 @@
+"""The caption editor of the Train panel: what is in view, previews, what is odd, undo."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib_lora.i18n.words import LANGUAGES, Words
+from lib_lora.progress import QUIET
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.picture_folder import look
+from lib_lora.ui import compat
+from lib_lora.ui.captions import CaptionTools
+from lib_lora.ui.captions.check import CheckTools
+from lib_lora.ui.captions.expression import ExpressionTools
+from lib_lora.ui.train.intake import Intake
+
+
+@pytest.fixture
+def atelier(studio, tmp_path):
+    return Atelier(studio, Folders.under(tmp_path / "data"))
+
+
+@pytest.fixture(params=LANGUAGES)
+def words(request):
+    return Words(request.param)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng, place = np.random.default_rng(0), tmp_path / "絵"
+    place.mkdir()
+    for number in range(6):
+        picture = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize((96, 96))
+        picture.save(place / f"{number}.png")
+        (place / f"{number}.txt").write_text(f"krnk, red hair{', hat' * (number % 2)}", encoding="utf-8")
+    picture.resize((64, 64)).save(place / "again.png")
+    return place
+
+
+def looked(atelier, folder, only=""):
+    return look(folder, atelier.host.model, QUIET, only=only)
+
+
+def texts(folder):
+    return [path.read_text(encoding="utf-8").strip() for path in sorted(folder.glob("*.txt"))]
+
+
+def test_the_filter_rules_gallery_tags_and_changes(atelier, folder, words):
+    intake, tools = Intake(atelier, words), CaptionTools(atelier, words)
+    found = looked(atelier, folder)
+    message, now, gallery, tags = intake.filtered(found, " hat and krnk ", "character", 0)
+    assert (message, len(gallery), now.only) == ("", 3, "hat and krnk")
+    assert "hat 3" in tags
+    assert words("captions.scope", n=3, all=7) in tools.state(now)[0]
+    assert tools.pick(now, 0) == (2, "krnk, red hair, hat")  # again.png, 0.png, 1.png
+    assert "atelier-good" in tools.tag("add", now, "new")
+    assert sum("new" in text for text in texts(folder)) == 3
+    again = intake.again(now, "character", 0)
+    assert (again[0].only, len(again[2])) == ("hat and krnk", 3)  # kept after a change
+    message, *same = intake.filtered(now, "hat and", "character", 0)
+    assert "atelier-error" in message
+    assert same == [compat.update()] * 3
+    assert intake.filtered(now, "", "character", 0)[1].only == ""
+    assert words("captions.scope_all", n=7) in tools.state(looked(atelier, folder))[0]
+
+
+def test_a_regular_expression_is_applied_as_it_was_previewed(atelier, folder, words):
+    tools = CaptionTools(atelier, words)
+    one, found, before = ExpressionTools(tools, words), looked(atelier, folder, "hat"), texts(folder)
+    html, seen = one.preview(found, r"(\w+) hair", r"\1-<haired>")
+    assert words("captions.would_change", n=3, all=3) in html
+    assert "<del>red hair</del>, <ins>red-&lt;haired&gt;</ins>, hat" in html
+    assert texts(folder) == before
+    for other in ((found, "red", r"\1-<haired>"), (looked(atelier, folder), r"(\w+) hair", r"\1-<haired>")):
+        assert "atelier-error" in one.apply(*other, seen)[0]
+    assert "atelier-error" in one.apply(found, "x", "", None)[0]
+    assert texts(folder) == before
+    assert one.apply(found, r"(\w+) hair", r"\1-<haired>", seen) == (_good(words, 3), None)
+    assert sum("red-<haired>" in text for text in texts(folder)) == 3
+    assert tools.state(found)[1]["value"] == words("captions.undo", n=1)
+    tools.undo(found)
+    assert texts(folder) == before
+    for wrong in ("(", "", ".*"):
+        assert "atelier-error" in one.preview(found, wrong, "")[0]
+
+
+def _good(words, n):
+    return f'<div class="atelier-message atelier-good" role="status">{words("train.captions_changed", n=n)}</div>'
+
+
+def test_what_is_odd_is_a_list_and_its_button_removes_the_tag_from_all(atelier, folder, words):
+    tools = CaptionTools(atelier, words)
+    one, found = CheckTools(atelier, tools, words), looked(atelier, folder, "hat")
+    html, checked = list(one.check(found, "krnk", "character", 512))[-1]
+    assert [row[0] for row in checked.found.everywhere] == ["red hair"]
+    assert html.count("<li>") == 3
+    assert html.count("data:image/jpeg;base64") == 2 + 7  # the pair, and all are too small
+    assert 'data-act="untag red hair"' in html
+    message, html, left = one.act("untag red hair\n1", found, checked)
+    assert _good(words, 6) == message
+    assert "red hair" not in html
+    assert texts(folder).count("krnk, hat") == 3
+    assert one.act("other\n2", found, left) == ("", "", left)
+    html, _ = list(one.check(looked(atelier, folder), "krnk", "style", 64))[-1]
+    assert "untag" not in html
+    assert "atelier-error" in list(one.check(None, "", "character", 0))[-1][0]
