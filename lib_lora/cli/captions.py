@@ -13,6 +13,7 @@ from lib_lora.options import Option, options_of
 
 if TYPE_CHECKING:
     from lib_lora.data import FolderScan
+    from lib_lora.services.captions import Changed, Foreseen
 
 EPILOG = """examples: captions count DIR · captions add DIR --tag smile --only "not (blush or *hat)" ·
 captions regex DIR --tag "(\\w+) hair" --by "\\1-haired" --preview · captions undo DIR ·
@@ -85,18 +86,18 @@ def _change(options: argparse.Namespace, scan: FolderScan, captions: Mapping[Pat
     values = given(options, options_of(TagChange, but=("act",)))
     change = TagChange(options.what, **{"tag": "", **values})
     place = Captions(options.data, options.folder)
+    made: Foreseen | Changed
     if change.preview:
-        seen = place.foresee(list(captions), change)
+        made = seen = place.foresee(list(captions), change)
         first = [{"file": _name(one.path, options), "before": one.before, "after": one.after} for one in seen.first]
         result: dict[str, Any] = {"would_change": seen.count, "first": first}
-        lines = [line for one in first for line in (one["file"], f"  - {one['before'] or ''}", f"  + {one['after']}")]
+        lines = [f"{one['file']}\n  - {one['before'] or ''}\n  + {one['after']}" for one in first]
         lines.append(f"{seen.count} of {len(captions)} captions would change")
     else:
         made = place.change(list(captions), change)
         result = {"changed": made.count}
         lines = [f"{made.count} of {len(captions)} captions changed (captions undo {options.folder} takes it back)"]
-        seen = made
-    problems = [str(one) for one in seen.problems]
+    problems = [str(one) for one in made.problems]
     give(options, result | {"problems": problems}, [*lines, *problems])
 
 
@@ -119,13 +120,14 @@ def _lint(options: argparse.Namespace, scan: FolderScan, captions: Mapping[Path,
     meant = [picture for picture in scan.train if picture.path in captions]
     style = values.get("kind") == "style"
     made = lint(meant, captions, trigger=values.get("trigger", ""), side=side, is_style=style)
+    remarks = [str(text) for text in made.sentences]
     result = {
         "everywhere": dict(made.everywhere),
         "alike": [[_name(path, options) for path in group] for group in made.alike],
         "small": [_name(path, options) for path in made.small],
-        "remarks": [str(text) for text in made.sentences],
+        "remarks": remarks,
     }
-    give(options, result, result["remarks"] or ["nothing odd was found"])
+    give(options, result, remarks or ["nothing odd was found"])
     if not side:
         say("sizes were not looked at: --resolution gives the training size")
 
