@@ -81,8 +81,7 @@ class ExpressionTools:
         """Do what was previewed; where the fields or the filter are others by now, ask for a preview first."""
         only = found.only if found is not None else ""
         if found is not None and tuple(seen or ()) != (find, by or "", only):
-            cure = "Press “Preview” first: it shows what would change."
-            error = InputError("This was not previewed", cure=cure)
+            error = InputError("This was not previewed", cure="Press “Preview” first: it shows what would change.")
             return error_html(error, self._words), None
         return self._tools.tag("regex", found, find, by), None
 
