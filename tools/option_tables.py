@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lib_lora.options import REQUIRED, Option, options_of
 from lib_lora.train.options import TrainOptions
-from lib_lora.web.api import files, folders, pictures
+from lib_lora.web.api import captions, files, folders, pictures
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 PLACE = re.compile(r"(<!-- fields: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -22,9 +22,9 @@ TABLES: Mapping[str, Sequence[Option]] = {
     "POST /label": files.LABEL,
     "fields of a label": files.TEXTS,
     "POST /pictures/look": folders.LOOKED,
-    "POST /pictures/captions": (*folders.IMAGES, *folders.ONLY),
-    "POST /pictures/lint": folders.LINTED,
-    "POST /pictures/tag": (*folders.IMAGES, *folders.TAG),
+    "POST /pictures/captions": (*captions.IMAGES, *captions.ONLY),
+    "POST /pictures/lint": captions.LINTED,
+    "POST /pictures/tag": (*captions.IMAGES, *captions.TAG),
     "POST /train": options_of(TrainOptions),
 }
 """What the page calls a table -> its options."""
