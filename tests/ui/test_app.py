@@ -13,8 +13,8 @@ from playwright.sync_api import expect
 from lib_lora.host.request import GenerateRequest
 from lib_lora.i18n.words import Words
 from lib_lora.options import find
-from lib_lora.ui.train.options import ROOM
-from tests.ui.browser import TABS, Studio, Visitor, open_tab, running_studio, settle, sideways
+from lib_lora.ui.train.options import GROUPS, ROOM
+from tests.ui.browser import PATIENCE_MS, TABS, Studio, Visitor, open_tab, running_studio, settle, sideways
 
 LANGUAGES = ("en", "ja")
 
@@ -127,21 +127,56 @@ def test_the_search_shows_the_options_that_speak_of_a_word(
     studio_server: Studio, visitor: Visitor, language: str
 ) -> None:
     page = visitor.visit(studio_server.url, language=language, tab="train")
-    room = page.locator(f"#{ROOM}")
+    room, words = page.locator(f"#{ROOM}"), Words(language)
     room.locator(".label-wrap").first.click()
     rate, snr = (room.locator(f"#atelier_train_{name}_option") for name in ("learning_rate", "min_snr_gamma"))
+    heads = room.locator(".atelier-fold-head:visible")
+    expect(heads).to_have_count(len(GROUPS))
+    expect(rate).to_be_hidden()
+    learning = heads.filter(has_text=words("train.group.learning"))
+    learning.press("Enter")
+    expect(learning).to_have_attribute("aria-expanded", "true")
     expect(rate).to_be_visible()
-    search = room.locator(".atelier-find input")
+    search = room.locator(".atelier-find [type=search]")
     search.fill("ＳＮＲ gamma")
     expect(rate).to_be_hidden()
     expect(snr).to_be_visible()
-    assert room.locator("h4:visible").all_inner_texts() == [Words(language)("train.group.loss")]
+    assert heads.all_inner_texts() == [words("train.group.loss")]
     search.fill("xyzzy")
-    expect(room.get_by_text(Words(language)("train.find_nothing"))).to_be_visible()
+    expect(room.get_by_text(words("train.find_nothing"))).to_be_visible()
     expect(snr).to_be_hidden()
     search.fill("epochs")
-    expect(room.locator("#atelier_train_epochs_option")).to_be_visible()  # from a part that was folded
+    expect(room.locator("#atelier_train_epochs_option")).to_be_visible()
     search.fill("")
-    expect(rate).to_be_visible()
-    expect(snr).to_be_visible()
+    expect(rate).to_be_visible()  # its group was opened by hand
+    expect(snr).to_be_hidden()
+    expect(heads).to_have_count(len(GROUPS))
+    assert visitor.complaints == []
+
+
+@pytest.mark.each_gradio
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_group_of_options_says_what_was_changed(studio_server: Studio, visitor: Visitor, language: str) -> None:
+    page = visitor.visit(studio_server.url, language=language, tab="train")
+    room, words = page.locator(f"#{ROOM}"), Words(language)
+    room.locator(".label-wrap").first.click()
+    only = room.locator(".atelier-find [type=checkbox]")
+    only.press("Space")
+    expect(room.get_by_text(words("train.nothing_changed"))).to_be_visible()
+    only.press("Space")
+    head = room.locator(".atelier-fold-head[data-group=network]")
+    head.press("Space")
+    dim = room.locator("#atelier_train_dim_option input[type=number], #atelier_train_dim_option input").first
+    dim.fill("7")
+    dim.press("Tab")
+    title = words("train.group.network")
+    expect(head).to_have_text(f"{title}{words('train.n_changed', n=1)}", timeout=PATIENCE_MS)
+    only.press("Space")
+    expect(room.locator("[id$=_option]:visible")).to_have_count(1)
+    expect(dim).to_be_visible()
+    page.locator("[data-act='reset dim']").click()
+    expect(head).to_be_hidden(timeout=PATIENCE_MS)
+    only.press("Space")
+    expect(head).to_have_text(title)
+    expect(head).to_have_attribute("aria-expanded", "true")
     assert visitor.complaints == []

@@ -15,22 +15,17 @@ from lib_lora.ui.option_widget import shown, widget
 
 ELSEWHERE = ("images", "dataset_config", "name", "trigger", "kind", "steps")
 """Options that stand in the open, not behind "more"."""
-FOLDED = {"length_more": ("epochs", "repeats", "target_steps")}
-"""Other words for a value that stands in the open already: one control for a run's length is enough for most."""
-
-
 ROOM = "atelier_train_more"
 """Where all of them stand: the accordion's id."""
 
 
 def _groups() -> dict[str, tuple[str, ...]]:
-    """Return title -> names of the options that stand together: those of one subject, without what is elsewhere."""
-    gone = {*ELSEWHERE, *sum(FOLDED.values(), ())}
-    groups: dict[str, tuple[str, ...]] = {}
-    for title, holder in SUBJECTS.items():
-        groups[title] = tuple(one.name for one in options_of(holder) if one.name not in gone)
-        groups |= {more: names for more, names in FOLDED.items() if more.startswith(title)}
-    return {title: names for title, names in groups.items() if names}
+    """Return subject -> names of its options, without those that stand elsewhere."""
+    groups = {
+        subject: tuple(one.name for one in options_of(holder) if one.name not in ELSEWHERE)
+        for subject, holder in SUBJECTS.items()
+    }
+    return {subject: names for subject, names in groups.items() if names}
 
 
 GROUPS = _groups()
@@ -48,13 +43,10 @@ class OptionForm:
         self.components: dict[str, Any] = {}
         gr.HTML(_search(words))
         for group, names in GROUPS.items():
-            title = words(f"train.group.{group}")
-            if group in FOLDED:
-                with gr.Accordion(title, open=False, elem_id=f"atelier_train_{group}", elem_classes="atelier-titled"):
-                    self._draw(names, usual)
-                continue
-            gr.HTML(f'<h4 class="atelier-group">{title}</h4>', elem_classes="atelier-titled")
-            self._draw(names, usual)
+            # Not gradio's accordion: gradio 6 builds what is in one when it is opened; a search would find nothing.
+            gr.HTML(_heading(group, words), elem_classes="atelier-fold-frame")
+            with gr.Column(elem_id=_room_of(group), elem_classes="atelier-fold"):
+                self._draw(names, usual)
 
     def _draw(self, names: Sequence[str], usual: dict[str, Any]) -> None:
         for start in range(0, len(names), 3):
@@ -79,11 +71,35 @@ class OptionForm:
         return f"● {label} · {self.words('train.changed')}" if changed else label
 
 
+def _room_of(group: str) -> str:
+    """Return the id of what a group's heading opens."""
+    return f"atelier_train_group_{group}"
+
+
+def _heading(group: str, words: Words) -> str:
+    """Return the button that opens a group; `javascript/atelier_options.js` works it and writes what was changed."""
+    title = f'{escape(words(f"train.group.{group}"))}<span class="atelier-count"></span>'
+    return (
+        f'<h4 class="atelier-group"><button type="button" class="atelier-fold-head" aria-expanded="false" '
+        f'aria-controls="{_room_of(group)}" data-group="{group}">{title}</button></h4>'
+    )
+
+
 def _search(words: Words) -> str:
     """Return the field that `javascript/atelier_options.js` looks for options with; the server hears nothing of it."""
-    label, none = escape(words("train.find_option")), escape(words("train.find_nothing"))
-    field = f'<input type="search" data-room="{ROOM}" aria-label="{label}" placeholder="{label}">'
-    return f'<div class="atelier-find">{field}<p class="atelier-none" role="status" hidden>{none}</p></div>'
+    label, only = escape(words("train.find_option")), escape(words("train.only_changed"))
+    nothing, unchanged = escape(words("train.find_nothing")), escape(words("train.nothing_changed"))
+    return (
+        f'<div class="atelier-find" data-room="{ROOM}" data-nothing="{nothing}" data-unchanged="{unchanged}">'
+        f'<input type="search" aria-label="{label}" placeholder="{label}">'
+        f'<label><input type="checkbox"> {only}</label><p class="atelier-none" role="status"></p></div>'
+    )
+
+
+def changed_by_group(changed: Sequence[str], words: Words) -> dict[str, str]:
+    """Return what a group's heading says of its options that differ from what is usual; not of one without any."""
+    counts = {group: sum(name in changed for name in names) for group, names in GROUPS.items()}
+    return {group: words("train.n_changed", n=count) for group, count in counts.items() if count}
 
 
 def to_widget(name: str, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from html import escape
 
@@ -22,7 +23,7 @@ from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.draft import Draft, changed_names
 from lib_lora.ui.train.inline_actions import act_button
 from lib_lora.ui.train.look import remarks_html
-from lib_lora.ui.train.options import KNOWN, to_widget
+from lib_lora.ui.train.options import KNOWN, changed_by_group, to_widget
 
 GIB = 2**30
 LETTERS = 24
@@ -143,7 +144,7 @@ def _too_much(atelier: Atelier, options: TrainOptions, words: Words) -> str:
 
 
 def changes_html(draft: Draft, usual: dict, words: Words) -> str:
-    """Return what a person changed, each with a button that returns it."""
+    """Return what a person changed, each with a button that returns it; the page's script reads the names."""
     names = changed_names(draft, usual)
     if not names:
         return ""
@@ -156,7 +157,11 @@ def changes_html(draft: Draft, usual: dict, words: Words) -> str:
     if len(names) > 1:
         chips.append(act_button("reset *", words("train.reset_all"), kind="chip"))
     head = escape(words("train.changed_head"))
-    return f'<div class="atelier-chips"><span class="atelier-soft">{head}</span>{"".join(chips)}</div>'
+    told = escape(json.dumps({"names": names, "groups": changed_by_group(names, words)}))
+    return (
+        f'<div class="atelier-chips" data-changed="{told}"><span class="atelier-soft">{head}</span>'
+        f"{''.join(chips)}</div>"
+    )
 
 
 def _short(value: object) -> str:
