@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 _FULL_WIDTH = 320
 """First width of every full-size Stable Diffusion UNet; smaller ones are ours for tests and demos, at 128 px."""
+SMALL_SIDE = 256
+"""A model made for pictures with shorter sides than this is small; SD1's have 512 px."""
+
+
+def is_small(native_side: int) -> bool:
+    """Whether a model made for pictures of this side is too small for what is usual with SD1 and SDXL."""
+    return native_side < SMALL_SIDE
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,8 @@ class LoadedModel(Protocol):
     norms: Mapping[str, nn.Module]
     own_weights: bool
     """Whether the layers hold the checkpoint's weights, and never those of LoRAs that a host puts in."""
-    reentrant: bool
-    """Whether `predict` may be called in several threads at once."""
+    side_by_side: bool
+    """Whether `predict` may and should be called in several threads at once: a small model's on the CPU."""
     prediction_type: str
     device: torch.device
     dtype: torch.dtype

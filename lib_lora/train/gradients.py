@@ -8,8 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lib_lora.process import side_by_side
 from lib_lora.train.loss import Drawn, draw, loss_of
-from lib_lora.train.parts import can_be_parted, parted, side_by_side
+from lib_lora.train.parts import can_be_parted, parted
 from lib_lora.train.prior import with_prior
 from lib_lora.train.training import Training
 from lib_lora.train.training_set import Sample
@@ -34,7 +35,7 @@ def backward(training: Training, drawn: Drawn, parameters: Sequence[Tensor], *, 
             loss = loss_of(training, drawn, rows)
         training.scale.backward(loss, share=share)
         return loss.detach()
-    made = side_by_side(training, [partial(_of_part, training, drawn, part, parameters, share) for part in parts])
+    made = side_by_side([partial(_of_part, training, drawn, part, parameters, share) for part in parts])
     for _, gradients in made:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:

@@ -17,7 +17,6 @@ from lib_lora.train.event_file import EventFile
 from lib_lora.train.measures import measures_of, measuring_of
 from lib_lora.train.memory.fit import Fit, fitted
 from lib_lora.train.occasions import Every, samples_of, saves_of
-from lib_lora.train.parts import with_threads
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.saving import save_lora, save_on_the_way, save_state
 from lib_lora.train.step import one_step
@@ -63,7 +62,6 @@ def run(
             attach(training.model, training.dropout.around(training.lora), 1.0, strategy="factors")
         )
         fit = stack.enter_context(fitted(training))
-        stack.enter_context(with_threads(training))
         if training.options.tensorboard:
             training.events = EventFile(training.folder.events, training.step + 1)
         measure, measured = measuring_of(training), measures_of(training.options)

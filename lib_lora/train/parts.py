@@ -7,20 +7,11 @@ its size alone, and the sums are made in one order, so a run gives the same bits
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from typing import TypeVar
-
-from lib_lora.process import at_once
 from lib_lora.train.memory.ladder import PLAIN
-from lib_lora.train.recipes import facts_of
 from lib_lora.train.training import Training
 
 ROWS = 4
 """The rows of a part: with fewer, the work beside the layers' own grows."""
-
-T = TypeVar("T")
 
 
 def parted(rows: slice) -> list[slice]:
@@ -40,29 +31,4 @@ def can_be_parted(training: Training) -> bool:
     held = training.fit is not None and training.fit.rung != PLAIN
     if held or options.compile or training.dropout.active:
         return False
-    return model.device.type == "cpu" and getattr(model, "reentrant", False) and facts_of(model).small
-
-
-@contextmanager
-def with_threads(training: Training) -> Iterator[None]:
-    """Compute the parts of a run's batches side by side while the context lasts, as far as cores are free."""
-    if not can_be_parted(training):
-        yield
-        return
-    with ThreadPoolExecutor(at_once(), thread_name_prefix="part of a batch") as pool:
-        training.threads = pool
-        try:
-            yield
-        finally:
-            training.threads = None
-
-
-def side_by_side(training: Training, work: Sequence[Callable[[], T]]) -> list[T]:
-    """Return what each piece of work makes, when all of them are done: none is left behind by another's error."""
-    if training.threads is None:
-        return [each() for each in work]
-    begun = [training.threads.submit(each) for each in work]
-    try:
-        return [each.result() for each in begun]
-    finally:
-        wait(begun)
+    return model.side_by_side

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from lib_lora.host.base import Conditioning
+from lib_lora.process import side_by_side
 from lib_lora.train.loss import Drawn, noised_of
-from lib_lora.train.parts import side_by_side
 from lib_lora.train.training import Training
 
 
@@ -36,7 +36,7 @@ def with_prior(training: Training, drawn: Drawn, parts: Sequence[slice]) -> Draw
     conds = [replace(cond, sizes=drawn.sizes[part]) for cond, part in zip(conds, rows, strict=True)]
     with _without_lora(training):
         work = [partial(_predicted, training, drawn, *each) for each in zip(rows, conds, strict=True)]
-        for part, said in zip(rows, side_by_side(training, work), strict=True):
+        for part, said in zip(rows, side_by_side(work), strict=True):
             prior[part] = said.to(prior)
     return replace(drawn, prior=prior)
 

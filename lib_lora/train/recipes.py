@@ -11,9 +11,6 @@ from lib_lora.options import AUTO
 if TYPE_CHECKING:
     from lib_lora.host.base import LoadedModel
 
-SMALL_SIDE = 256
-"""A model made for pictures with shorter sides than this is small; SD1's have 512 px."""
-
 
 @dataclass(frozen=True)
 class ModelFacts:
@@ -26,7 +23,9 @@ class ModelFacts:
     @property
     def small(self) -> bool:
         """Whether the model is too small for what is usual with SD1 and SDXL."""
-        return self.native_side < SMALL_SIDE
+        from lib_lora.host.base import is_small
+
+        return is_small(self.native_side)
 
 
 def facts_of(model: LoadedModel) -> ModelFacts:

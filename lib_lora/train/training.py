@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -70,8 +69,6 @@ class Training:
     """Whether the optimizer is at work: a step that fails there has begun to change the LoRA."""
     fit: Fit | None = None
     team: Team = field(default_factory=Team)
-    threads: Executor | None = None
-    """What computes the parts of a batch side by side; without it they are computed one after the other."""
     state_copy: Path | None = None
     """The run's folder where ``folder`` is a copy of it: a state goes there when the process that writes it is lost."""
     captions: FixedCaptions = field(init=False)

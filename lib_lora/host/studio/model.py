@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lib_lora.architectures.registry import architecture_of
 from lib_lora.formats.adapters.layer import is_norm
 from lib_lora.formats.keys import to_ldm
-from lib_lora.host.base import Conditioning, native_side
+from lib_lora.host.base import Conditioning, is_small, native_side
 from lib_lora.host.caption_layout import AS_WRITTEN, CaptionLayout
 from lib_lora.host.noise_schedule import Schedule
 from lib_lora.host.studio.checkpoint import Checkpoint
@@ -52,7 +52,7 @@ class DiffusersModel:
         self.text_layers = self.text_encoders[0].config.num_hidden_layers
         self.layers: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family)
         self.own_weights = True
-        self.reentrant = True
+        self.side_by_side = device.type == "cpu" and is_small(self.native_side)
         self.norms: Mapping[str, nn.Module] = _layers(self.unet, self.text_encoders, self.family, wanted=is_norm)
 
     @property

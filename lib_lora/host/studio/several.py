@@ -77,7 +77,7 @@ class Several:
                 wanted = Scheduled((Moment(calls, ""),), (self.conditions,))
                 against = Scheduled.of(self.read[0].negative, calls, encode)
                 latents = sample(
-                    Guidance(model.predict, against, (wanted,), request.cfg_scale),
+                    Guidance(model.predict, against, (wanted,), request.cfg_scale, model.side_by_side),
                     noise.to(model.device),
                     sampler=request.sampler,
                     prediction_type=model.prediction_type,

@@ -44,7 +44,7 @@ class WebuiModel:
         self.layers: Mapping[str, nn.Module] = {}
         self.norms: Mapping[str, nn.Module] = {}
         self.own_weights = False  # the host may have its own LoRAs in them
-        self.reentrant = False  # what a host hooks into its model is the host's business
+        self.side_by_side = False  # what a host hooks into its model is the host's business
         if host.unet is not None:
             self.layers = unet_layers(host.unet, host.family)
             self.norms = unet_norms(host.unet, host.family)
@@ -157,7 +157,7 @@ class NoModel:
     layers: Mapping[str, nn.Module] = {}
     norms: Mapping[str, nn.Module] = {}
     networks: tuple[nn.Module, ...] = ()
-    own_weights = reentrant = False
+    own_weights = side_by_side = False
     pixels_per_latent, native_side, text_layers = 8, 512, 12
     dtype = torch.float32
     loss_scale, vae = 1.0, None
