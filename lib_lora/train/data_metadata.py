@@ -91,9 +91,9 @@ def _subset(name: str, items: list[Sample], options: TrainOptions, *, is_reg: bo
         "num_repeats": max(item.picture.repeats for item in items),
         "is_reg": is_reg,
         "class_tokens": options.class_word or None,
-        "color_aug": False,
+        "color_aug": options.color_aug,
         "flip_aug": any(len(item.latents) > 1 for item in items),
-        "random_crop": False,
+        "random_crop": options.random_crop,
         "shuffle_caption": options.shuffle_caption,
         "keep_tokens": options.keep_tokens,
     }

@@ -22,6 +22,8 @@ SUBSET_OPTIONS: Mapping[str, str] = {
     "token_warmup_min": "token_warmup_min",
     "token_warmup_step": "token_warmup_steps",
     "alpha_mask": "alpha_mask",
+    "color_aug": "color_aug",
+    "random_crop": "random_crop",
 }
 """Keys of a subset that are options of ours; they may stand in its dataset or in ``[general]`` for all below."""
 
@@ -53,8 +55,6 @@ IDLE: Mapping[str, Sentence] = {
     "face_crop_aug_range": say("faces are not cropped by chance"),
     "custom_attributes": say("no program here asks for it"),
     "resize_interpolation": say("pictures are made smaller by area and larger by Lanczos"),
-    "color_aug": say("colors are not changed by chance"),
-    "random_crop": say("crops are centered"),
 }
 """Keys that nothing here follows, and why; said where they ask for something."""
 REFUSED = frozenset({"metadata_file"})

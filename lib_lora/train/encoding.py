@@ -73,10 +73,10 @@ def encode_picture(
     """
     key = "" if cache is None else cache.key(picture, plan, options, mirrored=mirrored)
     latents = None if cache is None else cache.get(key)
-    masked = not picture.is_reg and bool(options.alpha_mask or options.masks)
+    masked = is_masked(picture, options)
     image, mask = layers_of(picture.path, options) if masked or latents is None else (None, None)
     if latents is None and image is not None:
-        latents = _latents(model, apply_plan(image, plan), picture, mirrored=mirrored)
+        latents = latents_of(model, apply_plan(image, plan), picture, mirrored=mirrored)
         if cache is not None:
             cache.put(key, latents)
     if mask is None or not masked or latents is None:
@@ -85,7 +85,17 @@ def encode_picture(
     return Encoded(latents, (weights, weights.flip(-1)) if mirrored else (weights,))
 
 
-def _latents(model: LoadedModel, image: Image.Image, picture: Picture, *, mirrored: bool) -> tuple[Tensor, ...]:
+def is_masked(picture: Picture, options: TrainOptions) -> bool:
+    """Whether parts of a picture may count less."""
+    return not picture.is_reg and bool(options.alpha_mask or options.masks)
+
+
+def latents_of(model: LoadedModel, image: Image.Image, picture: Picture, *, mirrored: bool) -> tuple[Tensor, ...]:
+    """Return the latents ``(4, h, w)`` of a cropped picture, and where ``mirrored`` is set of its mirror image.
+
+    Raises:
+        InputError: the autoencoder cannot make numbers of it.
+    """
     array = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
     pixels = torch.from_numpy(array.copy())[None]
     orientations = [pixels, pixels.flip(-1)] if mirrored else [pixels]

@@ -32,6 +32,7 @@ from lib_lora.train.options import TrainOptions
 from lib_lora.train.pictures import options_for
 from lib_lora.train.ratio_optimizer import measured_states, optimizer_for
 from lib_lora.train.training_set import plan_for, steps_an_epoch, training_size, usual_goal
+from lib_lora.train.varied import varied_remarks, varies
 
 RUNTIME = 0.6 * 2**30
 """What CUDA and its libraries take before anything is loaded, in bytes."""
@@ -90,7 +91,10 @@ def plan_run(model: LoadedModel, options: TrainOptions, found: FolderScan) -> Tr
         buckets=tuple(Counter(sizes).most_common()),
         files=files_kept(options, steps, per_epoch),
         samples=len(options.sample_prompts) * (samples_of(options).times(steps, per_epoch) + 2),
-        remarks=length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
+        remarks=(
+            *length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
+            *varied_remarks(options, shown),
+        ),
     )
 
 
@@ -201,6 +205,7 @@ def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, 
     generator = torch.Generator().manual_seed(0)
     channels = architecture_of(model.family).latent_channels
     clean = torch.randn(options.batch_size, channels, height, width, generator=generator).to(model.device)
+    pixels = torch.zeros(1, 3, *(side * model.pixels_per_latent for side in (height, width)))
     times = []
     with attach(model, lora, 1.0, strategy="factors"):
         for done in range(steps + 1):
@@ -213,6 +218,9 @@ def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, 
                 alphas_cumprod=model.alphas_cumprod,
                 prediction_type=model.prediction_type,
             )
+            if varies(options):
+                for _ in range(options.batch_size):
+                    model.encode_images(pixels)
             cond = model.encode_text(["a picture"] * options.batch_size, options.clip_skip)
             per_sample_mse(model, seen, cond).mean().backward()
             optimizer.step(1.0)
@@ -280,4 +288,5 @@ def _settings(model: LoadedModel, options: TrainOptions) -> str:
     text = "text" if options.text_encoder_ratio else "no text"
     unet = "unet" if options.unet_ratio else "no unet"
     more = f" x {options.gradient_accumulation_steps}" if options.gradient_accumulation_steps > 1 else ""
+    more += ", encoding" if varies(options) else ""
     return f"{side} px x {options.batch_size}{more}, {options.network}, {options.optimizer}, {unet}, {text}"

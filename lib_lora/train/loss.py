@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lib_lora.errors import AtelierError
 from lib_lora.host.base import Conditioning
 from lib_lora.host.clip_chunks import CHUNK
 from lib_lora.train.captions import encode_captions, layout_of
@@ -17,6 +18,7 @@ from lib_lora.train.noise import draw_noise, perturbation
 from lib_lora.train.objective import Noised, distance, noised, step_weight
 from lib_lora.train.training import Training
 from lib_lora.train.training_set import Sample
+from lib_lora.train.varied import still_there
 
 ENCODING = threading.Lock()
 """Of the parts of a batch one encodes its captions at a time: a tokenizer and a text encoder note down what they do."""
@@ -73,7 +75,10 @@ def draw(training: Training, batch: Sequence[Sample], generator: torch.Generator
     """
     options = training.options
     orientations = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
-    clean = torch.stack([item.latents[orientation] for item, orientation in zip(batch, orientations, strict=True)])
+    seeds = [int(torch.randint(2**62, (1,), generator=generator)) if item.varied else 0 for item in batch]
+    rows = zip(batch, orientations, seeds, strict=True)
+    pictures = [_picture(training, item, orientation, seed) for item, orientation, seed in rows]
+    clean = torch.stack([latents for latents, _ in pictures])
     sizes = torch.tensor([item.sizes[orientation] for item, orientation in zip(batch, orientations, strict=True)])
     noise = draw_noise(clean, options, generator)
     timesteps = torch.randint(options.min_timestep, options.max_timestep, (len(batch),), generator=generator)
@@ -83,11 +88,23 @@ def draw(training: Training, batch: Sequence[Sample], generator: torch.Generator
     captions = [item.rules.apply(item.caption, rng, **now) for item in batch]
     masks = None
     if any(item.masks is not None for item in batch):
-        masks = torch.stack([item.mask(orientation) for item, orientation in zip(batch, orientations, strict=True)])
+        masks = torch.stack([mask for _, mask in pictures])
     dropout = int(torch.randint(2**62, (1,), generator=generator)) if training.dropout.active else 0
     cond = None if training.trains_text else training.captions.encode(captions)  # as long as its longest
     tensors = (clean, sizes, noise, timesteps, disturbed, masks)
     return Drawn(batch, captions, *tensors, dropout, cond, captions, slice(0, len(batch)))
+
+
+def _picture(training: Training, item: Sample, orientation: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return a picture's latents ``(4, h, w)`` and how much each counts ``(1, h, w)``; of one that varies, anew."""
+    if item.varied is not None:
+        try:
+            latents, mask = item.varied.encode(random.Random(seed), mirrored=bool(orientation))
+        except AtelierError as error:  # taken away or changed meanwhile: what was encoded at the start is as good
+            training.remark(still_there(error), about=str(item.picture.path))
+        else:
+            return latents, torch.ones(1, *latents.shape[-2:]) if mask is None else mask[None]
+    return item.latents[orientation], item.mask(orientation)
 
 
 def noised_of(training: Training, drawn: Drawn) -> Noised:

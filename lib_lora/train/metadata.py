@@ -17,12 +17,10 @@ from lib_lora.train.options import TrainOptions, with_names_only
 from lib_lora.train.origin import Origin
 from lib_lora.train.rates import reference_name, warmup_steps
 from lib_lora.train.training_set import TrainingSet, training_size
+from lib_lora.train.varied import varies
 
 _ALWAYS = {
-    "ss_color_aug": False,
-    "ss_random_crop": False,
     "ss_gradient_checkpointing": False,
-    "ss_cache_latents": True,
     "ss_full_fp16": False,
     "ss_lowram": False,
 }
@@ -76,6 +74,9 @@ def training_metadata(
         "ss_shuffle_caption": options.shuffle_caption,
         "ss_keep_tokens": options.keep_tokens,
         "ss_flip_aug": options.flip,
+        "ss_color_aug": options.color_aug,
+        "ss_random_crop": options.random_crop,
+        "ss_cache_latents": not varies(options),
         "ss_gradient_accumulation_steps": options.gradient_accumulation_steps,
         "ss_batch_size_per_device": options.batch_size,
         "ss_total_batch_size": options.batch_size,

@@ -37,6 +37,7 @@ from lib_lora.train.length import length_remarks, shown_by, total_steps
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.pictures import batch_sizes, options_for, scan_pictures
 from lib_lora.train.recipes import facts_of
+from lib_lora.train.varied import DecodedPictures, Varied, varied_remarks, varies
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Sample:
         weight: its weight in the loss (regularization pictures have their own).
         rules: what is done to its caption each time that it is drawn.
         masks: how much each latent counts, ``(h, w)`` of each orientation; None where all count 1.
+        varied: how it is made anew each time; None where it stays what it is.
     """
 
     picture: Picture
@@ -60,6 +62,7 @@ class Sample:
     weight: float
     rules: CaptionRules
     masks: tuple[Tensor, ...] | None = None
+    varied: Varied | None = None
 
     def mask(self, orientation: int) -> Tensor:
         """Return how much each latent counts, ``(1, h, w)``."""
@@ -121,9 +124,10 @@ def prepare(
     items, held = [], parted(options, found)[1]
     kept = cache_folder is not None and options.cache_to_disk
     cache = LatentCache(cache_folder, model) if kept and cache_folder is not None else None
+    decoded = DecodedPictures()
     with _stopping(model, progress):
         for done, picture in enumerate((*shown, *held)):
-            items.append(_item(model, options_for(picture, options), picture, cache))
+            items.append(_item(model, options_for(picture, options), picture, cache, decoded))
             progress.passed(done + 1, len(shown) + len(held), say("encoding pictures"))
     remarks = (
         *found.remarks,
@@ -131,6 +135,7 @@ def prepare(
         *_remarks(found, shown),
         *held_remarks(options, found),
         *mask_remarks(options, items),
+        *varied_remarks(options, shown),
         *_cache_remarks(cache),
         *length_remarks(options, found, steps=steps, usual=usual_goal(model, options)),
     )
@@ -262,11 +267,14 @@ def bucket_step(model: LoadedModel, options: TrainOptions) -> int:
     return options.bucket_step or (32 if facts_of(model).small else 64)
 
 
-def _item(model: LoadedModel, options: TrainOptions, picture: Picture, cache: LatentCache | None) -> Sample:
+def _item(
+    model: LoadedModel, options: TrainOptions, picture: Picture, cache: LatentCache | None, decoded: DecodedPictures
+) -> Sample:
     plan = plan_for(picture.size, model, options)
     mirrored = options.flip if picture.flip is None else picture.flip
     encoded = encode_picture(model, options, picture, plan, mirrored=mirrored, cache=cache)
     sizes = tuple(plan.sdxl_sizes(mirrored=bool(one)) for one in range(len(encoded.latents)))
     weight = options.prior_loss_weight if picture.is_reg else 1.0
     caption = full_caption(picture, options)
-    return Sample(picture, caption, encoded.latents, sizes, weight, rules_of(options), encoded.masks)
+    varied = Varied(model, options, picture, plan, decoded) if varies(options) else None
+    return Sample(picture, caption, encoded.latents, sizes, weight, rules_of(options), encoded.masks, varied)

@@ -51,6 +51,7 @@ bucket_reso_steps = 32
   image_dir = "face"
   cache_info = true
   random_crop = true
+  face_crop_aug_range = [1.0, 2.0]
 """
 
 
@@ -123,10 +124,17 @@ def test_batches_keep_to_their_dataset_and_their_number_is_that_of_the_plan(mode
 
 def test_what_is_not_followed_is_said_and_what_asks_for_nothing_is_not(model, file):
     said = prepare(model, options(file), Progress()).problems
-    assert [one for one in said if "random_crop" in one]
-    quiet = file.read_text(encoding="utf-8").replace("random_crop = true", "random_crop = false")
+    assert [one for one in said if "face_crop_aug_range" in one]
+    quiet = file.read_text(encoding="utf-8").replace("face_crop_aug_range = [1.0, 2.0]", "color_aug = false")
     file.write_text(quiet, encoding="utf-8")
-    assert not [one for one in prepare(model, options(file), Progress()).problems if "random_crop" in one]
+    assert not [one for one in prepare(model, options(file), Progress()).problems if "face_crop_aug_range" in one]
+
+
+def test_a_subset_varies_alone(model, file):
+    made = prepare(model, options(file, cache_to_disk=True), Progress())
+    assert {item.picture.dataset for item in made.samples if item.varied} == {1}
+    said = [one for one in made.problems if "encoded in every step" in one]
+    assert said == [one for one in said if one.startswith("3 pictures are")] != []
 
 
 def test_the_file_tells_its_datasets_and_no_path(model, file):

@@ -78,6 +78,7 @@ def test_a_recipe_that_nobody_changed_has_nothing_to_say(kind, model):
         ({"bucket_min": 64, "buckets": False}, "bucket_min", {"buckets": True}),
         ({"bucket_max": 512, "bucket_upscale": False}, "bucket_max", {"bucket_upscale": True}),
         ({"bucket_upscale": False, "buckets": False}, "bucket_upscale", {"buckets": True}),
+        ({"cache_to_disk": True, "random_crop": True}, "cache_to_disk", {"random_crop": False}),
         ({"mask_floor": 0.5}, "mask_floor", {"alpha_mask": True}),
         ({"prior_loss_weight": 7}, "prior_loss_weight", {"reg_images": "r"}),
         ({"prior_from_model": False}, "prior_from_model", {"reg_images": "r"}),

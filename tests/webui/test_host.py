@@ -16,12 +16,13 @@ from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest
+from lib_lora.host.in_groups import Wish
 from lib_lora.host.webui import host as host_module
 from lib_lora.host.webui.host import WebuiHost
 from lib_lora.host.webui.prompt import block_weights
 from lib_lora.host.webui.prompt.overrides import overrides_of
 from lib_lora.host.webui.render.pictures import batch_size, batches
-from lib_lora.progress import Stoppable
+from lib_lora.progress import Progress, Stoppable
 from tests.webui.test_fakes import QUERY, small_lora
 
 LAYOUT = full_layout("sd1")
@@ -159,6 +160,18 @@ def test_sweep_is_answered_in_its_order_though_each_batch_shares_one_base(host, 
     assert made.infotexts == tuple(weights.format() for weights in sweep)
     assert all(len({weights["BASE"] for weights in order.sweep}) == 1 for order in recorder.orders)
     assert [len(order.sweep) for order in recorder.orders] == [1, 2, 2]
+
+
+def test_many_prompts_come_in_groups_and_neighbors_of_one_prompt_together(host, recorder):
+    wishes = [Wish(prompt, 7 + number) for number, prompt in enumerate(["cat", "cat", "dog", "cat", "cat"])]
+    groups = list(host.generate_each(REQUEST, wishes, Progress()))
+    assert [group.infotexts for group in groups] == [("text 7", "text 8", "text 9", "text 10"), ("text 11",)]
+    assert [(order.p.prompt, order.seeds) for order in recorder.orders] == [
+        ("cat", [7, 8]), ("dog", [9]), ("cat", [10]), ("cat", [11]),
+    ]  # fmt: skip
+    stop = Stoppable()
+    recorder.during = lambda p: stop.stop()
+    assert len(list(host.generate_each(REQUEST, wishes, stop))) <= 1
 
 
 def test_and_prompt_of_a_sweep_is_rendered_one_picture_at_a_time(host, recorder):

@@ -37,6 +37,16 @@ class PictureOptions:
         True, "Enlarge small pictures", "Small pictures are enlarged to the training size; else they stay small."
     )
     flip: bool = option(False, "Mirror too", "Learns mirrored pictures too; only for what is symmetric.")
+    random_crop: bool = option(
+        False,
+        "Crop by chance",
+        "Crops each picture elsewhere each time, not at its center; encoded in every step, which takes time.",
+    )
+    color_aug: bool = option(
+        False,
+        "Change colors by chance",
+        "Turns hues or changes gamma a little in one of three draws; encoded in every step, which takes time.",
+    )
     cache_to_disk: bool = option(
         False,
         "Keep encodings",

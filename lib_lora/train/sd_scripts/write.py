@@ -53,6 +53,8 @@ def _plain(options: TrainOptions) -> dict[str, Any]:
         value = getattr(options, option)
         if value not in (0, "", False, "auto", (), None) and name not in ("steps", "zero_terminal_snr"):
             found[name] = value
+    if options.color_aug or options.random_crop:
+        found.pop("cache_latents_to_disk", None)  # refused there
     for name in ("huber_schedule", "huber_c", "huber_scale"):
         if options.loss_type not in ("huber", "smooth_l1"):
             found.pop(name, None)
