@@ -69,6 +69,25 @@ def training_metadata(
         "ss_zero_terminal_snr": schedule_for(model, options.zero_terminal_snr).zero_terminal,
         "ss_prior_loss_weight": options.prior_loss_weight,
         "ss_clip_skip": options.clip_skip if options.clip_skip > 1 else None,
+        "ss_gradient_accumulation_steps": options.gradient_accumulation_steps,
+        "ss_batch_size_per_device": options.batch_size,
+        "ss_total_batch_size": options.batch_size,
+        "ss_seed": options.seed,
+        "ss_mixed_precision": _precision(model),
+        **_ALWAYS,
+        **_data(options),
+        **_objective(model, options),
+        **data_metadata(model, options, training_set),
+        **_modelspec(model, options),
+        "atelier_version": __version__,
+        "atelier_options": to_json(with_names_only(options)),
+    }
+    return {key: str(value) for key, value in values.items() if value is not None and value != ""}
+
+
+def _data(options: TrainOptions) -> dict[str, Any]:
+    """Return what becomes of captions and pictures, in sd-scripts' words."""
+    return {
         "ss_caption_dropout_rate": options.caption_dropout,
         "ss_caption_tag_dropout_rate": options.tag_dropout,
         "ss_shuffle_caption": options.shuffle_caption,
@@ -77,19 +96,7 @@ def training_metadata(
         "ss_color_aug": options.color_aug,
         "ss_random_crop": options.random_crop,
         "ss_cache_latents": not varies(options),
-        "ss_gradient_accumulation_steps": options.gradient_accumulation_steps,
-        "ss_batch_size_per_device": options.batch_size,
-        "ss_total_batch_size": options.batch_size,
-        "ss_seed": options.seed,
-        "ss_mixed_precision": _precision(model),
-        **_ALWAYS,
-        **_objective(model, options),
-        **data_metadata(model, options, training_set),
-        **_modelspec(model, options),
-        "atelier_version": __version__,
-        "atelier_options": to_json(with_names_only(options)),
     }
-    return {key: str(value) for key, value in values.items() if value is not None and value != ""}
 
 
 def _objective(model: LoadedModel, options: TrainOptions) -> dict[str, Any]:
