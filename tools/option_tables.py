@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lib_lora.options import REQUIRED, Option, options_of
 from lib_lora.train.options import TrainOptions
-from lib_lora.web.api import captions, files, folders, pictures
+from lib_lora.web.api import captions, files, folders, picture_tools, pictures
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 PLACE = re.compile(r"(<!-- fields: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -24,6 +24,7 @@ TABLES: Mapping[str, Sequence[Option]] = {
     "POST /pictures/look": folders.LOOKED,
     "POST /pictures/captions": (*captions.IMAGES, *captions.ONLY),
     "POST /pictures/lint": captions.LINTED,
+    "POST /pictures/tagger": (*captions.IMAGES, *picture_tools.TAGGER, *captions.ONLY),
     "POST /pictures/tag": (*captions.IMAGES, *captions.TAG),
     "POST /train": options_of(TrainOptions),
 }

@@ -32,6 +32,12 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("folder", type=Path, metavar="DIR", help="folder with pictures")
     add_flags(command, options_of(TagChange, but=("act",)), needed=False)
     add_flags(command, _lint_options())
+    add_data(command)
+    command.set_defaults(run=run)
+
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    """Add the flag that says where the history of captions lies."""
     command.add_argument(
         "--data",
         type=Path,
@@ -39,7 +45,6 @@ def register(commands: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="folder of the studio, in which the way back is kept (default: %(default)s)",
     )
-    command.set_defaults(run=run)
 
 
 def _lint_options() -> tuple[Option, ...]:
@@ -88,17 +93,24 @@ def _change(options: argparse.Namespace, scan: FolderScan, captions: Mapping[Pat
     place = Captions(options.data, options.folder)
     made: Foreseen | Changed
     if change.preview:
-        made = seen = place.foresee(list(captions), change)
-        first = [{"file": _name(one.path, options), "before": one.before, "after": one.after} for one in seen.first]
-        result: dict[str, Any] = {"would_change": seen.count, "first": first}
-        lines = [f"{one['file']}\n  - {one['before'] or ''}\n  + {one['after']}" for one in first]
-        lines.append(f"{seen.count} of {len(captions)} captions would change")
+        made = place.foresee(list(captions), change)
+        result, lines = seen_rows(made, options)
+        lines.append(f"{made.count} of {len(captions)} captions would change")
     else:
         made = place.change(list(captions), change)
-        result = {"changed": made.count}
-        lines = [f"{made.count} of {len(captions)} captions changed (captions undo {options.folder} takes it back)"]
+        result, lines = (
+            {"changed": made.count},
+            [f"{made.count} of {len(captions)} captions changed (captions undo {options.folder} takes it back)"],
+        )
     problems = [str(one) for one in made.problems]
     give(options, result | {"problems": problems}, [*lines, *problems])
+
+
+def seen_rows(seen: Foreseen, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Return captions before and after a change that is not made: for machines, and as lines."""
+    first = [{"file": _name(one.path, options), "before": one.before, "after": one.after} for one in seen.first]
+    lines = [f"{one['file']}\n  - {one['before'] or ''}\n  + {one['after']}" for one in first]
+    return {"would_change": seen.count, "first": first}, lines
 
 
 def _undo(options: argparse.Namespace) -> None:

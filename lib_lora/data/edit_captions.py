@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ __all__ = [
     "CaptionHistory",
     "captions_of",
     "plan_changes",
+    "plan_each",
     "plan_rule_changes",
     "tag_counts",
     "with_tag",
@@ -67,12 +68,19 @@ def plan_changes(
 
     A caption that cannot be read, or of which characters would be lost, is added to ``problems`` and stays.
     """
+    return plan_each(dict.fromkeys(pictures, change), problems)
+
+
+def plan_each(
+    changes: Mapping[Path, Callable[[str], str]], problems: list[Problem] | None = None
+) -> list[CaptionChange]:
+    """Return what a change of its own does to each picture's caption, as `plan_changes` does."""
     found: dict[Path, CaptionChange] = {}
-    for _, path in _files_of(pictures):
+    for picture, path in _files_of(changes):
         try:
             known = read_caption(path) if path.is_file() else None
             before = known.text if known else None
-            after = change(before or "")
+            after = changes[picture](before or "")
             if after == (before or ""):
                 continue
             if known is not None and known.is_damaged:

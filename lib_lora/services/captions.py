@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lib_lora.data import FolderScan, scan
 from lib_lora.data.caption_filter import caption_filter
-from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, captions_of, plan_changes, plan_rule_changes
+from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, captions_of, plan_each, plan_rule_changes
 from lib_lora.data.files import Problem
 from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
 from lib_lora.data.tags import EXPRESSIONS, CaptionReport, TagLists, write_captions
@@ -18,6 +18,8 @@ from lib_lora.options import REQUIRED, option, settle
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
+Change = Callable[[str], str]
+"""From a caption to what it becomes."""
 FORESEEN = 6
 """Captions that are shown before and after a change that is not done yet."""
 
@@ -167,16 +169,28 @@ class Captions:
         """How many changes can be taken back."""
         return self._history.depth
 
-    def foresee(self, pictures: Sequence[Path], change: Callable[[str], str], *, first: int = FORESEEN) -> Foreseen:
-        """Return what `change` would do; nothing is written."""
-        problems: list[Problem] = []
-        changes = plan_changes(pictures, change, problems)
-        return Foreseen(len(changes), changes[:first], problems)
+    def without(self, pictures: Sequence[Path]) -> list[Path]:
+        """Return the pictures that have no caption."""
+        return [path for path, text in captions_of(pictures).items() if not text.strip()]
 
-    def change(self, pictures: Sequence[Path], change: Callable[[str], str]) -> Changed:
-        """Change the captions of some pictures, such as with a `TagChange`."""
+    def foresee(self, pictures: Sequence[Path], change: Change, *, first: int = FORESEEN) -> Foreseen:
+        """Return what `change` would do; nothing is written."""
+        return self.foresee_each(dict.fromkeys(pictures, change), first=first)
+
+    def foresee_each(self, changes: Mapping[Path, Change], *, first: int = FORESEEN) -> Foreseen:
+        """Return what a change of its own for each picture would do; nothing is written."""
         problems: list[Problem] = []
-        return self._apply(plan_changes(pictures, change, problems), problems)
+        planned = plan_each(changes, problems)
+        return Foreseen(len(planned), planned[:first], problems)
+
+    def change(self, pictures: Sequence[Path], change: Change) -> Changed:
+        """Change the captions of some pictures, such as with a `TagChange`."""
+        return self.change_each(dict.fromkeys(pictures, change))
+
+    def change_each(self, changes: Mapping[Path, Change]) -> Changed:
+        """Change captions, each in its own way, as one step that undo takes back."""
+        problems: list[Problem] = []
+        return self._apply(plan_each(changes, problems), problems)
 
     def follow_rule(self, trigger: str, also: Collection[str]) -> Changed:
         """Write the captions that the pictures' names call for, and those tags of ``also`` that no name says.

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lib_lora.cli.main import main
 from lib_lora.services.captions import ACTS
+from tests.onnx_file import needs_runtime, write_tagger
 
 TEXTS = {"f00": "krnk, red hair, smile", "f01": "krnk, red hair", "b00": "krnk, long hair"}
 
@@ -77,3 +78,16 @@ def test_lint_tells_sizes_only_where_a_size_is_given(folder, capsys) -> None:
     assert found["small"] == ["b00.png", "f00.png", "f01.png"]
     assert found["alike"] == [["b00.png", "f00.png", "f01.png"]]
     assert len(found["remarks"]) == 2
+
+
+def test_a_tagger_of_the_users_writes_captions(folder, capsys) -> None:
+    needs_runtime()
+    place = write_tagger(folder / "tagger")
+    Image.new("RGB", (64, 64), (0, 0, 255)).save(folder / "sky.png")
+    more = [str(folder), "--tagger", str(place), "--json"]
+    assert main(["tagger", *more, "--preview"]) == 0
+    assert json.loads(capsys.readouterr().out)["first"][0]["after"] == ">_<, blue sky"
+    assert main(["tagger", *more, "--exclude", "*sky"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"changed": 1, "problems": []}
+    assert (folder / "sky.txt").read_text(encoding="utf-8") == ">_<\n"
+    assert main(["tagger", *more, "--general", "2"]) == 2

@@ -14,7 +14,9 @@ from lib_lora.ui import compat
 from lib_lora.ui.captions import CaptionTools
 from lib_lora.ui.captions.check import CheckTools
 from lib_lora.ui.captions.expression import ExpressionTools
+from lib_lora.ui.captions.tagger import TaggerTools
 from lib_lora.ui.train.intake import Intake
+from tests.onnx_file import needs_runtime, write_tagger
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def test_the_filter_rules_gallery_tags_and_changes(atelier, folder, words):
     assert (message, len(gallery), now.only) == ("", 3, "hat and krnk")
     assert "hat 3" in tags
     assert words("captions.scope", n=3, all=7) in tools.state(now)[0]
-    assert tools.pick(now, 0) == (2, "krnk, red hair, hat")  # again.png, 0.png, 1.png
+    assert tools.pick(now, 0) == (1, "krnk, red hair, hat")  # 0.png, 1.png, …
     assert "atelier-good" in tools.tag("add", now, "new")
     assert sum("new" in text for text in texts(folder)) == 3
     again = intake.again(now, "character", 0)
@@ -106,3 +108,23 @@ def test_what_is_odd_is_a_list_and_its_button_removes_the_tag_from_all(atelier, 
     html, _ = list(one.check(looked(atelier, folder), "krnk", "style", 64))[-1]
     assert "untag" not in html
     assert "atelier-error" in list(one.check(None, "", "character", 0))[-1][0]
+
+
+def test_a_tagger_is_tried_and_then_tags_what_is_in_view(atelier, folder, words, tmp_path):
+    needs_runtime()
+    tools = CaptionTools(atelier, words)
+    one, place = TaggerTools(atelier, tools, words), write_tagger(tmp_path / "t")
+    (folder / "again.png").unlink()
+    Image.new("RGB", (96, 96), (0, 0, 255)).save(folder / "blue.png")
+    found, before = looked(atelier, folder), texts(folder)
+    values = [str(place), 0.35, 0.85, "", "missing", False]
+    html = list(one.attempt(found, found.pictures.index(folder / "blue.png"), *values))[-1]
+    assert "blue sky" in html
+    assert "&gt;_&lt;" in html
+    assert texts(folder) == before
+    assert list(one.tag(found, *values))[-1] == _good(words, 1)
+    assert (folder / "blue.txt").read_text(encoding="utf-8").strip() == ">_<, blue sky"
+    assert words("captions.none_missing") in list(one.tag(looked(atelier, folder), *values))[-1]
+    for wrong in (["", *values[1:]], [str(tmp_path / "none"), *values[1:]], [values[0], 7, *values[2:]]):
+        assert "atelier-error" in list(one.tag(found, *wrong))[-1]
+        assert "atelier-error" in list(one.attempt(found, 0, *wrong))[-1]

@@ -21,6 +21,7 @@ from lib_lora.options import REQUIRED, Option, find, options_of
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.captions import NameRule, TagChange
 from lib_lora.services.labels import LabelOptions
+from lib_lora.services.tagging import TaggerOptions
 from lib_lora.train.options import TrainOptions
 from lib_lora.ui import generate, train, workshop
 from lib_lora.ui.compat import gr
@@ -38,6 +39,7 @@ DECLARED = (
     LabelOptions,
     TagChange,
     NameRule,
+    TaggerOptions,
     TrainOptions,
 )
 COMMANDS = {
@@ -48,6 +50,7 @@ COMMANDS = {
     "label": (LabelOptions,),
     "tag": (NameRule,),
     "captions": (TagChange, TrainOptions),
+    "tagger": (TaggerOptions, TagChange),
     "train": (TrainOptions,),
 }
 ROUTES = {
@@ -58,6 +61,7 @@ ROUTES = {
     "/pictures/look": (TrainOptions,),
     "/pictures/tag": (TrainOptions, TagChange),
     "/pictures/captions": (TrainOptions, TagChange),
+    "/pictures/tagger": (TrainOptions, TaggerOptions, TagChange),
     "/pictures/undo": (TrainOptions,),
     "/train": (TrainOptions,),
 }
@@ -168,6 +172,7 @@ def test_widgets_say_and_hold_what_is_declared(atelier: Atelier, language: str) 
         (lambda: train.build(atelier, words), "atelier_train_{}_option", TrainOptions, 35),
         (lambda: workshop.build(atelier, words), "atelier_workshop_meta_{}", LabelOptions, 8),
         (lambda: train.build(atelier, words), "atelier_train_{}", TagChange, 1),
+        (lambda: train.build(atelier, words), "atelier_train_tagger_{}", TaggerOptions, 6),
     )
     for build, ident, holder, least in forms:
         drawn = {block.elem_id: block for block in widgets(build)}

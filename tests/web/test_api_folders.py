@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lib_lora.services.atelier import Atelier
+from tests.onnx_file import needs_runtime, write_tagger
 
 from .conftest import Web, refused
 
@@ -69,3 +70,15 @@ def test_captions_are_listed_by_their_tags_and_a_change_is_previewed(web: Web, f
 def test_what_makes_no_sense_is_refused_and_changes_nothing(web: Web, folder: Path, change: dict) -> None:
     refused(web.post("/pictures/tag", {"images": "pictures/krnk", "act": "add", "tag": "x", **change}), 400)
     assert (folder / "f00.txt").read_text(encoding="utf-8") == TWO
+
+
+def test_a_tagger_on_the_server_writes_captions(web: Web, folder: Path, atelier: Atelier) -> None:
+    needs_runtime()
+    write_tagger(atelier.folders.data / "taggers" / "small")
+    body = {"images": "pictures/krnk", "tagger": "taggers/small", "existing": "append", "exclude": "krnk*"}
+    found = web.result(web.post("/pictures/tagger", {**body, "preview": True}))
+    assert (found["would_change"], len(found["first"])) == (2, 2)
+    assert web.result(web.post("/pictures/tagger", {**body, "only": "krnk"}))["changed"] == 2
+    assert "blue sky" in (folder / "f00.txt").read_text(encoding="utf-8").split("\n")[0]
+    refused(web.post("/pictures/tagger", {**body, "tagger": "/etc"}), 400)
+    refused(web.post("/pictures/tagger", {**body, "general": 2}), 400)

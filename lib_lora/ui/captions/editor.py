@@ -81,7 +81,7 @@ def editor_widgets(words: Words) -> EditorWidgets:
             with gr.Row():
                 for act in ("add", "remove", "replace"):
                     ident = f"atelier_train_tag_{act}"
-                    made[act] = gr.Button(words(f"captions.{act}"), size="sm", min_width=96, elem_id=ident)
+                    made[act] = gr.Button(words(f"captions.{act}"), size="sm", min_width=128, elem_id=ident)
             made["undo"] = gr.Button(words("train.undo"), size="sm", elem_id="atelier_train_undo")
             made["message"] = gr.HTML("", elem_id="atelier_train_caption_message")
     return EditorWidgets(**made)

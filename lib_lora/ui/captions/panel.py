@@ -13,7 +13,9 @@ from lib_lora.ui import compat
 from lib_lora.ui.captions.check import CheckTools, CheckWidgets, check_widgets
 from lib_lora.ui.captions.editor import CaptionTools, EditorWidgets, RuleWidgets, editor_widgets, rule_widgets
 from lib_lora.ui.captions.expression import ExpressionTools, ExpressionWidgets, expression_widgets
+from lib_lora.ui.captions.tagger import TaggerTools, TaggerWidgets, tagger_widgets
 from lib_lora.ui.compat import gr
+from lib_lora.ui.remember import remember
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class CaptionWidgets:
     editor: EditorWidgets
     expression: ExpressionWidgets
     check: CheckWidgets
+    tagger: TaggerWidgets
     rule: RuleWidgets
 
 
@@ -50,9 +53,11 @@ def build(words: Words) -> CaptionWidgets:
         expression = expression_widgets(words)
     with gr.Accordion(words("captions.head_check"), open=False, elem_id="atelier_train_checks"):
         check = check_widgets(words)
+    with gr.Accordion(words("captions.head_tagger"), open=False, elem_id="atelier_train_tagger_room"):
+        tagger = tagger_widgets(words)
     with gr.Accordion(words("train.tag_rule"), open=False, elem_id="atelier_train_rules"):
         rule = rule_widgets(words)
-    return CaptionWidgets(editor, expression, check, rule)
+    return CaptionWidgets(editor, expression, check, tagger, rule)
 
 
 def wire(atelier: Atelier, words: Words, tools: CaptionTools, widgets: CaptionWidgets, around: Around) -> None:
@@ -60,6 +65,8 @@ def wire(atelier: Atelier, words: Words, tools: CaptionTools, widgets: CaptionWi
     _wire_editor(tools, widgets, around)
     _wire_expression(ExpressionTools(tools, words), widgets, around)
     _wire_check(CheckTools(atelier, tools, words), widgets, around)
+    _wire_tagger(TaggerTools(atelier, tools, words), widgets, around)
+    remember(atelier, widgets.tagger.fields[0], "train.tagger", good=lambda value: isinstance(value, str))
 
 
 def _wire_editor(tools: CaptionTools, widgets: CaptionWidgets, around: Around) -> None:
@@ -97,3 +104,9 @@ def _wire_check(tools: CheckTools, widgets: CaptionWidgets, around: Around) -> N
     )
     outputs = [widgets.editor.message, one.shown, checked]
     around.changed(one.act.change(tools.act, [one.act, around.found, checked], outputs, **compat.event_kw()))
+
+
+def _wire_tagger(tools: TaggerTools, widgets: CaptionWidgets, around: Around) -> None:
+    one, side = widgets.tagger, compat.event_kw(side_by_side=True)
+    one.attempt.click(tools.attempt, [around.found, around.chosen, *one.fields], one.message, **side)
+    around.changed(one.tag.click(tools.tag, [around.found, *one.fields], one.message, **side))

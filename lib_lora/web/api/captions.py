@@ -12,7 +12,7 @@ from lib_lora.data.lint import lint
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.captions import Captions, Foreseen, TagChange
+from lib_lora.services.captions import Captions, Changed, Foreseen, TagChange
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import KIND, look
 from lib_lora.train.options import TrainOptions
@@ -86,11 +86,7 @@ class CaptionRoutes:
         def work(place: Path, job: Job) -> dict[str, Any]:
             captions, pictures = self._captions(place), look(place, self._atelier.host.model, job).pictures
             made = captions.foresee(pictures, change) if change.preview else captions.change(pictures, change)
-            row: dict[str, Any] = {"changed": made.count}
-            if isinstance(made, Foreseen):
-                rows = [{"file": one.path.name, "before": one.before, "after": one.after} for one in made.first]
-                row = {"would_change": made.count, "first": rows}
-            return row | {"problems": [sentence_in_words(one.sentence, call.language) for one in made.problems]}
+            return told(made, call)
 
         return ordered(self._atelier, call, work)
 
@@ -102,6 +98,15 @@ class CaptionRoutes:
 
     def _captions(self, place: Path) -> Captions:
         return Captions(self._atelier.folders.data, place)
+
+
+def told(made: Changed | Foreseen, call: Call) -> dict[str, Any]:
+    """Return what a change did, or would do, as JSON."""
+    row: dict[str, Any] = {"changed": made.count}
+    if isinstance(made, Foreseen):
+        rows = [{"file": one.path.name, "before": one.before, "after": one.after} for one in made.first]
+        row = {"would_change": made.count, "first": rows}
+    return row | {"problems": [sentence_in_words(one.sentence, call.language) for one in made.problems]}
 
 
 def ordered(atelier: Atelier, call: Call, work: Callable[[Path, Job], dict[str, Any]]) -> Any:
