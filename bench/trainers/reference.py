@@ -6,11 +6,8 @@ Runs under an interpreter that has what sd-scripts needs; of this project it imp
 from __future__ import annotations
 
 import importlib
-import importlib.machinery
-import importlib.util
 import json
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 from bench.trainers.process import Step, serve
+from bench.trainers.stand_in import without_torchvision
 
 
 def prepare(folder: Path, case: dict[str, Any]) -> Step:
     """Return a step as ``train_network.py`` makes it."""
     if case["reference"] not in sys.path:
         sys.path.insert(0, case["reference"])
-    _without_pictures()
+    without_torchvision()
     train_network = importlib.import_module("train_network")
     train_util = importlib.import_module("library.train_util")
     device, dtype = torch.device(case["device"]), getattr(torch, case["dtype"])
@@ -79,29 +77,6 @@ def prepare(folder: Path, case: dict[str, Any]) -> Step:
         return loss.item()
 
     return step
-
-
-def _without_pictures() -> None:
-    """Let sd-scripts be imported where torchvision is not there: only its reading of pictures needs that."""
-    if importlib.util.find_spec("torchvision") is not None:
-        return
-    importlib.import_module("transformers")  # looks for it when it is imported, and goes without
-    for name in ("torchvision", "torchvision.transforms"):
-        sys.modules[name] = _Nothing(name)
-        sys.modules[name].__spec__ = importlib.machinery.ModuleSpec(name, None)
-    sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]
-
-
-class _Nothing(types.ModuleType):
-    """A module in which everything can be asked for and called, and does nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Nothing(name)
-
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        return self
 
 
 def _arguments(train_network: Any, case: dict[str, Any]) -> Any:

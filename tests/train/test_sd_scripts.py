@@ -226,3 +226,14 @@ def test_blocks_dropouts_and_given_loras_go_both_ways(tmp_path):
     assert [note for note in told.notes if "left out" in note] == [
         "sd-scripts has no “prior_from_model” of this kind: left out"
     ]
+
+
+def test_a_dora_goes_both_ways_with_its_axis():
+    told = sd_scripts_command(from_mapping({"images": "p", "name": "n", "dora": True}, where="t"), family="sd1")
+    assert "dora_wd=True wd_on_output=False" in told.text
+    both = [imported({"network_module": "lycoris.kohya", "network_args": arguments}) for arguments in (
+        ["algo=lora", "dora_wd=True", "wd_on_output=False"], ["algo=lora", "dora_wd=True"]
+    )]  # fmt: skip
+    assert all(made.values["dora"] for made in both)
+    assert [any("length for each input" in note for note in made.notes) for made in both] == [False, True]
+    assert not any("not understood" in note for made in both for note in made.notes)

@@ -68,8 +68,9 @@ class DoraAdapter(Around):
         return adapter
 
     def network_args(self) -> dict[str, str]:
-        """Return LyCORIS' names: what is added first, with its weight decomposed."""
-        return {"algo": "lora", **self.inner.network_args(), "dora_wd": "True"}
+        """Return LyCORIS' names: what is added first, with its weight decomposed, and along which axis."""
+        axis = {"wd_on_output": str(self.dora_scale.shape[1] == 1)}  # its own default is the other one than ours
+        return {"algo": "lora", **self.inner.network_args(), "dora_wd": "True", **axis}
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether what is added first fits, and there are as many lengths as rows or columns."""

@@ -150,8 +150,16 @@ def _network(rest: dict[str, Any], made: Imported) -> None:
         made.notes.append(say("not understood: {name} = {value}", name="network_module", value=module))
     elif arguments.get("conv_dim") or gui == "Kohya LoCon":
         made.values["network"] = "locon"
+    on_output = arguments.pop("wd_on_output", True)
     if arguments.pop("dora_wd", False) or rest.pop("dora_wd", False):
         made.values["dora"] = True
+        if on_output:
+            made.notes.append(
+                say(
+                    "DoRA keeps a length for each input here, as with wd_on_output=False: "
+                    "AUTOMATIC1111's WebUI applies no other one"
+                )
+            )
     options = {"conv_dim": "conv_dim", "conv_alpha": "conv_alpha", "factor": "lokr_factor", "rs_lora": "rslora"}
     for name, value in arguments.items():
         option = options.get(name, name)

@@ -85,7 +85,7 @@ def _network(options: TrainOptions, family: str) -> dict[str, Any]:
         return found | ({"network_args": arguments} if arguments else {})
     arguments = [f"algo={options.network}", *(["conv_dim=0"] if options.network == "lora" else conv), *more]
     if options.dora:
-        arguments.append("dora_wd=True")
+        arguments += ["dora_wd=True", "wd_on_output=False"]  # LyCORIS' own default is the other axis
     if options.rslora:
         arguments.append("rs_lora=True")
     if options.network == "lokr":
