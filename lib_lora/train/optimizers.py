@@ -33,6 +33,7 @@ class OptimizerSpec:
         averages: whether what it trains and what is to be used are two things (schedule-free).
         decouples: whether weight decay is decoupled where its argument ``decouple`` is not given; None: it has none.
         needs: ``module:name`` that its package must have, where not every version has it.
+        joins: whether it treats each number by itself, or sums over all of them: see `Joined`.
     """
 
     path: str
@@ -48,6 +49,7 @@ class OptimizerSpec:
     averages: bool = False
     decouples: bool | None = None
     needs: str = ""
+    joins: bool = False
 
     @property
     def module(self) -> str:
@@ -82,13 +84,13 @@ class OptimizerSpec:
 
 
 def _adapting(path: str, states: float, **more: Any) -> OptimizerSpec:
-    return OptimizerSpec(path, "dadaptation", 1.0, states=states, automatic=True, **more)
+    return OptimizerSpec(path, "dadaptation", 1.0, states=states, automatic=True, joins=True, **more)
 
 
 OPTIMIZERS: dict[str, OptimizerSpec] = {
     # 2e-3 is about where D-Adaptation arrives on a small model.
     "AdamW": OptimizerSpec(
-        "torch.optim:AdamW", "torch", 1e-4, states=2, small_rate=2e-3, defaults={"weight_decay": 0.01}
+        "torch.optim:AdamW", "torch", 1e-4, states=2, small_rate=2e-3, defaults={"weight_decay": 0.01}, joins=True
     ),
     "AdamW8bit": OptimizerSpec(
         "bitsandbytes.optim:AdamW8bit",
@@ -99,7 +101,7 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
         defaults={"weight_decay": 0.01},
         optional=True,
     ),
-    "Lion": OptimizerSpec("lion_pytorch:Lion", "lion-pytorch", 3e-5, states=1),
+    "Lion": OptimizerSpec("lion_pytorch:Lion", "lion-pytorch", 3e-5, states=1, joins=True),
     # Its step has the gradients' own length, which the limit holds at 1 and momentum makes tenfold: AdamW at 1e-4 moves
     # a million numbers by 0.1 in all.
     "SGD": OptimizerSpec(
@@ -110,6 +112,7 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
         small_rate=0.05,
         highest_rate=10.0,
         defaults={"momentum": 0.9, "nesterov": True},
+        joins=True,
     ),
     "DAdaptAdanIP": _adapting("dadaptation.experimental:DAdaptAdanIP", 5, rates="first"),
     "DAdaptAdan": _adapting("dadaptation:DAdaptAdan", 5, rates="first"),
@@ -122,8 +125,9 @@ OPTIMIZERS: dict[str, OptimizerSpec] = {
         "prodigyopt:Prodigy",
         "prodigyopt",
         1.0,
-        states=3.5,
+        states=4,
         automatic=True,
+        joins=True,
         rates="one",
         decouples=True,
         defaults={"decouple": True, "weight_decay": 0.01, "use_bias_correction": True, "safeguard_warmup": True},

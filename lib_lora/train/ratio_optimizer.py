@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
+from lib_lora.train.joined import Joined
 from lib_lora.train.optimizers import OPTIMIZERS, own_rate, spec_of
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ class RatioOptimizer:
         learning_rate: float,
         arguments: Mapping[str, Any],
         as_sd_scripts: bool = False,
+        joined: bool = True,
     ) -> None:
         if "lr" in arguments:
             raise InputError(
@@ -144,15 +146,28 @@ class RatioOptimizer:
         build = _built(name)
         if arguments or name not in OPTIMIZERS:
             _try_out(name, build, settings)
-        self.inner = build(self._given(learning_rate), **settings)
+        given = self._given(learning_rate)
+        self._joined = Joined(lambda groups: build(groups, **settings), given) if joined and known.joins else None
+        self._plain = build(given, **settings) if self._joined is None else self._joined.plain
         self._first = [group.get("d") for group in self.inner.param_groups]
         self._rates = [group["lr"] for group in self.inner.param_groups]
         self._averages = hasattr(self.inner, "eval") and hasattr(self.inner, "train")
 
-    def _given(self, learning_rate: float) -> list[Any]:
+    def _given(self, learning_rate: float) -> list[dict[str, Any]]:
         if self._exact and not self._own_rate:
             return [{"params": list(g.parameters), "lr": learning_rate * g.ratio} for g in self.groups]
-        return [p for group in self.groups for p in group.parameters]
+        return [{"params": [p for group in self.groups for p in group.parameters]}]
+
+    @property
+    def inner(self) -> torch.optim.Optimizer:
+        """The library's optimizer that holds the present states."""
+        return self._plain if self._joined is None else self._joined.active
+
+    def _ratios(self) -> list[list[float]]:
+        """Return what scales the update of each parameter of each of the library's groups."""
+        if self._exact:
+            return [[1.0] * len(group["params"]) for group in self._plain.param_groups]
+        return [[group.ratio for group in self.groups for _ in group.parameters]]
 
     def step(self, factor: float) -> None:
         """Make one step with the learning rate times ``factor``."""
@@ -160,6 +175,8 @@ class RatioOptimizer:
             for group, rate in zip(self.inner.param_groups, self._rates, strict=True):
                 # D-Adaptation refuses to estimate at a rate of exactly 0, the last point of a cosine.
                 group["lr"] = rate * factor if self._exact else max(rate * factor, rate * 1e-8)
+        if self._joined is not None and self._joined.step(self._ratios()):
+            return
         scaled = [] if self._exact else [group for group in self.groups if group.ratio != 1]
         before = [[p.detach().clone() for p in group.parameters] for group in scaled]
         self.inner.step()
@@ -203,11 +220,11 @@ class RatioOptimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to go on bit for bit."""
-        return self.inner.state_dict()
+        return self.inner.state_dict() if self._joined is None else self._joined.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
-        self.inner.load_state_dict(state)
+        (self.inner if self._joined is None else self._joined).load_state_dict(state)
 
 
 def optimizer_for(options: TrainOptions, groups: Sequence[Group]) -> RatioOptimizer:
@@ -222,6 +239,7 @@ def optimizer_for(options: TrainOptions, groups: Sequence[Group]) -> RatioOptimi
         learning_rate=options.learning_rate,
         arguments=options.optimizer_args,
         as_sd_scripts=options.as_sd_scripts,
+        joined=not options.module_dropout,  # else each step has gradients for other parameters
     )
 
 
