@@ -2,8 +2,8 @@
 
     python -m bench.loaders.theirs LIBRARY CHECKOUT MODEL_FOLDER FILE …
 
-Runs under an interpreter that has the library; of this project it imports only that stand-in. It writes the changes beside each
-file, under the file's own keys, and prints a line of JSON with what was left over.
+Runs under an interpreter that has the library; of this project it imports only what stands in for torchvision. It
+writes the changes beside each file, under the file's own keys, and prints a line of JSON with what was left over.
 """
 
 from __future__ import annotations
