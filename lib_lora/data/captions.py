@@ -110,6 +110,11 @@ class CaptionRules:
             line = line.replace(old, new) if old else new
         return line
 
+    @property
+    def varies(self) -> bool:
+        """Whether a draw may have another text than the one before, besides one that is dropped whole."""
+        return self.shuffle or self.tag_dropout > 0 or self.warmup_steps > 0 or self.wildcards
+
     def longest(self, caption: str) -> str:
         """Return the longest text that a caption may become, tags in their order."""
         lines = self._lines(caption)

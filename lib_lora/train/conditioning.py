@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +14,18 @@ from lib_lora.host.caption_layout import AS_WRITTEN, CaptionLayout
 
 LIMIT = 256 * 2**20
 """Bytes of encodings that are kept in main memory; a caption of 75 tokens takes 0.24 MB for SD1, 0.6 MB for SDXL."""
+
+
+class OnDisk(Protocol):
+    """Where encodings lie that a later run uses, too."""
+
+    def find(self, caption: str) -> Conditioning | None:
+        """Return what is kept of a caption."""
+        ...
+
+    def keep(self, caption: str, made: Conditioning) -> None:
+        """Keep what was made of a caption."""
+        ...
 
 
 class FixedCaptions:
@@ -28,6 +41,7 @@ class FixedCaptions:
         self._model, self._clip_skip, self._layout, self._limit = model, clip_skip, layout, limit
         self._kept: OrderedDict[str, Conditioning] = OrderedDict()
         self._bytes = 0
+        self.on_disk: OnDisk | None = None
 
     def encode(self, captions: Sequence[str]) -> Conditioning:
         """Return the conditioning of ``captions``, without gradients; shorter ones are padded with empty chunks."""
@@ -42,9 +56,13 @@ class FixedCaptions:
         if known is not None:
             self._kept.move_to_end(caption)
             return known
-        with torch.no_grad():
-            made = self._model.encode_text([caption], self._clip_skip, self._layout)
-        kept = Conditioning(made.tokens.cpu(), None if made.pooled is None else made.pooled.cpu())
+        kept = None if self.on_disk is None else self.on_disk.find(caption)
+        if kept is None:
+            with torch.no_grad():
+                made = self._model.encode_text([caption], self._clip_skip, self._layout)
+            kept = Conditioning(made.tokens.cpu(), None if made.pooled is None else made.pooled.cpu())
+            if self.on_disk is not None:
+                self.on_disk.keep(caption, kept)
         self._kept[caption] = kept
         self._bytes += _size(kept)
         while self._bytes > self._limit and len(self._kept) > 1:

@@ -17,6 +17,8 @@ from lib_lora.live.attach import Attached
 from lib_lora.progress import Progress
 from lib_lora.sentences import Sentence
 from lib_lora.train import network, resume
+from lib_lora.train.caption_cache import FOLDER as CAPTIONS
+from lib_lora.train.caption_cache import CaptionCache, caption_remarks, lasting
 from lib_lora.train.captions import layout_of
 from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.ema import MovingAverage
@@ -154,6 +156,14 @@ class Training:
         return cure_of_divergence(self.folder.states, own_arguments=dict(options.optimizer_args) != usual)
 
 
+def _keep_captions(training: Training, folder: Path, options: TrainOptions) -> None:
+    """Let the run find and keep the encodings of its captions in a folder; what is not kept is said."""
+    samples = (*training.data.samples, *training.data.held)
+    training.captions.on_disk = CaptionCache(folder, training.model, options, lasting(samples), training.remark)
+    said = caption_remarks(samples, trains_text=training.trains_text)
+    training.data = replace(training.data, problems=(*training.data.problems, *said))
+
+
 def start(
     model: LoadedModel, options: TrainOptions, folder: RunFolder, progress: Progress, *, runs: Path | None = None
 ) -> Training:
@@ -182,6 +192,8 @@ def start(
     resume.check_same_data(folder, training_set)
     training = Training(model, options, folder, training_set, lora, optimizer, total=0, bases=bases)
     training.total = total_steps(options, training.steps_per_epoch)
+    if options.cache_to_disk:
+        _keep_captions(training, shared / CAPTIONS, read)
     origin = resume.origin_of(folder) or Origin.of(model, progress)
     folder.make(options)
     keep_copies(options, folder)

@@ -146,7 +146,7 @@ def prepare(
 def _cache_remarks(cache: LatentCache | None) -> tuple[str, ...]:
     if cache is None or not cache.damaged:
         return ()
-    return (say("encodings kept on the disk that were damaged and made anew: {n}", n=cache.damaged),)
+    return (cache.remark,)
 
 
 @contextmanager

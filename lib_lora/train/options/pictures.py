@@ -50,5 +50,5 @@ class PictureOptions:
     cache_to_disk: bool = option(
         False,
         "Keep encodings",
-        "Encoded pictures are kept beside the runs: a run that goes on, or a next one, encodes none of them again.",
+        "Encoded pictures and captions are kept beside the runs: a next run, or one that goes on, encodes none again.",
     )

@@ -1,0 +1,102 @@
+"""Encodings of captions on the disk: a run that goes on encodes nothing again; what changes is not kept, and said."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lib_lora.progress import Progress
+from lib_lora.train.caption_cache import FOLDER, lasting
+from lib_lora.train.loop import run
+from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.training import start
+from tests.conftest import same
+from tests.told import Told
+
+TEXT = {"text_encoder_ratio": 0, "steps": 3, "resolution": 64}
+
+
+@pytest.fixture
+def encoded(model, monkeypatch):
+    """Note the captions that the text encoder is asked for."""
+    asked = []
+    whole = type(model).encode_text
+
+    def encode(self, captions, *more):
+        asked.extend(captions)
+        return whole(self, captions, *more)
+
+    monkeypatch.setattr(type(model), "encode_text", encode)
+    return asked
+
+
+@pytest.fixture
+def trained(model, options_for, tmp_path, encoded):
+    """Train to the end, or to a stop, and return what was encoded meanwhile."""
+
+    def train(name, progress=None, **changes):
+        encoded.clear()
+        options = options_for(**{**TEXT, "cache_to_disk": True, "name": name, **changes})
+        training = start(model, options, RunFolder(tmp_path / name), Progress())
+        run(training, progress or Progress())
+        train.last = training
+        return set(encoded)
+
+    return train
+
+
+def losses(training):
+    return torch.tensor([row["loss"] for row in training.folder.read_log()])
+
+
+def test_a_run_that_goes_on_and_a_next_one_encode_nothing_again(trained, tmp_path):
+    assert trained("one")
+    whole = losses(trained.last)
+    assert (tmp_path / FOLDER).is_dir()
+    assert trained("two") == set()
+    assert same(losses(trained.last), whole)
+    assert not [text for text in trained.last.data.problems if "kept" in text]
+    trained("three", Told(stop_at=2), cache_to_disk=False)
+    assert trained("three", cache_to_disk=False)  # not asked for: in main memory only
+
+
+def test_what_captions_are_encoded_by_is_in_their_key(trained, model):
+    every = trained("one")
+    assert trained("two", clip_skip=2) == every
+    assert trained("three", max_tokens=75) == every  # another layout
+    assert trained("four", dim=2, learning_rate=1e-4) == set()
+    weight = next(model.text_encoders[0].parameters())
+    with torch.no_grad():
+        before = weight.clone()
+        weight.mul_(1.01)
+        try:
+            assert trained("five") == every
+        finally:
+            weight.copy_(before)
+
+
+def test_captions_that_change_are_not_kept_and_that_is_said(trained, tmp_path):
+    trained("one", shuffle_caption=True, save_every_steps=0)
+    (said,) = [text for text in trained.last.data.problems if "not kept" in text]
+    assert said.startswith("4 captions change from draw to draw")
+    kept = lasting(trained.last.data.samples)
+    assert kept == {"", *(item.caption for item in trained.last.data.samples)}
+    assert len(list((tmp_path / FOLDER).iterdir())) <= len(kept)
+    trained("two", caption_dropout=0.5)  # a dropped caption is the empty one
+    assert "" in lasting(trained.last.data.samples)
+    assert not [text for text in trained.last.data.problems if "not kept" in text]
+
+
+def test_a_text_encoder_that_learns_is_said(trained):
+    trained("one", text_encoder_ratio=1)
+    assert [text for text in trained.last.data.problems if "the text encoder learns" in text]
+
+
+def test_a_damaged_file_is_noticed_and_made_anew(trained, tmp_path):
+    every = trained("one")
+    for path in (tmp_path / FOLDER).iterdir():
+        path.write_bytes(path.read_bytes()[:-3] + b"???")
+    assert trained("two") == every
+    (said,) = [text for text in trained.last.folder.remarks() if "damaged" in text]
+    assert said.endswith(f": {len(every)}")
+    assert trained("three") == set()
