@@ -3,9 +3,10 @@
     python bench/gpu.py --json                       on a GPU: random models at the shapes of SD1.5 and SDXL
     python bench/gpu.py --shapes tiny --steps 2      a smoke run anywhere
 
-For each shape and rung (plain, checkpointing, fp8, swap): the seconds of a step, the most memory that it holds, and how
-far its first loss is from the plain one's. The marks: SD1.5 at 512 px in 6 GB, SDXL at 1024 px in 8 GB, and a step in
-which nothing waits for the GPU but once. What the time does not suffice for is listed as left out.
+For each shape and rung (plain, checkpointing, fp8, swap; and swap in line, whose weights are fetched only when they are
+wanted): the seconds of a step, the most memory that it holds, and how far its first loss is from the plain one's. The
+marks: SD1.5 at 512 px in 6 GB, SDXL at 1024 px in 8 GB, and a step in which nothing waits for the GPU but once. What
+the time does not suffice for is listed as left out.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -27,13 +29,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.models import SHAPES, model_of, training_of
 from lib_lora.host.studio.model import DiffusersModel
 from lib_lora.live.attach import attach
+from lib_lora.train.memory import ladder
+from lib_lora.train.memory.ahead import AtOnce
 from lib_lora.train.memory.fit import fitted
-from lib_lora.train.options.memory import RUNGS
 from lib_lora.train.step import one_step
 
 SECONDS = 540.0
 """When it is over, nothing new is begun: ten minutes with what is under way."""
 GIGA = 2**30
+IN_LINE = "swap in line"
+RUNGS = (*ladder.RUNGS, IN_LINE)
 MARKS = {"tiny": None, "sd15": 6, "sdxl": 8}
 """Shape -> the mark in GB."""
 
@@ -45,7 +50,10 @@ def measured(model: DiffusersModel, shape: dict[str, Any], rung: str, options: a
         torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         values = {"kind": "concept", "optimizer": "AdamW", "learning_rate": 1e-4, "dim": 16, "alpha": 8.0}
-        values |= {"text_encoder_ratio": 0, "batch_size": options.batch, "memory": rung, "steps": options.steps}
+        values |= {"text_encoder_ratio": 0, "batch_size": options.batch, "steps": options.steps}
+        values |= {"memory": ladder.SWAP if rung == IN_LINE else rung}
+        if rung == IN_LINE:
+            stack.enter_context(patch.object(ladder, "way_to", lambda _: AtOnce()))
         training = training_of(model, shape, values, Path(place), pictures=options.batch)
         training.attached = stack.enter_context(attach(model, training.lora, 1.0, strategy="factors"))
         stack.enter_context(fitted(training))

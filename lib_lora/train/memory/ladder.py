@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from lib_lora.host.base import LoadedModel
+from lib_lora.train.memory.ahead import way_to
 from lib_lora.train.memory.blocks import blocks_of
 from lib_lora.train.memory.checkpointing import checkpointed
 from lib_lora.train.memory.storage import FLOAT8, in_float8, in_main_memory, stored
@@ -23,7 +24,8 @@ def saving(model: LoadedModel, rung: str) -> Iterator[None]:
     with ExitStack() as stack:
         if rung in (FP8, SWAP):
             store = in_float8 if rung == FP8 else in_main_memory
-            stack.enter_context(stored(blocks_of(model.networks[:1]), store))
+            way = way_to(model.device) if rung == SWAP else None  # what waits on the device itself is there at once
+            stack.enter_context(stored(blocks_of(model.networks[:1]), store, way=way))
         if rung != PLAIN:
             stack.enter_context(checkpointed(blocks_of(model.networks)))
         yield

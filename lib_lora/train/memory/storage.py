@@ -6,7 +6,7 @@ back as the objects that they were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib_lora.train.memory.ahead import Ahead, AtOnce, Fetching
 from lib_lora.train.memory.forward import Forward, run_through
 
 FLOAT8 = getattr(torch, "float8_e4m3fn", None)
@@ -61,7 +62,9 @@ class Stored:
 
 
 @contextmanager
-def stored(blocks: Iterable[nn.Module], store: Store, *, home: torch.device = MAIN) -> Iterator[Stored]:
+def stored(
+    blocks: Iterable[nn.Module], store: Store, *, home: torch.device = MAIN, way: Fetching | None = None
+) -> Iterator[Stored]:
     """Keep the blocks' frozen weights in the form of ``store`` while the context lasts; they come back as they were.
 
     Needs blocks that are recomputed in the backward pass: what a block has in place is let go when it is over, and
@@ -71,10 +74,12 @@ def stored(blocks: Iterable[nn.Module], store: Store, *, home: torch.device = MA
         blocks: see `blocks.blocks_of`.
         store: `in_float8` or `in_main_memory`.
         home: where the untouched weights wait meanwhile.
+        way: how weights are fetched; by itself when they are wanted.
     """
     known, chosen = Stored(), list(blocks)
     with ExitStack() as stack:
         placed = {id(block): _put_away(block, store, home, stack) for block in chosen}
+        ahead = Ahead(placed, way or AtOnce())
 
         def wrap(block: nn.Module, plain: Forward) -> Forward:
             rows = placed[id(block)]
@@ -82,7 +87,8 @@ def stored(blocks: Iterable[nn.Module], store: Store, *, home: torch.device = MA
             def forward(*given: Any, **named: Any) -> Any:
                 known.enter(block)
                 try:
-                    with _in_place(rows):
+                    with _in_place(rows, ahead.weights_of(id(block))):
+                        ahead.look_ahead()
                         return plain(*given, **named)
                 finally:
                     known.leave(block)
@@ -128,13 +134,12 @@ def _back(holder: dict[str, Any], name: str, own: Tensor, device: torch.device) 
 
 
 @contextmanager
-def _in_place(rows: Iterable[_Row]) -> Iterator[None]:
-    """Put a block's weights in place as they are used, and let them go; the graph keeps what it needs."""
-    shown = list(rows)
-    for row in shown:
-        row.holder[row.name] = row.waiting.detach().to(row.device, row.dtype, non_blocking=True)
+def _in_place(rows: Sequence[_Row], weights: Sequence[Tensor]) -> Iterator[None]:
+    """Put a block's weights in place, and let them go; the graph keeps what it needs."""
+    for row, weight in zip(rows, weights, strict=True):
+        row.holder[row.name] = weight
     try:
         yield
     finally:
-        for row in shown:
+        for row in rows:
             row.holder[row.name] = row.waiting
