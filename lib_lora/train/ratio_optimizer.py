@@ -187,7 +187,7 @@ class RatioOptimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        self.inner.zero_grad(set_to_none=True)
+        self._plain.zero_grad(set_to_none=True)  # it alone knows the parameters that are joined
 
     @contextmanager
     def to_use(self) -> Iterator[None]:

@@ -100,6 +100,19 @@ def test_the_state_has_the_librarys_own_form_and_fits_either_way(name):
     close(on_from_joined, two, bits=name in TO_THE_BIT)
 
 
+def test_gradients_are_forgotten_between_steps(name):
+    one, two = lora(), lora()
+    joined, plain = made(name, one), made(name, two, joined=False)
+    for number in range(3):
+        for parameters, optimizer in ((one, joined), (two, plain)):
+            optimizer.zero_grad()
+            assert all(parameter.grad is None for parameter in parameters)
+            sum((parameter - 0.3).square().sum() for parameter in parameters).backward()  # adds up what is left there
+            optimizer.step(1.0)
+    assert is_joined(joined)
+    close(one, two, bits=name in TO_THE_BIT)
+
+
 def test_parameters_without_gradients_stay_as_they_are(name):
     one, two = lora(), lora()
     joined, plain = made(name, one), made(name, two, joined=False)
