@@ -103,7 +103,7 @@ def test_the_state_has_the_librarys_own_form_and_fits_either_way(name):
 def test_gradients_are_forgotten_between_steps(name):
     one, two = lora(), lora()
     joined, plain = made(name, one), made(name, two, joined=False)
-    for number in range(3):
+    for _ in range(3):
         for parameters, optimizer in ((one, joined), (two, plain)):
             optimizer.zero_grad()
             assert all(parameter.grad is None for parameter in parameters)
