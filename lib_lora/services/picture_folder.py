@@ -16,8 +16,10 @@ from lib_lora.host.base import LoadedModel
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.services.captions import chosen_by
+from lib_lora.services.given_data import data_options, is_dataset_file
 from lib_lora.train.encoding import layers_of
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.pictures import options_for, scan_pictures
 from lib_lora.train.training_set import plan_for
 
 KIND = "look"
@@ -28,7 +30,10 @@ CAPTION_LETTERS = 60
 
 @dataclass(frozen=True)
 class Found:
-    """A folder that was looked at: the scan, each picture's caption file as it is, and which captions are meant."""
+    """A folder that was looked at: the scan, each picture's caption file as it is, and which captions are meant.
+
+    ``folder`` may also be a dataset file, which says what folders there are.
+    """
 
     folder: Path
     scan: FolderScan
@@ -47,17 +52,17 @@ class Found:
 
 
 def look(folder: Path, model: LoadedModel, progress: Progress, *, only: str = "") -> Found:
-    """Read a folder of pictures; `only` chooses captions (`caption_filter`).
+    """Read a folder of pictures, or those of a dataset file; `only` chooses captions (`caption_filter`).
 
     Raises:
         InputError: it is no folder, or no picture in it can be used, or the filter is none.
         StoppedError: somebody asked to stop.
     """
-    found = scan(
-        folder,
-        min_side=model.pixels_per_latent * 8,
-        progress=progress,
-    )
+    least = model.pixels_per_latent * 8
+    if is_dataset_file(folder):
+        found = scan_pictures(TrainOptions(name="look", **data_options(folder)), min_side=least, progress=progress)
+    else:
+        found = scan(folder, min_side=least, progress=progress)
     captions = captions_of(picture.path for picture in found.train)
     chosen_by(captions, only)  # a filter that is none is told here
     return Found(folder, found, captions, only)
@@ -75,11 +80,12 @@ class Previews:
         rows, chosen = [], set(found.chosen)
         shown = [picture for picture in found.scan.train if picture.path in chosen][:SHOWN]
         for done, picture in enumerate(shown):
-            plan = plan_for(picture.size, model, options)
-            looks = (options.background, options.alpha_mask, options.masks)
+            own = options_for(picture, options)
+            plan = plan_for(picture.size, model, own)
+            looks = (own.background, own.alpha_mask, own.masks)
             key = (picture.path, picture.digest, plan, looks)
             if key not in self._kept:
-                image, mask = layers_of(picture.path, options)
+                image, mask = layers_of(picture.path, own)
                 self._kept[key] = crop_preview(image, plan, mask=mask)
             self._kept.move_to_end(key)
             rows.append((self._kept[key], _caption(picture.path, found, plan.bucket)))

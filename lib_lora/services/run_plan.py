@@ -11,6 +11,7 @@ from lib_lora.data import FolderScan, scan
 from lib_lora.host.base import LoadedModel
 from lib_lora.options import find
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.given_data import data_options
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import Found
 from lib_lora.services.regularization import about_drawing
@@ -31,7 +32,7 @@ def sized(model: LoadedModel, place: Path, kind: str, side: int) -> TrainOptions
     if not is_available(str(usual["optimizer"])):
         usual |= instead(facts_of(model))  # the plan says so, and its time is that of the one it offers
     high = find(TrainOptions, "resolution").high
-    usual |= {"images": str(place), "name": "look", "resolution": side if LEAST_SIDE <= side <= high else 0}
+    usual |= {**data_options(place), "name": "look", "resolution": side if LEAST_SIDE <= side <= high else 0}
     return from_mapping(usual, where="")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.given_data import check_dataset_file, data_options, is_dataset_file
 from lib_lora.services.given_loras import allowed_loras
 from lib_lora.services.picture_folder import Found
 from lib_lora.services.run_plan import free_name, plan_of
@@ -40,7 +41,10 @@ class Draft:
         values = {name: self.values[name] for name in NAMES}
         if epochs_are_meant([name for name in (*FREE, *NAMES) if not same(self.values.get(name), usual.get(name))]):
             values["repeats"] = 1
-        values |= {"images": str(self.found.folder), "name": self.values["name"], "trigger": self.trigger.strip()}
+        if is_dataset_file(self.found.folder):
+            check_dataset_file(folders, self.found.folder)
+        values |= data_options(self.found.folder)
+        values |= {"name": self.values["name"], "trigger": self.trigger.strip()}
         for name in ("reg_images", "masks"):
             if values[name]:
                 values[name] = str(folders.allowed(values[name], where=name))
@@ -75,7 +79,7 @@ def _usual_steps(atelier: Atelier, draft: Draft, usual: Mapping[str, Any]) -> in
     if epochs_are_meant([name for name in values if not same(values[name], usual.get(name))]):
         values["repeats"] = 1
     try:
-        options = from_mapping(values | {"images": str(draft.found.folder), "name": "x", "kind": draft.kind}, where="")
+        options = from_mapping(values | data_options(draft.found.folder) | {"name": "x", "kind": draft.kind}, where="")
     except AtelierError:
         return int(usual["target_steps"])  # the plan says what is wrong
     return plan_of(atelier, draft.found, options).steps

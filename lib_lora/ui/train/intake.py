@@ -17,6 +17,7 @@ from lib_lora.i18n.words import Words
 from lib_lora.progress import QUIET
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.captions import chosen_by
+from lib_lora.services.given_data import check_dataset_file, is_dataset_file
 from lib_lora.services.jobs.job import FAILED, STOPPED, Job
 from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.picture_folder import KIND, Found, Previews, look
@@ -49,6 +50,8 @@ class Intake:
             if not (folder or "").strip():
                 raise InputError("No folder was given", cure="Give the folder that holds the pictures.")
             place = self._atelier.folders.allowed(folder.strip().strip("\"'"), where=folder)
+            if is_dataset_file(place):
+                check_dataset_file(self._atelier.folders, place)
         except AtelierError as error:
             yield self._nothing(error_html(error, self._words))
             return
@@ -66,11 +69,13 @@ class Intake:
         given = folder.strip() if isinstance(folder, str) else ""
         try:
             place = self._atelier.folders.allowed(given) if given else None
+            if place is not None and place.is_file():
+                check_dataset_file(self._atelier.folders, place)
         except AtelierError:
             place = None  # remembered by a server that listened to nobody else
         if place is None:
             yield same
-        elif not place.is_dir():
+        elif not place.exists():
             yield self._nothing(note_html(self._words("train.folder_gone", folder=place)))
         else:
             usual = kind if kind in KINDS else "character"

@@ -102,7 +102,7 @@ class Orders:
         """Fill the form with a run's options; its name is taken, so that stays what it is."""
         options = RunFolder(self._atelier.trainings.find(name).folder).options()
         values = {one: to_widget(one, getattr(options, one)) for one in (*NAMES, "trigger", "kind")}
-        values["folder"] = options.images
+        values["folder"] = options.images or options.dataset_config
         if options.steps:
             values["steps"] = options.steps
         return Answer(message=note_html(self._words("train.filled", name=name), kind="good"), values=values)

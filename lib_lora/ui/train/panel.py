@@ -125,7 +125,9 @@ def _pictures(words: Words) -> dict[str, Any]:
     made: dict[str, Any] = {}
     with gr.Row():
         with gr.Column(scale=3):
-            made["folder"] = widget(KNOWN["images"], words, value="", elem_id="atelier_train_folder")
+            made["folder"] = widget(
+                KNOWN["images"], words, info=words("train.images_info"), value="", elem_id="atelier_train_folder"
+            )
             made["look"] = gr.Button(words("train.look"), elem_id="atelier_train_look")
         with gr.Column(scale=2):
             made["files"] = compat.file_input(

@@ -12,9 +12,9 @@ from lib_lora.host.base import check_clip_skip
 from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.options import Option, options_of
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.given_data import check_dataset_file
 from lib_lora.services.given_loras import allowed_loras
 from lib_lora.services.jobs.run_state import RunView
-from lib_lora.train.dataset_config import read_dataset_config
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
@@ -124,10 +124,7 @@ def dataset_file(atelier: Atelier, given: Any) -> Path:
     """
     where = "dataset_config"
     path = atelier.folders.allowed(_path(given, where), where=where)
-    for subsets in read_dataset_config(path).datasets:
-        for subset in subsets:
-            for place in filter(None, (subset.folder, dict(subset.own).get("masks"))):
-                atelier.folders.allowed(Path(place), where=where)
+    check_dataset_file(atelier.folders, path)
     return path
 
 
