@@ -422,7 +422,7 @@ def test_a_dataset_file_stands_in_the_place_of_the_folder(panel, atelier, folder
     _, found, summary, gallery, _ = looked(panel, file)
     assert "debug_dataset" in summary  # what is not followed
     assert "broken.png" in summary
-    assert [text.split(" · ")[1] for _, text in gallery] == ["64×64", "96×32", "96×32", "128×128", "160×96", "160×96"]
+    assert [text.split(" · ")[1] for _, text in gallery] == ["64×64", "64×64", "64×64", "128×128", "160×96", "160×96"]
     values = {"dim": 2, "text_encoder_ratio": 0.0}
     row = panel.form.refresh(found, "krnk", "character", STEPS, "krnk_v1", {}, [], *raw(**values))
     assert "atelier-error" not in row[0]
