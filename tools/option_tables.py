@@ -25,6 +25,8 @@ TABLES: Mapping[str, Sequence[Option]] = {
     "POST /pictures/captions": (*captions.IMAGES, *captions.ONLY),
     "POST /pictures/lint": captions.LINTED,
     "POST /pictures/tagger": (*captions.IMAGES, *picture_tools.TAGGER, *captions.ONLY),
+    "POST /pictures/cutouts": (*captions.IMAGES, *picture_tools.CUTOUTS, *captions.ONLY),
+    "POST /pictures/crops": (*captions.IMAGES, *picture_tools.CROPS, *captions.ONLY),
     "POST /pictures/tag": (*captions.IMAGES, *captions.TAG),
     "POST /train": options_of(TrainOptions),
 }

@@ -70,6 +70,17 @@ class Folders:
             _make(folder, private=folder == made.data)
         return made
 
+    def named(self, given: str) -> Path | None:
+        """Return the folder that somebody names for new pictures, None for no name; a name alone lies under `pictures`.
+
+        Raises:
+            InputError: it leaves the folders that this server may use.
+        """
+        text = given.strip().strip("\"'")
+        if not text:
+            return None
+        return self.allowed(self.pictures / text if Path(text).name == text else text, where=text)
+
     def allowed(self, path: str | Path, *, where: str = "") -> Path:
         """Return ``path``, absolute; a relative one is meant under the data folder.
 

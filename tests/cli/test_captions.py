@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from PIL import Image
 
 from lib_lora.cli.main import main
 from lib_lora.services.captions import ACTS
-from tests.onnx_file import needs_runtime, write_tagger
+from tests.face_detector import detector
+from tests.onnx_file import needs_runtime, write_cutter, write_tagger
 
 TEXTS = {"f00": "krnk, red hair, smile", "f01": "krnk, red hair", "b00": "krnk, long hair"}
 
@@ -91,3 +93,26 @@ def test_a_tagger_of_the_users_writes_captions(folder, capsys) -> None:
     assert json.loads(capsys.readouterr().out) == {"changed": 1, "problems": []}
     assert (folder / "sky.txt").read_text(encoding="utf-8") == ">_<\n"
     assert main(["tagger", *more, "--general", "2"]) == 2
+
+
+def test_masks_and_crops_are_made_by_what_is_on_the_machine(folder, capsys, monkeypatch) -> None:
+    needs_runtime()
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    picture = Image.new("RGB", (200, 300), (0, 0, 200))
+    picture.paste((255, 0, 0), (0, 0, 100, 300))
+    picture.save(pictures / "f00.png")
+    model = write_cutter(folder / "u2net.onnx")
+    assert main(["cutouts", str(pictures), "--cutter", str(model), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (len(found["written"]), found["form"], found["nothing"]) == (1, "u2net", [])
+    assert (folder / "pictures_masks" / "f00.png").is_file()
+    assert main(["cutouts", str(pictures), "--cutter", str(model), "--target", str(pictures / "m")]) == 2
+    assert "(--target)" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "animeface", detector((80, 80, 40, 40, 0.8)))
+    more = ["crops", str(pictures), "--least-side", "64", "--json"]
+    assert main(more) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert ([one["name"] for one in found["proposed"]], found["written"]) == (["f00_face"], [])
+    assert main([*more, "--target", str(folder / "face")]) == 0
+    assert (folder / "face" / "f00_face.png").is_file()

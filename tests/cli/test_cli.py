@@ -38,7 +38,21 @@ def call(capsys, *arguments) -> tuple[int, dict]:
     return code, json.loads(capsys.readouterr().out)
 
 
-COMMANDS = ("demo", "tag", "captions", "tagger", "train", "generate", "analyze", "bake", "compress", "inspect", "label")
+COMMANDS = (
+    "demo",
+    "tag",
+    "captions",
+    "tagger",
+    "cutouts",
+    "crops",
+    "train",
+    "generate",
+    "analyze",
+    "bake",
+    "compress",
+    "inspect",
+    "label",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,13 +12,22 @@ from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.progress import QUIET
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.picture_folder import look
+from lib_lora.train.options import usual_values
+from lib_lora.train.recipes import facts_of
 from lib_lora.ui import compat
 from lib_lora.ui.captions import CaptionTools
 from lib_lora.ui.captions.check import CheckTools
+from lib_lora.ui.captions.crops import CropTools
+from lib_lora.ui.captions.cutouts import CutoutTools
 from lib_lora.ui.captions.expression import ExpressionTools
 from lib_lora.ui.captions.tagger import TaggerTools
+from lib_lora.ui.train.form import Form
 from lib_lora.ui.train.intake import Intake
-from tests.onnx_file import needs_runtime, write_tagger
+from lib_lora.ui.train.options import OptionForm
+from lib_lora.ui.train.orders import Orders
+from lib_lora.ui.train.pieces import Pieces
+from tests.face_detector import detector
+from tests.onnx_file import needs_runtime, write_cutter, write_tagger
 
 
 @pytest.fixture
@@ -128,3 +139,44 @@ def test_a_tagger_is_tried_and_then_tags_what_is_in_view(atelier, folder, words,
     for wrong in (["", *values[1:]], [str(tmp_path / "none"), *values[1:]], [values[0], 7, *values[2:]]):
         assert "atelier-error" in list(one.tag(found, *wrong))[-1]
         assert "atelier-error" in list(one.attempt(found, 0, *wrong))[-1]
+
+
+def test_masks_are_tried_made_and_handed_to_the_training(atelier, folder, words, tmp_path):
+    needs_runtime()
+    one, model = CutoutTools(atelier, words), write_cutter(tmp_path / "u2net.onnx")
+    Image.new("RGB", (96, 96), (0, 0, 200)).save(folder / "blue.png")
+    found = looked(atelier, folder)
+    values = [str(model), "masks", "auto", "", False]
+    assert "data:image/jpeg" in list(one.attempt(found, 0, *values))[-1]
+    html = list(one.make(found, *values))[-1]
+    target = folder.with_name(f"{folder.name}_masks")
+    assert len(list(target.glob("*.png"))) == 7
+    assert words("captions.cut_made", n=7, kept=0, folder=target, form="u2net") in html
+    assert words("captions.cut_nothing", names="blue.png") in html
+    assert f'data-act="masks {target}"' in html
+    with compat.gr.Blocks():
+        form = Form(atelier, words, OptionForm(words, usual_values("character", model=facts_of(atelier.host.model))))
+    answer = Orders(atelier, words, form, Pieces(atelier)).do(f"masks {target}\n1", {})
+    assert answer.values == {"masks": str(target)}
+    for wrong in (["", *values[1:]], [*values[:3], str(folder), False], [str(tmp_path), *values[1:]]):
+        assert "atelier-error" in list(one.make(found, *wrong))[-1]
+    assert "atelier-error" in list(one.make(None, *values))[-1]
+
+
+def test_crops_are_shown_first_and_those_that_are_ticked_are_written(atelier, folder, words, monkeypatch):
+    monkeypatch.setitem(sys.modules, "animeface", detector((30, 30, 20, 20, 0.9)))
+    one, found = CropTools(atelier, words), looked(atelier, folder, "hat")
+    message, proposed, gallery, ticked = list(one.propose(found, "face", 32, "", True))[-1]
+    assert words("captions.crops_found", n=3) in message
+    assert (len(gallery), ticked["value"]) == (3, ["1_face", "3_face", "5_face"])
+    values = ["face", 32, "krnk_face", True]
+    html = list(one.write(proposed, ["3_face"], *values))[-1]
+    place = atelier.folders.pictures / "krnk_face"
+    assert sorted(path.name for path in place.iterdir()) == ["3_face.png", "3_face.txt"]
+    assert words("captions.crops_made", n=1, kept=0, folder=place) in html
+    assert "atelier-error" in list(one.write(proposed, [], "face", 32, "", True))[-1]
+    assert "atelier-error" in list(one.write(None, [], *values))[-1]
+    small = list(one.propose(found, "face", 300, "", True))[-1][0]
+    assert words("captions.crops_small", n=3, names="1.png, 3.png, 5.png") in small
+    monkeypatch.setitem(sys.modules, "animeface", None)
+    assert "animeface" in list(one.propose(found, *values))[-1][0]

@@ -20,6 +20,8 @@ from lib_lora.merge.spec import Ingredient, MergeSpec
 from lib_lora.options import REQUIRED, Option, find, options_of
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.captions import NameRule, TagChange
+from lib_lora.services.crops import CropOptions
+from lib_lora.services.cutouts import CutoutOptions
 from lib_lora.services.labels import LabelOptions
 from lib_lora.services.tagging import TaggerOptions
 from lib_lora.train.options import TrainOptions
@@ -40,6 +42,8 @@ DECLARED = (
     TagChange,
     NameRule,
     TaggerOptions,
+    CutoutOptions,
+    CropOptions,
     TrainOptions,
 )
 COMMANDS = {
@@ -51,6 +55,8 @@ COMMANDS = {
     "tag": (NameRule,),
     "captions": (TagChange, TrainOptions),
     "tagger": (TaggerOptions, TagChange),
+    "cutouts": (CutoutOptions, TagChange),
+    "crops": (CropOptions, TagChange),
     "train": (TrainOptions,),
 }
 ROUTES = {
@@ -62,6 +68,8 @@ ROUTES = {
     "/pictures/tag": (TrainOptions, TagChange),
     "/pictures/captions": (TrainOptions, TagChange),
     "/pictures/tagger": (TrainOptions, TaggerOptions, TagChange),
+    "/pictures/cutouts": (TrainOptions, CutoutOptions, TagChange),
+    "/pictures/crops": (TrainOptions, CropOptions, TagChange),
     "/pictures/undo": (TrainOptions,),
     "/train": (TrainOptions,),
 }
@@ -173,6 +181,8 @@ def test_widgets_say_and_hold_what_is_declared(atelier: Atelier, language: str) 
         (lambda: workshop.build(atelier, words), "atelier_workshop_meta_{}", LabelOptions, 8),
         (lambda: train.build(atelier, words), "atelier_train_{}", TagChange, 1),
         (lambda: train.build(atelier, words), "atelier_train_tagger_{}", TaggerOptions, 6),
+        (lambda: train.build(atelier, words), "atelier_train_cutout_{}", CutoutOptions, 5),
+        (lambda: train.build(atelier, words), "atelier_train_crop_{}", CropOptions, 4),
     )
     for build, ident, holder, least in forms:
         drawn = {block.elem_id: block for block in widgets(build)}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from lib_lora.services.atelier import Atelier
-from tests.onnx_file import needs_runtime, write_tagger
+from tests.face_detector import detector
+from tests.onnx_file import needs_runtime, write_cutter, write_tagger
 
 from .conftest import Web, refused
 
@@ -82,3 +84,24 @@ def test_a_tagger_on_the_server_writes_captions(web: Web, folder: Path, atelier:
     assert "blue sky" in (folder / "f00.txt").read_text(encoding="utf-8").split("\n")[0]
     refused(web.post("/pictures/tagger", {**body, "tagger": "/etc"}), 400)
     refused(web.post("/pictures/tagger", {**body, "general": 2}), 400)
+
+
+def test_masks_and_crops_are_made_on_the_server(web: Web, folder: Path, atelier: Atelier, monkeypatch) -> None:
+    needs_runtime()
+    picture = Image.new("RGB", (200, 300), (0, 0, 200))
+    picture.paste((255, 0, 0), (0, 0, 100, 300))
+    picture.save(folder / "f02.png")
+    write_cutter(atelier.folders.data / "u2net.onnx")
+    body = {"images": "pictures/krnk", "cutter": "u2net.onnx"}
+    found = web.result(web.post("/pictures/cutouts", body))
+    assert (found["written"], sorted(found["nothing"])) == (["f02.png"], ["f00.png", "f01.png"])
+    assert (atelier.folders.pictures / "krnk_masks" / "f02.png").is_file()
+    for wrong in ({"cutter": "/etc"}, {"target": "/tmp/x"}, {"target": "pictures/krnk/m"}, {"only": "and"}):
+        refused(web.post("/pictures/cutouts", {**body, **wrong}), 400)
+    monkeypatch.setitem(sys.modules, "animeface", detector((80, 80, 40, 40, 0.8)))
+    body = {"images": "pictures/krnk", "least_side": 64}
+    found = web.result(web.post("/pictures/crops", body))
+    assert ([one["name"] for one in found["proposed"]], found["written"]) == (["f02_face"], [])
+    assert web.result(web.post("/pictures/crops", {**body, "target": "face"}))["written"] == ["f02_face.png"]
+    assert (atelier.folders.pictures / "face" / "f02_face.png").is_file()
+    refused(web.post("/pictures/crops", {**body, "target": "/tmp/x"}), 400)

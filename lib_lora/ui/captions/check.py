@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import escape
@@ -22,8 +20,9 @@ from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import KIND, Found
 from lib_lora.ui import compat
 from lib_lora.ui.captions.editor import CaptionTools, given
+from lib_lora.ui.captions.work import followed, inline
 from lib_lora.ui.compat import gr
-from lib_lora.ui.messages import error_html, follow, note_html, progress_html
+from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.inline_actions import act_button, read_act
 
 BOX = "atelier_train_check_act"
@@ -78,13 +77,16 @@ class CheckTools:
                 known.scan.train, known.captions, trigger=trigger or "", side=size, is_style=style, progress=job
             )
             about = [path for one in made.findings for path in one.pictures[:PICTURES]]
-            return Checked(made, {path: _small(path) for path in dict.fromkeys(about)})
+            return Checked(made, {path: inline(load_picture(path), SIDE) for path in dict.fromkeys(about)})
 
-        job = self._atelier.files.submit(KIND, known.folder.name, work)
-        for now in follow(job):
-            yield progress_html(now, self._atelier.files, self._words), None
-        if job.error is None and job.result is not None:
-            yield self.html(job.result), job.result
+        seen: list[Checked] = []
+
+        def said(made: Checked) -> str:
+            seen.append(made)
+            return self.html(made)
+
+        for html in followed(self._atelier, self._words, KIND, known.folder.name, work, said):
+            yield html, seen[0] if seen else None
 
     def act(self, order: str, found: Found | None, checked: Checked | None) -> tuple[str, str, Checked | None]:
         """Take a tag out of all captions; return message, list and what it shows, without that tag."""
@@ -113,11 +115,3 @@ class CheckTools:
             for path in one.pictures[:PICTURES]
         )
         return f"<li>{said}{f'<div>{small}</div>' if small else ''}</li>"
-
-
-def _small(path: Path) -> str:
-    """Return a small picture as an address that holds it."""
-    picture, data = load_picture(path), io.BytesIO()
-    picture.thumbnail((SIDE, SIDE))
-    picture.save(data, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

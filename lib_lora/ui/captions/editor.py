@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lib_lora.data.tags import BACKGROUNDS, EXPRESSIONS
@@ -184,3 +185,15 @@ def given(found: Found | None) -> Found:
     if found is None:
         raise InputError("No folder was given", cure="Give the folder that holds the pictures.")
     return found
+
+
+def clicked(found: Found, chosen: int) -> Path:
+    """Return the picture that was clicked, else the first in view.
+
+    Raises:
+        InputError: none is in view.
+    """
+    pictures = found.pictures[chosen : chosen + 1] if chosen >= 0 else found.chosen[:1]
+    if not pictures:
+        raise InputError("No picture is chosen", cure="Click a picture in the gallery first.")
+    return pictures[0]

@@ -11,6 +11,8 @@ from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui import compat
 from lib_lora.ui.captions.check import CheckTools, CheckWidgets, check_widgets
+from lib_lora.ui.captions.crops import CropTools, CropWidgets, crop_widgets
+from lib_lora.ui.captions.cutouts import CutoutTools, CutoutWidgets, cutout_widgets
 from lib_lora.ui.captions.editor import CaptionTools, EditorWidgets, RuleWidgets, editor_widgets, rule_widgets
 from lib_lora.ui.captions.expression import ExpressionTools, ExpressionWidgets, expression_widgets
 from lib_lora.ui.captions.tagger import TaggerTools, TaggerWidgets, tagger_widgets
@@ -26,6 +28,8 @@ class CaptionWidgets:
     expression: ExpressionWidgets
     check: CheckWidgets
     tagger: TaggerWidgets
+    cutouts: CutoutWidgets
+    crops: CropWidgets
     rule: RuleWidgets
 
 
@@ -55,9 +59,13 @@ def build(words: Words) -> CaptionWidgets:
         check = check_widgets(words)
     with gr.Accordion(words("captions.head_tagger"), open=False, elem_id="atelier_train_tagger_room"):
         tagger = tagger_widgets(words)
+    with gr.Accordion(words("captions.head_cutouts"), open=False, elem_id="atelier_train_cutout_room"):
+        cutouts = cutout_widgets(words)
+    with gr.Accordion(words("captions.head_crops"), open=False, elem_id="atelier_train_crop_room"):
+        crops = crop_widgets(words)
     with gr.Accordion(words("train.tag_rule"), open=False, elem_id="atelier_train_rules"):
         rule = rule_widgets(words)
-    return CaptionWidgets(editor, expression, check, tagger, rule)
+    return CaptionWidgets(editor, expression, check, tagger, cutouts, crops, rule)
 
 
 def wire(atelier: Atelier, words: Words, tools: CaptionTools, widgets: CaptionWidgets, around: Around) -> None:
@@ -66,7 +74,10 @@ def wire(atelier: Atelier, words: Words, tools: CaptionTools, widgets: CaptionWi
     _wire_expression(ExpressionTools(tools, words), widgets, around)
     _wire_check(CheckTools(atelier, tools, words), widgets, around)
     _wire_tagger(TaggerTools(atelier, tools, words), widgets, around)
-    remember(atelier, widgets.tagger.fields[0], "train.tagger", good=lambda value: isinstance(value, str))
+    _wire_cutouts(CutoutTools(atelier, words), widgets, around)
+    _wire_crops(CropTools(atelier, words), widgets, around)
+    for field, key in ((widgets.tagger.fields[0], "tagger"), (widgets.cutouts.fields[0], "cutter")):
+        remember(atelier, field, f"train.{key}", good=lambda value: isinstance(value, str))
 
 
 def _wire_editor(tools: CaptionTools, widgets: CaptionWidgets, around: Around) -> None:
@@ -110,3 +121,16 @@ def _wire_tagger(tools: TaggerTools, widgets: CaptionWidgets, around: Around) ->
     one, side = widgets.tagger, compat.event_kw(side_by_side=True)
     one.attempt.click(tools.attempt, [around.found, around.chosen, *one.fields], one.message, **side)
     around.changed(one.tag.click(tools.tag, [around.found, *one.fields], one.message, **side))
+
+
+def _wire_cutouts(tools: CutoutTools, widgets: CaptionWidgets, around: Around) -> None:
+    one, side = widgets.cutouts, compat.event_kw(side_by_side=True)
+    one.attempt.click(tools.attempt, [around.found, around.chosen, *one.fields], one.message, **side)
+    one.make.click(tools.make, [around.found, *one.fields], one.message, **side)
+
+
+def _wire_crops(tools: CropTools, widgets: CaptionWidgets, around: Around) -> None:
+    one, proposed, side = widgets.crops, gr.State(None), compat.event_kw(side_by_side=True)
+    shown = [one.message, proposed, one.gallery, one.ticked]
+    one.propose.click(tools.propose, [around.found, *one.fields], shown, **side)
+    one.write.click(tools.write, [proposed, one.ticked, *one.fields], one.message, **side)

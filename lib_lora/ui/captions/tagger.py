@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.words import Words
 from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.captions import Changed
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import Found
 from lib_lora.services.tagging import KIND, TaggerOptions, suggest, tag_pictures
-from lib_lora.ui.captions.editor import CaptionTools, given
+from lib_lora.ui.captions.editor import CaptionTools, clicked, given
+from lib_lora.ui.captions.work import followed
 from lib_lora.ui.compat import gr
-from lib_lora.ui.messages import error_html, follow, note_html, progress_html
+from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.train.look import problems_html
 
@@ -59,17 +62,17 @@ class TaggerTools:
         """Yield the tags of the picture that was clicked, else of the first in view, each with how sure it is."""
         try:
             known = given(found)
-            pictures = known.pictures[chosen : chosen + 1] if chosen >= 0 else known.chosen[:1]
-            if not pictures:
-                raise InputError("No picture is chosen", cure="Click a picture in the gallery first.")
+            picture = clicked(known, chosen)
             options, place = self._order(values)
         except AtelierError as error:
             yield error_html(error, self._words)
             return
-        job = self._atelier.files.submit(KIND, pictures[0].name, lambda job: suggest(pictures[0], place, options))
-        yield from self._followed(job)
-        if job.result is not None:
-            yield self._suggested(pictures[0], job.result)
+
+        def work(job: Job) -> list[tuple[str, float]]:
+            return suggest(picture, place, options)
+
+        shown_as = partial(self._suggested, picture)
+        yield from followed(self._atelier, self._words, KIND, picture.name, work, shown_as)
 
     def tag(self, found: Found | None, *values: Any) -> Iterator[str]:
         """Tag the pictures in view as a job; yield its progress, then what changed."""
@@ -79,19 +82,18 @@ class TaggerTools:
         except AtelierError as error:
             yield error_html(error, self._words)
             return
-        captions, pictures = self._tools.captions(known), known.chosen
+        captions, pictures, words = self._tools.captions(known), known.chosen, self._words
 
         def work(job: Job) -> Any:
             return tag_pictures(captions, pictures, place, options, job)
 
-        job = self._atelier.files.submit(KIND, known.folder.name, work)
-        yield from self._followed(job)
-        if job.result is not None:
-            made, words = job.result, self._words
+        def said(made: Changed) -> str:
             note = note_html(words("train.captions_changed", n=made.count), kind="good" if made.count else "note")
             if not made.count and options.existing == "missing":
                 note = note_html(words("captions.none_missing"))
-            yield note + problems_html(made.problems, (), words)
+            return note + problems_html(made.problems, (), words)
+
+        yield from followed(self._atelier, words, KIND, known.folder.name, work, said)
 
     def _order(self, values: tuple[Any, ...]) -> tuple[TaggerOptions, Path]:
         options = TaggerOptions(**dict(zip((one.name for one in OPTIONS), values, strict=True)))
@@ -99,10 +101,6 @@ class TaggerTools:
         if not given_place:
             raise InputError("No tagger was given", cure="Give the folder of the tagger's files.")
         return options, self._atelier.folders.allowed(given_place, where=given_place)
-
-    def _followed(self, job: Job) -> Iterator[str]:
-        for now in follow(job):
-            yield progress_html(now, self._atelier.files, self._words)
 
     def _suggested(self, picture: Path, tags: list[tuple[str, float]]) -> str:
         if not tags:

@@ -10,7 +10,6 @@ from typing import Any
 
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import Words
-from lib_lora.services import picture_folder
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.run_plan import MEASURE, measure, sized
 from lib_lora.train.available import instead
@@ -52,6 +51,7 @@ class Orders:
             "reset": lambda name, usual: Answer(values=self._form.returned(name, usual)),
             "instead": lambda *_: Answer(values=self._instead()),
             "tag": lambda tag, _: Answer(tag=tag),
+            "masks": lambda folder, _: Answer(values={"masks": folder}),
             "measure": self._measure,
             "halt": self._halt,
         }
@@ -112,8 +112,8 @@ class Orders:
         return {name: to_widget(name, value) for name, value in instead(facts_of(self._atelier.host.model)).items()}
 
     def _halt(self, number: str, usual: Mapping[str, Any]) -> Answer:
-        """Stop looking at pictures, or measuring the time; one that has ended meanwhile stays as it is."""
-        for job in (*self._atelier.files.jobs(picture_folder.KIND), *self._atelier.queue.jobs(MEASURE)):
+        """Stop work on pictures, or measuring the time; one that has ended meanwhile stays as it is."""
+        for job in (*self._atelier.files.jobs(), *self._atelier.queue.jobs(MEASURE)):
             if str(job.number) == number:
                 job.stop()
         return Answer()

@@ -1,0 +1,182 @@
+"""Crops around faces: proposed first, then written as new pictures into a folder that the person names."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from lib_lora.atomic import cure_of, new_file
+from lib_lora.data.edit_captions import captions_of
+from lib_lora.data.faces import FRAMES, FRAMING_TAGS, Box, crop_box, find_faces
+from lib_lora.data.files import CAPTION_SUFFIXES, Problem, shown
+from lib_lora.data.images import load_picture
+from lib_lora.data.tag_lines import with_tag, without_tag
+from lib_lora.data.tags import write_text
+from lib_lora.errors import FileError
+from lib_lora.options import option, settle
+from lib_lora.progress import QUIET, Progress
+from lib_lora.sentences import say
+
+KIND = "crops"
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    """Which crops are proposed; making one checks it."""
+
+    frame: str = option(
+        "face", "Crop", "Around each face: the face, the upper body, or the body.", choices=tuple(FRAMES)
+    )
+    least_side: int = option(256, "Least side", "Crops with a shorter side in pixels are left out.", low=16, high=4096)
+    target: str = option(
+        "",
+        "Into folder",
+        "Folder of the new pictures, e.g. krnk_face; what is there stays. Without one the crops are only told.",
+        form="DIR",
+    )
+    with_captions: bool = option(
+        True, "With captions", "Copies each caption; tags such as full body give way to the crop's own."
+    )
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One crop: of which picture, under which name it would be written, where, and how sure the face is (0 to 1)."""
+
+    picture: Path
+    name: str
+    box: Box
+    sure: float
+
+    def cut(self) -> Image.Image:
+        """Return its pixels, as many as the picture has there."""
+        return load_picture(self.picture).crop(self.box)
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """The crops, and of which pictures there is none: no face, too small, or nearly the picture itself."""
+
+    crops: Sequence[Crop]
+    faceless: Sequence[Path]
+    small: Sequence[Path]
+    whole: Sequence[Path]
+    problems: Sequence[Problem]
+
+
+@dataclass(frozen=True)
+class CropsWritten:
+    """Files that were written, how many were there already and stay, and what could not be written."""
+
+    folder: Path
+    written: Sequence[Path]
+    kept: int
+    problems: Sequence[Problem]
+
+
+def propose(pictures: Sequence[Path], options: CropOptions, progress: Progress = QUIET) -> Proposed:
+    """Look for faces and return a crop around each; nothing is written.
+
+    Raises:
+        AtelierError: animeface is not installed.
+        StoppedError: somebody asked to stop.
+    """
+    crops: list[Crop] = []
+    faceless: list[Path] = []
+    small: dict[Path, None] = {}
+    whole: dict[Path, None] = {}
+    problems: list[Problem] = []
+    for done, picture in enumerate(pictures):
+        try:
+            image = load_picture(picture)
+        except FileError as error:
+            problems.append(Problem(picture, error.what, error.cure))
+            continue
+        faces = find_faces(image)
+        if not faces:
+            faceless.append(picture)
+        for number, face in enumerate(faces, start=1):
+            box = crop_box(face, options.frame, image.size)
+            if box is None:
+                whole[picture] = None
+            elif min(box[2] - box[0], box[3] - box[1]) < options.least_side:
+                small[picture] = None
+            else:
+                name = f"{picture.stem}_{options.frame}{number if number > 1 else ''}"
+                if any(crop.name == name for crop in crops):  # of another sub-folder
+                    name = f"{picture.parent.name}_{picture.suffix[1:]}_{name}"
+                crops.append(Crop(picture, name, box, face.sure))
+        progress.passed(done + 1, len(pictures), say("looking for faces"))
+    return Proposed(crops, faceless, list(small), list(whole), problems)
+
+
+def write_crops(
+    crops: Sequence[Crop],
+    target: Path,
+    options: CropOptions,
+    progress: Progress = QUIET,
+    *,
+    only: Collection[str] | None = None,
+) -> CropsWritten:
+    """Write crops as PNG; a name that is taken stays what it is. A stop keeps what is written.
+
+    Args:
+        crops: as proposed.
+        target: folder of the new pictures; made where it is not there.
+        options: whether captions come along.
+        progress: told of every crop.
+        only: names of those that are written; None writes all.
+
+    Raises:
+        FileError: the folder cannot be made.
+    """
+    meant = [crop for crop in crops if only is None or crop.name in only]
+    captions = captions_of(dict.fromkeys(crop.picture for crop in meant)) if options.with_captions else {}
+    written: list[Path] = []
+    problems: list[Problem] = []
+    kept = 0
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = say("The folder cannot be made ({reason})", reason=error)
+        raise FileError(what, where=shown(target), cure=cure_of(error)) from error
+    for done, crop in enumerate(meant):
+        path = target / f"{crop.name}.png"
+        try:
+            _save(crop.cut(), path)
+            if text := captions.get(crop.picture, ""):
+                write_text(path.with_suffix(CAPTION_SUFFIXES[0]), _framed(text, options.frame) + "\n")
+            written.append(path)
+        except FileExistsError:
+            kept += 1
+        except FileError as error:
+            problems.append(Problem(crop.picture, error.what, error.cure))
+        progress.update(done + 1, len(meant), say("writing crops"))
+        if progress.stopped:
+            break
+    return CropsWritten(target, written, kept, problems)
+
+
+def _framed(caption: str, frame: str) -> str:
+    """Return a caption with the crop's framing in the place of the picture's."""
+    return with_tag(without_tag(caption, ", ".join(FRAMING_TAGS)), FRAMES[frame].tag)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    try:
+        with new_file(path) as file:
+            file.write(data.getvalue())
+    except FileExistsError:
+        raise
+    except OSError as error:
+        what = say("The picture cannot be saved ({reason})", reason=error)
+        raise FileError(what, where=shown(path), cure=cure_of(error)) from error
