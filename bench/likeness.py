@@ -41,6 +41,7 @@ PRESETS: Mapping[str, dict[str, Any]] = {
     "Lion": {"optimizer": "Lion"},
     "AdaFactor": {"optimizer": "AdaFactor"},
     "Prodigy": {"optimizer": "Prodigy"},
+    "LoCon": {"network": "locon"},
     "LoHa": {"network": "loha"},
     "LoKr": {"network": "lokr"},
     "DoRA": {"dora": True},
