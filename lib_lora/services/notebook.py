@@ -106,9 +106,15 @@ def bake(
 
 
 def add(
-    loras: Sequence[LoraFile | tuple[LoraFile, Weights]], *, model: Any = None, progress: Progress = QUIET
+    loras: Sequence[LoraFile | tuple[LoraFile, Weights]],
+    *,
+    model: Any = None,
+    presets: PresetFile | None = None,
+    progress: Progress = QUIET,
 ) -> tuple[LoraFile, MergeReport]:
     """Return the exact sum of LoRAs, each alone or with its weights, and what that changed.
+
+    ``presets`` is where a preset's name is looked up; None takes the shipped ones.
 
     Raises:
         InputError: none is given, two families of models, or weights that cannot be right.
@@ -117,7 +123,7 @@ def add(
     parts = []
     for each in loras:
         lora, weights = each if isinstance(each, tuple) else (each, 1.0)
-        numbers = multipliers(lora, weights)
+        numbers = multipliers(lora, weights, presets=presets)
         parts.append(adding.Summand(known(lora, numbers, model, alone=False), numbers))
     return adding.add(parts, progress)
 

@@ -13,6 +13,7 @@ from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag
 from lib_lora.errors import InputError
 from lib_lora.host.base import Host, check_clip_skip
 from lib_lora.sentences import say
+from lib_lora.services.given_presets import with_presets
 from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import room_needed
 from lib_lora.train.length import check_draws
@@ -39,7 +40,7 @@ def fresh_run(host: Host, values: Mapping[str, Any], runs: Path, *, where: str) 
     Raises:
         InputError: an option cannot be right, or see `check_start`.
     """
-    chosen = from_mapping(values, where=where, model=facts_of(host.model))
+    chosen = with_presets(from_mapping(values, where=where, model=facts_of(host.model)), host)
     folder = RunFolder.fresh(runs / chosen.name)
     check_start(host, chosen, runs)
     return chosen, folder

@@ -18,6 +18,7 @@ from lib_lora.blocks.block_list import parse_block_list
 from lib_lora.blocks.layouts import OTHER, full_layout, lengths_of
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tokens import format_number, read_number
+from lib_lora.blocks.typed import half_width
 from lib_lora.blocks.weights import BlockWeights, fit, unnamed_blocks
 from lib_lora.errors import InputError
 from lib_lora.formats.keys import block_of_key
@@ -203,6 +204,12 @@ def sizes_of(text: str, name: str, default: float, family: str) -> BlockNumbers:
         where=name,
         cure=say("Give {counts: or } numbers.", counts=[*lengths_of(family), len(places)]),
     )
+
+
+def is_name(text: str) -> bool:
+    """Whether numbers by block are given by a preset's name, which a run's options have as numbers before it starts."""
+    typed = half_width(text).strip()
+    return bool(typed) and "," not in typed and read_number(typed) is None
 
 
 def read_list(text: str, name: str) -> list[float]:

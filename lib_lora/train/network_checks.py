@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lib_lora.errors import InputError
-from lib_lora.train.block_numbers import read_list, read_row
+from lib_lora.train.block_numbers import is_name, read_list, read_row
 from lib_lora.train.optimizers import spec_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _check_blocks(options: TrainOptions) -> None:
         read_row(getattr(options, name), name, count=1)
     for name in SIZES:
         text = getattr(options, name)
-        for value in read_list(text, name) if text.strip() else ():
+        for value in read_list(text, name) if text.strip() and not is_name(text) else ():
             if name.endswith("dims") and (value != int(value) or value > LARGEST):
                 raise InputError(
                     "{value:g} is no rank",

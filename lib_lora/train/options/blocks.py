@@ -20,8 +20,8 @@ class BlockOptions:
     block_lr_weight: str = option(
         "",
         "Learning rate by block",
-        "A factor for each block: 26, 17, 20 or 12 numbers as in block weights, or a preset's name such as C186. A "
-        "block with 0 is not trained.",
+        "A factor for each block: 26, 17, 20 or 12 numbers as in block weights, or a preset's name such as C186, your "
+        "own ones too. A block with 0 is not trained.",
         form="A,B",
     )
     down_lr_weight: str = option(
@@ -45,7 +45,7 @@ class BlockOptions:
         "",
         "Dim by block",
         "A rank for each block in place of dim: 25 numbers as in sd-scripts (SDXL 23), or as many as block weights "
-        "have. 0 leaves a block out.",
+        "have, or the name of a preset that holds ranks. 0 leaves a block out.",
         form="A,B",
     )
     block_alphas: str = option("", "Alpha by block", "An alpha for each block in place of alpha.", form="A,B")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.atelier import Atelier
 from lib_lora.services.given_data import check_dataset_file, data_options, is_dataset_file
 from lib_lora.services.given_loras import allowed_loras
+from lib_lora.services.given_presets import with_presets
 from lib_lora.services.picture_folder import Found
 from lib_lora.services.run_plan import free_name, plan_of
 from lib_lora.services.samples import default_prompts
@@ -30,7 +31,7 @@ class Draft:
     kind: str
     values: Mapping[str, Any]
 
-    def options(self, usual: Mapping[str, Any], folders: Folders) -> TrainOptions:
+    def options(self, usual: Mapping[str, Any], atelier: Atelier) -> TrainOptions:
         """Return the options of the run.
 
         Raises:
@@ -42,17 +43,17 @@ class Draft:
         if epochs_are_meant([name for name in (*FREE, *NAMES) if not same(self.values.get(name), usual.get(name))]):
             values["repeats"] = 1
         if is_dataset_file(self.found.folder):
-            check_dataset_file(folders, self.found.folder)
+            check_dataset_file(atelier.folders, self.found.folder)
         values |= data_options(self.found.folder)
         values |= {"name": self.values["name"], "trigger": self.trigger.strip()}
         for name in ("reg_images", "masks"):
             if values[name]:
-                values[name] = str(folders.allowed(values[name], where=name))
-        values |= allowed_loras(values, folders)
+                values[name] = str(atelier.folders.allowed(values[name], where=name))
+        values |= allowed_loras(values, atelier.folders)
         # Steps that were computed follow from epochs and repeats; written down they would fix both.
         steps = self.values["steps"]
         values |= {"kind": self.kind, "steps": 0 if steps == usual.get("steps") else int(steps)}
-        return from_mapping(values, where="")
+        return with_presets(from_mapping(values, where=""), atelier.host)
 
 
 def usual_form(atelier: Atelier, draft: Draft) -> dict[str, Any]:

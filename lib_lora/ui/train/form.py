@@ -90,7 +90,7 @@ class Form:
         """Start a run, or queue it; return a message."""
         try:
             draft = self.draft(found, trigger, kind, steps, name, raw)
-            options = draft.options(usual, self._atelier.folders)
+            options = draft.options(usual, self._atelier)
             ahead = self._atelier.trainings.queue()
             self._atelier.trainings.start(options, language=self._words.language)
         except AtelierError as error:

@@ -35,7 +35,7 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
     if draft.found is None:
         return note_html(words("train.plan_first")) + missing
     try:
-        options = draft.options(usual, atelier.folders)
+        options = draft.options(usual, atelier)
         plan = plan_of(atelier, draft.found, options)
         remarks = (*plan.remarks, *fit_remarks(atelier.host.model, options, draft.found.scan))
     except AtelierError as error:

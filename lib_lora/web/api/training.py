@@ -14,6 +14,7 @@ from lib_lora.options import Option, options_of
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.given_data import check_dataset_file
 from lib_lora.services.given_loras import allowed_loras
+from lib_lora.services.given_presets import with_presets
 from lib_lora.services.jobs.run_state import RunView
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
@@ -99,7 +100,7 @@ def run_options(atelier: Atelier, given: Mapping[str, Any]) -> TrainOptions:
     if values.get("dataset_config"):
         values["dataset_config"] = str(dataset_file(atelier, values["dataset_config"]))
     values |= allowed_loras(values, atelier.folders)
-    options = from_mapping(values, where="train", model=facts_of(atelier.host.model))
+    options = with_presets(from_mapping(values, where="train", model=facts_of(atelier.host.model)), atelier.host)
     check_clip_skip(options.clip_skip, atelier.host.model)
     return options
 
