@@ -1,0 +1,75 @@
+"""The caption editor as a person uses it, in Chromium: filter, preview and apply, the button of a finding, undo."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+pytest.importorskip("playwright", reason="NOBODY CLICKED: Playwright is missing (python run.py setup)")
+
+from playwright.sync_api import expect
+
+from tests.ui.browser import open_tab, sideways
+from tests.ui.walking import PICTURES, visit
+
+
+def texts(folder):
+    return [path.read_text(encoding="utf-8").strip() for path in sorted(folder.glob("*.txt"))]
+
+
+def test_captions_are_filtered_previewed_changed_and_taken_back_after_a_reload(studio_server, visitor):
+    folder = studio_server.data / "pictures" / "krnk"
+    folder.mkdir(parents=True)
+    for number, path in enumerate(PICTURES):
+        shutil.copy(path, folder)
+        tags = "krnk, red hair" + (", smile" if number % 2 else "")
+        (folder / f"{path.stem}.txt").write_text(tags, encoding="utf-8")
+    before = texts(folder)
+
+    def opened():
+        walker = visit(visitor, studio_server.url, "en")
+        open_tab(walker.page, "train")
+        walker.type("train_folder", str(folder))
+        walker.type("train_trigger", "krnk")
+        walker.press("train_look")
+        expect(walker.at("train_summary")).to_contain_text("found: 6")
+        walker.open("train_captions")
+        expect(walker.at("train_scope")).to_contain_text("all 6")
+        return walker
+
+    walker = opened()
+    walker.box("train_only").fill("smile")
+    walker.box("train_only").press("Enter")
+    expect(walker.at("train_scope")).to_contain_text("3 of 6")
+    walker.open("train_regex")
+    walker.type("train_regex_find", r"(\w+) hair")
+    walker.type("train_regex_by", r"\1-haired")
+    walker.press("train_regex_preview")
+    expect(walker.at("train_regex_shown").locator("ins")).to_have_text(["red-haired"] * 3)
+    assert texts(folder) == before
+    walker.press("train_regex_apply")
+    expect(walker.at("train_regex_shown")).to_contain_text("Captions changed: 3")
+    expect(walker.at("train_undo")).to_contain_text("(1)")
+    walker.box("train_only").fill("smile and (")
+    walker.box("train_only").press("Enter")
+    expect(walker.at("train_only_message")).to_contain_text("no choice of captions")
+    walker.box("train_only").fill("")
+    walker.box("train_only").press("Enter")
+    expect(walker.at("train_scope")).to_contain_text("all 6")
+    walker.press("train_undo")
+    expect(walker.at("train_caption_message")).to_contain_text("returned to what they were: 3")
+    expect(walker.at("train_undo")).to_have_text("Undo")
+    walker.open("train_checks")
+    walker.press("train_check")
+    walker.at("train_checked").get_by_role("button", name="Remove from all").click()
+    expect(walker.at("train_caption_message")).to_contain_text("Captions changed: 6")
+    expect(walker.at("train_checked")).not_to_contain_text("red hair")
+    assert texts(folder) == [text.replace(", red hair", "") for text in before]
+    assert sideways(walker.page) == 0
+
+    walker = opened()
+    expect(walker.at("train_undo")).to_contain_text("(1)")
+    walker.press("train_undo")
+    expect(walker.at("train_caption_message")).to_contain_text("returned to what they were: 6")
+    assert texts(folder) == before
