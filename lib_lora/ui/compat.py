@@ -45,6 +45,15 @@ else:
 update = gr.update
 
 
+def dropdown(choices: list[Any], **settings: Any) -> gr.Dropdown:
+    """Return a Dropdown whose choices come and go.
+
+    Another value is taken, too: what was chosen a moment before its choice went is on its way still. Gradio would
+    refuse it in English; a handler says what it does not know.
+    """
+    return gr.Dropdown(choices, allow_custom_value=True, **settings)
+
+
 FONTS = ("system-ui", "Hiragino Sans", "Yu Gothic UI", "Noto Sans CJK JP", "sans-serif")
 """Fonts that a machine has: gradio's own would be fetched from a server at every start."""
 

@@ -40,7 +40,7 @@ def build(atelier: Atelier, words: Words) -> ReportPanel:
     logic = _Report(atelier, words)
     first = next(iter(reports(atelier.folders)), None)
     with gr.Row():
-        chosen = gr.Dropdown(
+        chosen = compat.dropdown(
             logic.choices(),
             value=first,
             label=words("report.which"),

@@ -114,6 +114,10 @@ def test_a_slider_writes_the_vector_and_a_preset_its_name(logic):
     assert moved == f"a <lora:plain:0.8:lbw={vector}> b"
     assert said == ""
     named, _ = logic.writer(logic.to_preset)("FACE", moved, "plain")
+    kept, said = logic.writer(logic.to_preset)("FACES", named, "plain")
+    assert kept == gr.update()
+    assert "There is no preset" in said
+    assert "FACE" in said
     assert named == "a <lora:plain:0.8:lbw=FACE> b"
     assert logic.writer(logic.to_preset)(EN("block_weight.plain"), named, "plain")[0] == "a <lora:plain:0.8> b"
 

@@ -113,10 +113,13 @@ class Walker:
     def generate(self, steps: int = 8) -> None:
         """Press Generate and wait for a new finished picture."""
         self.type("generate_steps", str(steps))
+        picture = self.at("generate_gallery").locator("img").first
+        before = picture.get_attribute("src") if picture.count() else None
         self.press("generate_go")
-        expect(self.at("generate_status").locator(".atelier-progress, .atelier-note").first).to_be_visible()
+        if before:
+            expect(picture).not_to_have_attribute("src", before)
+        expect(picture).to_be_visible()
         expect(self.at("generate_status").locator(".atelier-good")).to_be_visible()
-        expect(self.at("generate_gallery").locator("img").first).to_be_visible()
 
     def again(self, url: str) -> Walker:
         """Close the page and open the studio anew, as the same person."""

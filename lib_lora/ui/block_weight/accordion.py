@@ -183,8 +183,8 @@ def _widgets(atelier: Atelier, words: Words, accordion: Any, place: str) -> tupl
 
     with gr.Row(elem_classes="atelier-bw-head"):
         active = gr.Checkbox(True, label=words("block_weight.active"), scale=0, min_width=92, **ident("active"))
-        lora = gr.Dropdown([], label=words("block_weight.lora"), min_width=120, scale=2, **ident("lora"))
-        preset = gr.Dropdown([], label=words("block_weight.preset"), min_width=120, scale=2, **ident("preset"))
+        lora = compat.dropdown([], label=words("block_weight.lora"), min_width=120, scale=2, **ident("lora"))
+        preset = compat.dropdown([], label=words("block_weight.preset"), min_width=120, scale=2, **ident("preset"))
         te = gr.Textbox("1", label=words("block_weight.te"), max_lines=1, min_width=175, **ident("te"))
         unet = gr.Textbox("1", label=words("block_weight.unet"), max_lines=1, min_width=64, **ident("unet"))
     message = gr.HTML("", **ident("message"))

@@ -91,10 +91,17 @@ class Handlers:
         return write
 
     def to_preset(self, name: str) -> Change:
-        """Return the change to a preset; the entry for own numbers changes nothing."""
+        """Return the change to a preset; the entry for own numbers changes nothing.
+
+        Raises:
+            InputError: there is none of this name.
+        """
+        host, plain = self._atelier.host, self._words("block_weight.plain")
         if name == self._words("block_weight.own"):
             return lambda tag: tag
-        return with_weights("" if name in (None, self._words("block_weight.plain")) else name)
+        if name and name != plain and not host.presets.has(name):
+            host.presets.lookup(name, host.model.family)  # which says what names there are
+        return with_weights("" if name in (None, plain) else name)
 
     def to_vector(self, text: str) -> Change:
         """Return the change to a written vector; one that says what the tag says already changes nothing.

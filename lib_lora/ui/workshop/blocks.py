@@ -25,7 +25,7 @@ from lib_lora.sentences import say
 from lib_lora.services import files as file_work
 from lib_lora.services import presets as presets_file
 from lib_lora.services.atelier import Atelier
-from lib_lora.ui.compat import COPYABLE, event_kw, gr, update
+from lib_lora.ui.compat import COPYABLE, dropdown, event_kw, gr, update
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import block_table, megabytes
@@ -195,7 +195,7 @@ def build(atelier: Atelier, words: Words) -> BlocksPanel:
     do = Handlers(atelier, words)
     facts = gr.State({})
     with gr.Row():
-        file = gr.Dropdown(
+        file = dropdown(
             file_work.names(atelier), label=words("workshop.file"), value=None, scale=4, elem_id="atelier_workshop_file"
         )
         again = gr.Button(words("workshop.refresh"), size="sm", scale=0, min_width=120, elem_classes=["atelier-small"])
@@ -204,7 +204,7 @@ def build(atelier: Atelier, words: Words) -> BlocksPanel:
     summary = gr.HTML(note_html(words("workshop.choose_file")))
     table = gr.HTML(elem_id="atelier_workshop_blocks_table")
     with gr.Row():
-        preset = gr.Dropdown(
+        preset = dropdown(
             file_work.presets(atelier),
             label=words("workshop.preset"),
             value=None,

@@ -250,7 +250,7 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
         text = gr.Textbox(
             "", label=words("workshop.search"), placeholder=words("workshop.search_hint"), max_lines=1, scale=2
         )
-        file = gr.Dropdown(
+        file = compat.dropdown(
             file_work.names(atelier),
             value=None,
             label=words("workshop.file"),
@@ -327,7 +327,7 @@ def _build_more(do: Handlers, words: Words, file: gr.Dropdown) -> tuple[Any, Any
             stop = work.cancel_button(do.atelier, words, "atelier_workshop_hash_stop", kind=HASH)
         said, found = gr.HTML(), gr.HTML(elem_id="atelier_workshop_hashes")
     with gr.Accordion(words("workshop.compare"), open=False):
-        other = gr.Dropdown(file_work.names(do.atelier), value=None, label=words("workshop.compare_with"))
+        other = compat.dropdown(file_work.names(do.atelier), value=None, label=words("workshop.compare_with"))
         differences = gr.HTML()
     with gr.Accordion(words("workshop.raw"), open=False):
         raw = gr.Code("{}", language="json", label=words("workshop.raw"), interactive=False)

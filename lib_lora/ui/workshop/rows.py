@@ -14,7 +14,7 @@ from lib_lora.merge.spec import Ingredient, row_of_tag
 from lib_lora.options import options_of
 from lib_lora.services import files as file_work
 from lib_lora.services.atelier import Atelier
-from lib_lora.ui.compat import gr, number, update
+from lib_lora.ui.compat import dropdown, gr, number, update
 from lib_lora.ui.option_widget import widget
 
 MOST = 8
@@ -55,7 +55,7 @@ def build_rows(atelier: Atelier, words: Words) -> Rows:
     for index in range(MOST):
         with gr.Row(visible=index == 0, elem_classes=["atelier-merge-row"]) as line:
             row = (
-                gr.Dropdown(
+                dropdown(
                     names,
                     value=None,
                     label=words("workshop.row_lora", n=index + 1),
@@ -64,11 +64,10 @@ def build_rows(atelier: Atelier, words: Words) -> Rows:
                     elem_id=f"atelier_workshop_row{index + 1}",
                 ),
                 draw("strength"),
-                gr.Dropdown(
+                dropdown(
                     presets,
                     value=KNOWN["blocks"].default,
                     label=words.said(KNOWN["blocks"].label),
-                    allow_custom_value=True,
                     scale=3,
                     min_width=150,
                 ),
