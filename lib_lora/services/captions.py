@@ -39,7 +39,9 @@ class TagChange:
     tag: str = option(REQUIRED, "Tag", "One tag, or several with commas between.")
     by: str = option("", "Replace by", "What takes its place.")
     only: str = option(
-        "", "Only where", "Captions that are meant, by their tags, e.g. hat and not (cat or *hair); * is anything."
+        "",
+        "Only where",
+        "Captions that are meant, by their tags, e.g. hat and not (cat or dog); a * stands for any letters.",
     )
     preview: bool = option(False, "", "Say what would change, the first few before and after, and change nothing.")
 
@@ -65,6 +67,8 @@ def _checked(pattern: str, by: str) -> re.Pattern[str]:
     Raises:
         InputError: it is none, it would change empty text everywhere, or its replacement does not fit it.
     """
+    if not pattern:
+        raise InputError("This expression fits everywhere", option="tag", cure="Write what must be there.")
     try:
         made = re.compile(pattern)
         re.sub(f"(?:{pattern})?", by, "")  # a group that the replacement names must be there
@@ -73,7 +77,7 @@ def _checked(pattern: str, by: str) -> re.Pattern[str]:
             "As Python writes them: (\\w+) hair finds a word before hair, and \\1 is that word in the replacement."
         )
         raise InputError("This is no regular expression ({reason})", reason=error, option="tag", cure=cure) from error
-    if not pattern or made.match(""):
+    if made.match(""):
         raise InputError("This expression fits everywhere", option="tag", cure="Write what must be there.")
     return made
 

@@ -47,7 +47,10 @@ class TaggerOptions:
         0.85, "Least for characters", "The same for names of characters; 1 takes none.", low=0, high=1, step=0.01
     )
     exclude: str = option(
-        "", "Never these", "Tags with commas between, which are left out; * is anything: *background.", form="A,B"
+        "",
+        "Never these",
+        "Tags with commas between, which are left out; *background leaves out every background.",
+        form="A,B",
     )
     existing: str = option(
         "missing",

@@ -43,6 +43,8 @@ def test_captions_are_filtered_previewed_changed_and_taken_back_after_a_reload(s
     walker.box("train_only").press("Enter")
     expect(walker.at("train_scope")).to_contain_text("3 of 6")
     walker.open("train_regex")
+    expect(walker.box("train_regex_by")).to_be_visible()
+    walker.page.wait_for_timeout(500)
     walker.type("train_regex_find", r"(\w+) hair")
     walker.type("train_regex_by", r"\1-haired")
     walker.press("train_regex_preview")
