@@ -71,7 +71,8 @@ class Joined:
         """Return the states in the library's own form."""
         if self._long is None:
             return self.plain.state_dict()
-        kept, states = self.plain.state_dict(), {}
+        kept = self.plain.state_dict()
+        states: dict[int, dict[str, Any]] = {}
         for group, mine, pieces, long in zip(
             kept["param_groups"], self.plain.param_groups, self._pieces, self._long.param_groups, strict=True
         ):

@@ -7,7 +7,7 @@ the forward pass as in the backward pass, which runs through them the other way 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -95,7 +95,7 @@ def way_to(device: torch.device) -> Fetching:
 class Ahead(Generic[_Row]):
     """The weights of blocks in the order in which they run: those of the next one are fetched while one computes."""
 
-    def __init__(self, blocks: Mapping[Hashable, Sequence[_Row]], way: Fetching) -> None:
+    def __init__(self, blocks: Mapping[Any, Sequence[_Row]], way: Fetching) -> None:
         self._blocks = blocks
         self._way = way
         self._follows: dict[tuple[Hashable, Hashable], Hashable] = {}
