@@ -41,6 +41,11 @@ def register(commands: argparse._SubParsersAction) -> None:
         "--out", default=None, metavar="NAME", help="name of the LoRA, or folder/name (short for --name and --runs)"
     )
     command.add_argument("--runs", type=Path, default=None, metavar="DIR", help="folder of runs (default: runs)")
+    command.add_argument(
+        "--probe",
+        action="store_true",
+        help="train nothing: make about 30 steps that leave nothing, and say which rate suits, time and memory",
+    )
     command.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     group = command.add_argument_group("training options (defaults in brackets; a kind's recipe may change them)")
     add_flags(group, options_of(TrainOptions), needed=False)
@@ -106,6 +111,9 @@ def run(options: argparse.Namespace) -> None:
     """Train, or go on with a run, and say where the file is."""
     from lib_lora.train.together import device_for, join
 
+    if options.probe:
+        _probe(options)
+        return
     team = join()
     options.device = device_for(options.device)
     progress = TerminalProgress(quiet=options.json or bool(team.rank))
@@ -122,6 +130,25 @@ def run(options: argparse.Namespace) -> None:
         made.leave()
     if not team.rank:
         _give(options, made.training, result)
+
+
+def _probe(options: argparse.Namespace) -> None:
+    """Probe a run that is not begun, and say what was found."""
+    from lib_lora.services.rate_probe import answer, probed
+    from lib_lora.services.start_check import fresh_run
+
+    if options.resume:
+        raise InputError("A run that goes on keeps its own options", where="--probe", cure="Leave --resume out.")
+    values, runs = _given(options)
+    host, progress = open_studio(options), TerminalProgress(quiet=options.json)
+    chosen, _ = fresh_run(host, values, runs, where="command line")
+    try:
+        with stopped_by_keyboard(progress, kept="nothing is left of a probe"):
+            found = probed(host, chosen, progress)
+    finally:
+        progress.close()
+    time = f"{found.seconds:.2f} s a step, about {found.run_seconds / 60:.0f} min for {found.steps} steps"
+    give(options, answer(found), [found.note, f"{time}; {found.memory / 2**30:.1f} GB of memory"])
 
 
 def _ready(options: argparse.Namespace, progress: TerminalProgress, team: Team) -> LoneRun:

@@ -60,12 +60,13 @@ class _Fixed:
 class Measuring:
     """Measures one run, always the same way."""
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: Training, *, most: int = MOST) -> None:
+        """``most`` pictures are measured at most."""
         self._training = training
         own = [item for item in training.data.samples if not item.picture.is_reg]
         reg = [item for item in training.data.samples if item.picture.is_reg]
-        self._own = list(_levels(_spread(own)))
-        self._held = list(_levels(_spread(training.data.held)))
+        self._own = list(_levels(_spread(own, most)))
+        self._held = list(_levels(_spread(training.data.held, most)))
         self._neutral = list(_neutral(_spread(reg or own, len(NEUTRAL))))
         self._before: list[Tensor] = []
 
@@ -87,6 +88,12 @@ class Measuring:
         if training.events is not None:
             training.events.add(training.step, {key: row[key] for key in ("steady", "held", "drift")})
         _say(training, [*known, row])
+
+    def steady(self, progress: Progress) -> float | None:
+        """Return the steady loss alone; None where somebody asked to stop meanwhile."""
+        with torch.no_grad(), self._training.to_use(), self._training.computing():
+            errors = self._all(self._own, self._errors, progress)
+        return None if errors is None else torch.cat(errors).mean().item()
 
     def row(self, progress: Progress) -> dict[str, Any] | None:
         """Return what is measured after this step; None where somebody asked to stop meanwhile.

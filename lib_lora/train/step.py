@@ -12,7 +12,7 @@ from lib_lora.errors import AtelierError
 from lib_lora.sentences import say
 from lib_lora.train.gradients import backward
 from lib_lora.train.loss import draw
-from lib_lora.train.rates import rate_factor, warmup_steps
+from lib_lora.train.rates import warmup_steps
 from lib_lora.train.training import Training
 
 BAD_STEPS = 5
@@ -34,7 +34,7 @@ def one_step(training: Training) -> dict[str, Any]:
         if options.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
         training.updating = True
-        training.optimizer.step(rate_factor(options, training.step, training.total))
+        training.optimizer.step(training.rate_factor())
         training.hold_norms()
         training.updating = False
         if training.average is not None:

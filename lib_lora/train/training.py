@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from lib_lora.train.memory.precision import check_precision, computing, scale_fo
 from lib_lora.train.objective import gamma_of, schedule_for
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.origin import Origin
+from lib_lora.train.rates import rate_factor
 from lib_lora.train.ratio_optimizer import RatioOptimizer, optimizer_for
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.regularization import ClassPictures
@@ -80,6 +81,8 @@ class Training:
     dropout: network.Masks = field(init=False)
     norms: network.Norms | None = None
     bases: tuple[network.Base, ...] = ()
+    course: Sequence[float] = ()
+    """Factors on the learning rate in place of the scheduler's, one a step; only a probe has them."""
 
     def __post_init__(self) -> None:
         self.scale = LossScale(scale_for(self.model, self.options.precision))
@@ -113,6 +116,10 @@ class Training:
             "steps_an_epoch": self.steps_per_epoch,
             "epochs": -(-self.total // self.steps_per_epoch),
         }
+
+    def rate_factor(self) -> float:
+        """Return the factor on the learning rate of the present step."""
+        return self.course[self.step] if self.course else rate_factor(self.options, self.step, self.total)
 
     def hold_norms(self) -> None:
         """Shorten changes that are longer than the options allow."""

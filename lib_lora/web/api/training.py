@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lib_lora.errors import InputError
 from lib_lora.host.base import check_clip_skip
 from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.options import Option, options_of
+from lib_lora.services import rate_probe
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.given_data import check_dataset_file
 from lib_lora.services.given_loras import allowed_loras
@@ -22,6 +24,7 @@ from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.sd_scripts.read import flattened, imported
 from lib_lora.train.sd_scripts.write import sd_scripts_command
 from lib_lora.web.api.call import Call, NotFound, Route
+from lib_lora.web.api.shared import job_row
 from lib_lora.web.routes import file_url
 
 FOLDERS = ("images", "reg_images", "masks")
@@ -75,6 +78,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         told = sd_scripts_command(options, family=family)
         return {"command": told.text, "remarks": [sentence_in_words(note, call.language) for note in told.notes]}
 
+    probe = partial(probed, atelier)
     chosen = Option("options", dict, "Options of a training, as for POST /train.")
     settings = Option("settings", dict, "Settings of sd-scripts or of the kohya_ss GUI, as a table.")
     return (
@@ -82,9 +86,15 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         Route("POST", "/train/sd-scripts", command, "Show sd-scripts' command for options.", (chosen,)),
         Route("GET", "/train", listed, "List the runs: the queue, and those of the past."),
         Route("POST", "/train", start, "Start a run.", options_of(TrainOptions), status=202),
+        Route("POST", "/train/probe", probe, "Make about 30 steps that leave nothing.", (chosen,), status=202),
         Route("GET", "/train/{name}", one, "Say how far a run is.", (name,)),
         *(Route("POST", f"/train/{{name}}/{verb}", acted(act), text, (name,)) for verb, (act, text) in acts.items()),
     )
+
+
+def probed(atelier: Atelier, call: Call) -> Any:
+    """Queue a probe of a run that is not begun; return its job."""
+    return job_row(atelier, rate_probe.submit(atelier, run_options(atelier, call["options"])), call.language)
 
 
 def run_options(atelier: Atelier, given: Mapping[str, Any]) -> TrainOptions:
