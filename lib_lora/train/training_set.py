@@ -24,6 +24,7 @@ from lib_lora.data import (
     plan_fixed,
 )
 from lib_lora.data.remarks import about_fit, grouped
+from lib_lora.data.sdxl_sizes import sdxl_sizes
 from lib_lora.errors import InputError, StoppedError
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.interruption import Interrupted, interruptible
@@ -48,7 +49,7 @@ class Sample:
         picture: where it came from; its repeats are those of this run.
         caption: the caption, trigger word first.
         latents: ``(4, h, w)``, one or, with flip, two orientations.
-        sizes: SDXL's size conditions of each orientation, see `BucketPlan.sdxl_sizes`.
+        sizes: SDXL's size conditions of each orientation, see `data/sdxl_sizes`.
         weight: its weight in the loss (regularization pictures have their own).
         rules: what is done to its caption each time that it is drawn.
         masks: how much each latent counts, ``(h, w)`` of each orientation; None where all count 1.
@@ -273,7 +274,7 @@ def _item(
     plan = plan_for(picture.size, model, options)
     mirrored = options.flip if picture.flip is None else picture.flip
     encoded = encode_picture(model, options, picture, plan, mirrored=mirrored, cache=cache)
-    sizes = tuple(plan.sdxl_sizes(mirrored=bool(one)) for one in range(len(encoded.latents)))
+    sizes = tuple(sdxl_sizes(plan, mirrored=bool(one)) for one in range(len(encoded.latents)))
     weight = options.prior_loss_weight if picture.is_reg else 1.0
     caption = full_caption(picture, options)
     varied = Varied(model, options, picture, plan, decoded) if varies(options) else None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_lora.data.buckets import apply_plan, bucket_sizes, epoch_batches, plan_bucket, plan_fixed
+from lib_lora.data.sdxl_sizes import sdxl_sizes
 from lib_lora.errors import InputError
 
 SIDES = st.integers(1, 5000)
@@ -131,10 +132,10 @@ SDXL_CROPS = [
 @pytest.mark.parametrize(("bucket", "size", "straight", "mirrored"), SDXL_CROPS)
 def test_sizes_for_sdxl_are_those_of_sd_scripts(bucket, size, straight, mirrored) -> None:
     plan = plan_fixed(size, bucket)
-    height, width, *crop, to_height, to_width = plan.sdxl_sizes()
+    height, width, *crop, to_height, to_width = sdxl_sizes(plan)
     assert ((width, height), (to_width, to_height)) == (size, bucket)
     assert tuple(crop) == straight
-    assert plan.sdxl_sizes(mirrored=True)[2:4] == mirrored
+    assert sdxl_sizes(plan, mirrored=True)[2:4] == mirrored
 
 
 @pytest.mark.parametrize(

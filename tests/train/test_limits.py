@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from lib_lora.data.sdxl_sizes import sdxl_sizes
 from lib_lora.errors import InputError
 from lib_lora.train.options import from_mapping
 from lib_lora.train.training_set import bucket_limits, plan_for
@@ -37,7 +38,7 @@ def test_bucket_limits_follow_the_side_that_the_model_was_made_for(side, resolut
 def test_a_picture_of_a_usual_sdxl_size_stays_as_it_is(size):
     plan = plan_for(size, model(1024), options())
     assert (plan.resize, plan.bucket, plan.lost) == (size, size, 0.0)
-    assert plan.sdxl_sizes() == (size[1], size[0], 0, 0, size[1], size[0])
+    assert sdxl_sizes(plan) == (size[1], size[0], 0, 0, size[1], size[0])
 
 
 def test_a_small_model_keeps_its_finer_steps_and_a_step_that_cuts_latents_is_refused():
