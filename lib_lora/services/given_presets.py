@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from lib_lora.blocks.presets import Preset, PresetFile
 from lib_lora.blocks.tokens import format_number
@@ -26,7 +27,9 @@ def with_presets(options: TrainOptions, host: Host) -> TrainOptions:
     """
     family = host.model.family
     named = {name: getattr(options, name) for name in BY_BLOCK}
-    rows = {name: _row(text, name, host.presets, family) for name, text in named.items() if is_name(text)}
+    rows: dict[str, Any] = {
+        name: _row(text, name, host.presets, family) for name, text in named.items() if is_name(text)
+    }
     kept = {name: row for name, row in rows.items() if name != RATES or row != _shipped(named[name], family)}
     return replace(options, **kept) if kept else options
 

@@ -6,7 +6,7 @@ back as the objects that they were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,7 +78,7 @@ def stored(
     """
     known, chosen = Stored(), list(blocks)
     with ExitStack() as stack:
-        placed = {id(block): _put_away(block, store, home, stack) for block in chosen}
+        placed: dict[Hashable, list[_Row]] = {id(block): _put_away(block, store, home, stack) for block in chosen}
         ahead = Ahead(placed, way or AtOnce())
 
         def wrap(block: nn.Module, plain: Forward) -> Forward:
