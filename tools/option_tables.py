@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lib_lora.options import REQUIRED, Option, options_of
 from lib_lora.train.options import TrainOptions
-from lib_lora.web.api import captions, files, folders, picture_tools, pictures
+from lib_lora.web.api import captions, files, folders, picture_tools, pictures, training
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 PLACE = re.compile(r"(<!-- fields: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -29,6 +29,7 @@ TABLES: Mapping[str, Sequence[Option]] = {
     "POST /pictures/crops": (*captions.IMAGES, *picture_tools.CROPS, *captions.ONLY),
     "POST /pictures/tag": (*captions.IMAGES, *captions.TAG),
     "POST /train": options_of(TrainOptions),
+    "POST /train/{name}/finish": training.FINISH[1:],
 }
 """What the page calls a table -> its options."""
 

@@ -21,7 +21,7 @@ SOON_READ = 100_000_000
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the commands."""
-    for add in (_add_bake, _add_compress, _add_inspect, _add_label):
+    for add in (_add_bake, _add_compress, _add_finish, _add_inspect, _add_label):
         add(commands)
 
 
@@ -56,6 +56,23 @@ def _add_compress(commands: argparse._SubParsersAction) -> None:
     add_flags(compress, options_of(MergeSpec))
     _add_base(compress)
     compress.set_defaults(run=run_compress)
+
+
+def _add_finish(commands: argparse._SubParsersAction) -> None:
+    from lib_lora.services.finish import FinishOptions
+
+    finish = commands.add_parser(
+        "finish",
+        help="make the file to hand on of a run: FACE, BODY or other block weights baked in, fewer ranks",
+        description="Make the file to hand on of a run's LoRA: bake block weights, compress it, or both.",
+    )
+    finish.add_argument("run", type=Path, metavar="RUN", help="folder of a run, or one of its files")
+    add_flags(finish, options_of(FinishOptions))
+    finish.add_argument("--out", type=Path, metavar="FILE", help="default: beside it, named by what is done")
+    add_flags(finish, (OVERWRITE,))
+    finish.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets, lines of NAME:values")
+    _add_base(finish)
+    finish.set_defaults(run=run_finish)
 
 
 def _add_inspect(commands: argparse._SubParsersAction) -> None:
@@ -127,6 +144,17 @@ def run_compress(options: argparse.Namespace) -> None:
     rule = RankRule(kind, value, **given(options, options_of(RuleOptions, only=("cap",))))
     order = MergeSpec((Ingredient(options.file),), rule, **given(options, options_of(MergeSpec)))
     made, saved = _written(options, order, None)
+    _give_merge(options, saved, made, {}, [])
+
+
+def run_finish(options: argparse.Namespace) -> None:
+    """Make the file to hand on of a run, and print what that did to it."""
+    from lib_lora.services.finish import FinishOptions, lora_of, target_of
+
+    lora = lora_of(options.run)
+    order = FinishOptions(**given(options, options_of(FinishOptions))).order(lora)
+    options.out = options.out or target_of(order, lora.parent)
+    made, saved = _written(options, order, presets_of(options))
     _give_merge(options, saved, made, {}, [])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.architectures.registry import first
+from lib_lora.blocks.presets import PresetFile
 from lib_lora.formats.header import read_header
 from lib_lora.formats.privacy import without_folders
 from lib_lora.i18n.error_words import sentence_in_words
@@ -20,6 +21,7 @@ from lib_lora.options import find
 from lib_lora.process import command
 from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Section, Series, Table, write_report
 from lib_lora.sentences import unpacked
+from lib_lora.services.finish import offers
 from lib_lora.services.jobs.run_log import RunLogs
 from lib_lora.services.jobs.run_state import read_status
 from lib_lora.train.options import TrainOptions, usual_values, with_names_only
@@ -216,4 +218,8 @@ def _commands(folder: RunFolder, options: TrainOptions) -> tuple[str, ...]:
     made = sorted(folder.path.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
     name = made[-1].stem if made else options.name
     use = f'{command()} generate --prompt "{options.trigger} <lora:{name}:1>" --lora-dir "{place}"'
-    return again, use
+    hand_on = []
+    for one in offers(options, made[-1], PresetFile.shipped()) if made else ():
+        flags = f"--dim {one.dim}" if one.dim else f"--blocks {one.blocks}"
+        hand_on.append(f'{command()} finish "{place}" {flags}')
+    return again, use, *hand_on

@@ -11,6 +11,7 @@ from typing import Any
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.finish import FinishOptions, finish
 from lib_lora.services.run_plan import MEASURE, measure, sized
 from lib_lora.train.available import instead
 from lib_lora.train.recipes import facts_of
@@ -47,6 +48,7 @@ class Orders:
             "open": self._open,
             "close": lambda *_: Answer(opened=""),
             "use": self._use,
+            "finish": self._finish,
             "again": self._again,
             "reset": lambda name, usual: Answer(values=self._form.returned(name, usual)),
             "instead": lambda *_: Answer(values=self._instead()),
@@ -97,6 +99,16 @@ class Orders:
         said = note_html(self._words("train.used", tag=tag, file=path), kind="good")
         # The number makes using the same LoRA twice two changes.
         return Answer(message=said, used=f"{tag}\n{next(self._count)}")
+
+    def _finish(self, thing: str, usual: Mapping[str, Any]) -> Answer:
+        """Make the file to hand on of a finished run."""
+        name, _, text = thing.partition("/")
+        job, target = finish(self._atelier, name, FinishOptions.from_text(text))
+        job.wait(60)
+        if job.error is not None:
+            return Answer(message=error_html(job.error, self._words))
+        key = "train.finish_done" if job.ended else "train.finish_later"
+        return Answer(message=note_html(self._words(key, file=target.name, name=target.stem), kind="good"))
 
     def _again(self, name: str, usual: Mapping[str, Any]) -> Answer:
         """Fill the form with a run's options; its name is taken, so that stays what it is."""

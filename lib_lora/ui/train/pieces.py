@@ -11,6 +11,7 @@ from typing import Any
 from lib_lora.i18n.words import Words, duration
 from lib_lora.report.plot import curve_svg
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.finish import FinishOptions, offers
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, WAITING
 from lib_lora.services.jobs.run_state import DRAW, PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
 from lib_lora.services.run_report import sample_table, spread
@@ -71,7 +72,8 @@ class Pieces:
         return (
             f'<div class="atelier-run"><div class="atelier-run-head"><b>{escape(view.name)}</b>{_badge(view, words)}'
             f'<span class="atelier-acts">{self.buttons(view, words)}</span></div>'
-            f"{_progress(view, words)}{error}{remarks_html(said, words)}{self.plot(view, words)}</div>"
+            f"{_progress(view, words)}{error}{self.finishing(view, words)}{remarks_html(said, words)}"
+            f"{self.plot(view, words)}</div>"
         )
 
     def buttons(self, view: RunView, words: Words) -> str:
@@ -96,6 +98,19 @@ class Pieces:
             url = report_url(self._atelier.folders, view.report, words.language)
             made.append(f'<a class="atelier-act" href="{url}" target="_blank">{escape(words("train.report"))}</a>')
         return "".join(made)
+
+    def finishing(self, view: RunView, words: Words) -> str:
+        """Return the buttons that make a finished run's LoRA into one to hand on."""
+        if view.state != DONE or view.lora is None:
+            return ""
+        title = words("train.finish_title")
+        rows = offers(RunFolder(view.folder).options(), view.lora, self._atelier.host.presets)
+        made = [
+            act_button(f"finish {view.name}/{one.text}", finish_label(one, words), title=title, kind="chip")
+            for one in rows
+        ]
+        head = f'<span class="atelier-soft">{escape(words("train.finish_head"))}</span>'
+        return f'<div class="atelier-chips">{head}{"".join(made)}</div>' if made else ""
 
     def plot(self, view: RunView, words: Words) -> str:
         """Return the loss of a run as a plot with its legend."""
@@ -158,6 +173,11 @@ class Pieces:
     def _held(self, view: RunView) -> bool:
         """Whether the run lies in this server's memory: only then it can be saved without going on."""
         return any(one.name == view.name for one in self._atelier.trainings.queue())
+
+
+def finish_label(one: FinishOptions, words: Words) -> str:
+    """Return what an offer does, as its button says it."""
+    return words("train.finish_dim", n=one.dim) if one.dim else words("train.finish_blocks", blocks=one.blocks)
 
 
 def _soft(text: str) -> str:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import InputError
+from lib_lora.formats.names import file_stem
 from lib_lora.host.base import check_clip_skip
 from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.options import Option, options_of
 from lib_lora.services import rate_probe
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.finish import FinishOptions, finish
 from lib_lora.services.given_data import check_dataset_file
 from lib_lora.services.given_loras import allowed_loras
 from lib_lora.services.given_presets import with_presets
@@ -27,6 +29,12 @@ from lib_lora.web.api.call import Call, NotFound, Route
 from lib_lora.web.api.shared import job_row
 from lib_lora.web.routes import file_url
 
+FINISH = (
+    Option("name", str, "Name of the run."),
+    *options_of(FinishOptions),
+    Option("file", str, "One of the run's files; without it the finished or newest one.", ""),
+    Option("out", str, "Name of the new file; without it one is made.", ""),
+)
 FOLDERS = ("images", "reg_images", "masks")
 
 
@@ -68,6 +76,13 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         "remove": (lambda call: runs.remove(call["name"]), "Take a waiting run out of the queue."),
     }
 
+    def finished(call: Call) -> Any:
+        found(atelier, call["name"])
+        order = FinishOptions(call["blocks"], call["dim"])
+        out = file_stem(call["out"]) if call["out"] else ""
+        job, target = finish(atelier, call["name"], order, file=call["file"], out=out)
+        return {**job_row(atelier, job, call.language), "lora": target.stem}
+
     def read(call: Call) -> Any:
         made = imported(flattened(call["settings"]))
         notes = [sentence_in_words(note, call.language) for note in made.notes]
@@ -79,6 +94,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         return {"command": told.text, "remarks": [sentence_in_words(note, call.language) for note in told.notes]}
 
     probe = partial(probed, atelier)
+    does = "Bake block weights into a run's LoRA, or compress it, as a new file; returns the job."
     chosen = Option("options", dict, "Options of a training, as for POST /train.")
     settings = Option("settings", dict, "Settings of sd-scripts or of the kohya_ss GUI, as a table.")
     return (
@@ -88,6 +104,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         Route("POST", "/train", start, "Start a run.", options_of(TrainOptions), status=202),
         Route("POST", "/train/probe", probe, "Make about 30 steps that leave nothing.", (chosen,), status=202),
         Route("GET", "/train/{name}", one, "Say how far a run is.", (name,)),
+        Route("POST", "/train/{name}/finish", finished, does, FINISH, status=202),
         *(Route("POST", f"/train/{{name}}/{verb}", acted(act), text, (name,)) for verb, (act, text) in acts.items()),
     )
 

@@ -1,0 +1,126 @@
+"""A finished run's file to hand on: the same numbers whichever door it came through, and the run's own file stays."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from lib_lora.blocks.presets import PresetFile
+from lib_lora.cli.main import main
+from lib_lora.errors import FileError, InputError
+from lib_lora.formats.lora import LoraFile, read_lora, write_lora
+from lib_lora.i18n.words import Words
+from lib_lora.live.attach import attach
+from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.finish import FinishOptions, finish, lora_of, offers
+from lib_lora.services.jobs.run_state import STATUS
+from lib_lora.services.run_report import run_report
+from lib_lora.train.options import from_mapping
+from lib_lora.train.run_folder import RunFolder
+from lib_lora.ui.train.orders import Orders
+from lib_lora.ui.train.pieces import Pieces
+from lib_lora.web.api import add_api
+
+
+@pytest.fixture
+def atelier(studio, tmp_path, lora):
+    """A studio's folders with one finished run, whose LoRA is in the list."""
+    made = Atelier(studio, Folders.under(tmp_path / "data"))
+    options = from_mapping({"images": "x", "name": "krnk", "trigger": "krnk", "dim": 16, "network": "lora"}, where="t")
+    folder = RunFolder.create(made.folders.runs / "krnk", options)
+    write_lora(LoraFile(lora.adapters), folder.path / "krnk.safetensors")
+    write_lora(LoraFile(lora.adapters), made.folders.loras / "krnk.safetensors")
+    row = {"state": "done", "total": 4, "lora": str(made.folders.loras / "krnk.safetensors")}
+    (folder.path / STATUS).write_text(json.dumps(row), encoding="utf-8")
+    return made
+
+
+def test_what_is_offered_fits_the_run(atelier, studio):
+    view = atelier.trainings.find("krnk")
+    options = RunFolder(view.folder).options()
+    assert [one.text for one in offers(options, view.lora, studio.presets)] == ["FACE", "BODY", "ALL@4"]
+    small = from_mapping({**options.to_dict(), "dim": 4}, where="t")
+    assert [one.text for one in offers(small, view.lora, PresetFile.from_text("FACE:1,2"))] == []
+
+
+def test_a_face_is_baked_and_the_runs_own_file_stays(atelier, studio):
+    before = (atelier.folders.loras / "krnk.safetensors").read_bytes()
+    job, target = finish(atelier, "krnk", FinishOptions("FACE"))
+    assert job.wait(60)
+    assert target.name == "krnk_1_FACE.safetensors"
+    assert (atelier.folders.loras / "krnk.safetensors").read_bytes() == before
+    baked, blocks = read_lora(target), read_lora(atelier.folders.loras / "krnk.safetensors").blocks()
+    weights = studio.presets.resolve("FACE", "sd1").as_dict()
+    assert baked.blocks() == {block for block in blocks if weights.get(block, 1.0)}
+    assert job.result["lora"] == "krnk_1_FACE"
+    with attach(studio.model, baked):
+        pass  # every module fits the model
+    with pytest.raises(FileError, match="exists"):
+        finish(atelier, "krnk", FinishOptions("FACE"), out="krnk_1_FACE")
+
+
+def test_both_at_once(atelier):
+    job, target = finish(atelier, "krnk", FinishOptions("BODY", 2), out="small")
+    assert job.wait(60)
+    assert {adapter.rank for adapter in read_lora(target).adapters.values()} == {2}
+
+
+@pytest.mark.parametrize(("order", "what"), [({}, "Nothing is to be done"), ({"dim": -1}, "out of range")])
+def test_what_cannot_be_is_refused(order, what):
+    with pytest.raises(InputError, match=what):
+        FinishOptions(**order)
+
+
+def test_a_wrong_preset_or_run_is_told_before_the_work(atelier):
+    with pytest.raises(InputError, match="FACES"):
+        finish(atelier, "krnk", FinishOptions("FACES"))
+    with pytest.raises(InputError, match="no run"):
+        finish(atelier, "nobody", FinishOptions("FACE"))
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_runs_card_offers_it_and_a_click_makes_it(atelier, language):
+    words = Words(language)
+    pieces = Pieces(atelier)
+    html = pieces.card(atelier.trainings.find("krnk"), words)
+    for order in ("finish krnk/FACE", "finish krnk/BODY", "finish krnk/ALL@4"):
+        assert order in html
+    assert words("train.finish_dim", n=4) in html
+    orders = Orders(atelier, words, SimpleNamespace(), pieces)
+    answer = orders.do("finish krnk/ALL@4", {})
+    assert "krnk_1_r4.safetensors" in answer.message
+    assert (atelier.folders.loras / "krnk_1_r4.safetensors").is_file()
+    assert "atelier-error" in orders.do("finish krnk/NOBODY", {}).message
+    html = run_report(RunFolder(atelier.folders.runs / "krnk"), language)
+    assert any("finish" in line and "--blocks FACE" in line for line in _lines(html))
+
+
+def _lines(report):
+    return [line for section in report.sections for line in getattr(section, "commands", ())]
+
+
+def test_over_http_and_in_the_terminal_it_is_the_same(atelier, capsys):
+    app = FastAPI()
+    add_api(app, atelier)
+    client = TestClient(app)
+    answer = client.post("/lora-atelier/v1/train/krnk/finish", json={"blocks": "FACE", "out": "web"})
+    assert (answer.status_code, answer.json()["lora"]) == (202, "web")
+    assert next(job for job in atelier.files.jobs() if job.number == answer.json()["job"]).wait(60)
+    assert client.get(f"/lora-atelier/v1/jobs/{answer.json()['job']}/result").json()["lora"] == "web"
+    refused = client.post("/lora-atelier/v1/train/krnk/finish", json={})
+    assert (refused.status_code, refused.json()["where"]) == (400, "blocks, dim")
+    run = atelier.folders.runs / "krnk"
+    assert main(["finish", str(run), "--blocks", "FACE", "--json"]) == 0
+    saved = run / "krnk_1_FACE.safetensors"
+    assert saved.is_file()
+    capsys.readouterr()
+    web, ours = read_lora(atelier.folders.loras / "web.safetensors"), read_lora(saved)
+    assert web.adapters.keys() == ours.adapters.keys()
+    assert main(["finish", str(run), "--blocks", "FACE"]) == 1  # it is there
+    assert main(["finish", str(run)]) == 2
+    assert "--blocks" in capsys.readouterr().err
+    assert lora_of(run).name == "krnk.safetensors"
