@@ -66,7 +66,7 @@ def _add_finish(commands: argparse._SubParsersAction) -> None:
         help="make the file to hand on of a run: FACE, BODY or other block weights baked in, fewer ranks",
         description="Make the file to hand on of a run's LoRA: bake block weights, compress it, or both.",
     )
-    finish.add_argument("run", type=Path, metavar="RUN", help="folder of a run, or one of its files")
+    finish.add_argument("folder", type=Path, metavar="RUN", help="folder of a run, or one of its files")
     add_flags(finish, options_of(FinishOptions))
     finish.add_argument("--out", type=Path, metavar="FILE", help="default: beside it, named by what is done")
     add_flags(finish, (OVERWRITE,))
@@ -151,7 +151,7 @@ def run_finish(options: argparse.Namespace) -> None:
     """Make the file to hand on of a run, and print what that did to it."""
     from lib_lora.services.finish import FinishOptions, lora_of, target_of
 
-    lora = lora_of(options.run)
+    lora = lora_of(options.folder)
     order = FinishOptions(**given(options, options_of(FinishOptions))).order(lora)
     options.out = options.out or target_of(order, lora.parent)
     made, saved = _written(options, order, presets_of(options))

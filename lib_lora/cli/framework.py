@@ -19,6 +19,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     one.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="one character's folder, or those of a group")
     one.add_argument("--memory", choices=MEMORY, default="usual", help="batch sizes for 8 GB, or for 12 [usual]")
+    one.add_argument(
+        "--color-aug", action="store_true", help="change colors by chance, as CharFramework does: steps take longer"
+    )
     one.add_argument("--out", type=Path, metavar="FILE", help="default: DIR/DIR.toml of the first folder")
     one.set_defaults(run=dataset)
     other = commands.add_parser(
@@ -37,7 +40,7 @@ def dataset(options: argparse.Namespace) -> None:
 
     first = options.folders[0]
     out = options.out or first / f"{first.resolve().name}.toml"
-    _write(out, dataset_file(options.folders, memory=options.memory))
+    _write(out, dataset_file(options.folders, memory=options.memory, color_aug=options.color_aug))
     give(options, {"out": out}, [f"{out}  (train --dataset-config {out})"])
 
 

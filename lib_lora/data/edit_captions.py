@@ -6,14 +6,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib_lora.atomic import replace_file
 from lib_lora.data.captions import CaptionIndex, read_caption
 from lib_lora.data.files import CAPTION_SUFFIXES, Problem, shown
 from lib_lora.data.tag_lines import lines_of, split_tags, with_tag, with_tag_replaced, without_tag
-from lib_lora.data.tags import BACKGROUNDS, EXPRESSIONS, TagLists, plan_captions, write_text
+from lib_lora.data.tags import EXPRESSIONS, TagLists, plan_captions, write_text
 from lib_lora.errors import FileError, InputError
 from lib_lora.sentences import say
 from lib_lora.walk import list_folder
@@ -106,16 +106,20 @@ def _files_of(pictures: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
         yield picture, found[0] if found else picture.with_name(picture.stem + CAPTION_SUFFIXES[0])
 
 
-def plan_rule_changes(folder: Path, trigger: str, also: Collection[str] = EXPRESSIONS) -> list[CaptionChange]:
+def plan_rule_changes(
+    folder: Path, trigger: str, also: Collection[str] = EXPRESSIONS, *, rules: TagLists | None = None
+) -> list[CaptionChange]:
     """Return the captions that the names of pictures call for (`tags_for`); captions that are there stay.
 
     Args:
         folder: of pictures.
         trigger: stands first; empty: the folder's name says it.
-        also: which of `BACKGROUNDS` and `EXPRESSIONS` are true of these pictures; no name says that.
+        also: which of the rules' backgrounds and expressions are true of these pictures; no name says that.
+        rules: the tags of the table; without them the usual ones.
     """
-    lists = TagLists(backgrounds=tuple(tag for tag in BACKGROUNDS if tag in also))
-    expressions = [tag for tag in EXPRESSIONS if tag in also]
+    known = rules or TagLists()
+    lists = replace(known, backgrounds=tuple(tag for tag in known.backgrounds if tag in also))
+    expressions = [tag for tag in known.expressions if tag in also]
     plans, skipped, _ = plan_captions(folder, keyword=trigger or None, expressions=expressions, lists=lists)
     if not plans and skipped:
         raise InputError(

@@ -24,24 +24,36 @@ EXPRESSIONS = ("smile", "open mouth", "blush")
 _NAME = re.compile(r"^([fb])([0-2])([0-7])")
 _LEADING_NUMBER = re.compile(r"^\s*(\d+)(?:_|$)")
 _KIND_AND_SIZE = re.compile(r"^([fbg])(\d{3,4})$")
-_LEVELS = {"0": "from horizontal", "1": "from above", "2": "from below"}
+_LEVELS = {"0": "level", "1": "above", "2": "below"}
 _FRONT, _SIDE = frozenset("017"), frozenset("26")
 _FRONT_SEEN = _FRONT | _SIDE
 
 
 @dataclass(frozen=True)
 class TagLists:
-    """The user's own parts of the table: backgrounds (row 2), lists A to D (rows 7 to 10, empty unless given).
+    """The tags of the table; every list may be another (`name_rules`), lists A to D are empty unless given.
 
     `face_always` is list A, `face_front` B, `face_back` C, `face_midriff` D. The script leaves expressions out of
     pictures from straight behind; `expressions_behind` writes them there too.
     """
 
     backgrounds: tuple[str, ...] = BACKGROUNDS
+    level: tuple[str, ...] = ("from horizontal",)
+    above: tuple[str, ...] = ("from above",)
+    below: tuple[str, ...] = ("from below",)
+    front: tuple[str, ...] = ("from front",)
+    side: tuple[str, ...] = ("from side",)
+    behind: tuple[str, ...] = ("from behind",)
+    face: tuple[str, ...] = ("upper body",)
+    body: tuple[str, ...] = ("full body",)
+    pose: tuple[str, ...] = ("standing", "straight standing")
     face_always: tuple[str, ...] = ()
     face_front: tuple[str, ...] = ()
     face_back: tuple[str, ...] = ()
     face_midriff: tuple[str, ...] = ()
+    at_viewer: tuple[str, ...] = ("looking at viewer",)
+    away: tuple[str, ...] = ("looking away",)
+    expressions: tuple[str, ...] = EXPRESSIONS
     expressions_behind: bool = False
 
 
@@ -132,7 +144,7 @@ def tags_for(
     name: str,
     keyword: str,
     folder_tags: Sequence[str] = (),
-    expressions: Sequence[str] = EXPRESSIONS,
+    expressions: Sequence[str] | None = None,
     *,
     lists: TagLists | None = None,
 ) -> list[str] | None:
@@ -146,14 +158,14 @@ def tags_for(
         return None
     lists = lists or TagLists()
     kind, level, angle = match.groups()
-    tags = [keyword, *folder_tags, *lists.backgrounds, _LEVELS[level]]
-    tags.append("from front" if angle in _FRONT else "from side" if angle in _SIDE else "from behind")
-    tags += ["upper body" if kind == "f" else "full body", "standing", "straight standing"]
+    tags = [keyword, *folder_tags, *lists.backgrounds, *getattr(lists, _LEVELS[level])]
+    tags += lists.front if angle in _FRONT else lists.side if angle in _SIDE else lists.behind
+    tags += [*(lists.face if kind == "f" else lists.body), *lists.pose]
     if kind == "f":
         tags += _face_tags(level, angle, lists)
-    tags.append("looking at viewer" if angle == "0" else "looking away")
+    tags += lists.at_viewer if angle == "0" else lists.away
     if angle != "4" or lists.expressions_behind:
-        tags += expressions
+        tags += lists.expressions if expressions is None else expressions
     return list(dict.fromkeys(tag for tag in tags if tag))
 
 
@@ -169,7 +181,7 @@ def plan_captions(
     *,
     keyword: str | None = None,
     folder_tags: Sequence[str] = (),
-    expressions: Sequence[str] = EXPRESSIONS,
+    expressions: Sequence[str] | None = None,
     lists: TagLists | None = None,
     overwrite: bool = False,
 ) -> tuple[tuple[CaptionPlan, ...], tuple[Path, ...], tuple[Problem, ...]]:
@@ -216,7 +228,7 @@ def write_captions(
     *,
     keyword: str | None = None,
     folder_tags: Sequence[str] = (),
-    expressions: Sequence[str] = EXPRESSIONS,
+    expressions: Sequence[str] | None = None,
     lists: TagLists | None = None,
     overwrite: bool = False,
 ) -> CaptionReport:

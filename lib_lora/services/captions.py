@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lib_lora.data import FolderScan, scan
 from lib_lora.data.caption_filter import caption_filter
 from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, captions_of, plan_each, plan_rule_changes
 from lib_lora.data.files import Problem
+from lib_lora.data.name_rules import name_rules, read_name_rules
 from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
-from lib_lora.data.tags import EXPRESSIONS, CaptionReport, TagLists, write_captions
-from lib_lora.errors import InputError
+from lib_lora.data.tags import CaptionReport, TagLists, write_captions
+from lib_lora.errors import AtelierError, InputError
 from lib_lora.options import REQUIRED, option, settle
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
@@ -97,22 +98,35 @@ class NameRule:
 
     trigger: str | None = option(None, "", "Trigger word; without it the folder's name tells it.", form="WORD")
     tags: str = option("", "", "Further tags for every picture of the folder.", form="A,B")
-    expressions: str = option(", ".join(EXPRESSIONS), "", "Tags of the face.", form="A,B")
-    backgrounds: str = option(", ".join(TagLists().backgrounds), "", "Background tags.", form="A,B")
+    expressions: str | None = option(None, "", "Tags of the face, in place of the rules' own.", form="A,B")
+    backgrounds: str | None = option(None, "", "Background tags, in place of the rules' own.", form="A,B")
+    rules: str = option("", "", "A file of rules, such as the data folder's tag_rules.txt.", form="FILE")
     overwrite: bool = option(False, "", "Replace captions that differ, too.")
 
     def __post_init__(self) -> None:
         settle(self)
 
 
+def rules_or_usual(data: Path) -> TagLists:
+    """Return a data folder's rules for file names; the usual ones where they cannot be read, which their use says."""
+    try:
+        return name_rules(data)
+    except AtelierError:
+        return TagLists()
+
+
 def write_by_rule(folder: Path, options: NameRule) -> CaptionReport:
     """Write the captions that the names of a folder's pictures call for, and report every file."""
+    rules = read_name_rules(Path(options.rules)) if options.rules else TagLists()
+    if options.backgrounds is not None:
+        rules = replace(rules, backgrounds=tuple(split_tags(options.backgrounds)))
+    if options.expressions is not None:
+        rules = replace(rules, expressions=tuple(split_tags(options.expressions)))
     return write_captions(
         folder,
         keyword=options.trigger,
         folder_tags=split_tags(options.tags),
-        expressions=split_tags(options.expressions),
-        lists=TagLists(backgrounds=tuple(split_tags(options.backgrounds))),
+        lists=rules,
         overwrite=options.overwrite,
     )
 
@@ -166,7 +180,7 @@ class Captions:
     """
 
     def __init__(self, data: Path, folder: Path) -> None:
-        self._folder, self._history = folder, CaptionHistory(data / "undo", folder)
+        self._data, self._folder, self._history = data, folder, CaptionHistory(data / "undo", folder)
 
     @property
     def depth(self) -> int:
@@ -200,9 +214,9 @@ class Captions:
         """Write the captions that the pictures' names call for, and those tags of ``also`` that no name says.
 
         Raises:
-            InputError: no picture is named by the rule.
+            InputError: no picture is named by the rule, or the data folder's rules cannot be right.
         """
-        return self._apply(plan_rule_changes(self._folder, trigger.strip(), also), [])
+        return self._apply(plan_rule_changes(self._folder, trigger.strip(), also, rules=name_rules(self._data)), [])
 
     def undo(self) -> tuple[int, list[Path]]:
         """Take the newest change back; return how many files it touched, and those kept as they changed since.

@@ -75,10 +75,13 @@ def size_class(size: Size) -> Size:
     return width, height
 
 
-def dataset_file(folders: Sequence[Path], *, memory: str = "usual", progress: Progress = QUIET) -> str:
+def dataset_file(
+    folders: Sequence[Path], *, memory: str = "usual", color_aug: bool = False, progress: Progress = QUIET
+) -> str:
     """Return a dataset file of sd-scripts for folders named by CharFramework's grammar, several characters or one.
 
-    Every folder with pictures is a subset; those of one class of sizes are a dataset with its batch size.
+    Every folder with pictures is a subset; those of one class of sizes are a dataset with its batch size. CharFramework
+    always changes colors by chance (``color_aug``); that encodes each picture anew in every step.
 
     Raises:
         InputError: a folder holds no picture, or pictures of several classes.
@@ -100,6 +103,7 @@ def dataset_file(folders: Sequence[Path], *, memory: str = "usual", progress: Pr
         for size, subsets in sorted(datasets.items())
     ]
     general = {"enable_bucket": True, "bucket_no_upscale": True, "caption_extension": ".txt"}
+    general |= {"color_aug": True} if color_aug else {}
     return toml_text({"general": general, "datasets": rows})
 
 

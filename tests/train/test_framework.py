@@ -52,6 +52,9 @@ def test_a_dataset_file_has_each_folder_and_the_batch_of_its_size(group, capsys)
     assert (dict(body.own)["resolution"], dict(body.own)["resolution_height"]) == (512, 768)
     assert not dict(body.own)["flip"]
     assert main(["dataset-file", str(group)]) != 0  # never over a file
+    assert not dict(face.own).get("color_aug")
+    assert main(["dataset-file", str(group), "--color-aug", "--out", str(group / "c.toml")]) == 0
+    assert all(dict(one.own)["color_aug"] for (one,) in read_dataset_config(group / "c.toml").datasets)
     capsys.readouterr()
 
 

@@ -22,6 +22,7 @@ from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.captions import NameRule, TagChange
 from lib_lora.services.crops import CropOptions
 from lib_lora.services.cutouts import CutoutOptions
+from lib_lora.services.finish import FinishOptions
 from lib_lora.services.labels import LabelOptions
 from lib_lora.services.tagging import TaggerOptions
 from lib_lora.train.options import TrainOptions
@@ -45,12 +46,14 @@ DECLARED = (
     CutoutOptions,
     CropOptions,
     TrainOptions,
+    FinishOptions,
 )
 COMMANDS = {
     "generate": (GenerateRequest,),
     "analyze": (GenerateRequest, AnalyzeOptions),
     "bake": (Ingredient, MergeSpec),
     "compress": (RuleOptions, MergeSpec),
+    "finish": (FinishOptions,),
     "label": (LabelOptions,),
     "tag": (NameRule,),
     "captions": (TagChange, TrainOptions),
@@ -72,6 +75,7 @@ ROUTES = {
     "/pictures/crops": (TrainOptions, CropOptions, TagChange),
     "/pictures/undo": (TrainOptions,),
     "/train": (TrainOptions,),
+    "/train/{name}/finish": (FinishOptions,),
 }
 OTHER = {("/resolve", "seed"): "draws R and U, and 0 is what a tag shows"}
 """Fields that are called like an option and mean something else."""

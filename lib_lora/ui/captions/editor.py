@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib_lora.data.tags import BACKGROUNDS, EXPRESSIONS
+from lib_lora.data.name_rules import FILE
+from lib_lora.data.tags import TagLists
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.words import Words
 from lib_lora.options import find
@@ -88,13 +89,14 @@ def editor_widgets(words: Words) -> EditorWidgets:
     return EditorWidgets(**made)
 
 
-def rule_widgets(words: Words) -> RuleWidgets:
-    """Draw what captions from file names need."""
+def rule_widgets(words: Words, rules: TagLists | None = None) -> RuleWidgets:
+    """Draw what captions from file names need; ``rules`` tell which tags no name says."""
+    rules = rules or TagLists()
     also = gr.CheckboxGroup(
-        [*BACKGROUNDS, *EXPRESSIONS],
-        value=list(EXPRESSIONS),
+        [*rules.backgrounds, *rules.expressions],
+        value=list(rules.expressions),
         label=words("train.rule_also"),
-        info=words("train.rule_also_info"),
+        info=words("train.rule_also_info", file=FILE),
         elem_id="atelier_train_rule_also",
     )
     return RuleWidgets(also, gr.Button(words("captions.write"), size="sm", elem_id="atelier_train_tag_rule"))

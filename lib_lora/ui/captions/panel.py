@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from lib_lora.data.tags import TagLists
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui import compat
@@ -50,8 +51,8 @@ class Around:
     changed: Callable[[Any], Any]
 
 
-def build(words: Words) -> CaptionWidgets:
-    """Draw the editor inside an open Blocks."""
+def build(words: Words, rules: TagLists | None = None) -> CaptionWidgets:
+    """Draw the editor inside an open Blocks; ``rules`` are those for file names."""
     editor = editor_widgets(words)
     with gr.Accordion(words("captions.head_expression"), open=False, elem_id="atelier_train_regex"):
         expression = expression_widgets(words)
@@ -64,7 +65,7 @@ def build(words: Words) -> CaptionWidgets:
     with gr.Accordion(words("captions.head_crops"), open=False, elem_id="atelier_train_crop_room"):
         crops = crop_widgets(words)
     with gr.Accordion(words("train.tag_rule"), open=False, elem_id="atelier_train_rules"):
-        rule = rule_widgets(words)
+        rule = rule_widgets(words, rules)
     return CaptionWidgets(editor, expression, check, tagger, cutouts, crops, rule)
 
 

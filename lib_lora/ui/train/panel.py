@@ -8,6 +8,7 @@ from typing import Any
 
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.captions import rules_or_usual
 from lib_lora.train.options import usual_values
 from lib_lora.train.recipes import KINDS, facts_of
 from lib_lora.ui import captions, compat
@@ -100,7 +101,7 @@ def _layout(atelier: Atelier, words: Words) -> _Widgets:
     _heading(1, "head_pictures", words)
     made |= _pictures(words)
     with gr.Accordion(words("train.look_at_them"), open=False, elem_id="atelier_train_captions"):
-        made["captions"] = captions.build(words)
+        made["captions"] = captions.build(words, rules_or_usual(atelier.folders.data))
     _heading(2, "head_plan", words)
     with gr.Row():
         made["plan"] = gr.HTML("", elem_id="atelier_train_plan")
