@@ -152,7 +152,7 @@ def run_finish(options: argparse.Namespace) -> None:
     from lib_lora.services.finish import FinishOptions, lora_of, target_of
 
     lora = lora_of(options.folder)
-    order = FinishOptions(**given(options, options_of(FinishOptions))).order(lora)
+    options.file, order = lora, FinishOptions(**given(options, options_of(FinishOptions))).order(lora)
     options.out = options.out or target_of(order, lora.parent)
     made, saved = _written(options, order, presets_of(options))
     _give_merge(options, saved, made, {}, [])
