@@ -76,24 +76,12 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         "remove": (lambda call: runs.remove(call["name"]), "Take a waiting run out of the queue."),
     }
 
-    def finished(call: Call) -> Any:
-        found(atelier, call["name"])
-        order = FinishOptions(call["blocks"], call["dim"])
-        out = file_stem(call["out"]) if call["out"] else ""
-        job, target = finish(atelier, call["name"], order, file=call["file"], out=out)
-        return {**job_row(atelier, job, call.language), "lora": target.stem}
-
-    def read(call: Call) -> Any:
-        made = imported(flattened(call["settings"]))
-        notes = [sentence_in_words(note, call.language) for note in made.notes]
-        return {"options": made.values, "remarks": notes, "not_needed": made.not_needed}
-
     def command(call: Call) -> Any:
         options, family = run_options(atelier, call["options"]), atelier.host.model.family
         told = sd_scripts_command(options, family=family)
         return {"command": told.text, "remarks": [sentence_in_words(note, call.language) for note in told.notes]}
 
-    probe = partial(probed, atelier)
+    probe, finished = partial(probed, atelier), partial(finish_run, atelier)
     does = "Bake block weights into a run's LoRA, or compress it, as a new file; returns the job."
     chosen = Option("options", dict, "Options of a training, as for POST /train.")
     settings = Option("settings", dict, "Settings of sd-scripts or of the kohya_ss GUI, as a table.")
@@ -107,6 +95,22 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         Route("POST", "/train/{name}/finish", finished, does, FINISH, status=202),
         *(Route("POST", f"/train/{{name}}/{verb}", acted(act), text, (name,)) for verb, (act, text) in acts.items()),
     )
+
+
+def read(call: Call) -> Any:
+    """Return settings of sd-scripts or kohya_ss as options."""
+    made = imported(flattened(call["settings"]))
+    notes = [sentence_in_words(note, call.language) for note in made.notes]
+    return {"options": made.values, "remarks": notes, "not_needed": made.not_needed}
+
+
+def finish_run(atelier: Atelier, call: Call) -> Any:
+    """Queue the making of a run's file to hand on; return its job."""
+    found(atelier, call["name"])
+    order = FinishOptions(call["blocks"], call["dim"])
+    out = file_stem(call["out"]) if call["out"] else ""
+    job, target = finish(atelier, call["name"], order, file=call["file"], out=out)
+    return {**job_row(atelier, job, call.language), "lora": target.stem}
 
 
 def probed(atelier: Atelier, call: Call) -> Any:
