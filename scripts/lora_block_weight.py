@@ -45,12 +45,12 @@ class LoraBlockWeightScript(scripts.Script):
 
     def before_process(self, p: Processing, active: Any = True, *_: Any) -> None:
         """Tell the generation whether block weights are on."""
-        from lib_lora.host.webui.prompt import block_weights
+        from lib_lora.host.webui.prompt import hooks
 
-        block_weights.before_process(p, off=active is False)
+        hooks.before_process(p, off=active is False)
 
     def process(self, p: Processing, *_: Any) -> None:
         """End a generation before its first picture where a tag is broken and the setting says so."""
-        from lib_lora.host.webui.prompt import block_weights
+        from lib_lora.host.webui.prompt import hooks
 
-        block_weights.process(p)
+        hooks.process(p)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-import lib_lora.train.loss as loss_module
+import lib_lora.train.batch as loss_module
 from bench.trainers.process import Step, serve
 from lib_lora.data.captions import CaptionRules
 from lib_lora.data.dataset import Picture
@@ -21,8 +21,8 @@ from lib_lora.host.studio.model import DiffusersModel
 from lib_lora.live.attach import attach
 from lib_lora.train import network
 from lib_lora.train.captions import rules_of
+from lib_lora.train.loss import noised
 from lib_lora.train.memory.fit import fitted
-from lib_lora.train.objective import noised
 from lib_lora.train.options import from_mapping
 from lib_lora.train.ratio_optimizer import optimizer_for
 from lib_lora.train.run_folder import RunFolder

@@ -94,7 +94,7 @@ def run_analyze(options: argparse.Namespace) -> None:
     """Analyze, save grids and tables, and print the ranking of each range."""
     from lib_lora.analysis.options import AnalyzeOptions
     from lib_lora.host.request import GenerateRequest
-    from lib_lora.services.analysis import analyze_order, answer, order_of, save, table_name
+    from lib_lora.services.analysis_order import analyze_order, answer, order_of, save, table_name
     from lib_lora.services.file_facts import FileFacts
 
     request = GenerateRequest(**given(options, _picture(but="batch")))

@@ -13,6 +13,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from lib_lora.atomic import cure_of
 from lib_lora.data.captions import read_caption
@@ -63,7 +64,7 @@ def read_name_rules(path: Path) -> TagLists:
         FileError: it cannot be read. InputError: a line is none, with its number.
     """
     text = read_caption(path).text  # in whatever encoding an editor saved it
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for number, line in enumerate(text.splitlines(), 1):
         bare = line.partition("#")[0].strip()
         if bare:

@@ -32,7 +32,7 @@ from lib_lora.merge.rank import RankRule
 from lib_lora.merge.report import MergeReport
 from lib_lora.progress import Progress
 from lib_lora.services import labels
-from lib_lora.services.analysis import analyze_order, order_of
+from lib_lora.services.analysis_order import analyze_order, order_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.labels import LabelOptions
 from lib_lora.services.regularization import draw_missing

@@ -14,9 +14,9 @@ from lib_lora.errors import InputError, StoppedError
 from lib_lora.host.base import Host
 from lib_lora.progress import Progress
 from lib_lora.services.regularization import SPEED, about_drawing, draw_missing
-from lib_lora.services.samples import sampler_of
 from lib_lora.services.speed import Speed
 from lib_lora.services.start_check import check_pictures, fresh_run
+from lib_lora.services.training_samples import sampler_of
 from lib_lora.train.loop import TrainResult, run
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.regularization import ClassPictures

@@ -21,7 +21,7 @@ from lib_lora.merge.difference import known
 from lib_lora.merge.report import MergeReport
 from lib_lora.merge.spec import resolve_blocks
 from lib_lora.progress import QUIET, Progress
-from lib_lora.services.analysis import analyze_order, order_of
+from lib_lora.services.analysis_order import analyze_order, order_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.lone_run import LoneRun
 from lib_lora.train.loop import TrainResult

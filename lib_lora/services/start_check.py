@@ -17,7 +17,7 @@ from lib_lora.services.given_presets import with_presets
 from lib_lora.train.available import check_optimizer
 from lib_lora.train.estimate import room_needed
 from lib_lora.train.length import check_draws
-from lib_lora.train.objective import schedule_for
+from lib_lora.train.loss import schedule_for
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.pictures import count_draws
 from lib_lora.train.ratio_optimizer import Group, optimizer_for

@@ -25,7 +25,7 @@ from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.train import network
 from lib_lora.train.length import length_remarks, pictures_a_step, shown_by, total_steps
-from lib_lora.train.objective import noised, per_sample_mse, schedule_for
+from lib_lora.train.loss import noised, per_sample_mse, schedule_for
 from lib_lora.train.occasions import samples_of, saves_of
 from lib_lora.train.optimizers import OPTIMIZERS, spec_of
 from lib_lora.train.options import TrainOptions

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.process import side_by_side
-from lib_lora.train.loss import Drawn, draw, loss_of
+from lib_lora.train.batch import Drawn, draw, loss_of
 from lib_lora.train.parts import can_be_parted, parted
 from lib_lora.train.prior import with_prior
 from lib_lora.train.training import Training

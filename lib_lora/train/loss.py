@@ -1,155 +1,156 @@
-"""The weighted loss of one batch."""
+"""What training minimizes: the UNet's error on noised latents, weighted."""
 
 from __future__ import annotations
 
-import random
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lib_lora.errors import AtelierError
-from lib_lora.host.base import Conditioning
-from lib_lora.host.clip_chunks import CHUNK
-from lib_lora.train.captions import encode_captions, layout_of
-from lib_lora.train.noise import draw_noise, perturbation
-from lib_lora.train.objective import Noised, distance, noised, step_weight
-from lib_lora.train.training import Training
-from lib_lora.train.training_set import Sample
-from lib_lora.train.varied import still_there
+from lib_lora.errors import InputError
+from lib_lora.host.base import Conditioning, LoadedModel
+from lib_lora.host.noise_schedule import VELOCITY, Schedule
+from lib_lora.train.options.loss import NOISE_LEVELS
+from lib_lora.train.recipes import AUTO, resolved_gamma
 
-ENCODING = threading.Lock()
-"""Of the parts of a batch one encodes its captions at a time: a tokenizer and a text encoder note down what they do."""
+if TYPE_CHECKING:
+    from lib_lora.train.options.loss import LossOptions
+
+
+def schedule_for(model: LoadedModel, wish: str) -> Schedule:
+    """Return the noise schedule to train ``model`` on; ``wish`` is the option ``zero_terminal_snr``.
+
+    Raises:
+        InputError: zero terminal SNR is asked for and the model predicts noise.
+    """
+    if wish == AUTO:
+        return model.schedule
+    if wish == "on" and model.prediction_type != VELOCITY:
+        raise InputError(
+            "Zero terminal SNR needs a model that predicts the velocity, and this one predicts noise",
+            where="zero_terminal_snr",
+            cure="Leave it at auto, or choose a v-prediction checkpoint.",
+        )
+    return model.schedule.switched(wish == "on")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A batch with all that is random in it; the tensors have a row for each sample.
+class Noised:
+    """Latents on their way to noise: what the UNet sees and what it should say.
 
-    ``cond`` are the captions, encoded: None where the text encoder learns. ``rows`` are those of the whole batch that
-    stand here, and ``every`` are all its captions. ``prior`` is what the model itself says of regularization pictures.
+    Attributes:
+        latents: noised latents ``(B, 4, h, w)``.
+        timesteps: integers ``(B,)``.
+        target: the noise, or v ``(B, 4, h, w)``.
+        snr: signal-to-noise ratio ``(B,)``.
     """
 
-    samples: Sequence[Sample]
-    captions: Sequence[str]
-    clean: Tensor
-    sizes: Tensor
-    noise: Tensor
+    latents: Tensor
     timesteps: Tensor
-    disturbed: Tensor | None
-    masks: Tensor | None
-    dropout: int
-    cond: Conditioning | None
-    every: Sequence[str]
-    rows: slice
-    prior: Tensor | None = None
-
-    def of(self, rows: slice) -> Drawn:
-        """Return some rows of a whole batch."""
-
-        def some(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor[rows]
-
-        return replace(
-            self,
-            samples=self.samples[rows],
-            captions=self.captions[rows],
-            clean=self.clean[rows],
-            sizes=self.sizes[rows],
-            noise=self.noise[rows],
-            timesteps=self.timesteps[rows],
-            disturbed=some(self.disturbed),
-            masks=some(self.masks),
-            cond=None if self.cond is None else self.cond.of(rows),
-            rows=rows,
-            prior=some(self.prior),
-        )
+    target: Tensor
+    snr: Tensor
 
 
-def draw(training: Training, batch: Sequence[Sample], generator: torch.Generator) -> Drawn:
-    """Draw orientations, noise, timesteps and captions of a whole batch, always in this order.
+def noised(
+    clean: Tensor,
+    noise: Tensor,
+    timesteps: Tensor,
+    *,
+    alphas_cumprod: Tensor,
+    prediction_type: str,
+    disturbed: Tensor | None = None,
+) -> Noised:
+    """Return ``√ᾱ z + √(1−ᾱ) ε`` and its target: ε, or ``v = √ᾱ ε − √(1−ᾱ) z`` (arXiv:2202.00512).
 
-    For the whole of it, so that those who compute some of its rows see what one who computes all would.
+    Args:
+        clean, noise: ``(B, C, h, w)``.
+        timesteps: integers ``(B,)``.
+        alphas_cumprod: ᾱ of every timestep.
+        prediction_type: what the model says.
+        disturbed: what is added to the noise that the model sees, and not to its target.
     """
-    options = training.options
-    orientations = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
-    seeds = [int(torch.randint(2**62, (1,), generator=generator)) if item.varied else 0 for item in batch]
-    rows = zip(batch, orientations, seeds, strict=True)
-    pictures = [_picture(training, item, orientation, seed) for item, orientation, seed in rows]
-    clean = torch.stack([latents for latents, _ in pictures])
-    sizes = torch.tensor([item.sizes[orientation] for item, orientation in zip(batch, orientations, strict=True)])
-    noise = draw_noise(clean, options, generator)
-    timesteps = torch.randint(options.min_timestep, options.max_timestep, (len(batch),), generator=generator)
-    disturbed = perturbation(clean.shape, options, generator)
-    rng = random.Random(int(torch.randint(2**62, (1,), generator=generator)))
-    now = {"step": training.step, "epoch": training.epoch + 1, "total_steps": training.total}
-    captions = [item.rules.apply(item.caption, rng, **now) for item in batch]
-    masks = None
-    if any(item.masks is not None for item in batch):
-        masks = torch.stack([mask for _, mask in pictures])
-    dropout = int(torch.randint(2**62, (1,), generator=generator)) if training.dropout.active else 0
-    cond = None if training.trains_text else training.captions.encode(captions)  # as long as its longest
-    tensors = (clean, sizes, noise, timesteps, disturbed, masks)
-    return Drawn(batch, captions, *tensors, dropout, cond, captions, slice(0, len(batch)))
+    alpha = alphas_cumprod.to(clean.device)[timesteps].reshape(-1, 1, 1, 1).to(clean.dtype)
+    signal, sigma = alpha.sqrt(), (1 - alpha).sqrt()
+    target = noise if prediction_type == "epsilon" else signal * noise - sigma * clean
+    snr = (alpha / (1 - alpha)).flatten()
+    seen = noise if disturbed is None else noise + disturbed
+    return Noised(signal * clean + sigma * seen, timesteps, target, snr)
 
 
-def _picture(training: Training, item: Sample, orientation: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return a picture's latents ``(4, h, w)`` and how much each counts ``(1, h, w)``; of one that varies, anew."""
-    if item.varied is not None:
-        try:
-            latents, mask = item.varied.encode(random.Random(seed), mirrored=bool(orientation))
-        except AtelierError as error:  # taken away or changed meanwhile: what was encoded at the start is as good
-            training.remark(still_there(error), about=str(item.picture.path))
-        else:
-            return latents, torch.ones(1, *latents.shape[-2:]) if mask is None else mask[None]
-    return item.latents[orientation], item.mask(orientation)
+def snr_weight(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
+    """Return the min-SNR-γ weight (arXiv:2303.09556): ``min(s, γ)/s`` for ε, ``min(s, γ)/(s+1)`` for v; 1 for γ = 0."""
+    if gamma <= 0:
+        return torch.ones_like(snr)
+    if prediction_type == "epsilon":
+        return (gamma / snr).clamp(max=1)  # 1 where nothing of the picture is left, too
+    return snr.clamp(max=gamma) / (snr + 1)
 
 
-def noised_of(training: Training, drawn: Drawn) -> Noised:
-    """Return what the model sees of a batch, and what it should say."""
-    model, disturbed = training.model, drawn.disturbed
-    return noised(
-        drawn.clean.to(model.device),
-        drawn.noise.to(model.device),
-        drawn.timesteps.to(model.device),
-        alphas_cumprod=training.alphas_cumprod,
-        prediction_type=model.prediction_type,
-        disturbed=None if disturbed is None else disturbed.to(model.device),
-    )
+def gamma_of(options: LossOptions, prediction_type: str) -> float:
+    """Return the min-SNR gamma that acts on a model of this prediction; 0 is off."""
+    return resolved_gamma(options.min_snr_gamma, prediction_type, debiased=options.debiased_estimation_loss)
 
 
-def loss_of(training: Training, whole: Drawn, rows: slice) -> Tensor:
-    """Return what some rows of a batch add to its weighted loss, the mean of all rows."""
-    model, options = training.model, training.options
-    if training.dropout.active:
-        training.dropout.begin(whole.dropout, whole.timesteps, rows)
-    drawn = whole.of(rows)
-    if not drawn.samples:
-        return torch.zeros((), device=model.device, requires_grad=True)
-    seen = noised_of(training, drawn)
-    weights = torch.tensor([item.weight for item in drawn.samples], device=model.device)
-    snr = step_weight(seen.snr, options, model.prediction_type)
-    reg = torch.tensor([item.picture.is_reg for item in drawn.samples], device=model.device)
-    if drawn.prior is not None:
-        seen = replace(seen, target=torch.where(reg[:, None, None, None], drawn.prior.to(seen.target), seen.target))
-        snr = torch.where(reg, 1.0, snr)  # nothing is noisy in what the model itself says: every step counts alike
-    cond = _encoded(training, drawn) if drawn.cond is None else drawn.cond
-    predicted = model.predict(seen.latents.to(model.dtype), seen.timesteps, replace(cond, sizes=drawn.sizes))
-    error = distance(predicted, seen, options)
-    if drawn.masks is not None:  # the mean stays that of all latents, as in sd-scripts: a small subject teaches gently
-        error = error * drawn.masks.to(error)
-    each = error.mean(dim=(1, 2, 3)) * weights * snr
-    return each.mean() if len(each) == len(whole.samples) else each.sum() / len(whole.samples)
+HIGHEST_SNR = 1000.0
+"""Nearly clean pictures, whose ratio grows beyond any bound, are weighed as if it were this."""
 
 
-def _encoded(training: Training, drawn: Drawn) -> Conditioning:
-    """Return the captions by a text encoder that learns, as long as the longest of the whole batch's."""
-    model, options = training.model, training.options
-    with ENCODING:
-        if len(drawn.captions) < len(drawn.every):
-            places = model.count_tokens(drawn.every, layout_of(options))
-            if len({max(1, -(-count // CHUNK)) for count in places}) > 1:
-                return encode_captions(model, options, drawn.every).of(drawn.rows)
-        return encode_captions(model, options, drawn.captions)
+def step_weight(snr: Tensor, options: LossOptions, prediction_type: str) -> Tensor:
+    """Return what each sample's error is multiplied by, for its signal-to-noise ratio; ``(B,)``.
+
+    Min-SNR-γ (`snr_weight`), then what the options add to it. With ``s`` at most 1000: a v loss weighed as one of noise
+    is multiplied by ``s/(s+1)``; a loss of noise gets ``c`` times itself over that, a v loss, added; debiased
+    estimation (arXiv:2310.08442) multiplies by ``1/√s`` for ε, ``1/(s+1)`` for v. Options that are meant for the other
+    prediction do nothing.
+    """
+    weight = snr_weight(snr, gamma_of(options, prediction_type), prediction_type)
+    noise = prediction_type == "epsilon"
+    bounded = snr.clamp(max=HIGHEST_SNR)
+    if options.scale_v_pred_loss_like_noise_pred and not noise:
+        weight = weight * (bounded / (bounded + 1))
+    if options.v_pred_like_loss and noise:
+        weight = weight * (1 + options.v_pred_like_loss * (bounded + 1) / bounded)
+    if options.debiased_estimation_loss:
+        weight = weight * (bounded.rsqrt() if noise else 1 / (bounded + 1))
+    return weight
+
+
+def huber_bound(snr: Tensor, timesteps: Tensor, options: LossOptions) -> Tensor:
+    """Return where the error of each sample turns from square to plain; ``(B, 1, 1, 1)``.
+
+    sd-scripts' schedules of ``c0 = huber_c``: ``(1−c0)/(1+σ)² + c0`` with ``σ² = 1/s``; ``c0^(t/1000)``; ``c0``. The
+    last two times ``huber_scale``.
+    """
+    least = options.huber_c
+    if options.huber_schedule == "snr":
+        bound = (1 - least) / (1 + snr.rsqrt()) ** 2 + least
+    elif options.huber_schedule == "exponential":
+        bound = torch.exp(timesteps * (math.log(least) / NOISE_LEVELS)) * options.huber_scale
+    else:
+        bound = torch.full_like(snr, least * options.huber_scale)
+    return bound.reshape(-1, 1, 1, 1)
+
+
+def distance(predicted: Tensor, batch: Noised, options: LossOptions) -> Tensor:
+    """Return how far a prediction is from its target, for each value, in fp32; ``(B, C, h, w)``.
+
+    Squared (l2), absolute (l1), pseudo-Huber ``2c(√(d²+c²)−c)``, or smooth L1 ``2(√(d²+c²)−c)``. The last two are
+    written as ``2d²/(√(d²+c²)+c)``, which does not lose small errors in the difference of two near numbers.
+    """
+    difference = predicted.float() - batch.target.float()
+    if options.loss_type == "l2":
+        return difference.pow(2)
+    if options.loss_type == "l1":
+        return difference.abs()
+    bound = huber_bound(batch.snr, batch.timesteps, options)
+    square = difference.pow(2)
+    smooth = 2 * square / ((square + bound.pow(2)).sqrt() + bound)
+    return smooth * bound if options.loss_type == "huber" else smooth
+
+
+def per_sample_mse(model: LoadedModel, batch: Noised, cond: Conditioning) -> Tensor:
+    """Return each sample's mean squared error ``(B,)`` in fp32."""
+    predicted = model.predict(batch.latents.to(model.dtype), batch.timesteps, cond)
+    return (predicted.float() - batch.target.float()).pow(2).mean(dim=(1, 2, 3))

@@ -20,7 +20,7 @@ from lib_lora.host.base import Conditioning
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.train.captions import encode_captions
-from lib_lora.train.objective import Noised, noised
+from lib_lora.train.loss import Noised, noised
 from lib_lora.train.occasions import Every, saves_of
 from lib_lora.train.probe import TIMESTEPS
 from lib_lora.train.saving import path_at

@@ -11,7 +11,7 @@ from lib_lora import __version__
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.noise_schedule import VELOCITY
 from lib_lora.train.data_metadata import data_metadata
-from lib_lora.train.objective import gamma_of, schedule_for
+from lib_lora.train.loss import gamma_of, schedule_for
 from lib_lora.train.option_files import to_json
 from lib_lora.train.options import TrainOptions, with_names_only
 from lib_lora.train.origin import Origin

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lib_lora.host.base import Conditioning
 from lib_lora.process import side_by_side
-from lib_lora.train.loss import Drawn, noised_of
+from lib_lora.train.batch import Drawn, noised_of
 from lib_lora.train.training import Training
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.host.base import LoadedModel
-from lib_lora.train.objective import noised, per_sample_mse
+from lib_lora.train.loss import noised, per_sample_mse
 
 TIMESTEPS = (100, 300, 500, 700, 900)
 

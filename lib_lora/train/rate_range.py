@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from lib_lora.errors import AtelierError
 from lib_lora.host.base import LoadedModel
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
@@ -95,7 +97,8 @@ def probe(model: LoadedModel, options: TrainOptions, progress: Progress, *, step
     Raises:
         InputError, AtelierError: what the run itself would raise.
     """
-    quiet = replace(options, **{name: value for name, value in QUIET_RUN.items() if hasattr(options, name)})
+    still: dict[str, Any] = {name: value for name, value in QUIET_RUN.items() if hasattr(options, name)}
+    quiet = replace(options, **still)
     by_itself = _finds_itself(options)
     with tempfile.TemporaryDirectory(prefix="atelier-probe-") as place, ExitStack() as stack:
         folder = RunFolder.fresh(Path(place) / "probe")
@@ -114,11 +117,18 @@ def probe(model: LoadedModel, options: TrainOptions, progress: Progress, *, step
         cuda = model.device.type == "cuda"
         if cuda:
             torch.cuda.reset_peak_memory_stats(model.device)
-        times, rates, losses = [], [], []
+        times: list[float] = []
+        rates: list[float] = []
+        losses: list[float] = []
         before = measuring.steady(progress)
         while len(rates) < steps and not progress.stopped:
             began = time.monotonic()
-            row = fit.step(one_step)
+            try:
+                row = fit.step(one_step)
+            except AtelierError:  # no finite numbers five times in a row: a rate beyond all that suits
+                if not rates or by_itself:
+                    raise
+                break
             times.append(time.monotonic() - began)
             loss = math.nan if by_itself else measuring.steady(progress)
             rates.append(row["rate"] if by_itself else course[len(rates)])

@@ -9,7 +9,7 @@ from lib_lora.sentences import say
 from lib_lora.train import network
 from lib_lora.train.block_numbers import rates_of
 from lib_lora.train.captions import reading_of
-from lib_lora.train.objective import schedule_for
+from lib_lora.train.loss import schedule_for
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.options.network import split_strength
 from lib_lora.train.recipes import facts_of

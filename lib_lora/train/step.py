@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lib_lora.errors import AtelierError
 from lib_lora.sentences import say
+from lib_lora.train.batch import draw
 from lib_lora.train.gradients import backward
-from lib_lora.train.loss import draw
 from lib_lora.train.rates import warmup_steps
 from lib_lora.train.training import Training
 

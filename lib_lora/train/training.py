@@ -26,9 +26,9 @@ from lib_lora.train.event_file import EventFile
 from lib_lora.train.kept_files import keep_copies, with_copies
 from lib_lora.train.latent_cache import FOLDER
 from lib_lora.train.length import times_text, total_steps
+from lib_lora.train.loss import gamma_of, schedule_for
 from lib_lora.train.loss_scaling import LossScale
 from lib_lora.train.memory.precision import check_precision, computing, scale_for
-from lib_lora.train.objective import gamma_of, schedule_for
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.origin import Origin
 from lib_lora.train.rates import rate_factor

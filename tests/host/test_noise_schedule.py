@@ -14,7 +14,7 @@ from lib_lora.host.studio import POCKET
 from lib_lora.host.studio.checkpoint import load_checkpoint
 from lib_lora.host.studio.model import DiffusersModel
 from lib_lora.host.studio.sampling import SAMPLERS, sample
-from lib_lora.train.objective import noised, schedule_for, snr_weight
+from lib_lora.train.loss import noised, schedule_for, snr_weight
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
 PLAIN = torch.cumprod(1 - BETAS, dim=0)

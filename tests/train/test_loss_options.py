@@ -12,8 +12,8 @@ from lib_lora.errors import InputError
 from lib_lora.formats.lora import read_lora
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
+from lib_lora.train.loss import Noised, distance, noised, step_weight
 from lib_lora.train.noise import draw_noise, multiresolution, perturbation
-from lib_lora.train.objective import Noised, distance, noised, step_weight
 from lib_lora.train.options import from_mapping
 from lib_lora.train.options.loss import LossOptions
 from lib_lora.train.options.noise import NoiseOptions

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lib_lora.train.objective import noised, snr_weight
+from lib_lora.train.loss import noised, snr_weight
 from lib_lora.train.schedulers import SCHEDULERS, ScheduleStep, factor
 
 ALPHAS = torch.tensor([0.99, 0.5, 0.01])

@@ -11,8 +11,8 @@ from lib_lora import process
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
 from lib_lora.train import gradients, network, parts
+from lib_lora.train.batch import draw
 from lib_lora.train.loop import run
-from lib_lora.train.loss import draw
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.training import start
 

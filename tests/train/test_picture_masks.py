@@ -13,7 +13,7 @@ from lib_lora.errors import InputError
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
 from lib_lora.services.start_check import check_pictures
-from lib_lora.train.objective import noised
+from lib_lora.train.loss import noised
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.step import one_step
 from lib_lora.train.training import start

@@ -8,7 +8,7 @@ import pytest
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import GenerateRequest, GenerateResult
 from lib_lora.progress import Progress
-from lib_lora.services.samples import SampleMaker
+from lib_lora.services.training_samples import SampleMaker
 from lib_lora.train.options import from_mapping
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.sample_prompts import SamplePrompt, read_sample, with_files_read

@@ -13,7 +13,7 @@ from lib_lora.errors import InputError
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.base import GenerateRequest
 from lib_lora.i18n.words import LANGUAGES, Words
-from lib_lora.services.analysis import order_of, run
+from lib_lora.services.analysis_order import order_of, run
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.file_facts import FileFacts, lora_path
 from lib_lora.services.jobs.job import Job

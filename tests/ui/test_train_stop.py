@@ -41,7 +41,7 @@ def test_looking_at_pictures_can_be_stopped(atelier, folder, words, monkeypatch,
     other = atelier.files.submit("look", "somebody else", lambda job: job.stopped)
     begun = threading.Event()
 
-    def endless(*given):
+    def endless(*given, **named):
         begun.set()
         while True:
             given[-1].passed(1, 2, "looking at pictures")

@@ -13,7 +13,7 @@ from lib_lora.formats.adapters.loha import LohaAdapter
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.webui.host import WebuiHost
-from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.prompt import hooks
 from lib_lora.host.webui.prompt.record import Notifier
 from tests.webui.fakes.tiny_model import WIDTH
 
@@ -50,12 +50,12 @@ def put_in(host: Any, voice: Notifier | None = None) -> Iterator[WebuiHost]:
     ours = WebuiHost(presets=PresetFile.parse(PRESETS))
     host.add_lora("one", lora())
     host.add_lora("two", lora(7))
-    assert block_weights.install(lambda: ours, voice)
-    host.modules.script_callbacks.on_cfg_denoiser(block_weights.on_cfg_denoiser)
+    assert hooks.install(lambda: ours, voice)
+    host.modules.script_callbacks.on_cfg_denoiser(hooks.on_cfg_denoiser)
     try:
         yield ours
     finally:
-        block_weights.uninstall()
+        hooks.uninstall()
 
 
 def picture(host: Any, prompt: str, **order: Any) -> bytes:

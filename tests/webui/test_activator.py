@@ -17,7 +17,7 @@ from lib_lora.blocks.weights import BlockWeights
 from lib_lora.host.webui import host as webui_host
 from lib_lora.host.webui import lora_list
 from lib_lora.host.webui.model.layers import unet_layers
-from lib_lora.host.webui.prompt import activator, attachments, block_weights
+from lib_lora.host.webui.prompt import activator, attachments, hooks
 from lib_lora.host.webui.prompt.overrides import ATTRIBUTE, GenerationOverrides
 from lib_lora.host.webui.prompt.record import add_hashes
 from tests.webui.fakes.tiny_model import WIDTH
@@ -176,7 +176,7 @@ def test_an_axis_of_a_plot_changes_the_tag_and_the_prompt_of_its_cell(host: Any)
 
 def test_the_panel_switched_off_leaves_a_plain_lora_and_says_so(host: Any) -> None:
     p = host.order(f"cat <lora:one:0.8:{ZEROS}:stop=1>")
-    block_weights.before_process(p, off=True)
+    hooks.before_process(p, off=True)
     done = host.run(p)
     assert done.images[0].tobytes() == picture(host, "cat <lora:one:0.8>")
     assert "off" in done.comments
@@ -215,12 +215,12 @@ def test_an_error_in_mid_sampling_leaves_nothing_for_the_next_picture(host: Any)
 
 def test_plain_tags_reach_the_host_as_the_objects_that_it_made(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     got: list[Any] = []
-    inner = block_weights.installed().inner
+    inner = hooks.installed().inner
     monkeypatch.setattr(inner, "activate", lambda p, given: got.append(list(given)))
     p = SimpleNamespace(prompts=["cat"], seeds=[1], comments={}, extra_generation_params={}, batch_size=1, iteration=0)
     _, data = host.extra_networks.parse_prompt("cat <lora:one:0.5> <lora:two:1:0.5>")
     p.extra_network_data = data
-    block_weights.installed().activate(p, list(data["lora"]))
+    hooks.installed().activate(p, list(data["lora"]))
     assert [id(one) for one in got[0]] == [id(one) for one in data["lora"]]
     assert p.extra_network_data is data
 

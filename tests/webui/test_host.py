@@ -19,7 +19,7 @@ from lib_lora.host.base import GenerateRequest
 from lib_lora.host.in_groups import Wish
 from lib_lora.host.webui import host as host_module
 from lib_lora.host.webui.host import WebuiHost
-from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.prompt import hooks
 from lib_lora.host.webui.prompt.overrides import overrides_of
 from lib_lora.host.webui.render.pictures import batch_size, batches
 from lib_lora.progress import Progress, Stoppable
@@ -75,9 +75,9 @@ def host(a1111, model, monkeypatch):
     monkeypatch.setattr(host_module, "current_model", lambda: model)
     a1111.add_lora("one", small_lora())
     ours = WebuiHost()
-    assert block_weights.install(lambda: ours)
+    assert hooks.install(lambda: ours)
     yield ours
-    block_weights.uninstall()
+    hooks.uninstall()
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_batch_counts_its_seeds_up_and_sweep_keeps_one(host, recorder):
 
 def test_sweep_is_refused_where_our_tags_do_not_act(host, recorder, a1111):
     sweep = replace(REQUEST, prompt="cat <lora:one:1:XYZ>", sweep=(ONES, without("IN04")))
-    block_weights.uninstall()
+    hooks.uninstall()
     with pytest.raises(InputError, match="Lora extension is off"):
         host.generate(sweep)
     a1111.scripts_data.append(SimpleNamespace(path="/extensions/other-weights/scripts/lora_block_weight.py"))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lib_lora.formats.files import write_tensors
-from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.prompt import hooks
 from tests.webui.fakes.tiny_model import WIDTH
 from tests.webui.tagging import BLOCKS, ONES, ZEROS, furthest, picture, put_in, trace
 
@@ -95,12 +95,12 @@ def test_the_text_encoders_part_is_the_hosts_or_told_to_be_left_out(
     host: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     got: list[list[Any]] = []
-    monkeypatch.setattr(block_weights.installed().inner, "activate", lambda p, params: got.append(list(params)))
+    monkeypatch.setattr(hooks.installed().inner, "activate", lambda p, params: got.append(list(params)))
     prompt = f"cat <lora:{kind} text:0.8:{HALF}>"
     p = Processing(prompt)
     _, p.extra_network_data = host.extra_networks.parse_prompt(prompt)
-    block_weights.installed().activate(p, list(p.extra_network_data["lora"]))
-    block_weights.installed().attachments.release()
+    hooks.installed().activate(p, list(p.extra_network_data["lora"]))
+    hooks.installed().attachments.release()
     handed, said = [":".join(map(str, one.items)) for one in got[-1]], " ".join(p.said)
     if kind in LEFT_OUT:
         assert handed == []

@@ -198,11 +198,11 @@ def test_start_and_stop_count_steps_of_the_sampler(webui, presets, sampler):
 def test_only_the_steps_of_the_window_are_changed(webui, presets):
     active = """
     from modules import script_callbacks
-    from lib_lora.host.webui.prompt import block_weights
+    from lib_lora.host.webui.prompt import hooks
     seen = []
-    unet = block_weights.current_model().host.unet
+    unet = hooks.current_model().host.unet
     def look(params):
-        live = block_weights.installed().attachments._live
+        live = hooks.installed().attachments._live
         seen.append([params.denoiser.step, all(one.window.holds(one._step) for one in live)])
     script_callbacks.on_cfg_denoiser(look)
     import modules

@@ -11,7 +11,7 @@ import pytest
 
 from lib_lora.blocks import tag_parse
 from lib_lora.host.webui.axes.changes import Strength, put_change, tags_of
-from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.prompt import hooks
 from lib_lora.host.webui.prompt.tags import read_tags
 from tests.webui.fakes.extra_networks import ExtraNetworkParams
 from tests.webui.tagging import put_in
@@ -30,7 +30,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 
 def test_a_tag_of_many_passes_is_read_once(a1111: Any, read: Counter[str]) -> None:
     a1111.opts.lora_atelier_on_error = "Stop before rendering"  # looked at before the first picture, too
-    script = SimpleNamespace(before_process=block_weights.before_process, process=block_weights.process)
+    script = SimpleNamespace(before_process=hooks.before_process, process=hooks.process)
     for name in ("before_process_batch", "process_batch", "postprocess", "before_hr", "process_before_every_sampling"):
         setattr(script, name, lambda *given, **named: None)
     script.after_extra_networks_activate = script.postprocess

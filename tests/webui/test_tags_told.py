@@ -15,7 +15,7 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import AtelierError
 from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.host.webui.host import WebuiHost
-from lib_lora.host.webui.prompt import activator, block_weights
+from lib_lora.host.webui.prompt import activator, hooks
 from lib_lora.host.webui.prompt.record import Notifier
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.sentences import say
@@ -74,7 +74,7 @@ def test_blocks_that_a_short_vector_does_not_name_are_noticed(host: Any) -> None
 
 def test_the_option_stop_ends_it_before_the_first_picture(host: Any) -> None:
     host.opts.lora_atelier_on_error = "Stop before rendering"
-    script = SimpleNamespace(before_process=block_weights.before_process, process=block_weights.process)
+    script = SimpleNamespace(before_process=hooks.before_process, process=hooks.process)
     for name in ("before_process_batch", "process_batch", "postprocess", "before_hr", "process_before_every_sampling"):
         setattr(script, name, lambda *given, **named: None)
     script.after_extra_networks_activate = script.postprocess
@@ -108,11 +108,11 @@ def test_hashes_list_a_lora_that_the_host_never_heard_of(host: Any) -> None:
 def test_a_pasted_prompt_gets_the_numbers_back_when_its_preset_was_edited(host: Any) -> None:
     done = host.txt2img("cat <lora:one:0.8:FACE>")
     params = {"Prompt": "cat <lora:one:0.8:FACE>", "Seed": "1", **done.extra_generation_params}
-    block_weights.on_infotext_pasted("", same := dict(params))
+    hooks.on_infotext_pasted("", same := dict(params))
     assert same["Prompt"] == params["Prompt"]  # the preset still means the same
     host.ours.presets = PresetFile.parse(PRESETS.replace("FACE:1", "FACE:0"))
     assert picture(host, params["Prompt"]) != done.images[0].tobytes()
-    block_weights.on_infotext_pasted("", params)
+    hooks.on_infotext_pasted("", params)
     assert picture(host, params["Prompt"]) == done.images[0].tobytes()
 
 
@@ -137,12 +137,12 @@ def test_installing_twice_wraps_once_and_uninstalling_gives_the_host_its_own(a11
     registry, aliases = a1111.extra_networks.extra_network_registry, a1111.extra_networks.extra_network_aliases
     own, names = registry["lora"], set(aliases)
     ours = WebuiHost()
-    assert block_weights.install(lambda: ours)
-    assert block_weights.install(lambda: ours)
+    assert hooks.install(lambda: ours)
+    assert hooks.install(lambda: ours)
     assert registry["lora"].inner is own
     assert aliases["lyco"] is registry["lora"]
-    block_weights.uninstall()
-    block_weights.uninstall()
+    hooks.uninstall()
+    hooks.uninstall()
     assert registry["lora"] is own
     assert (aliases["lyco"], set(aliases)) == (own, names)
 
@@ -151,10 +151,10 @@ def test_another_block_weight_extension_has_precedence(a1111: Any) -> None:
     other = "/extensions/sd-webui-lora-block-weight/scripts/lora_block_weight.py"
     a1111.scripts_data.append(SimpleNamespace(path=other))
     own = a1111.extra_networks.extra_network_registry["lora"]
-    assert not block_weights.install(WebuiHost)
+    assert not hooks.install(WebuiHost)
     assert a1111.extra_networks.extra_network_registry["lora"] is own
-    assert str(block_weights.other_extension()) == other
-    assert block_weights.SCRIPT.is_file()  # ours, from which another one's is told
+    assert str(hooks.other_extension()) == other
+    assert hooks.SCRIPT.is_file()  # ours, from which another one's is told
 
 
 def test_an_error_of_ours_is_said_in_the_voice_of_the_page(a1111: Any) -> None:

@@ -17,7 +17,7 @@ from lib_lora.host.lora_files import LoraCache
 from lib_lora.host.prompt.read import check_usable, read_prompt, swept_blocks
 from lib_lora.host.webui import lora_list
 from lib_lora.host.webui.model.live_model import NO_MODEL, current_model, loaded_model
-from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.prompt import hooks
 from lib_lora.host.webui.render import samplers
 from lib_lora.host.webui.render.pictures import Rendering, checked
 from lib_lora.host.webui.session.queue_lock import QueueLock
@@ -102,7 +102,7 @@ class WebuiHost:
                 act; nothing was rendered.
         """
         if request.sweep is not None:
-            block_weights.check_installed()
+            hooks.check_installed()
         progress = progress or Progress()
         nested = self.queue.held
         with self.queue.taken(f"{TITLE}: generate"):

@@ -31,9 +31,9 @@ from lib_lora.services.jobs.run_state import (
 )
 from lib_lora.services.jobs.run_watch import Drawing, Preparing, Watch, told
 from lib_lora.services.regularization import SPEED, about_drawing, draw_missing
-from lib_lora.services.samples import sampler_of
 from lib_lora.services.speed import Speed
 from lib_lora.services.start_check import check_start
+from lib_lora.services.training_samples import sampler_of
 from lib_lora.train.estimate import Paces
 from lib_lora.train.option_files import options_file
 from lib_lora.train.options import TrainOptions

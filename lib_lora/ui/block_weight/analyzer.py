@@ -20,7 +20,7 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import options_of
 from lib_lora.sentences import say
-from lib_lora.services.analysis import KIND, AnalysisJob, Found, order_of, range_text, submit
+from lib_lora.services.analysis_order import KIND, AnalysisOrder, Found, order_of, range_text, submit
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.jobs.job import STOPPED, Job
@@ -235,7 +235,7 @@ class _Analyzer:
             job.stop()
         return compat.update() if jobs else note_html(self._words("block_weight.nothing_runs"))
 
-    def _order(self, prompt: str, label: str, fields: Any, values: Any) -> AnalysisJob:
+    def _order(self, prompt: str, label: str, fields: Any, values: Any) -> AnalysisOrder:
         examined, others, also, blocks, seeds, color, threshold, gain, rows = fields
         words = self._words
         if None in (examined, others, threshold, gain):

@@ -13,7 +13,7 @@ from lib_lora.services.given_loras import allowed_loras
 from lib_lora.services.given_presets import with_presets
 from lib_lora.services.picture_folder import Found
 from lib_lora.services.run_plan import free_name, plan_of
-from lib_lora.services.samples import default_prompts
+from lib_lora.services.training_samples import default_prompts
 from lib_lora.train.options import TrainOptions, epochs_are_meant, from_mapping, usual_values
 from lib_lora.train.recipes import facts_of
 from lib_lora.ui.train.options import NAMES

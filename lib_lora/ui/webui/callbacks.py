@@ -89,31 +89,31 @@ def start(demo: Any, app: FastAPI) -> None:
 
 def put_block_weights(*_: Any) -> None:
     """Put block weights into every generation; the host's own LoRA extension has registered by now."""
-    from lib_lora.host.webui.prompt import block_weights
+    from lib_lora.host.webui.prompt import hooks
     from lib_lora.ui.webui import singletons
     from lib_lora.ui.webui.notifier import page_notifier
 
-    block_weights.install(singletons.host, page_notifier())
+    hooks.install(singletons.host, page_notifier())
 
 
 def before_step(params: DenoiserParams) -> None:
     """Bring the LoRAs of the picture that is being sampled to its next step."""
-    from lib_lora.host.webui.prompt import block_weights
+    from lib_lora.host.webui.prompt import hooks
 
-    block_weights.on_cfg_denoiser(params)
+    hooks.on_cfg_denoiser(params)
 
 
 def restore_prompt(infotext: str, params: dict[str, Any]) -> None:
     """Give a pasted prompt the block weights that its picture was made with."""
-    from lib_lora.host.webui.prompt import block_weights
+    from lib_lora.host.webui.prompt import hooks
 
-    block_weights.on_infotext_pasted(infotext, params)
+    hooks.on_infotext_pasted(infotext, params)
 
 
 def unload() -> None:
     """Take back what a reload does not; the Atelier and its running work stay."""
     from lib_lora.host.webui.axes.plot import unregister_axes
-    from lib_lora.host.webui.prompt import block_weights
+    from lib_lora.host.webui.prompt import hooks
 
-    block_weights.uninstall()
+    hooks.uninstall()
     unregister_axes()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lib_lora.blocks.tag_edit import put_tag
-from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.prompt import hooks
 from lib_lora.i18n.error_words import in_words
 from lib_lora.ui import compat, train, workshop
 from lib_lora.ui.compat import gr
@@ -58,7 +58,7 @@ def _train(page: HostPage) -> gr.Blocks:
 def _workshop(page: HostPage) -> gr.Blocks:
     atelier = singletons.atelier()
     with gr.Blocks(analytics_enabled=False) as blocks:
-        aside = block_weights.stands_aside()
+        aside = hooks.stands_aside()
         if aside is not None:
             what, where, cure = in_words(aside, settings.words().language)
             gr.HTML(note_html(f"{where}: {what}. {cure}"), elem_id="atelier_workshop_aside")

@@ -7,7 +7,7 @@ from typing import Any
 from lib_lora.errors import InputError
 from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.options import Option
-from lib_lora.services.analysis import Found, answer
+from lib_lora.services.analysis_order import Found, answer
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
 from lib_lora.web.api.call import Call, NotFound, Route

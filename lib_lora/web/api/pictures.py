@@ -7,7 +7,7 @@ from typing import Any
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.host.base import GenerateRequest
 from lib_lora.options import options_of
-from lib_lora.services import analysis
+from lib_lora.services import analysis_order
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.web.api.call import Call, Route
@@ -23,8 +23,8 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
 
     def analyze(call: Call) -> Any:
         request, options = GenerateRequest(**call.of(PICTURE)), AnalyzeOptions(**call.of(ANALYSIS))
-        order = analysis.order_of(request, options, atelier.host, facts)
-        job = analysis.submit(atelier, order, order.request.prompt)
+        order = analysis_order.order_of(request, options, atelier.host, facts)
+        job = analysis_order.submit(atelier, order, order.request.prompt)
         return {**job_row(atelier, job, call.language), "pictures": order.pictures}
 
     does = "Analyze which block of a LoRA does what; returns the job that does it."

@@ -11,7 +11,7 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import Host
 from lib_lora.host.webui.axes.changes import WHERE, AxisChange, PromptTags, put_change, tags_of
 from lib_lora.host.webui.axes.kinds import KINDS, AxisKind
-from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.prompt import hooks
 from lib_lora.host.webui.protocols import AxisOption, Processing, XyzGrid
 
 PREFIX = "[LoRA Atelier] "
@@ -31,7 +31,7 @@ def register_axes(host: Host, say: Say = str) -> bool:
     if module is None:
         return False
     _remove(module)
-    if block_weights.other_extension() is not None:
+    if hooks.other_extension() is not None:
         return False
     module.axis_options.extend(_option(module, host, kind, say) for kind in KINDS)
     return True

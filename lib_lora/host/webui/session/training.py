@@ -18,7 +18,7 @@ from lib_lora.host.base import Lease
 from lib_lora.host.webui.kind import detect, why_not
 from lib_lora.host.webui.model.layers import fused_attentions, split_forward
 from lib_lora.host.webui.model.live_model import WebuiModel, chosen_model, current_model
-from lib_lora.host.webui.prompt import block_weights
+from lib_lora.host.webui.prompt import hooks
 from lib_lora.host.webui.session import progress
 from lib_lora.host.webui.session.queue_lock import QueueLock
 from lib_lora.host.webui.session.restore import attributes_kept, frozen, random_kept
@@ -100,7 +100,7 @@ def lent(model: WebuiModel, *, trains_text: bool) -> Iterator[None]:
     """
     host = model.host
     host.check(trains_text=trains_text)
-    block_weights.release()  # a picture that ended in an error may have left something of ours
+    hooks.release()  # a picture that ended in an error may have left something of ours
     networks: list[nn.Module] = [host.unet, host.vae, *(text.module for text in host.texts)]
 
     def before_use() -> None:

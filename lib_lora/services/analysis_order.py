@@ -40,7 +40,7 @@ LARGEST_CELL = 256
 
 
 @dataclass(frozen=True)
-class AnalysisJob:
+class AnalysisOrder:
     """What is to be analyzed: one plan for each range, over the same pictures."""
 
     request: GenerateRequest
@@ -63,7 +63,7 @@ class Found:
     files: tuple[Path, ...] = ()
 
 
-def order_of(request: GenerateRequest, options: AnalyzeOptions, host: Host, files: FileFacts) -> AnalysisJob:
+def order_of(request: GenerateRequest, options: AnalyzeOptions, host: Host, files: FileFacts) -> AnalysisOrder:
     """Return the order that picture and options describe; without XYZ in the prompt ``options.lora`` is analyzed.
 
     Raises:
@@ -75,13 +75,13 @@ def order_of(request: GenerateRequest, options: AnalyzeOptions, host: Host, file
     layout = full_layout(facts[0].family if facts else host.model.family)
     entries = parse_block_list(options.blocks, layout) or [(name,) for name in layout.names if name in filled]
     plans = tuple(SweepSpec(examined, others, tuple(entries), layout, options) for examined, others in options.ranges)
-    order = AnalysisJob(replace(request, prompt=prompt, batch=1), plans, filled, options.rows)
+    order = AnalysisOrder(replace(request, prompt=prompt, batch=1), plans, filled, options.rows)
     check_order(order.request, order.pictures, native_side=host.model.native_side)
     check_clip_skip(request.clip_skip, host.model)
     return order
 
 
-def submit(atelier: Atelier, order: AnalysisJob, title: str) -> Job:
+def submit(atelier: Atelier, order: AnalysisOrder, title: str) -> Job:
     """Queue an order."""
     speed = Speed.of(atelier)
 
@@ -105,7 +105,7 @@ def _marked(prompt: str, label: str) -> str:
     return change_tag(prompt, index_of(prompt, label), lambda tag: replace(tag, weights=Span("XYZ", 0), x=None))
 
 
-def run(order: AnalysisJob, host: Host, job: Job, *, outputs: Path, speed: Speed) -> Found:
+def run(order: AnalysisOrder, host: Host, job: Job, *, outputs: Path, speed: Speed) -> Found:
     """Work on an order in the job queue: show each part, save what there is at the end or after a stop."""
     began = time.monotonic()
     found = analyze_order(order, host, job, show=job.show)
@@ -117,7 +117,7 @@ def run(order: AnalysisJob, host: Host, job: Job, *, outputs: Path, speed: Speed
 
 
 def analyze_order(
-    order: AnalysisJob, host: Host, progress: Progress, *, show: Callable[[Found], None] | None = None
+    order: AnalysisOrder, host: Host, progress: Progress, *, show: Callable[[Found], None] | None = None
 ) -> Found:
     """Return what an order finds, or found before a stop; nothing is saved. ``show`` is given what there is so far."""
     before: list[Analysis] = []
@@ -140,7 +140,7 @@ def analyze_order(
     return _found(order, before)
 
 
-def _found(order: AnalysisJob, analyses: Sequence[Analysis]) -> Found:
+def _found(order: AnalysisOrder, analyses: Sequence[Analysis]) -> Found:
     grids = []
     for analysis in analyses:
         style = GridStyle(
