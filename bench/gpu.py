@@ -26,7 +26,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.models import SHAPES, model_of, training_of
+from bench.loaders.models import SHAPES, model_of, training_of
 from lib_lora.host.studio.model import DiffusersModel
 from lib_lora.live.attach import attach
 from lib_lora.train.memory import ladder

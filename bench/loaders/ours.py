@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bench.models import SHAPES, model_of, text_configs, training_of
+from bench.loaders.models import SHAPES, model_of, text_configs, training_of
 from bench.trainers.model import TOKENIZER
 from lib_lora.formats.keys import to_ldm
 from lib_lora.formats.lora import read_lora

@@ -26,7 +26,7 @@ from lib_lora.data import (
 from lib_lora.data.remarks import about_fit, grouped
 from lib_lora.data.sdxl_sizes import sdxl_sizes
 from lib_lora.errors import InputError, StoppedError
-from lib_lora.host.base import LoadedModel
+from lib_lora.host.base import LoadedModel, is_small
 from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
@@ -265,7 +265,7 @@ def bucket_step(model: LoadedModel, options: TrainOptions) -> int:
     if options.bucket_step % whole:
         what = say("A bucket step of {step} px does not fit the model", step=options.bucket_step)
         raise InputError(what, where="bucket_step", cure="Use a multiple of {n} px.", n=whole)
-    return options.bucket_step or (32 if facts_of(model).small else 64)
+    return options.bucket_step or (32 if is_small(model.native_side) else 64)
 
 
 def _item(

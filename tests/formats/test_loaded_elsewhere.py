@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.loaders.models import SHAPES, model_of
 from bench.loaders.ours import FAMILIES, KINDS, digest
-from bench.models import SHAPES, model_of
 from lib_lora.train import network
 from lib_lora.train.options import from_mapping
 

@@ -64,7 +64,7 @@ def test_page_rest_and_terminal_read_the_same(studio, tmp_path, monkeypatch) -> 
     given = {"images": str(folder), "name": "n", "optimizer": "AdamW", "block_lr_weight": "MINE"}
     assert run_options(atelier, given).block_lr_weight == MINE
     assert fresh_run(studio, given, tmp_path / "runs", where="t")[0].block_lr_weight == MINE
-    usual = usual_values("character")
+    usual = usual_values("character", optimizer="AdamW")
     values = {name: {**usual, **given}[name] for name in NAMES} | {"steps": 3, "name": "n"}
     draft = Draft(look(folder, studio.model, QUIET), "", "character", values)
     assert draft.options(usual, atelier).block_lr_weight == MINE

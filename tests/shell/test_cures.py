@@ -374,6 +374,9 @@ def test_every_route_that_a_cure_names_is_there() -> None:
 def test_every_button_that_a_cure_quotes_is_one() -> None:
     panels = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "lib_lora/i18n/texts").glob("*.json")]
     labels = {language: {text[language] for panel in panels for text in panel.values()} for language in ("en", "ja")}
+    options = json.loads((ROOT / "lib_lora/i18n/options.ja.json").read_text(encoding="utf-8"))
+    labels["en"] |= options.keys()  # an option's label stands on its field
+    labels["ja"] |= set(options.values())
     quoted = [name for text, _ in cures() for name in re.findall("“([^”{]+)”", text)]
     assert [name for name in quoted if name not in labels["en"]] == []
     forms = [name for _, text in cures() for name in re.findall("「([^」{]+)」", text)]

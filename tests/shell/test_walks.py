@@ -27,8 +27,8 @@ PAGES = {
     name: (re.findall(r"`([\w/]+)`", files), int(most))
     for name, files, most in re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \| (\d+) \|$", SECTION, re.MULTILINE)
 }
-CALLBACKS = {"<lambda>", "so_far"}
-"""What a lower floor calls of an upper one: how far it is, and what there is to show so far."""
+CALLBACKS = {"<lambda>", "so_far", "_predict"}
+"""What a lower floor calls of an upper one: how far it is, what there is to show so far, a prediction in a thread."""
 
 
 @dataclass

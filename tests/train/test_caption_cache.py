@@ -64,7 +64,7 @@ def test_what_captions_are_encoded_by_is_in_their_key(trained, model):
     every = trained("one")
     assert trained("two", clip_skip=2) == every
     assert trained("three", max_tokens=75) == every  # another layout
-    assert trained("four", dim=2, learning_rate=1e-4) == set()
+    assert trained("four", dim=2, alpha=2) == set()
     weight = next(model.text_encoders[0].parameters())
     with torch.no_grad():
         before = weight.clone()

@@ -222,10 +222,7 @@ def _wire_captions(atelier: Atelier, words: Words, tools: captions.CaptionTools,
     size = widgets.form.components["resolution"]
     around = captions.Around(widgets.found, widgets.trigger, widgets.kind, size, widgets.chosen, looked.again)
     captions.wire(atelier, words, tools, widgets.captions, around)
-    editor = widgets.captions.editor
-    looked.filtered(editor.only.submit)
-    # What follows a look comes after its measurement, which takes its time; what is in view is said at once.
-    widgets.summary.change(tools.state, [widgets.found], [editor.scope, editor.undo], **compat.event_kw())
+    looked.filtered(widgets.captions.editor.only.submit)
 
 
 def _wire_intake(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
