@@ -29,7 +29,7 @@ TABLES: Mapping[str, Sequence[Option]] = {
     "POST /pictures/crops": (*captions.IMAGES, *picture_tools.CROPS, *captions.ONLY),
     "POST /pictures/tag": (*captions.IMAGES, *captions.TAG),
     "POST /train": options_of(TrainOptions),
-    "POST /train/{name}/finish": training.FINISH[1:],
+    "POST /train/{name}/finish": training.FINISH,
 }
 """What the page calls a table -> its options."""
 
