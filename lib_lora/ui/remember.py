@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -9,7 +10,6 @@ from weakref import WeakKeyDictionary
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
-from lib_lora.ui.untouched import take_untouched, told, told_box
 
 Check = Callable[[Any], bool]
 
@@ -35,6 +35,14 @@ def remember(atelier: Atelier, component: Any, key: str, *, good: Check = lambda
     _watched.setdefault(compat.page_being_built(), []).append((component, key, good))
 
 
+KEEP_TYPED = """(told, ...now) => {
+    const found = told ? JSON.parse(told) : [];
+    return BEGUN.map((begun, n) =>
+        found[n]?.length && JSON.stringify(now[n]) === JSON.stringify(begun) ? found[n][0] : { __type__: "update" });
+}"""
+"""Gives each widget what was remembered where it still shows what it began with."""
+
+
 def restore_when_opened(atelier: Atelier, page: gr.Blocks) -> Any:
     """Let a page take the remembered values each time it is opened; called once, when its widgets are built.
 
@@ -46,16 +54,18 @@ def restore_when_opened(atelier: Atelier, page: gr.Blocks) -> Any:
     watched = _watched.pop(page, [])
     if not watched:
         return None
-    box = told_box("remembered")
+    box = gr.Textbox("", visible=compat.HIDDEN, label="remembered")
     missing = object()
 
-    def remembered(component: Any, key: str, good: Check) -> tuple[Any, Any] | None:
+    def remembered(key: str, good: Check) -> list[Any]:
         value = atelier.settings.get(key, missing)
-        return (value, component.value) if value is not missing and good(value) else None
+        return [value] if value is not missing and good(value) else []
 
     def tell() -> str:
-        return told([remembered(*each) for each in watched])
+        return json.dumps([remembered(key, good) for _, key, good in watched])
 
-    opened = page.load(tell, None, box, queue=False, **compat.event_kw())
-    take_untouched(opened.then, box, [component for component, _, _ in watched])
+    components = [component for component, _, _ in watched]
+    take = KEEP_TYPED.replace("BEGUN", json.dumps([component.value for component in components]))
+    light = {"queue": False, **compat.event_kw()}
+    page.load(tell, None, box, **light).then(None, [box, *components], components, **compat.js_kw(take), **light)
     return box

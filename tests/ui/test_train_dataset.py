@@ -40,7 +40,7 @@ def test_a_dataset_file_stands_in_the_place_of_the_folder(panel, atelier, folder
     assert words("train.n_found", n=6) in summary
     atelier.queue.submit("wait", "wait", lambda job: wait(lambda: job.stopped))
     try:
-        panel.form.train(found, "krnk", "character", STEPS, "krnk_v1", row[2], *raw(**values))
+        panel.form.train(found, "krnk", "character", STEPS, "krnk_v1", row[4], *raw(**values))
         kept = RunFolder(atelier.folders.runs / "krnk_v1").options()
         assert (kept.images, kept.dataset_config) == ("", str(file))
         assert panel.orders.do("again krnk_v1", {}).values["folder"] == str(file)

@@ -18,7 +18,7 @@ from lib_lora.services.run_plan import free_name
 from lib_lora.train.estimate import Paces
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.options import TrainOptions, usual_values
-from lib_lora.train.recipes import SMALL, facts_of
+from lib_lora.train.recipes import SMALL, ModelFacts, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui import compat
 from lib_lora.ui.captions import CaptionTools
@@ -27,12 +27,12 @@ from lib_lora.ui.train import build, tag_of
 from lib_lora.ui.train.form import Form
 from lib_lora.ui.train.inline_actions import act_button, read_act
 from lib_lora.ui.train.intake import Intake
-from lib_lora.ui.train.options import NAMES, OptionForm
+from lib_lora.ui.train.options import NAMES, OptionForm, to_widget
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
-from tests.ui.train_form import POCKET, moved, raw
 
 CHEAP = {"dim": 2, "resolution": 64, "save_every_epochs": 0, "text_encoder_ratio": 0.0, "sample_prompts": "krnk"}
+POCKET = ModelFacts(128, "v_prediction")
 STEPS = SMALL["target_steps"]
 
 
@@ -77,6 +77,11 @@ def panel(atelier, words):
         tools=CaptionTools(atelier, words),
         orders=Orders(atelier, words, form, pieces),
     )
+
+
+def raw(**changes):
+    usual = {name: to_widget(name, value) for name, value in usual_values("character", model=POCKET).items()}
+    return [{**usual, **changes}[name] for name in NAMES]
 
 
 def looked(panel, folder):
@@ -129,40 +134,40 @@ def test_a_listening_server_looks_only_into_its_own_folders(studio, tmp_path, fo
 
 def test_the_plan_names_steps_time_and_memory_and_follows_the_form(panel, folder, words):
     found = looked(panel, folder)[1]
-    plan, changes, usual, marked, news, *_ = panel.form.refresh(
+    plan, changes, steps, name, usual, marked, *_ = panel.form.refresh(
         found, "krnk", "character", STEPS, "lora_v1", {"name": "lora_v1", "steps": STEPS}, [], *raw()
     )
     assert words("train.about_steps", n=STEPS) in plan
     assert usual["name"] == "krnk_v1"
     assert usual["sample_prompts"] == ["krnk, sky", "krnk"]
-    assert moved(news)["name"] == "krnk_v1"
+    assert name["value"] == "krnk_v1"
     # The second look changes nothing more: what was computed stands there.
     values = {"sample_prompts": "krnk, sky\nkrnk"}
     again = panel.form.refresh(found, "krnk", "character", STEPS, "krnk_v1", usual, marked, *raw(**values))
-    assert (again[1], again[3]) == ("", [])
+    assert (again[1], again[5]) == ("", [])
 
 
 def test_a_changed_value_is_marked_and_returns(panel, folder, words):
     found = looked(panel, folder)[1]
     start = panel.form.refresh(found, "", "character", STEPS, "lora_v1", {}, [], *raw())
-    usual = start[2]
+    usual = start[4]
     row = panel.form.refresh(found, "", "character", STEPS, "lora_v1", usual, [], *raw(dim=32))
-    assert row[3] == ["dim"]
-    assert words("train.changed") in row[5 + NAMES.index("dim")]["label"]
+    assert row[5] == ["dim"]
+    assert words("train.changed") in row[6 + NAMES.index("dim")]["label"]
     assert "reset dim" in row[1]
     assert panel.orders.do("reset dim\n1", usual).values == {"dim": 16}
     back = panel.form.refresh(found, "", "character", STEPS, "lora_v1", usual, ["dim"], *raw())
-    assert words("train.changed") not in back[5 + NAMES.index("dim")]["label"]
+    assert words("train.changed") not in back[6 + NAMES.index("dim")]["label"]
 
 
 def test_another_kind_moves_what_nobody_changed(panel, folder):
     found = looked(panel, folder)[1]
-    usual = panel.form.refresh(found, "", "character", STEPS, "lora_v1", {}, [], *raw())[2]
+    usual = panel.form.refresh(found, "", "character", STEPS, "lora_v1", {}, [], *raw())[4]
     row = panel.form.refresh(found, "", "concept", STEPS, "lora_v1", usual, [], *raw(alpha=8.0))
-    options = moved(row[4])
-    assert options["shuffle_caption"] is True
-    assert "alpha" not in options
-    assert row[3] == ["alpha"]
+    options = dict(zip(NAMES, row[6:], strict=True))
+    assert options["shuffle_caption"]["value"] is True
+    assert "value" not in options["alpha"]
+    assert row[5] == ["alpha"]
 
 
 def test_the_plan_fits_the_small_model_and_says_so(panel, atelier, folder, words):
@@ -177,10 +182,10 @@ def test_the_plan_fits_the_small_model_and_says_so(panel, atelier, folder, words
 def test_train_starts_the_untouched_recipe_of_the_small_model(panel, atelier, folder):
     found = looked(panel, folder)[1]
     row = panel.form.refresh(found, "krnk", "character", STEPS, "krnk_v1", {}, [], *raw())
-    assert row[3] == ["sample_prompts"]  # nobody had seen the captions before
+    assert row[5] == ["sample_prompts"]  # nobody had seen the captions before
     atelier.queue.submit("wait", "wait", lambda job: wait(lambda: job.stopped))
     try:
-        panel.form.train(found, "krnk", "character", STEPS, "krnk_v1", row[2], *raw())
+        panel.form.train(found, "krnk", "character", STEPS, "krnk_v1", row[4], *raw())
         options = RunFolder(atelier.folders.runs / "krnk_v1").options()
         assert {name: getattr(options, name) for name in SMALL} == dict(SMALL)
         assert (options.steps, options.min_snr_gamma) == (0, "auto")
@@ -191,12 +196,12 @@ def test_train_starts_the_untouched_recipe_of_the_small_model(panel, atelier, fo
 
 def test_another_optimizer_brings_its_own_rate(panel, folder):
     found = looked(panel, folder)[1]
-    usual = panel.form.refresh(found, "", "character", STEPS, "lora_v1", {}, [], *raw())[2]
+    usual = panel.form.refresh(found, "", "character", STEPS, "lora_v1", {}, [], *raw())[4]
     row = panel.form.refresh(found, "", "character", STEPS, "lora_v1", usual, [], *raw(optimizer="AdamW"))
-    options = moved(row[4])
-    assert options["learning_rate"] == OPTIMIZERS["AdamW"].small_rate
-    assert options["optimizer_args"] == ""
-    assert row[3] == ["optimizer"]
+    options = dict(zip(NAMES, row[6:], strict=True))
+    assert options["learning_rate"]["value"] == OPTIMIZERS["AdamW"].small_rate
+    assert options["optimizer_args"]["value"] == ""
+    assert row[5] == ["optimizer"]
     assert "atelier-error" not in row[0]
 
 
@@ -210,7 +215,7 @@ def test_a_missing_optimizer_is_told_by_the_plan_which_offers_the_recipe_with_ad
     answers = list(panel.intake.look(str(folder), "character", 0))
     assert not any("dadaptation" in str(answer[0]) for answer in answers)
     found = next(answer[1] for answer in reversed(answers) if hasattr(answer[1], "scan"))
-    plan, usual = (panel.form.refresh(found, "", "character", STEPS, "x", {}, [], *raw())[n] for n in (0, 2))
+    plan, usual = (panel.form.refresh(found, "", "character", STEPS, "x", {}, [], *raw())[n] for n in (0, 4))
     assert words("train.about_steps", n=STEPS).split(" ")[0] in plan
     assert "dadaptation" in plan
     assert act_button("instead", words("train.use_adamw"), title=words("train.use_adamw_title")) in plan
@@ -378,8 +383,8 @@ def test_a_fresh_page_takes_nothing_for_somebodys_choice(panel, atelier, folder,
     (first,) = [value for value in states if isinstance(value, dict) and "optimizer" in value]
     found = looked(panel, folder)[1]
     shown = panel.form.refresh(found, "krnk", "character", first["steps"], first["name"], first, [], *raw())
-    assert moved(shown[4])["name"] == "krnk_v1"
-    assert shown[3] == []
+    assert shown[3]["value"] == "krnk_v1"
+    assert shown[5] == []
     assert shown[1] == ""
 
 

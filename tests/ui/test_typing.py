@@ -13,7 +13,6 @@ pytest.importorskip("playwright", reason="NOBODY CLICKED: Playwright is missing 
 from playwright.sync_api import Page, Request, Route, expect
 
 from lib_lora.formats.lora import LoraFile, write_lora
-from lib_lora.ui import compat
 from tests.ui.browser import PATIENCE_MS, Studio, Visitor, open_tab, running_studio, settle
 from tests.ui.walking import Walker, visit
 
@@ -101,37 +100,6 @@ def test_presets_are_not_typed_over_before_they_are_there(server: Studio, visito
     let_go()
     expect(text).to_be_editable()
     expect(text).to_have_value(re.compile("FACE:"))
-
-
-@pytest.mark.parametrize("typed", ["0.0003", ""])
-def test_what_is_typed_while_the_plan_follows_is_not_typed_over(server: Studio, visitor: Visitor, typed: str) -> None:
-    """Another optimizer brings its own rate and no arguments, unless somebody was quicker in one of these fields."""
-    walker = visit(visitor, server.url, "en", tab="train")
-    page = walker.page
-    expect(walker.at("train_kind").locator("input:checked")).to_have_value(KEPT["train.kind"])
-    walker.open("train_more")
-    page.locator(".atelier-fold-head[data-group=learning]").click()
-    rate, arguments = walker.box("train_learning_rate_option"), walker.box("train_optimizer_args_option")
-    expect(arguments).not_to_have_value("")
-    page.wait_for_timeout(500)
-    held: list[Route] = []
-    if typed:
-        page.route(ASKS, lambda route: held.append(route))
-    walker.choose("train_optimizer_option", "AdamW")
-    if typed:
-        for _ in range(100):
-            if held or not compat.IS_G4:  # gradio 3 asks over its websocket: there only the quicker hand is tried
-                break
-            page.wait_for_timeout(50)
-        rate.fill(typed)
-        page.route(ASKS, lambda route: route.continue_())
-        for route in held:
-            route.continue_()
-    expect(arguments).to_have_value("")  # nobody touched it
-    page.wait_for_timeout(500)
-    if typed:
-        expect(rate).to_have_value(typed)
-    expect(walker.at("train_changes").locator("[data-act='reset learning_rate']")).to_have_count(1 if typed else 0)
 
 
 def test_quick_typing_comes_to_rest(server: Studio, visitor: Visitor) -> None:

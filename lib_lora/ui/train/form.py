@@ -14,7 +14,6 @@ from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.draft import FREE, Draft, changed_names, same, usual_form
 from lib_lora.ui.train.options import NAMES, OptionForm, from_widgets, to_widget
 from lib_lora.ui.train.plan_view import changes_html, plan_html
-from lib_lora.ui.untouched import told
 
 ROUNDS = 3
 """A kind sets an optimizer, an optimizer a rate, both together the steps: so often at most values pull others along."""
@@ -47,22 +46,18 @@ class Form:
         marked: Sequence[str],
         *raw: Any,
     ) -> list[Any]:
-        """Return (plan, changes, usual, marked, told, *options) after anything changed.
-
-        ``told``, for `take_untouched`, are the values of steps, name and options that moved; ``options`` their labels.
-        """
+        """Return (plan, changes, steps, name, usual, marked, *options) after anything changed."""
         try:
             draft = self.draft(found, trigger, kind, steps, name, raw)
         except AtelierError as error:
-            same_as_before = [compat.update() for _ in range(4 + len(NAMES))]
+            same_as_before = [compat.update() for _ in range(3 + 2 + len(NAMES))]
             return [error_html(error, self._words), *same_as_before]
         draft, usual, moved = self._follow(draft, before)
         changed = changed_names(draft, usual)
-        labels = [self._label(one, one in changed, one in marked) for one in NAMES]
-        shown = dict(zip((*FREE, *NAMES), (steps, name, *raw), strict=True))
-        news = told([(to_widget(one, draft.values[one]), shown[one]) if one in moved else None for one in shown])
+        updates = [self._update(one, draft, moved, one in changed, one in marked) for one in NAMES]
+        free = [compat.update(value=draft.values[one]) if one in moved else compat.update() for one in FREE]
         plan = plan_html(self._atelier, draft, usual, self._words)
-        return [plan, changes_html(draft, usual, self._words), plain(usual), changed, news, *labels]
+        return [plan, changes_html(draft, usual, self._words), *free, plain(usual), changed, *updates]
 
     def _follow(self, draft: Draft, before: Mapping[str, Any]) -> tuple[Draft, dict[str, Any], set[str]]:
         """Give every unchanged value what is usual now; return the draft, the usual values, and what moved."""
@@ -81,8 +76,11 @@ class Form:
             known, usual = usual, usual_form(self._atelier, draft)
         return draft, usual, moved
 
-    def _label(self, name: str, changed: bool, was: bool) -> Any:
-        return compat.update() if changed == was else compat.update(label=self._widgets.label(name, changed=changed))
+    def _update(self, name: str, draft: Draft, moved: set[str], changed: bool, was: bool) -> Any:
+        more = {"value": to_widget(name, draft.values[name])} if name in moved else {}
+        if changed != was:
+            more["label"] = self._widgets.label(name, changed=changed)
+        return compat.update(**more)
 
     def train(
         self, found: Found | None, trigger: str, kind: str, steps: Any, name: str, usual: Mapping[str, Any], *raw: Any

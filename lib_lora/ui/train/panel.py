@@ -21,7 +21,6 @@ from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import KNOWN, NAMES, ROOM, OptionForm
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
-from lib_lora.ui.untouched import take_untouched, told_box
 
 FIRST_NAME = "lora_v1"
 UPLOADS = ["image", ".txt", ".caption"]
@@ -65,7 +64,6 @@ class _Widgets:
     found: Any
     usual: Any
     marked: Any
-    told: Any
     chosen: Any
 
     @property
@@ -121,7 +119,6 @@ def _layout(atelier: Atelier, words: Words) -> _Widgets:
     # What the widgets show at first is what is usual so far: else the first look would take it for somebody's choice.
     shown = {name: usual[name] for name in NAMES} | {"steps": usual["target_steps"], "name": FIRST_NAME}
     made |= {"found": gr.State(None), "usual": gr.State(plain(shown)), "marked": gr.State([]), "chosen": gr.State(-1)}
-    made["told"] = told_box("told")
     return _Widgets(**made)
 
 
@@ -176,12 +173,19 @@ def _run(atelier: Atelier, words: Words) -> dict[str, Any]:
 
 
 def _refresh(event: Any, form: Form, widgets: _Widgets) -> Any:
-    """Let the plan, the computed values and the marks follow an event; what is typed meanwhile stays."""
-    options = widgets.form.inputs
+    """Let the plan, the computed values and the marks follow an event."""
     return event(
         form.refresh,
-        [*widgets.open_fields, widgets.usual, widgets.marked, *options],
-        [widgets.plan, widgets.changes, widgets.usual, widgets.marked, widgets.told, *options],
+        [*widgets.open_fields, widgets.usual, widgets.marked, *widgets.form.inputs],
+        [
+            widgets.plan,
+            widgets.changes,
+            widgets.steps,
+            widgets.name,
+            widgets.usual,
+            widgets.marked,
+            *widgets.form.inputs,
+        ],
         **compat.event_kw(in_order="atelier_train_form"),
     )
 
@@ -249,7 +253,6 @@ def _wire_form(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
     form = looked.form
     for component in (widgets.trigger, widgets.kind, widgets.steps, widgets.name, *widgets.form.inputs):
         _refresh(component.change, form, widgets)
-    take_untouched(widgets.told.change, widgets.told, [widgets.steps, widgets.name, *widgets.form.inputs])
     page = compat.page_being_built()
     _refresh(page.load, form, widgets)
     shown = [widgets.intake_message, widgets.found, widgets.summary]
