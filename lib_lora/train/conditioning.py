@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -32,12 +33,19 @@ class FixedCaptions:
     """Encodings of captions by text encoders that do not change, each caption encoded by itself and once.
 
     By itself, so that the result depends on the caption alone and never on which captions happen to be kept: a resumed
-    run goes on bit for bit.
+    run goes on bit for bit. In the run's precision, whoever asks first: a step, or a measurement before it.
     """
 
     def __init__(
-        self, model: LoadedModel, *, clip_skip: int, layout: CaptionLayout = AS_WRITTEN, limit: int = LIMIT
+        self,
+        model: LoadedModel,
+        *,
+        clip_skip: int,
+        layout: CaptionLayout = AS_WRITTEN,
+        limit: int = LIMIT,
+        computing: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
+        self._computing = computing
         self._model, self._clip_skip, self._layout, self._limit = model, clip_skip, layout, limit
         self._kept: OrderedDict[str, Conditioning] = OrderedDict()
         self._bytes = 0
@@ -58,7 +66,7 @@ class FixedCaptions:
             return known
         kept = None if self.on_disk is None else self.on_disk.find(caption)
         if kept is None:
-            with torch.no_grad():
+            with torch.no_grad(), self._computing():
                 made = self._model.encode_text([caption], self._clip_skip, self._layout)
             kept = Conditioning(made.tokens.cpu(), None if made.pooled is None else made.pooled.cpu())
             if self.on_disk is not None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from lib_lora.host.base import Conditioning
 from lib_lora.process import side_by_side
 from lib_lora.train.batch import Drawn, noised_of
+from lib_lora.train.loss import Noised
 from lib_lora.train.training import Training
 
 
@@ -31,19 +32,19 @@ def with_prior(training: Training, drawn: Drawn, parts: Sequence[slice]) -> Draw
     rows = [part for part in rows if part]
     if not rows:
         return drawn
-    prior = torch.zeros(drawn.clean.shape, device=training.model.device)
-    conds = [training.captions.encode([drawn.captions[row] for row in part]) for part in rows]
-    conds = [replace(cond, sizes=drawn.sizes[part]) for cond, part in zip(conds, rows, strict=True)]
-    with _without_lora(training):
-        work = [partial(_predicted, training, drawn, *each) for each in zip(rows, conds, strict=True)]
+    prior, seen = torch.zeros(drawn.clean.shape, device=training.model.device), noised_of(training, drawn)
+    with _without_lora(training):  # captions too are those of the model itself, where its text encoder learns
+        conds = [training.captions.encode([drawn.captions[row] for row in part]) for part in rows]
+        conds = [replace(cond, sizes=drawn.sizes[part]) for cond, part in zip(conds, rows, strict=True)]
+        work = [partial(_predicted, training, seen, *each) for each in zip(rows, conds, strict=True)]
         for part, said in zip(rows, side_by_side(work), strict=True):
             prior[part] = said.to(prior)
     return replace(drawn, prior=prior)
 
 
-def _predicted(training: Training, drawn: Drawn, rows: list[int], cond: Conditioning) -> Tensor:
+def _predicted(training: Training, seen: Noised, rows: list[int], cond: Conditioning) -> Tensor:
     """Return the model's predictions for some rows of a batch."""
-    model, seen = training.model, noised_of(training, drawn)
+    model = training.model
     with torch.no_grad(), training.computing():
         return model.predict(seen.latents[rows].to(model.dtype), seen.timesteps[rows], cond)
 

@@ -89,7 +89,8 @@ class Training:
         decay, trained = self.options.ema_decay, network.parameters_of(self.lora)
         self.average = MovingAverage(list(trained.values()), decay) if decay else None
         self.dropout = network.Masks(self.options, timesteps=len(self.model.alphas_cumprod))
-        self.captions = FixedCaptions(self.model, clip_skip=self.options.clip_skip, layout=layout_of(self.options))
+        layout, clip_skip = layout_of(self.options), self.options.clip_skip
+        self.captions = FixedCaptions(self.model, clip_skip=clip_skip, layout=layout, computing=self.computing)
         self.alphas_cumprod = schedule_for(self.model, self.options.zero_terminal_snr).alphas_cumprod
 
     def remark(self, text: str, *, about: str = "") -> None:

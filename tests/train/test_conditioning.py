@@ -41,6 +41,18 @@ def test_kept_encodings_equal_fresh_ones(model):
             assert same(row[: one.shape[1]], one[0])
 
 
+def test_a_caption_is_encoded_in_the_runs_precision_whoever_asks_first(model, options_for, tmp_path):
+    options = options_for(text_encoder_ratio=0, precision="bf16")
+    training = start(model, options, RunFolder.create(tmp_path / "run", options), Progress())
+    made = training.captions.encode(["red circle"]).tokens  # outside of a step
+    with torch.no_grad():
+        plain = model.encode_text(["red circle"]).tokens
+        with training.computing():
+            wanted = model.encode_text(["red circle"]).tokens
+    assert not torch.equal(plain.float(), wanted.float())
+    assert same(made, wanted)
+
+
 def test_a_caption_is_encoded_once(model, counted):
     kept = FixedCaptions(model, clip_skip=1)
     kept.encode(["a", "b"])
