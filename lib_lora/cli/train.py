@@ -44,7 +44,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--probe",
         action="store_true",
-        help="train nothing: make about 30 steps that leave nothing, and say which rate suits, time and memory",
+        help="train nothing: make about 30 steps that leave nothing (but regularization pictures that were missing), "
+        "and say which rate suits, time and memory",
     )
     command.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     group = command.add_argument_group("training options (defaults in brackets; a kind's recipe may change them)")
@@ -135,6 +136,8 @@ def run(options: argparse.Namespace) -> None:
 def _probe(options: argparse.Namespace) -> None:
     """Probe a run that is not begun, and say what was found."""
     from lib_lora.services.rate_probe import answer, probed
+    from lib_lora.services.regularization import SPEED, about_drawing
+    from lib_lora.services.speed import Speed
     from lib_lora.services.start_check import fresh_run
 
     if options.resume:
@@ -142,9 +145,12 @@ def _probe(options: argparse.Namespace) -> None:
     values, runs = _given(options)
     host, progress = open_studio(options), TerminalProgress(quiet=options.json)
     chosen, _ = fresh_run(host, values, runs, where="command line")
+    speed = Speed(runs / SPEED)
+    for text in about_drawing(host, chosen, runs, speed):
+        say(text)
     try:
         with stopped_by_keyboard(progress, kept="nothing is left of a probe"):
-            found = probed(host, chosen, progress)
+            found = probed(host, chosen, progress, runs=runs, speed=speed)
     finally:
         progress.close()
     time = f"{found.seconds:.2f} s a step, about {found.run_seconds / 60:.0f} min for {found.steps} steps"

@@ -208,6 +208,28 @@ class Lease:
         """Raise an `AtelierError` where the model that was lent is lost."""
 
 
+@dataclass(frozen=True)
+class Lent(Progress):
+    """The progress of work on a model that is lent: the host shows it too, and may stop it by its own button."""
+
+    own: Progress
+    lease: Lease
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Say how far it is, to whoever ordered it and to the host."""
+        self.own.update(done, total, text)
+        self.lease.show(done, total, text)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked to stop, here or in the host, or the model is gone (see `Lease.check`)."""
+        return self.own.stopped or self.lease.interrupted or self.lease.lost
+
+    def stop(self) -> None:
+        """Ask the work to stop."""
+        self.own.stop()
+
+
 class Host(Protocol):
     """The owner of the loaded model."""
 

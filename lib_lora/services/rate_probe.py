@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from lib_lora.host.base import Host
+from lib_lora.errors import StoppedError
+from lib_lora.host.base import Host, Lent
 from lib_lora.progress import Progress
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
+from lib_lora.services.regularization import draw_missing
+from lib_lora.services.speed import Speed
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.rate_range import Probed, probe
+from lib_lora.train.regularization import ClassPictures
 
 KIND = "probe"
 
 
-def probed(host: Host, options: TrainOptions, progress: Progress) -> Probed:
+def probed(host: Host, options: TrainOptions, progress: Progress, *, runs: Path, speed: Speed | None = None) -> Probed:
     """Probe on a host's model, which is lent as for a training.
 
+    Regularization pictures that the model is to draw are drawn first, as by the run, which finds them in ``runs``.
+
     Raises:
-        AtelierError: what the run itself would raise.
+        StoppedError: somebody asked to stop. AtelierError: what the run itself would raise.
     """
-    with host.training(options.name, trains_text=options.text_encoder_ratio > 0):
-        return probe(host.model, options, progress)
+    with host.training(options.name, trains_text=options.text_encoder_ratio > 0) as lease:
+        watch = Lent(progress, lease)
+        try:
+            wanted = ClassPictures.of(options, host.model, runs)
+            if wanted is not None and not draw_missing(host, wanted, watch, speed=speed):
+                raise StoppedError
+            return probe(host.model, options, watch, runs=runs)
+        except StoppedError:
+            lease.check()
+            raise
 
 
 def submit(atelier: Atelier, options: TrainOptions) -> Job:
@@ -33,7 +48,7 @@ def submit(atelier: Atelier, options: TrainOptions) -> Job:
     atelier.trainings.check(options)
 
     def work(job: Job) -> dict[str, Any]:
-        found = probed(atelier.host, options, job)
+        found = probed(atelier.host, options, job, runs=atelier.folders.runs, speed=Speed.of(atelier))
         if found.seconds:
             atelier.trainings.paces.put(atelier.host.model, options, found.seconds)
         return answer(found)

@@ -13,13 +13,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lib_lora.errors import AtelierError
+from lib_lora.errors import AtelierError, StoppedError
 from lib_lora.host.base import LoadedModel
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
@@ -28,13 +28,13 @@ from lib_lora.train.available import usual_rate
 from lib_lora.train.estimate import memory_needed
 from lib_lora.train.length import total_steps
 from lib_lora.train.measures import Measuring
-from lib_lora.train.memory.fit import fitted
+from lib_lora.train.memory.fit import Fit, fitted
 from lib_lora.train.optimizers import own_rate, spec_of
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
-from lib_lora.train.step import one_step
-from lib_lora.train.training import start
+from lib_lora.train.step import BAD_STEPS, one_step
+from lib_lora.train.training import Training, start
 
 STEPS = 30
 DECADES = 2.0
@@ -45,6 +45,8 @@ SMOOTHED = 1
 """Neighbors on either side that a loss is averaged with before the lowest is looked for."""
 LEAST_FALL = 0.002
 """The loss must fall by this share, else nothing was learned at any rate."""
+FAR_BEYOND = 4.0
+"""A loss so many times that before the first step ends the probe: higher rates say nothing more."""
 PICTURES = 2
 """Pictures that the loss is taken on after each step; each costs five forward passes."""
 QUIET_RUN = {
@@ -91,18 +93,21 @@ class Probed:
         return self.seconds * self.steps
 
 
-def probe(model: LoadedModel, options: TrainOptions, progress: Progress, *, steps: int = STEPS) -> Probed:
+def probe(
+    model: LoadedModel, options: TrainOptions, progress: Progress, *, runs: Path | None = None, steps: int = STEPS
+) -> Probed:
     """Try a run's first steps in a folder that goes again; the model is left as it was.
 
+    ``runs`` is where lies what runs share, such as regularization pictures that the model drew.
+
     Raises:
+        StoppedError: somebody asked to stop: half of the rates say nothing.
         InputError, AtelierError: what the run itself would raise.
     """
     still: dict[str, Any] = {name: value for name, value in QUIET_RUN.items() if hasattr(options, name)}
-    quiet = replace(options, **still)
     by_itself = _finds_itself(options)
     with tempfile.TemporaryDirectory(prefix="atelier-probe-") as place, ExitStack() as stack:
-        folder = RunFolder.fresh(Path(place) / "probe")
-        training = start(model, quiet, folder, progress)
+        training = start(model, replace(options, **still), RunFolder.fresh(Path(place) / "probe"), progress, runs=runs)
         asked, training.total = total_steps(options, training.steps_per_epoch), steps
         usual = usual_rate(options.optimizer, facts_of(model))
         course = [usual * 10 ** (DECADES * (2 * n / max(1, steps - 1) - 1)) for n in range(steps)]
@@ -113,36 +118,89 @@ def probe(model: LoadedModel, options: TrainOptions, progress: Progress, *, step
         around = training.dropout.around(training.lora)
         training.attached = stack.enter_context(attach(model, around, 1.0, strategy="factors"))
         fit = stack.enter_context(fitted(training))
-        measuring = Measuring(training, most=PICTURES)
         cuda = model.device.type == "cuda"
         if cuda:
             torch.cuda.reset_peak_memory_stats(model.device)
-        times: list[float] = []
-        rates: list[float] = []
-        losses: list[float] = []
-        before = measuring.steady(progress)
-        while len(rates) < steps and not progress.stopped:
-            began = time.monotonic()
-            try:
-                row = fit.step(one_step)
-            except AtelierError:  # no finite numbers five times in a row: a rate beyond all that suits
-                if not rates or by_itself:
-                    raise
-                break
-            times.append(time.monotonic() - began)
-            loss = math.nan if by_itself else measuring.steady(progress)
-            rates.append(row["rate"] if by_itself else course[len(rates)])
-            losses.append(math.inf if loss is None or not math.isfinite(loss) else loss)
-            progress.update(len(rates), steps, say("probing"))
-            if before is not None and not by_itself and losses[-1] > 4 * before:
-                break  # far beyond what suits: more says nothing
+        made = _by_itself(training, fit, progress) if by_itself else _rising(training, fit, progress, course)
         started = not training.optimizer.has_not_started
         memory = torch.cuda.max_memory_allocated(model.device) if cuda else memory_needed(model, options)
-    seconds = sorted(times)[len(times) // 2] if times else 0.0
-    found = rates[-1] if by_itself and rates and started else None
-    suggested = None if by_itself else suggestion(before or math.inf, rates, losses)
+    found = made.rates[-1] if by_itself and started else None
+    suggested = None if by_itself else suggestion(made.before, made.rates, made.losses)
     note = _note(options, suggested, found, by_itself)
-    return Probed(tuple(rates), tuple(losses), suggested, found, seconds, asked, memory, note)
+    seconds = sorted(made.seconds)[len(made.seconds) // 2]
+    return Probed(tuple(made.rates), tuple(made.losses), suggested, found, seconds, asked, memory, note)
+
+
+@dataclass
+class _Steps:
+    """The steps of a probe: each one's rate, the steady loss after it, its seconds; ``before`` is the loss before."""
+
+    before: float = math.inf
+    rates: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+def _by_itself(training: Training, fit: Fit, progress: Progress) -> _Steps:
+    """Make plain steps; no loss is taken, for there is no rate to choose.
+
+    Raises:
+        AtelierError: see `probe`.
+    """
+    made = _Steps()
+    for _ in range(training.total):
+        began = time.monotonic()
+        row = fit.step(one_step)
+        made.seconds.append(time.monotonic() - began)
+        made.rates.append(row["rate"])
+        made.losses.append(math.inf)
+        progress.passed(len(made.rates), training.total, say("probing"))
+    return made
+
+
+def _rising(training: Training, fit: Fit, progress: Progress, course: Sequence[float]) -> _Steps:
+    """Make steps at the rates of ``course``, and take the loss after each; those far beyond what suits are left out.
+
+    Raises:
+        AtelierError: see `probe`.
+    """
+    measuring = Measuring(training, most=PICTURES)
+    made = _Steps(before=_steady(measuring, progress))
+    if not math.isfinite(made.before):
+        raise AtelierError(
+            "The loss is no finite number before the first step",
+            where=training.model.name,
+            cure="Choose another precision, or look whether the model draws pictures.",
+        )
+    for rate in course:
+        began = time.monotonic()
+        try:
+            fit.step(one_step)
+        except AtelierError:
+            # A rate beyond all that suits ends in no finite numbers; where no step had any, it is not the rate.
+            if training.bad_steps < BAD_STEPS or training.left_out > training.step:
+                raise
+            break
+        made.seconds.append(time.monotonic() - began)
+        loss = _steady(measuring, progress)
+        made.rates.append(rate)
+        made.losses.append(loss if math.isfinite(loss) else math.inf)
+        progress.passed(len(made.rates), len(course), say("probing"))
+        if made.losses[-1] > FAR_BEYOND * made.before:
+            break
+    return made
+
+
+def _steady(measuring: Measuring, progress: Progress) -> float:
+    """Return the steady loss.
+
+    Raises:
+        StoppedError: somebody asked to stop meanwhile.
+    """
+    loss = measuring.steady(progress)
+    if loss is None:
+        raise StoppedError
+    return loss
 
 
 def _finds_itself(options: TrainOptions) -> bool:

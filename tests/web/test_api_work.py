@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image
 
 from lib_lora.formats.lora import write_lora
+from lib_lora.services import rate_probe
 from lib_lora.services.atelier import Atelier
+from lib_lora.train.rate_range import probe
 
 from .conftest import Web, refused
 
@@ -89,6 +92,23 @@ def test_run_is_started_paused_resumed_stopped_and_leaves_its_lora(web: Web, ate
     row = wait_for(web, lambda row: row["state"] == "stopped")
     assert row["lora"] in web.get("/loras").json()["loras"]
     assert [run["name"] for run in web.get("/train").json()["past"]] == ["krnk_v1"]
+
+
+def test_probe_draws_what_the_run_will_learn_from_and_a_stopped_one_has_no_result(
+    web: Web, atelier: Atelier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_probe, "probe", partial(probe, steps=2))
+    pictures(atelier.folders.pictures / "krnk", 1)
+    body = {"images": "pictures/krnk", "name": "krnk_v1", "optimizer": "AdamW", "resolution": 64, "dim": 2}
+    body |= {"reg_count": 1, "reg_prompts": ["cat"], "reg_steps": 1}
+    found = web.result(web.post("/train/probe", {"options": body}))
+    assert len(found["rates"]) == len(found["losses"]) == 2
+    assert len(list(atelier.folders.runs.glob(".regularization/*/*.png"))) == 1
+    monkeypatch.setattr(rate_probe, "probe", partial(probe, steps=300))
+    number = web.post("/train/probe", {"options": body}).json()["job"]
+    assert web.post(f"/jobs/{number}/stop").status_code == 200
+    assert web.get(f"/jobs/{number}?wait=30").json()["state"] == "stopped"
+    assert "stopped" in refused(web.get(f"/jobs/{number}/result"), 400)["what"]
 
 
 def wait_for(web: Web, ready: Any) -> dict[str, Any]:

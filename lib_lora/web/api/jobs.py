@@ -44,6 +44,10 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         if job.error is not None:
             raise job.error
         found = job.result if job.ended else job.partial
+        if found is None and job.ended:
+            raise InputError(
+                "The work was stopped before it had a result", where=str(job.number), cure="Order it anew."
+            )
         if found is None:
             raise InputError("There is no result yet", where=str(job.number), cure="Ask again when it has ended.")
         return {**job_row(atelier, job, call.language), "result": result_row(atelier, found, call.language)}
