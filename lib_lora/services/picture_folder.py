@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from lib_lora.data import FolderScan, scan
+from lib_lora.data import FolderScan, Picture, scan
 from lib_lora.data.edit_captions import captions_of
 from lib_lora.data.preview import crop_preview
 from lib_lora.host.base import LoadedModel
@@ -41,14 +41,25 @@ class Found:
     only: str = ""
 
     @property
+    def train(self) -> list[Picture]:
+        """The training pictures in their order, each once: several datasets of a file may name its folder."""
+        return list({picture.path: picture for picture in reversed(self.scan.train)}.values())[::-1]
+
+    @property
     def pictures(self) -> list[Path]:
-        """The training pictures, in their order."""
-        return [picture.path for picture in self.scan.train]
+        """The files of `train`."""
+        return [picture.path for picture in self.train]
 
     @property
     def chosen(self) -> list[Path]:
         """Those of the training pictures whose captions the filter takes; all of them without one."""
         return chosen_by(self.captions, self.only)
+
+    @property
+    def in_view(self) -> list[Picture]:
+        """What the gallery shows of those, row by row: a picture of two datasets twice, as each of them crops it."""
+        chosen = set(self.chosen)
+        return [picture for picture in self.scan.train if picture.path in chosen]
 
 
 def look(folder: Path, model: LoadedModel, progress: Progress, *, only: str = "") -> Found:
@@ -77,8 +88,7 @@ class Previews:
 
     def gallery(self, found: Found, model: LoadedModel, options: TrainOptions, progress: Progress) -> list[tuple]:
         """Return (picture, caption) of the chosen ones for the gallery."""
-        rows, chosen = [], set(found.chosen)
-        shown = [picture for picture in found.scan.train if picture.path in chosen][:SHOWN]
+        rows, shown = [], found.in_view[:SHOWN]
         for done, picture in enumerate(shown):
             own = options_for(picture, options)
             plan = plan_for(picture.size, model, own)

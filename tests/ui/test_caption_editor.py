@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 
 import numpy as np
@@ -19,6 +21,7 @@ from lib_lora.ui.captions import CaptionTools
 from lib_lora.ui.captions.check import CheckTools
 from lib_lora.ui.captions.crops import CropTools
 from lib_lora.ui.captions.cutouts import CutoutTools
+from lib_lora.ui.captions.editor import Opened
 from lib_lora.ui.captions.expression import ExpressionTools
 from lib_lora.ui.captions.tagger import TaggerTools
 from lib_lora.ui.train.form import Form
@@ -67,8 +70,8 @@ def test_the_filter_rules_gallery_tags_and_changes(atelier, folder, words):
     assert (message, len(gallery), now.only) == ("", 3, "hat and krnk")
     assert "hat 3" in tags
     assert words("captions.scope", n=3, all=7) in tools.state(now)[0]
-    assert tools.pick(now, 0) == (1, "krnk, red hair, hat")  # 0.png, 1.png, …
-    assert "atelier-good" in tools.tag("add", now, "new")
+    assert tools.pick(now, 0) == (Opened(folder / "1.png", "krnk, red hair, hat"), "krnk, red hair, hat")
+    assert "atelier-good" in tools.tag("add", now, "hat and krnk", "new")
     assert sum("new" in text for text in texts(folder)) == 3
     again = intake.again(now, "character", 0)
     assert (again[0].only, len(again[2])) == ("hat and krnk", 3)  # kept after a change
@@ -79,24 +82,96 @@ def test_the_filter_rules_gallery_tags_and_changes(atelier, folder, words):
     assert words("captions.scope_all", n=7) in tools.state(looked(atelier, folder))[0]
 
 
+def copied(folder):
+    """Another folder with the same pictures and captions."""
+    return shutil.copytree(folder, folder.with_name("other"))
+
+
+def test_a_filter_that_was_typed_and_not_entered_counts_for_every_change_in_view(atelier, folder, words, monkeypatch):
+    tools, found, before = CaptionTools(atelier, words), looked(atelier, folder), texts(folder)
+    for act, by in (("remove", ""), ("replace", "blue hair"), ("add", "")):
+        assert tools.tag(act, found, " hat ", "red hair" if act != "add" else "new", by) == _good(words, 3)
+        assert texts(folder)[::2] == before[::2]
+        tools.undo(found)
+    assert (
+        words("captions.would_change", n=3, all=3) in ExpressionTools(tools, words).preview(found, "hat", "r", "x")[0]
+    )
+    for wrong in (
+        tools.tag("add", found, "hat and", "new"),
+        ExpressionTools(tools, words).preview(found, "(", "r", "")[0],
+    ):
+        assert "atelier-error" in wrong
+    assert texts(folder) == before
+    monkeypatch.setitem(sys.modules, "animeface", detector((30, 30, 20, 20, 0.9)))
+    crops = list(CropTools(atelier, words).propose(found, "hat", "face", 32, "", True))[-1][1].crops
+    assert [crop.name for crop in crops] == ["1_face", "3_face", "5_face"]
+
+
+def test_a_caption_is_saved_to_the_picture_that_it_is_of(atelier, folder, words):
+    tools, other = CaptionTools(atelier, words), copied(folder)
+    a, b, before = looked(atelier, folder), looked(atelier, other), texts(other)
+    opened, text = tools.pick(a, 3)
+    for box in (text, "typed"):  # what nobody typed goes from the box, what somebody typed stays
+        now, shown = tools.reopened(b, opened, box)
+        assert (now, shown) == (None, compat.update(value="") if box == text else compat.update())
+        for still in (opened, now):
+            assert "atelier-error" in tools.save(b, still, box)
+    assert texts(other) == before
+    assert tools.save(a, opened, text + ", new") == _good(words, 1)
+    assert (folder / "3.txt").read_text(encoding="utf-8") == "krnk, red hair, hat, new\n"
+
+
+def test_a_caption_that_changed_while_it_was_open_is_not_written_back(atelier, folder, words):
+    tools, intake = CaptionTools(atelier, words), Intake(atelier, words)
+    found = looked(atelier, folder)
+    opened, text = tools.pick(found, 1)
+    tools.tag("remove", found, "", "hat")
+    assert "atelier-error" in tools.save(found, opened, text + ", typed")
+    found = intake.again(found, "character", 0)[0]
+    assert tools.reopened(found, opened, text + ", typed") == (opened, compat.update())
+    assert "atelier-error" in tools.save(found, opened, text + ", typed")
+    now, box = tools.reopened(found, opened, text)
+    assert (now, box) == (Opened(folder / "1.png", "krnk, red hair"), compat.update(value="krnk, red hair"))
+    assert tools.save(found, now, "krnk, red hair, typed") == _good(words, 1)
+    assert (folder / "1.txt").read_text(encoding="utf-8") == "krnk, red hair, typed\n"
+
+
+def test_a_click_opens_what_is_seen_where_two_datasets_name_one_folder(atelier, folder, words, tmp_path):
+    rows = [
+        {"subsets": [{"image_dir": str(place)} for place in places]} for places in ((folder,), (folder, copied(folder)))
+    ]
+    (tmp_path / "d.json").write_text(json.dumps({"datasets": rows}), encoding="utf-8")
+    intake, tools = Intake(atelier, words), CaptionTools(atelier, words)
+    found = looked(atelier, tmp_path / "d.json")
+    gallery = intake.filtered(found, "hat", "character", 64)[2]
+    now = intake.filtered(found, "hat", "character", 64)[1]
+    assert (len(gallery), len(now.chosen), len(found.pictures), len(found.train)) == (9, 6, 14, 14)
+    assert found.pictures == [*sorted(folder.glob("*.png")), *sorted((tmp_path / "other").glob("*.png"))]
+    assert words("captions.scope", n=6, all=14) in tools.state(now)[0]
+    names = [path.name for path in [*now.chosen[:3], *now.chosen]]
+    assert [said.split(" · ")[0] for _, said in gallery] == names
+    assert [tools.pick(now, index)[0].picture for index in range(9)] == [*now.chosen[:3], *now.chosen]
+
+
 def test_a_regular_expression_is_applied_as_it_was_previewed(atelier, folder, words):
     tools = CaptionTools(atelier, words)
     one, found, before = ExpressionTools(tools, words), looked(atelier, folder, "hat"), texts(folder)
-    html, seen = one.preview(found, r"(\w+) hair", r"\1-<haired>")
+    html, seen = one.preview(found, "hat", r"(\w+) hair", r"\1-<haired>")
     assert words("captions.would_change", n=3, all=3) in html
     assert "<del>red hair</del>, <ins>red-&lt;haired&gt;</ins>, hat" in html
     assert texts(folder) == before
-    for other in ((found, "red", r"\1-<haired>"), (looked(atelier, folder), r"(\w+) hair", r"\1-<haired>")):
+    order, elsewhere = (r"(\w+) hair", r"\1-<haired>"), looked(atelier, copied(folder))
+    for other in ((found, "hat", "red", order[1]), (found, "", *order), (elsewhere, "hat", *order)):
         assert "atelier-error" in one.apply(*other, seen)[0]
-    assert "atelier-error" in one.apply(found, "x", "", None)[0]
+    assert "atelier-error" in one.apply(found, "hat", "x", "", None)[0]
     assert texts(folder) == before
-    assert one.apply(found, r"(\w+) hair", r"\1-<haired>", seen) == (_good(words, 3), None)
+    assert one.apply(found, "hat", *order, seen) == (_good(words, 3), None)
     assert sum("red-<haired>" in text for text in texts(folder)) == 3
     assert tools.state(found)[1]["value"] == words("captions.undo", n=1)
     tools.undo(found)
     assert texts(folder) == before
     for wrong in ("(", "", ".*"):
-        assert "atelier-error" in one.preview(found, wrong, "")[0]
+        assert "atelier-error" in one.preview(found, "", wrong, "")[0]
 
 
 def _good(words, n):
@@ -116,6 +191,16 @@ def test_what_is_odd_is_a_list_and_its_button_removes_the_tag_from_all(atelier, 
     assert "red hair" not in html
     assert texts(folder).count("krnk, hat") == 3
     assert one.act("other\n2", found, left) == ("", "", left)
+    for wrong in (
+        looked(atelier, copied(folder)),
+        None,
+    ):  # it is about a folder; a finding stays where nothing was done
+        message, html, same = one.act("untag krnk\n3", wrong, checked)
+        assert ("atelier-error" in message, "red hair" in html, same) == (True, True, checked)
+    (folder / "0.txt").write_bytes(b"krnk, \x81\xfe\xff, red hair")  # a damaged one is not changed
+    for path in (folder / f"{number}.txt" for number in range(1, 6)):
+        path.write_text("krnk, red hair", encoding="utf-8")
+    assert one.act("untag red hair\n4", found, checked)[2] is checked
     html, _ = list(one.check(looked(atelier, folder), "krnk", "style", 64))[-1]
     assert "untag" not in html
     assert "atelier-error" in list(one.check(None, "", "character", 0))[-1][0]
@@ -129,16 +214,16 @@ def test_a_tagger_is_tried_and_then_tags_what_is_in_view(atelier, folder, words,
     Image.new("RGB", (96, 96), (0, 0, 255)).save(folder / "blue.png")
     found, before = looked(atelier, folder), texts(folder)
     values = [str(place), 0.35, 0.85, "", "missing", False]
-    html = list(one.attempt(found, found.pictures.index(folder / "blue.png"), *values))[-1]
+    html = list(one.attempt(found, "", Opened(folder / "blue.png", ""), *values))[-1]
     assert "blue sky" in html
     assert "&gt;_&lt;" in html
     assert texts(folder) == before
-    assert list(one.tag(found, *values))[-1] == _good(words, 1)
+    assert list(one.tag(found, "", *values))[-1] == _good(words, 1)
     assert (folder / "blue.txt").read_text(encoding="utf-8").strip() == ">_<, blue sky"
-    assert words("captions.none_missing") in list(one.tag(looked(atelier, folder), *values))[-1]
+    assert words("captions.none_missing") in list(one.tag(looked(atelier, folder), "", *values))[-1]
     for wrong in (["", *values[1:]], [str(tmp_path / "none"), *values[1:]], [values[0], 7, *values[2:]]):
-        assert "atelier-error" in list(one.tag(found, *wrong))[-1]
-        assert "atelier-error" in list(one.attempt(found, 0, *wrong))[-1]
+        assert "atelier-error" in list(one.tag(found, "", *wrong))[-1]
+        assert "atelier-error" in list(one.attempt(found, "", None, *wrong))[-1]
 
 
 def test_masks_are_tried_made_and_handed_to_the_training(atelier, folder, words, tmp_path):
@@ -147,8 +232,8 @@ def test_masks_are_tried_made_and_handed_to_the_training(atelier, folder, words,
     Image.new("RGB", (96, 96), (0, 0, 200)).save(folder / "blue.png")
     found = looked(atelier, folder)
     values = [str(model), "masks", "auto", "", False]
-    assert "data:image/jpeg" in list(one.attempt(found, 0, *values))[-1]
-    html = list(one.make(found, *values))[-1]
+    assert "data:image/jpeg" in list(one.attempt(found, "", None, *values))[-1]
+    html = list(one.make(found, "", *values))[-1]
     target = folder.with_name(f"{folder.name}_masks")
     assert len(list(target.glob("*.png"))) == 7
     assert words("captions.cut_made", n=7, kept=0, folder=target, form="u2net") in html
@@ -159,14 +244,14 @@ def test_masks_are_tried_made_and_handed_to_the_training(atelier, folder, words,
     answer = Orders(atelier, words, form, Pieces(atelier)).do(f"masks {target}\n1", {})
     assert answer.values == {"masks": str(target)}
     for wrong in (["", *values[1:]], [*values[:3], str(folder), False], [str(tmp_path), *values[1:]]):
-        assert "atelier-error" in list(one.make(found, *wrong))[-1]
-    assert "atelier-error" in list(one.make(None, *values))[-1]
+        assert "atelier-error" in list(one.make(found, "", *wrong))[-1]
+    assert "atelier-error" in list(one.make(None, "", *values))[-1]
 
 
 def test_crops_are_shown_first_and_those_that_are_ticked_are_written(atelier, folder, words, monkeypatch):
     monkeypatch.setitem(sys.modules, "animeface", detector((30, 30, 20, 20, 0.9)))
     one, found = CropTools(atelier, words), looked(atelier, folder, "hat")
-    message, proposed, gallery, ticked = list(one.propose(found, "face", 32, "", True))[-1]
+    message, proposed, gallery, ticked = list(one.propose(found, "hat", "face", 32, "", True))[-1]
     assert words("captions.crops_found", n=3) in message
     assert (len(gallery), ticked["value"]) == (3, ["1_face", "3_face", "5_face"])
     values = ["face", 32, "krnk_face", True]
@@ -176,7 +261,7 @@ def test_crops_are_shown_first_and_those_that_are_ticked_are_written(atelier, fo
     assert words("captions.crops_made", n=1, kept=0, folder=place) in html
     assert "atelier-error" in list(one.write(proposed, [], "face", 32, "", True))[-1]
     assert "atelier-error" in list(one.write(None, [], *values))[-1]
-    small = list(one.propose(found, "face", 300, "", True))[-1][0]
+    small = list(one.propose(found, "hat", "face", 300, "", True))[-1][0]
     assert words("captions.crops_small", n=3, names="1.png, 3.png, 5.png") in small
     monkeypatch.setitem(sys.modules, "animeface", None)
-    assert "animeface" in list(one.propose(found, *values))[-1][0]
+    assert "animeface" in list(one.propose(found, "hat", *values))[-1][0]

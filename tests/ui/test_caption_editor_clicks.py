@@ -18,27 +18,33 @@ def texts(folder):
     return [path.read_text(encoding="utf-8").strip() for path in sorted(folder.glob("*.txt"))]
 
 
-def test_captions_are_filtered_previewed_changed_and_taken_back_after_a_reload(studio_server, visitor):
-    folder = studio_server.data / "pictures" / "krnk"
-    folder.mkdir(parents=True)
+@pytest.fixture
+def folder(studio_server, request):
+    """Six pictures of the studio's with captions, half of them with a smile."""
+    place = studio_server.data / "pictures" / request.function.__name__[:20]
+    place.mkdir(parents=True)
     for number, path in enumerate(PICTURES):
-        shutil.copy(path, folder)
+        shutil.copy(path, place)
         tags = "krnk, red hair" + (", smile" if number % 2 else "")
-        (folder / f"{path.stem}.txt").write_text(tags, encoding="utf-8")
-    before = texts(folder)
+        (place / f"{path.stem}.txt").write_text(tags, encoding="utf-8")
+    return place
 
-    def opened():
-        walker = visit(visitor, studio_server.url, "en")
-        open_tab(walker.page, "train")
-        walker.type("train_folder", str(folder))
-        walker.type("train_trigger", "krnk")
-        walker.press("train_look")
-        expect(walker.at("train_summary")).to_contain_text("found: 6")
-        walker.open("train_captions")
-        expect(walker.at("train_scope")).to_contain_text("all 6")
-        return walker
 
-    walker = opened()
+def opened(studio_server, visitor, folder):
+    walker = visit(visitor, studio_server.url, "en")
+    open_tab(walker.page, "train")
+    walker.type("train_folder", str(folder))
+    walker.type("train_trigger", "krnk")
+    walker.press("train_look")
+    expect(walker.at("train_summary")).to_contain_text("found: 6")
+    walker.open("train_captions")
+    expect(walker.at("train_scope")).to_contain_text("all 6")
+    return walker
+
+
+@pytest.mark.each_gradio
+def test_captions_are_filtered_previewed_changed_and_taken_back_after_a_reload(studio_server, visitor, folder):
+    before, walker = texts(folder), opened(studio_server, visitor, folder)
     walker.box("train_only").fill("smile")
     walker.box("train_only").press("Enter")
     expect(walker.at("train_scope")).to_contain_text("3 of 6")
@@ -70,8 +76,30 @@ def test_captions_are_filtered_previewed_changed_and_taken_back_after_a_reload(s
     assert texts(folder) == [text.replace(", red hair", "") for text in before]
     assert sideways(walker.page) == 0
 
-    walker = opened()
+    walker = opened(studio_server, visitor, folder)
     expect(walker.at("train_undo")).to_contain_text("(1)")
     walker.press("train_undo")
     expect(walker.at("train_caption_message")).to_contain_text("returned to what they were: 6")
     assert texts(folder) == before
+
+
+@pytest.mark.each_gradio
+def test_a_typed_filter_counts_and_another_folder_closes_the_caption(studio_server, visitor, folder):
+    before, walker = texts(folder), opened(studio_server, visitor, folder)
+    walker.at("train_gallery").locator("button:has(img)").nth(0).click()
+    expect(walker.box("train_caption")).to_have_value(before[0])
+    walker.box("train_only").fill("smile")  # and no Enter
+    walker.type("train_tag", "krnk")
+    walker.press("train_tag_remove")
+    expect(walker.at("train_caption_message")).to_contain_text("Captions changed: 3")
+    expect(walker.at("train_scope")).to_contain_text("3 of 6")
+    assert texts(folder) == [text.replace("krnk, ", "") if "smile" in text else text for text in before]
+    other = shutil.copytree(folder, folder.with_name("other"))
+    walker.box("train_only").fill("")
+    walker.type("train_folder", str(other))
+    walker.press("train_look")
+    expect(walker.box("train_caption")).to_have_value("")
+    walker.box("train_caption").fill("of nothing")
+    walker.press("train_caption_save")
+    expect(walker.at("train_caption_message")).to_contain_text("No picture is chosen")
+    assert texts(other) == texts(folder)

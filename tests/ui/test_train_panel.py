@@ -291,17 +291,18 @@ def test_a_run_that_waits_for_the_model_says_so_with_and_without_steps(panel, tm
 
 def test_captions_change_and_come_back(panel, folder, words):
     found = looked(panel, folder)[1]
-    assert panel.tools.pick(found, 1) == (1, "sky, tag1")
-    assert "atelier-good" in panel.tools.save(found, 1, "sea")
-    assert "atelier-good" in panel.tools.tag("add", found, "new")
-    assert "atelier-good" in panel.tools.tag("replace", found, "sky", "cloud")
+    opened, text = panel.tools.pick(found, 1)
+    assert (opened.picture, opened.text, text) == (folder / "1.png", "sky, tag1", "sky, tag1")
+    assert "atelier-good" in panel.tools.save(found, opened, "sea")
+    assert "atelier-good" in panel.tools.tag("add", found, "", "new")
+    assert "atelier-good" in panel.tools.tag("replace", found, "", "sky", "cloud")
     found = panel.intake.again(found, "character", 0)[0]
     assert list(found.captions.values()) == ["cloud, tag0, new", "sea, new", "cloud, tag2, new"]
     for _ in range(3):
         assert "atelier-good" in panel.tools.undo(found)
     found = panel.intake.again(found, "character", 0)[0]
     assert list(found.captions.values()) == ["sky, tag0", "sky, tag1", "sky, tag2"]
-    for message in (panel.tools.undo(found), panel.tools.tag("add", None, "x"), panel.tools.save(found, -1, "x")):
+    for message in (panel.tools.undo(found), panel.tools.tag("add", None, "", "x"), panel.tools.save(found, None, "x")):
         assert "atelier-error" in message
 
 

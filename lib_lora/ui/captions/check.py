@@ -11,7 +11,7 @@ from typing import Any
 from lib_lora.data.files import shown
 from lib_lora.data.images import load_picture
 from lib_lora.data.lint import Finding, Lint, lint
-from lib_lora.errors import AtelierError
+from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
@@ -34,8 +34,9 @@ PICTURES = 8
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found, and small pictures of what it is about."""
+    """What was found in a folder, and small pictures of what it is about."""
 
+    folder: Path
     found: Lint
     pictures: Mapping[Path, str]
 
@@ -73,11 +74,11 @@ class CheckTools:
 
         def work(job: Job) -> Checked:
             style = kind == "style"
-            made = lint(
-                known.scan.train, known.captions, trigger=trigger or "", side=size, is_style=style, progress=job
-            )
+            made = lint(known.train, known.captions, trigger=trigger or "", side=size, is_style=style, progress=job)
             about = [path for one in made.findings for path in one.pictures[:PICTURES]]
-            return Checked(made, {path: inline(load_picture(path), SIDE) for path in dict.fromkeys(about)})
+            return Checked(
+                known.folder, made, {path: inline(load_picture(path), SIDE) for path in dict.fromkeys(about)}
+            )
 
         seen: list[Checked] = []
 
@@ -89,14 +90,22 @@ class CheckTools:
             yield html, seen[0] if seen else None
 
     def act(self, order: str, found: Found | None, checked: Checked | None) -> tuple[str, str, Checked | None]:
-        """Take a tag out of all captions; return message, list and what it shows, without that tag."""
+        """Take a tag out of all captions; return message, list and what it shows, without it where it is gone."""
         verb, tag = read_act(order)
         if verb != "untag" or checked is None:
             return "", "", checked
-        message = self._tools.change(found, lambda: TagChange("remove", tag), everywhere=True)
+        try:
+            known = given(found)
+            if known.folder != checked.folder:
+                raise InputError("This list is about another folder", cure="Look for what is odd about this one first.")
+            made = self._tools.captions(known).change(known.pictures, TagChange("remove", tag))
+        except AtelierError as error:
+            return error_html(error, self._words), self.html(checked), checked
+        if made.problems:  # it is still there
+            return self._tools.changed_html(made), self.html(checked), checked
         rest = tuple(row for row in checked.found.everywhere if row[0] != tag)
         left = replace(checked, found=replace(checked.found, everywhere=rest))
-        return message, self.html(left), left
+        return self._tools.changed_html(made), self.html(left), left
 
     def html(self, checked: Checked) -> str:
         """Return the list; a sentence where nothing is odd."""

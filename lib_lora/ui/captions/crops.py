@@ -67,11 +67,11 @@ class CropTools:
     def __init__(self, atelier: Atelier, words: Words) -> None:
         self._atelier, self._words = atelier, words
 
-    def propose(self, found: Found | None, *values: Any) -> Iterator[tuple]:
+    def propose(self, found: Found | None, only: str, *values: Any) -> Iterator[tuple]:
         """Look for faces in the pictures in view; yield (message, crops, gallery, ticked)."""
         same = compat.update()
         try:
-            known, options = given(found), self._options(values)
+            known, options = given(found, only), self._options(values)
         except AtelierError as error:
             yield error_html(error, self._words), same, same, same
             return

@@ -19,7 +19,7 @@ from lib_lora.services.atelier import Atelier
 from lib_lora.services.cutouts import KIND, MASKS, CutoutOptions, CutoutsMade, cut_out, target_of, try_mask
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import Found
-from lib_lora.ui.captions.editor import clicked, given
+from lib_lora.ui.captions.editor import Opened, clicked, given
 from lib_lora.ui.captions.work import followed, inline
 from lib_lora.ui.compat import gr
 from lib_lora.ui.messages import error_html, note_html
@@ -62,10 +62,10 @@ class CutoutTools:
     def __init__(self, atelier: Atelier, words: Words) -> None:
         self._atelier, self._words = atelier, words
 
-    def attempt(self, found: Found | None, chosen: int, *values: Any) -> Iterator[str]:
+    def attempt(self, found: Found | None, only: str, opened: Opened | None, *values: Any) -> Iterator[str]:
         """Yield the picture that was clicked with its background under a veil; nothing is written."""
         try:
-            picture = clicked(given(found), chosen)
+            picture = clicked(given(found, only), opened)
             options, cutter = self._order(values)
         except AtelierError as error:
             yield error_html(error, self._words)
@@ -83,10 +83,10 @@ class CutoutTools:
 
         yield from followed(self._atelier, self._words, KIND, picture.name, work, drawn)
 
-    def make(self, found: Found | None, *values: Any) -> Iterator[str]:
+    def make(self, found: Found | None, only: str, *values: Any) -> Iterator[str]:
         """Make a mask or a copy of every picture in view as a job; yield its progress, then what was made."""
         try:
-            known = given(found)
+            known = given(found, only)
             options, cutter = self._order(values)
             target = target_of(known.folder, self._atelier.folders.named(options.target), options.makes)
             self._atelier.folders.allowed(target)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lib_lora.data.files import shown as printable
 from lib_lora.data.name_rules import FILE
 from lib_lora.data.tags import TagLists
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.words import Words
 from lib_lora.options import find
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.captions import Captions, Changed, TagChange
+from lib_lora.services.captions import Captions, Changed, TagChange, chosen_by
 from lib_lora.services.picture_folder import SHOWN, Found
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
@@ -40,6 +42,14 @@ class EditorWidgets:
     replace: Any
     undo: Any
     message: Any
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The picture that was clicked, and its caption as the box was given it."""
+
+    picture: Path
+    text: str
 
 
 @dataclass(frozen=True)
@@ -108,33 +118,42 @@ class CaptionTools:
     def __init__(self, atelier: Atelier, words: Words) -> None:
         self._atelier, self._words = atelier, words
 
-    def pick(self, found: Found | None, index: int) -> tuple[int, str]:
-        """Return the index of the picture that was clicked among all, and its caption."""
-        if found is None or not 0 <= index < len(found.chosen):
-            return -1, ""
-        picture = found.chosen[index]
-        return found.pictures.index(picture), found.captions[picture]
+    def pick(self, found: Found | None, index: int) -> tuple[Opened | None, str]:
+        """Return the picture that was clicked in the gallery, and its caption."""
+        if found is None or not 0 <= index < len(found.in_view):
+            return None, ""
+        picture = found.in_view[index].path
+        return Opened(picture, found.captions[picture]), found.captions[picture]
 
-    def save(self, found: Found | None, chosen: int, text: str) -> str:
-        """Write the caption of the picture that was clicked."""
+    def save(self, found: Found | None, opened: Opened | None, text: str) -> str:
+        """Write the caption of the picture that was clicked; one that is another by now stays."""
+        wanted = (text or "").strip()
 
         def write(known: Found) -> Changed:
-            if not 0 <= chosen < len(known.pictures):
+            if opened is None or opened.picture not in known.captions:
                 raise InputError("No picture is chosen", cure="Click a picture in the gallery first.")
-            return self.captions(known).change([known.pictures[chosen]], lambda _: (text or "").strip())
+            return self.captions(known).change([opened.picture], partial(_written, opened, wanted))
 
         return self._do(found, write)
 
-    def tag(self, act: str, found: Found | None, tag: str, by: str = "") -> str:
-        """Add a tag to the captions in view, remove it, or put another one in its place."""
-        return self.change(found, lambda: TagChange(act, tag or "", by or ""))
+    def reopened(self, found: Found | None, opened: Opened | None, text: str) -> tuple[Opened | None, Any]:
+        """Return what is open after captions or the folder became others, and the box; what was typed there stays."""
+        if opened is None:
+            return None, compat.update()
+        now = None if found is None else found.captions.get(opened.picture)
+        typed = (text or "").strip()
+        if typed not in (opened.text.strip(), (now or "").strip()):
+            return (None if now is None else opened), compat.update()
+        after = None if now is None else Opened(opened.picture, now)
+        return after, compat.update() if typed == (now or "").strip() else compat.update(value=now or "")
 
-    def change(self, found: Found | None, change: Callable[[], TagChange], *, everywhere: bool = False) -> str:
-        """Make a change in the captions in view, or in all of them."""
-        return self._do(
-            found,
-            lambda known: self.captions(known).change(known.pictures if everywhere else known.chosen, change()),
-        )
+    def tag(self, act: str, found: Found | None, only: str, tag: str, by: str = "") -> str:
+        """Add a tag to the captions that the filter takes, remove it, or put another one in its place."""
+
+        def change(known: Found) -> Changed:
+            return self.captions(known).change(known.chosen, TagChange(act, tag or "", by or ""))
+
+        return self._do(found, change, only)
 
     def rule(self, found: Found | None, trigger: str, also: list[str] | None) -> str:
         """Write the captions that the pictures' names call for, and what was ticked of what no name says."""
@@ -159,7 +178,7 @@ class CaptionTools:
         parts = [
             words("captions.scope_all", n=every) if shown == every else words("captions.scope", n=shown, all=every)
         ]
-        parts += [words("captions.first", n=SHOWN)] if shown > SHOWN else []
+        parts += [words("captions.first", n=SHOWN)] if len(found.in_view) > SHOWN else []
         depth = self.captions(found).depth
         undo = words("captions.undo", n=depth) if depth else words("train.undo")
         return f'<span class="atelier-soft">{" · ".join(parts)}</span>', compat.update(value=undo)
@@ -168,34 +187,56 @@ class CaptionTools:
         """Return the captions of a folder, whose changes can be taken back."""
         return Captions(self._atelier.folders.data, found.folder)
 
-    def _do(self, found: Found | None, change: Callable[[Found], Changed]) -> str:
+    def _do(self, found: Found | None, change: Callable[[Found], Changed], only: str | None = None) -> str:
         """Carry out a change; what could not be changed is named below the number of what was."""
         try:
-            made = change(given(found))
+            return self.changed_html(change(given(found, only)))
         except AtelierError as error:
             return error_html(error, self._words)
+
+    def changed_html(self, made: Changed) -> str:
+        """Return how many captions changed, and below which could not."""
         note = note_html(self._words("train.captions_changed", n=made.count), kind="good" if made.count else "note")
         return note + problems_html(made.problems, (), self._words)
 
 
-def given(found: Found | None) -> Found:
-    """Return the folder that was looked at.
+def given(found: Found | None, only: str | None = None) -> Found:
+    """Return the folder that was looked at, with the filter as it stands in its field, entered or not.
 
     Raises:
-        InputError: none was.
+        InputError: none was, or the filter is none.
     """
     if found is None:
         raise InputError("No folder was given", cure="Give the folder that holds the pictures.")
-    return found
+    if only is None:
+        return found
+    chosen_by(found.captions, only.strip())
+    return replace(found, only=only.strip())
 
 
-def clicked(found: Found, chosen: int) -> Path:
+def clicked(found: Found, opened: Opened | None) -> Path:
     """Return the picture that was clicked, else the first in view.
 
     Raises:
         InputError: none is in view.
     """
-    pictures = found.pictures[chosen : chosen + 1] if chosen >= 0 else found.chosen[:1]
-    if not pictures:
+    if opened is not None and opened.picture in found.captions:
+        return opened.picture
+    if not found.chosen:
         raise InputError("No picture is chosen", cure="Click a picture in the gallery first.")
-    return pictures[0]
+    return found.chosen[0]
+
+
+def _written(opened: Opened, wanted: str, now: str) -> str:
+    """Return the caption that is wanted in the place of the one that was opened.
+
+    Raises:
+        InputError: by now it is neither.
+    """
+    if now.strip() not in (opened.text.strip(), wanted):
+        raise InputError(
+            "The caption was changed since it was opened here",
+            where=printable(opened.picture.name),
+            cure="Copy what you wrote, click the picture again, and put it in there.",
+        )
+    return wanted

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from lib_lora.data.edit_captions import CaptionChange
@@ -21,8 +22,8 @@ from lib_lora.ui.compat import gr
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.look import problems_html
 
-Seen = tuple[str, str, str]
-"""What was previewed: expression, replacement, filter."""
+Seen = tuple[Path, str, str, str]
+"""What was previewed: folder, expression, replacement, filter."""
 
 
 @dataclass(frozen=True)
@@ -65,25 +66,30 @@ class ExpressionTools:
     def __init__(self, tools: CaptionTools, words: Words) -> None:
         self._tools, self._words = tools, words
 
-    def preview(self, found: Found | None, find: str, by: str) -> tuple[str, Seen | None]:
+    def preview(self, found: Found | None, only: str, find: str, by: str) -> tuple[str, Seen | None]:
         """Return the first captions before and after with the number of all, and what was previewed."""
         try:
-            known = given(found)
+            known = given(found, only)
             change = TagChange("regex", find or "", by or "")
             seen = self._tools.captions(known).foresee(known.chosen, change)
         except AtelierError as error:
             return error_html(error, self._words), None
         head = note_html(self._words("captions.would_change", n=seen.count, all=len(known.chosen)))
         rows = changes_html(seen.first)
-        return head + rows + problems_html(seen.problems, (), self._words), (find, by or "", known.only)
+        return head + rows + problems_html(seen.problems, (), self._words), _order(known, find, by)
 
-    def apply(self, found: Found | None, find: str, by: str, seen: Sequence[str] | None) -> tuple[str, None]:
-        """Do what was previewed; where the fields or the filter are others by now, ask for a preview first."""
-        only = found.only if found is not None else ""
-        if found is not None and tuple(seen or ()) != (find, by or "", only):
-            error = InputError("This was not previewed", cure="Press “Preview” first: it shows what would change.")
+    def apply(self, found: Found | None, only: str, find: str, by: str, seen: Seen | None) -> tuple[str, None]:
+        """Do what was previewed; where folder, fields or filter are others by now, ask for a preview first."""
+        try:
+            if seen is None or tuple(seen) != _order(given(found, only), find, by):
+                raise InputError("This was not previewed", cure="Press “Preview” first: it shows what would change.")
+        except AtelierError as error:
             return error_html(error, self._words), None
-        return self._tools.tag("regex", found, find, by), None
+        return self._tools.tag("regex", found, only, find, by), None
+
+
+def _order(known: Found, find: str, by: str) -> Seen:
+    return known.folder, find or "", by or "", known.only
 
 
 def changes_html(changes: Sequence[CaptionChange]) -> str:

@@ -39,7 +39,7 @@ class Around:
     """What the editor needs of the panel that it stands in.
 
     Attributes:
-        found, trigger, kind, resolution, chosen: its fields.
+        found, trigger, kind, resolution, opened: its fields, and what is kept of it.
         changed: lets the panel follow an event after which captions may be others.
     """
 
@@ -47,7 +47,7 @@ class Around:
     trigger: Any
     kind: Any
     resolution: Any
-    chosen: Any
+    opened: Any
     changed: Callable[[Any], Any]
 
 
@@ -84,15 +84,15 @@ def wire(atelier: Atelier, words: Words, tools: CaptionTools, widgets: CaptionWi
 def _wire_editor(tools: CaptionTools, widgets: CaptionWidgets, around: Around) -> None:
     editor, rule = widgets.editor, widgets.rule
 
-    def pick(found: Any, event: gr.SelectData) -> tuple[int, str]:
+    def pick(found: Any, event: gr.SelectData) -> tuple[Any, str]:
         return tools.pick(found, event.index)
 
-    editor.gallery.select(pick, [around.found], [around.chosen, editor.caption], **compat.event_kw())
+    editor.gallery.select(pick, [around.found], [around.opened, editor.caption], **compat.event_kw())
     for event, handler, inputs in (
-        (editor.save.click, tools.save, [around.chosen, editor.caption]),
-        (editor.add.click, partial(tools.tag, "add"), [editor.tag]),
-        (editor.remove.click, partial(tools.tag, "remove"), [editor.tag]),
-        (editor.replace.click, partial(tools.tag, "replace"), [editor.tag, editor.by]),
+        (editor.save.click, tools.save, [around.opened, editor.caption]),
+        (editor.add.click, partial(tools.tag, "add"), [editor.only, editor.tag]),
+        (editor.remove.click, partial(tools.tag, "remove"), [editor.only, editor.tag]),
+        (editor.replace.click, partial(tools.tag, "replace"), [editor.only, editor.tag, editor.by]),
         (rule.rule.click, tools.rule, [around.trigger, rule.also]),
         (editor.undo.click, tools.undo, []),
     ):
@@ -101,7 +101,7 @@ def _wire_editor(tools: CaptionTools, widgets: CaptionWidgets, around: Around) -
 
 def _wire_expression(tools: ExpressionTools, widgets: CaptionWidgets, around: Around) -> None:
     one, seen = widgets.expression, gr.State(None)
-    fields = [around.found, one.find, one.by]
+    fields = [around.found, widgets.editor.only, one.find, one.by]
     one.preview.click(tools.preview, fields, [one.shown, seen], **compat.event_kw())
     around.changed(one.apply.click(tools.apply, [*fields, seen], [one.shown, seen], **compat.event_kw()))
 
@@ -120,18 +120,20 @@ def _wire_check(tools: CheckTools, widgets: CaptionWidgets, around: Around) -> N
 
 def _wire_tagger(tools: TaggerTools, widgets: CaptionWidgets, around: Around) -> None:
     one, side = widgets.tagger, compat.event_kw(side_by_side=True)
-    one.attempt.click(tools.attempt, [around.found, around.chosen, *one.fields], one.message, **side)
-    around.changed(one.tag.click(tools.tag, [around.found, *one.fields], one.message, **side))
+    meant = [around.found, widgets.editor.only]
+    one.attempt.click(tools.attempt, [*meant, around.opened, *one.fields], one.message, **side)
+    around.changed(one.tag.click(tools.tag, [*meant, *one.fields], one.message, **side))
 
 
 def _wire_cutouts(tools: CutoutTools, widgets: CaptionWidgets, around: Around) -> None:
     one, side = widgets.cutouts, compat.event_kw(side_by_side=True)
-    one.attempt.click(tools.attempt, [around.found, around.chosen, *one.fields], one.message, **side)
-    one.make.click(tools.make, [around.found, *one.fields], one.message, **side)
+    meant = [around.found, widgets.editor.only]
+    one.attempt.click(tools.attempt, [*meant, around.opened, *one.fields], one.message, **side)
+    one.make.click(tools.make, [*meant, *one.fields], one.message, **side)
 
 
 def _wire_crops(tools: CropTools, widgets: CaptionWidgets, around: Around) -> None:
     one, proposed, side = widgets.crops, gr.State(None), compat.event_kw(side_by_side=True)
     shown = [one.message, proposed, one.gallery, one.ticked]
-    one.propose.click(tools.propose, [around.found, *one.fields], shown, **side)
+    one.propose.click(tools.propose, [around.found, widgets.editor.only, *one.fields], shown, **side)
     one.write.click(tools.write, [proposed, one.ticked, *one.fields], one.message, **side)

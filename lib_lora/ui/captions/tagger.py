@@ -18,7 +18,7 @@ from lib_lora.services.captions import Changed
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import Found
 from lib_lora.services.tagging import KIND, TaggerOptions, suggest, tag_pictures
-from lib_lora.ui.captions.editor import CaptionTools, clicked, given
+from lib_lora.ui.captions.editor import CaptionTools, Opened, clicked, given
 from lib_lora.ui.captions.work import followed
 from lib_lora.ui.compat import gr
 from lib_lora.ui.messages import error_html, note_html
@@ -58,11 +58,10 @@ class TaggerTools:
     def __init__(self, atelier: Atelier, tools: CaptionTools, words: Words) -> None:
         self._atelier, self._tools, self._words = atelier, tools, words
 
-    def attempt(self, found: Found | None, chosen: int, *values: Any) -> Iterator[str]:
+    def attempt(self, found: Found | None, only: str, opened: Opened | None, *values: Any) -> Iterator[str]:
         """Yield the tags of the picture that was clicked, else of the first in view, each with how sure it is."""
         try:
-            known = given(found)
-            picture = clicked(known, chosen)
+            picture = clicked(given(found, only), opened)
             options, place = self._order(values)
         except AtelierError as error:
             yield error_html(error, self._words)
@@ -74,10 +73,10 @@ class TaggerTools:
         shown_as = partial(self._suggested, picture)
         yield from followed(self._atelier, self._words, KIND, picture.name, work, shown_as)
 
-    def tag(self, found: Found | None, *values: Any) -> Iterator[str]:
+    def tag(self, found: Found | None, only: str, *values: Any) -> Iterator[str]:
         """Tag the pictures in view as a job; yield its progress, then what changed."""
         try:
-            known = given(found)
+            known = given(found, only)
             options, place = self._order(values)
         except AtelierError as error:
             yield error_html(error, self._words)

@@ -64,7 +64,7 @@ class _Widgets:
     found: Any
     usual: Any
     marked: Any
-    chosen: Any
+    opened_caption: Any
 
     @property
     def open_fields(self) -> list[Any]:
@@ -118,7 +118,8 @@ def _layout(atelier: Atelier, words: Words) -> _Widgets:
     made |= _run(atelier, words)
     # What the widgets show at first is what is usual so far: else the first look would take it for somebody's choice.
     shown = {name: usual[name] for name in NAMES} | {"steps": usual["target_steps"], "name": FIRST_NAME}
-    made |= {"found": gr.State(None), "usual": gr.State(plain(shown)), "marked": gr.State([]), "chosen": gr.State(-1)}
+    made |= {"found": gr.State(None), "usual": gr.State(plain(shown)), "marked": gr.State([])}
+    made["opened_caption"] = gr.State(None)
     return _Widgets(**made)
 
 
@@ -204,8 +205,11 @@ class _Looked:
         return [self.widgets.kind, self.widgets.form.components["resolution"]]
 
     def __call__(self, event: Any) -> Any:
-        """Let the filter that stands in its field, the lines about it, and the plan follow."""
-        return _refresh(self.filtered(event.then).then, self.form, self.widgets)
+        """Let the filter that stands in its field, the lines about it, the open caption and the plan follow."""
+        seen = self.filtered(event.then)
+        box = [self.widgets.opened_caption, self.widgets.captions.editor.caption]
+        open_now = seen.then(self.tools.reopened, [self.widgets.found, *box], box, **compat.event_kw())
+        return _refresh(open_now.then, self.form, self.widgets)
 
     def again(self, event: Any) -> Any:
         """Look again first: captions have changed."""
@@ -224,7 +228,7 @@ class _Looked:
 def _wire_captions(atelier: Atelier, words: Words, tools: captions.CaptionTools, looked: _Looked) -> None:
     widgets = looked.widgets
     size = widgets.form.components["resolution"]
-    around = captions.Around(widgets.found, widgets.trigger, widgets.kind, size, widgets.chosen, looked.again)
+    around = captions.Around(widgets.found, widgets.trigger, widgets.kind, size, widgets.opened_caption, looked.again)
     captions.wire(atelier, words, tools, widgets.captions, around)
     looked.filtered(widgets.captions.editor.only.submit)
 

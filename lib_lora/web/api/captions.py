@@ -63,7 +63,7 @@ class CaptionRoutes:
             model = self._atelier.host.model
             found, side = look(place, model, job), call["resolution"] or model.native_side
             made = lint(
-                found.scan.train,
+                found.train,
                 found.captions,
                 trigger=call["trigger"],
                 side=side,
