@@ -59,9 +59,10 @@ def test_theme_follows_the_system_and_the_switch_is_remembered(studio_server: St
     assert not page.evaluate(is_dark)
 
 
-def test_what_was_typed_is_there_again_in_the_other_language_and_after_a_restart(visitor: Visitor, data: Path) -> None:
+def test_server_asks_nobody_else_ends_cleanly_on_ctrl_c_and_keeps_what_was_typed(visitor: Visitor, data: Path) -> None:
+    asked: list[str] = []
     with running_studio(data) as first:
-        page = visitor.visit(first.url, language="en")
+        page = visitor.visit(first.url, language="en", heard=asked)
         prompt = page.get_by_label(Words("en").said(find(GenerateRequest, "prompt").label)).first
         prompt.fill("a cat in the rain")
         wait_for(lambda: remembered(data).get("generate.prompt") == "a cat in the rain")
@@ -69,34 +70,14 @@ def test_what_was_typed_is_there_again_in_the_other_language_and_after_a_restart
         settle(page)
         again = page.get_by_label(Words("ja").said(find(GenerateRequest, "prompt").label)).first
         wait_for(lambda: again.input_value() == "a cat in the rain", page)
+        page.close()
+        assert first.stop() == 0
+        assert not any("Traceback" in line for line in first.said)
+    assert [url for url in asked if not url.startswith((first.url, "data:", "blob:"))] == []
     with running_studio(data) as second:
         page = visitor.visit(second.url, language="en")
         prompt = page.get_by_label(Words("en").said(find(GenerateRequest, "prompt").label)).first
         wait_for(lambda: prompt.input_value() == "a cat in the rain", page)
-
-
-def test_page_says_that_the_server_is_gone_and_that_it_came_back(visitor: Visitor, data: Path) -> None:
-    with running_studio(data) as first:
-        port = int(first.url.rsplit(":", 1)[1].strip("/"))
-        page = visitor.visit(first.url, tab="train")
-        assert page.locator(".atelier-lost").is_hidden()
-        page.wait_for_timeout(1500)
-    page.get_by_text(Words("en")("app.lost")).wait_for()
-    with running_studio(data, port=port):
-        page.get_by_text(Words("en")("app.restarted")).wait_for()
-        page.get_by_role("button", name=Words("en")("app.reload")).click()
-        settle(page)
-        assert page.locator(".atelier-lost").is_hidden()
-
-
-def test_server_asks_nobody_else_and_ends_cleanly_on_ctrl_c(visitor: Visitor, data: Path) -> None:
-    with running_studio(data) as studio:
-        asked: list[str] = []
-        page = visitor.visit(studio.url, heard=asked)
-        assert [url for url in asked if not url.startswith((studio.url, "data:", "blob:"))] == []
-        page.close()
-        assert studio.stop() == 0
-        assert not any("Traceback" in line for line in studio.said)
 
 
 def test_listening_server_asks_for_the_password_everywhere(data: Path, visitor: Visitor) -> None:

@@ -113,6 +113,7 @@ def test_a_server_that_was_killed_and_two_tabs(visitor, tmp_path):
     first = start_studio(data)
     try:
         one = visit(visitor, first.url, language, tab="train")
+        expect(one.page.locator(".atelier-lost")).to_be_hidden()
         name = start_a_long_run(one)
         two = arrive(one.page.context.new_page(), first.url, language, tab="train")
         for walker in (one, two):
@@ -127,6 +128,7 @@ def test_a_server_that_was_killed_and_two_tabs(visitor, tmp_path):
         expect(said).to_contain_text(one.words("app.restarted"))
         said.get_by_role("button").click()
         settle(one.page)
+        expect(said).to_be_hidden()
         open_tab(one.page, "train")
         one.reads("train_run", one.words("train.state_interrupted"))
         one.press(f"train_resume_{name}")
