@@ -200,6 +200,6 @@ def _rows(build: Build) -> tuple[str, ...] | None:
     made = build([{"params": [tried]}])
     made.step()
     kept = {name: value for name, value in made.state[tried].items() if isinstance(value, Tensor)}
-    if any(value.numel() not in (1, tried.numel()) for value in kept.values()):
+    if any(value.ndim and value.numel() != tried.numel() for value in kept.values()):
         return None
     return tuple(name for name, value in kept.items() if value.ndim == 1 and value.numel() == tried.numel())

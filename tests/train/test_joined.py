@@ -147,11 +147,12 @@ def test_rates_of_their_own_are_joined_for_each_part(name):
     close(one, two, bits=name in TO_THE_BIT)
 
 
-def test_states_of_another_size_are_not_joined():
+@pytest.mark.parametrize("nth", [3, 11])  # of four numbers, as joining tries them, 11 leaves one
+def test_states_of_another_size_are_not_joined(nth):
     """Prodigy can look at each nth number only: of joined parameters these would be others."""
     pytest.importorskip("prodigyopt")
     one, two = lora(), lora()
-    joined, plain = (made("Prodigy", p, arguments={"slice_p": 3}, joined=j) for p, j in ((one, True), (two, False)))
+    joined, plain = (made("Prodigy", p, arguments={"slice_p": nth}, joined=j) for p, j in ((one, True), (two, False)))
     for number in range(3):
         step(one, joined, number)
         step(two, plain, number)

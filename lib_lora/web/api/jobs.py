@@ -9,7 +9,7 @@ from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.options import Option
 from lib_lora.services.analysis_order import Found, answer
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.jobs.job import Job
+from lib_lora.services.jobs.job import STOPPED, Job
 from lib_lora.web.api.call import Call, NotFound, Route
 from lib_lora.web.api.shared import job_row
 from lib_lora.web.routes import file_url
@@ -44,7 +44,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         if job.error is not None:
             raise job.error
         found = job.result if job.ended else job.partial
-        if found is None and job.ended:
+        if found is None and job.state == STOPPED:
             raise InputError(
                 "The work was stopped before it had a result", where=str(job.number), cure="Order it anew."
             )
