@@ -74,7 +74,7 @@ class LoneRun:
         kept = RunFolder.open(folder)
         options, loaded = kept.options(), host()
         shared = runs or kept.path.absolute().parent
-        _drawn(loaded, options, shared, progress)
+        _drawn(loaded, options, shared, progress, kept.path)
         return cls(loaded, start(loaded.model, options, kept, progress, runs=shared))
 
     @classmethod
@@ -123,12 +123,12 @@ class LoneRun:
             self.training.folder.remove_unused()
 
 
-def _drawn(host: Host, options: TrainOptions, runs: Path, progress: Progress) -> None:
+def _drawn(host: Host, options: TrainOptions, runs: Path, progress: Progress, run: Path | None = None) -> None:
     """Have the regularization pictures drawn that are missing.
 
     Raises:
         StoppedError: somebody asked to stop; what was drawn is kept.
     """
-    wanted = ClassPictures.of(options, host.model, runs)
+    wanted = ClassPictures.of(options, host.model, runs, run)
     if wanted is not None and not draw_missing(host, wanted, progress, speed=Speed(runs / SPEED)):
         raise StoppedError

@@ -78,6 +78,7 @@ def _make(folder: Path) -> None:
 def _keep(wanted: ClassPictures, number: int, image: Image.Image, text: str) -> None:
     """Write a picture; its caption first, so that none is ever without."""
     path = wanted.path(number)
+    wanted.drawing(number)
     replace_file(path.with_suffix(".txt"), (wanted.prompt(number) + "\n").encode(), what=say("The caption"))
     write_png(path, image, text)
 

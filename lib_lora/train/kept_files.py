@@ -10,9 +10,7 @@ from lib_lora.atomic import cure_of
 from lib_lora.errors import FileError
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.options.network import split_strength
-from lib_lora.train.run_folder import RunFolder
-
-FOLDER = "begun_from"
+from lib_lora.train.run_folder import BEGUN_FROM, RunFolder
 
 
 def with_copies(options: TrainOptions, folder: RunFolder) -> TrainOptions:
@@ -52,7 +50,7 @@ def _files(options: TrainOptions) -> list[str]:
 
 
 def _place(folder: RunFolder, number: int, path: str) -> Path:
-    return folder.path / FOLDER / f"{number}-{Path(path).name}"
+    return folder.path / BEGUN_FROM / f"{number}-{Path(path).name}"
 
 
 def _copy(folder: RunFolder, number: int, path: str) -> str:

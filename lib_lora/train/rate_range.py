@@ -107,7 +107,8 @@ def probe(
     still: dict[str, Any] = {name: value for name, value in QUIET_RUN.items() if hasattr(options, name)}
     by_itself = _finds_itself(options)
     with tempfile.TemporaryDirectory(prefix="atelier-probe-") as place, ExitStack() as stack:
-        training = start(model, replace(options, **still), RunFolder.fresh(Path(place) / "probe"), progress, runs=runs)
+        folder = RunFolder.fresh(Path(place) / "probe")
+        training = start(model, replace(options, **still), folder, progress, runs=runs, keeps=False)
         asked, training.total = total_steps(options, training.steps_per_epoch), steps
         usual = usual_rate(options.optimizer, facts_of(model))
         course = [usual * 10 ** (DECADES * (2 * n / max(1, steps - 1) - 1)) for n in range(steps)]

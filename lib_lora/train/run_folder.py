@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ STATE_SECONDS = 60.0
 LOG, REMARKS, MEASURES = "log.jsonl", "remarks.jsonl", "measures.jsonl"
 FIRST_FILES = (OPTIONS_FILE, OLD_OPTIONS_FILE, "status.json", "data.json", "memory.json", LOG, REMARKS, MEASURES)
 """What a run has before its first step, beside samples of the model as it was."""
+BEGUN_FROM, REGULARIZATION, REGULARIZATION_HALF = "begun_from", "regularization", "regularization.part"
+"""Folders of what a run keeps that others may take away: LoRA files, and pictures that the model drew."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +103,8 @@ class RunFolder:
             path.unlink(missing_ok=True)
         for path in self.events.glob("events.out.tfevents.*"):
             path.unlink()
+        for copies in (BEGUN_FROM, REGULARIZATION, REGULARIZATION_HALF):
+            shutil.rmtree(self.path / copies, ignore_errors=True)
         for inner in (self.states, self.samples, self.events, self.path):
             try:
                 inner.rmdir()

@@ -172,13 +172,28 @@ def _keep_captions(training: Training, folder: Path, options: TrainOptions) -> N
     training.data = replace(training.data, problems=(*training.data.problems, *said))
 
 
+def _keep_copies(training: Training, drawn: ClassPictures | None) -> None:
+    """Keep in the run's folder what it stands on, and let it go on from there."""
+    keep_copies(training.options, training.folder)
+    if drawn is not None:
+        samples = drawn.keep_in(training.folder.path).moved(training.data.samples, drawn.folder)
+        training.data, training.batches, training.epoch = replace(training.data, samples=samples), [], -1
+
+
 def start(
-    model: LoadedModel, options: TrainOptions, folder: RunFolder, progress: Progress, *, runs: Path | None = None
+    model: LoadedModel,
+    options: TrainOptions,
+    folder: RunFolder,
+    progress: Progress,
+    *,
+    runs: Path | None = None,
+    keeps: bool = True,
 ) -> Training:
     """Prepare a run: network, optimizer, training set; go on from its newest whole state where there is one.
 
     Everything is checked first; the folder of a new run is made last, so a start that is refused leaves nothing.
-    ``runs`` is where lies what runs share; without it beside the run's folder.
+    ``runs`` is where lies what runs share; without it beside the run's folder. Without ``keeps`` there are no
+    copies of what it stands on.
 
     Raises:
         InputError: no picture can be used, the optimizer refuses its arguments, the disk has no room, or the model or
@@ -192,7 +207,7 @@ def start(
     lora, bases = network.new_lora(model, read), network.bases(model, read)
     optimizer = optimizer_for(options, network.groups(lora, options, model.family))
     shared = runs or folder.path.parent
-    wanted = ClassPictures.of(options, model, shared)
+    wanted = ClassPictures.of(options, model, shared, folder.path)
     drawn = None if wanted is None else wanted.source()
     training_set = prepare(model, options, progress, cache_folder=shared / FOLDER, drawn=drawn)
     made = () if wanted is None else (wanted.remark,)
@@ -204,7 +219,8 @@ def start(
         _keep_captions(training, shared / CAPTIONS, read)
     origin = resume.origin_of(folder) or Origin.of(model, progress)
     folder.make(options)
-    keep_copies(options, folder)
+    if keeps:
+        _keep_copies(training, wanted)
     training.origin = origin
     resume.begin(training)
     resume.go_on(training)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from lib_lora.errors import InputError, StoppedError
 from lib_lora.host.base import GenerateRequest
@@ -17,6 +21,7 @@ from lib_lora.services import start_check
 from lib_lora.services.lone_run import LoneRun
 from lib_lora.services.regularization import about_drawing, draw_missing
 from lib_lora.services.speed import Speed
+from lib_lora.train import regularization
 from lib_lora.train.regularization import ClassPictures
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.training import start
@@ -61,7 +66,7 @@ def wanted(studio, options_for, tmp_path):
 def test_what_is_missing_is_drawn_and_kept(studio, wanted, tmp_path):
     told, speed = Told(), Speed(tmp_path / "speed.json")
     assert draw_missing(studio, wanted, told, speed=speed)
-    names = sorted(path.name for path in wanted.folder.iterdir())
+    names = sorted(path.name for path in wanted.folder.iterdir() if not path.name.startswith("."))
     assert names == [f"{number:05d}.{ending}" for number in range(3) for ending in ("png", "txt")]
     assert [(wanted.folder / f"{number:05d}.txt").read_text().strip() for number in range(3)] == [
         "red apple",
@@ -98,6 +103,94 @@ def test_one_that_somebody_deleted_does_not_come_again(studio, wanted):
     draw_missing(studio, wanted, QUIET)
     assert [path.stem for path in wanted.there()] == ["00000", "00002", "00003"]
     assert wanted.path(0).read_bytes() == before["00000.png"]
+
+
+def test_the_last_one_does_not_come_again_either(studio, wanted):
+    draw_missing(studio, wanted, QUIET)
+    for path in (wanted.path(2), wanted.path(2).with_suffix(".txt")):
+        path.unlink()
+    assert list(wanted.missing()) == [3]
+    (wanted.folder / ".next").unlink()  # drawn by an earlier version: a caption that is left tells it too
+    wanted.path(2).with_suffix(".txt").write_text("red apple")
+    assert list(wanted.missing()) == [3]
+
+
+def test_a_model_used_otherwise_draws_its_own(studio, options_for, wanted, tmp_path, monkeypatch):
+    def folder():
+        return ClassPictures.of(options_for(**DRAWN), studio.model, tmp_path / "runs").folder
+
+    assert folder() == wanted.folder
+    facts = regularization.facts_of(studio.model)
+    monkeypatch.setattr(regularization, "facts_of", lambda model: replace(facts, prediction_type="another"))
+    assert folder() != wanted.folder
+    other = replace(facts, zero_terminal_snr=not facts.zero_terminal_snr)
+    monkeypatch.setattr(regularization, "facts_of", lambda model: other)
+    assert folder() != wanted.folder
+
+
+def test_a_checkpoint_of_the_same_name_and_size_draws_its_own(studio, options_for, tmp_path, monkeypatch):
+    found = set()
+    for when in (1e9, 2e9):
+        place = tmp_path / "model.safetensors"
+        place.write_bytes(b"0123")
+        os.utime(place, (when, when))
+        monkeypatch.setattr(studio.model, "path", place)
+        found.add(ClassPictures.of(options_for(**DRAWN), studio.model, tmp_path / "runs").folder)
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_run_goes_on_elsewhere_without_the_shared_pictures(studio, options_for, tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+    runs, values = tmp_path / "runs", options_for(**DRAWN).to_dict()
+    whole = LoneRun.new(lambda: studio, values, runs, where="test", progress=QUIET).work(QUIET)
+    second = {**values, "name": "moved"}
+    made = LoneRun.new(lambda: studio, second, runs, where="test", progress=QUIET)
+    made.work(Told(stop_at=2))
+    assert 0 < made.training.step < 4
+    elsewhere = tmp_path / "elsewhere" / "moved"
+    elsewhere.parent.mkdir()
+    shutil.move(runs / "moved", elsewhere)
+    shutil.rmtree(runs / ".regularization")
+    told = Told()
+    gone_on = LoneRun.gone_on(lambda: studio, elsewhere, progress=told)
+    assert "drawing regularization pictures" not in told.texts
+    result = gone_on.work(QUIET)
+    assert result.finished
+    one, two = load_file(whole.lora), load_file(result.lora)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not (elsewhere.parent / ".regularization").exists()
+
+
+def test_a_picture_deleted_as_bad_stops_no_run_that_learned_from_it(studio, options_for, tmp_path):
+    runs, values = tmp_path / "runs", options_for(**DRAWN).to_dict()
+    made = LoneRun.new(lambda: studio, values, runs, where="test", progress=QUIET)
+    made.work(Told(stop_at=2))
+    shared = ClassPictures.of(made.training.options, studio.model, runs)
+    shared.path(0).unlink()
+    assert LoneRun.gone_on(lambda: studio, made.training.folder.path, progress=QUIET).work(QUIET).finished
+    assert list(shared.missing()) == [3]  # another run draws another one
+
+
+def test_a_run_reads_its_own_in_each_step(studio, options_for, tmp_path):
+    """Those that vary are read again and again: what is deleted meanwhile must not be missing."""
+    runs, values = tmp_path / "runs", options_for(**DRAWN, color_aug=True).to_dict()
+    made = LoneRun.new(lambda: studio, values, runs, where="test", progress=QUIET)
+    shutil.rmtree(runs / ".regularization")
+    assert made.work(QUIET).finished
+    assert not [row for row in made.training.folder.remarks() if "made anew" in row]
+    mine = {item.picture.path.parent.parent for item in made.training.data.samples if item.picture.is_reg}
+    assert mine == {runs / "test" / "regularization"}
+
+
+def test_a_run_that_never_began_leaves_no_copies(studio, options_for, tmp_path):
+    runs = tmp_path / "runs"
+    made = LoneRun.new(lambda: studio, options_for(**DRAWN).to_dict(), runs, where="test", progress=QUIET)
+    assert (made.training.folder.path / "regularization").is_dir()
+    made.leave()
+    assert not made.training.folder.path.exists()
 
 
 def test_more_of_them_change_nothing_for_a_run_that_wanted_fewer(studio, options_for, tmp_path):
@@ -137,7 +230,8 @@ def test_pictures_of_a_person_count_and_stay_as_they_are(studio, options_for, pi
     draw_missing(studio, wanted, QUIET)
     made = start(studio.model, options, RunFolder(tmp_path / "runs" / "x"), QUIET)
     reg = [item for item in made.data.samples if item.picture.is_reg]
-    assert [item.picture.path.parent for item in reg] == [own, wanted.folder]  # two training pictures, so two of three
+    mine = tmp_path / "runs" / "x" / "regularization" / wanted.folder.name
+    assert [item.picture.path.parent for item in reg] == [own, mine]  # two training pictures, so two of three
     assert [path.name for path in own.iterdir()] == ["0.png"]
     assert reg[1].caption == "red apple"
     assert any("drew 2 of the regularization pictures" in text for text in made.data.problems)

@@ -333,7 +333,7 @@ class Trainings:
 
     def _drawn(self, run: Run, job: Job, lease: Lease) -> bool:
         """Have the regularization pictures drawn that are missing; False where it was stopped, or others come first."""
-        wanted = ClassPictures.of(run.options, self._host.model, self._runs)
+        wanted = ClassPictures.of(run.options, self._host.model, self._runs, run.folder.path)
         if wanted is None or not wanted.missing():
             return True
         drawing = Drawing(run, job, self._jobs, lease, steps=wanted.request.steps)
