@@ -111,8 +111,8 @@ def _heading(analysis: Analysis, title: str, width: int, style: GridStyle, gain:
         f" more than {shown.threshold} of 255 · noise floor {analysis.noise_floor:.3f} % · differences x{gain:g}{how}"
     ) + ("" if analysis.finished else " · stopped early")
     big, small = font(style.letters + 3, title), font(style.letters - 1)
-    rows = [(line, INK, big, style.letters + 3) for line in _wrapped(title, big, width - 2 * gap)]
-    rows += [(line, SOFT, small, style.letters - 1) for line in _wrapped(text, small, width - 2 * gap)]
+    rows = [(line, INK, big, style.letters + 3) for line in wrapped(title, big, width - 2 * gap)]
+    rows += [(line, SOFT, small, style.letters - 1) for line in wrapped(text, small, width - 2 * gap)]
     picture = Image.new("RGB", (width, 3 * gap + sum(size + gap for *_, size in rows)), PAPER)
     pen, top = ImageDraw.Draw(picture), gap
     for line, ink, letters, size in rows:
@@ -169,7 +169,7 @@ def _fitted(text: str, letters: Letters, width: int) -> str:
     return text.rstrip() + "…"
 
 
-def _wrapped(text: str, letters: Letters, width: int) -> list[str]:
+def wrapped(text: str, letters: Letters, width: int) -> list[str]:
     """Return a text in lines of at most ``width``; a word that is wider is cut."""
     lines = [""]
     for word in text.split():

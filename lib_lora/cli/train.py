@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib_lora.cli.common import TerminalProgress, add_host_options, give, open_studio, say, stopped_by_keyboard
 from lib_lora.cli.flags import add_flags, given
+from lib_lora.cli.sweep import add_sweep_flags, is_sweep, run_sweep
 from lib_lora.errors import InputError
 from lib_lora.options import options_of
 
@@ -22,6 +23,7 @@ EXAMPLES = """examples:
   python run.py train --images pictures --trigger krnk --kind character --name krnk_v1
   python run.py train krnk_v1.toml
   python run.py train --resume runs/krnk_v1
+  python run.py train krnk_v1.toml --sweep dim=4,8,16 --sweep learning_rate=1e-4,3e-4
   torchrun --nproc-per-node 2 -m lib_lora train krnk_v1.toml     (each GPU takes its part of every batch)"""
 
 
@@ -47,7 +49,8 @@ def register(commands: argparse._SubParsersAction) -> None:
         help="train nothing: make about 30 steps that leave nothing (but regularization pictures that were missing), "
         "and say which rate suits, time and memory",
     )
-    command.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
+    command.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run, or the sweep, in this folder")
+    add_sweep_flags(command)
     group = command.add_argument_group("training options (defaults in brackets; a kind's recipe may change them)")
     add_flags(group, options_of(TrainOptions), needed=False)
     add_host_options(command)
@@ -97,7 +100,8 @@ def _refuse_beside_resume(options: argparse.Namespace) -> None:
     from lib_lora.train.options import TrainOptions
 
     names = [one.name for one in options_of(TrainOptions) if getattr(options, one.name) is not None]
-    names += [name for name in ("out", "runs") if getattr(options, name) is not None]
+    names += [name for name in ("out", "runs", "sweep") if getattr(options, name) is not None]
+    names += ["sweep_prompt"] * bool(options.sweep_prompt)
     beside = ["--" + name.replace("_", "-") for name in names] + [str(options.file)] * (options.file is not None)
     if beside:
         raise InputError(
@@ -115,6 +119,13 @@ def run(options: argparse.Namespace) -> None:
     if options.probe:
         _probe(options)
         return
+    if is_sweep(options):
+        if options.resume:
+            _refuse_beside_resume(options)
+        run_sweep(options, *(({}, Path()) if options.resume else _given(options)))
+        return
+    if options.sweep_prompt:
+        raise InputError("Nothing is compared without a sweep", where="--sweep-prompt", cure="Give --sweep, too.")
     team = join()
     options.device = device_for(options.device)
     progress = TerminalProgress(quiet=options.json or bool(team.rank))

@@ -14,6 +14,7 @@ from lib_lora.services.polled import PolledFragment
 from lib_lora.services.run_report import write_run_report
 from lib_lora.services.settings import Settings
 from lib_lora.services.speed import Speed
+from lib_lora.services.sweep.queued import Sweeps
 
 
 @dataclass(frozen=True)
@@ -123,14 +124,17 @@ class Atelier:
     """Whether the host may load another model while its page is open (a WebUI); the studio keeps one."""
     settings: Settings = field(init=False)
     trainings: Trainings = field(init=False)
+    sweeps: Sweeps = field(init=False)
 
     def __post_init__(self) -> None:
         self.settings = Settings(self.folders.data / "settings.json")
+        self.sweeps = Sweeps(self)
         self.trainings = Trainings(
             self.host,
             self.queue,
             runs=self.folders.runs,
             loras=self.folders.loras,
             on_finished=write_run_report,
+            on_ended=self.sweeps.ended,
             speed=Speed.of(self),
         )

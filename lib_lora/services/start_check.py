@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,13 @@ def _room_of_drawn(host: Host, options: TrainOptions, runs: Path) -> int:
     return len(wanted.missing()) * 2 * (wanted.request.width or 0) * (wanted.request.height or 0)
 
 
-def check_samples(host: Host, options: TrainOptions) -> None:
-    """Refuse sample prompts that could not be rendered as they are written.
+def check_samples(host: Host, options: TrainOptions, prompts: Sequence[str] | None = None) -> None:
+    """Refuse sample prompts, or other ones in their form, that could not be rendered as they are written.
 
     Raises:
         InputError: a LoRA tag cannot be used, or the host has no such sampler.
     """
-    for text in options.sample_prompts:
+    for text in options.sample_prompts if prompts is None else prompts:
         sample = read_sample(text)
         for error in broken_tags(sample.prompt):
             raise error

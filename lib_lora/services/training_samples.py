@@ -31,21 +31,24 @@ class SampleMaker:
     """Renders the sample prompts of a run; the LoRA in training is attached already, so prompts need no tag."""
 
     def __init__(self, host: Host, options: TrainOptions) -> None:
-        self._host = host
-        self._request = GenerateRequest("", seed=options.seed, clip_skip=options.clip_skip)
-        self._prompts = options.sample_prompts
+        self._host, self._options = host, options
 
     def __call__(self, folder: RunFolder, step: int, progress: Progress) -> tuple[str, ...]:
         """Render every prompt at ``step`` into the run's folder of samples; return what was remarked of them."""
         notes: dict[str, None] = {}
-        for number, prompt in enumerate(self._prompts):
-            order = replace(self._request, **read_sample(prompt).changes())
-            result = self._host.generate(order, StopOnly(progress))
+        for number, prompt in enumerate(self._options.sample_prompts):
+            result = self._host.generate(sample_request(self._options, prompt), StopOnly(progress))
             notes |= dict.fromkeys([*result.notes, *(problem.what for problem in result.problems)])
             if not result.images:  # stopped in the middle of the picture
                 break
             write_png(folder.samples / f"step-{step:08d}-{number + 1}.png", result.images[0], result.infotexts[0])
         return tuple(notes)
+
+
+def sample_request(options: TrainOptions, prompt: str) -> GenerateRequest:
+    """Return the order for a sample prompt: with the run's seed and clip skip where it does not set its own."""
+    plain = GenerateRequest("", seed=options.seed, clip_skip=options.clip_skip)
+    return replace(plain, **read_sample(prompt).changes())
 
 
 def sampler_of(host: Host, options: TrainOptions) -> SampleMaker | None:

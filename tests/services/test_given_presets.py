@@ -11,12 +11,12 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import InputError
 from lib_lora.progress import QUIET
 from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.given_options import run_options
 from lib_lora.services.given_presets import with_presets
 from lib_lora.services.notebook import add, bake
 from lib_lora.services.picture_folder import look
 from lib_lora.services.start_check import fresh_run
 from lib_lora.train.options import TrainOptions, from_mapping, usual_values
-from lib_lora.web.api.training import run_options
 
 MINE = "1,0,0,1,0,0,0,0.5,1,1,1,1,1,0,0,0,0"
 OWN = f"MINE:{MINE}\nRANKS:{MINE.replace('0.5', '4').replace('1', '8')}\nRANDOM:{MINE[:-1]}R\nC186:{MINE}\n"

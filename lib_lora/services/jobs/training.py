@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from lib_lora.atomic import cure_of
 from lib_lora.errors import AtelierError, FileError, InputError, StoppedError
 from lib_lora.host.base import Host, Lease
-from lib_lora.sentences import reason_of, say
+from lib_lora.sentences import say
 from lib_lora.services.jobs.delivery import deliver
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
 from lib_lora.services.jobs.job_queue import JobQueue
+from lib_lora.services.jobs.run_failure import in_words
 from lib_lora.services.jobs.run_log import RunLogs
 from lib_lora.services.jobs.run_state import (
     PAUSE,
@@ -49,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 Finished = Callable[[RunFolder, str], None]
 """Called with a run's folder and the language of whoever started it, when it is finished or was stopped and saved."""
+Ended = Callable[[str], None]
+"""Called with a run's name when it has left the queue: finished, stopped or failed."""
 
 
 class Trainings:
@@ -66,6 +66,7 @@ class Trainings:
         runs: Path,
         loras: Path,
         on_finished: Finished | None = None,
+        on_ended: Ended = lambda name: None,
         state_seconds: float = STATE_SECONDS,
         speed: Speed | None = None,
     ) -> None:
@@ -74,7 +75,7 @@ class Trainings:
         self.logs = RunLogs()
         self._host, self._jobs = host, jobs
         self._runs, self._loras = runs, loras
-        self._on_finished = on_finished
+        self._on_finished, self._on_ended = on_finished, on_ended
         self._state_seconds = state_seconds
         self._queue: list[Run] = []
         self._lock = threading.RLock()
@@ -111,20 +112,34 @@ class Trainings:
         return view is not None and not active and view.state == FAILED and not view.step
 
     def start(self, options: TrainOptions, *, language: str = "en") -> RunView:
-        """Make a run and put it at the end of the queue.
+        """Make a run and put it at the end of the queue; see `start_all`."""
+        return self.start_all([options], language=language)[0]
+
+    def start_all(self, runs: Sequence[TrainOptions], *, language: str = "en") -> list[RunView]:
+        """Make runs and put them at the end of the queue: all of them, or none.
 
         Raises:
-            InputError: the name is taken, the host's model cannot be trained, or the run could not go well; nothing is
+            InputError: a name is taken, the host's model cannot be trained, or a run could not go well; nothing is
                 left behind then.
         """
-        self.check_name(options.name)
-        self.check(options)
-        with self._lock:
+        for options in runs:
             self.check_name(options.name)
-            RunFolder(self._runs / options.name).remove_unused()  # of a run that failed before its first step
-            folder = RunFolder.create(self._runs / options.name, options)
-            drawn = about_drawing(self._host, options, self._runs, self._speed)
-            return self._enqueue(Run(options.name, folder, options, language, problems=drawn))
+            self.check(options)
+        with self._lock:
+            for options in runs:
+                self.check_name(options.name)
+            made: list[Run] = []
+            try:
+                for options in runs:
+                    RunFolder(self._runs / options.name).remove_unused()  # of a run that failed before its first step
+                    folder = RunFolder.create(self._runs / options.name, options)
+                    drawn = about_drawing(self._host, options, self._runs, self._speed)
+                    made.append(Run(options.name, folder, options, language, problems=drawn))
+            except AtelierError:
+                for run in made:
+                    run.folder.remove_unused()
+                raise
+            return [self._enqueue(run) for run in made]
 
     def pause(self, name: str) -> None:
         """Let a running run save its state after the present step and wait."""
@@ -285,6 +300,7 @@ class Trainings:
             shown = in_words(error, run.name, has_state=bool(states_of(run.folder.states)))
             with self._lock:
                 self._close(run, FAILED, error=shown)
+            self._on_ended(run.name)
             if shown is error:
                 raise
             raise shown from error
@@ -369,25 +385,10 @@ class Trainings:
         self._next()
 
     def _report(self, run: Run) -> None:
-        if self._on_finished is None or not run.step:
-            return
-        try:
-            self._on_finished(run.folder, run.language)
-        except AtelierError as error:
-            logger.warning("the report of %s was not written: %s", run.name, error)
-
-
-def in_words(error: Exception, name: str, *, has_state: bool) -> AtelierError:
-    """Return any failure as one that a person can read; ``has_state`` tells whether the run can go on from a state."""
-    if isinstance(error, AtelierError):
-        return error
-    if isinstance(error, OSError):
-        return FileError(reason_of(error), where=str(error.filename or name), cure=cure_of(error))
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        cure = say("Close other programs and resume, or start a new run with a smaller batch or training size.")
-        return AtelierError("The memory of the GPU is full", where=name, cure=cure)
-    logger.error("the run %s failed", name, exc_info=error)
-    cure = say("The details are in the terminal; please report them.")
-    if has_state:
-        cure = say("The details are in the terminal; please report them. The newest state is kept.")
-    return AtelierError("Something unforeseen: {error}", error=error, where=name, cure=cure)
+        """Have the report of a run written that is finished or was stopped, and say that it has left the queue."""
+        if self._on_finished is not None and run.step:
+            try:
+                self._on_finished(run.folder, run.language)
+            except AtelierError as error:
+                logger.warning("the report of %s was not written: %s", run.name, error)
+        self._on_ended(run.name)

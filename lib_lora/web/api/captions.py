@@ -13,12 +13,12 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.captions import Captions, Changed, Foreseen, TagChange
+from lib_lora.services.given_options import picture_folder
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import KIND, look
 from lib_lora.train.options import TrainOptions
 from lib_lora.web.api.call import Call, Route
 from lib_lora.web.api.shared import job_row
-from lib_lora.web.api.training import picture_folder
 
 IMAGES = options_of(TrainOptions, only=("images",))
 LINTED = options_of(TrainOptions, only=("images", "resolution", "trigger", "kind"))

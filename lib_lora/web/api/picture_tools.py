@@ -12,12 +12,12 @@ from lib_lora.services.atelier import Atelier
 from lib_lora.services.captions import Captions
 from lib_lora.services.crops import CropOptions, propose, write_crops
 from lib_lora.services.cutouts import CutoutOptions, cut_out, target_of
+from lib_lora.services.given_options import picture_folder
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import look
 from lib_lora.services.tagging import TaggerOptions, tag_pictures
 from lib_lora.web.api.call import Call, Route
 from lib_lora.web.api.captions import IMAGES, ONLY, ordered, told
-from lib_lora.web.api.training import picture_folder
 
 TAGGER = options_of(TaggerOptions)
 CUTOUTS = options_of(CutoutOptions)
