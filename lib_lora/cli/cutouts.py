@@ -24,7 +24,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         "cutouts",
         help="masks or transparent copies, with a background remover that you have",
         description="Tell each subject from its background by an ONNX model of yours; the pictures stay as they are.",
-        epilog="Then train with --masks DIR_masks. The package onnxruntime runs the model; nothing is fetched.",
+        epilog="Then train with --masks and that folder. The package onnxruntime runs the model; nothing is fetched.",
     )
     other = commands.add_parser(
         "crops",
@@ -49,8 +49,9 @@ def run_cutouts(options: argparse.Namespace) -> None:
     progress = TerminalProgress(quiet=options.json)
     try:
         with stopped_by_keyboard(progress):
-            _, captions = read_folder(options.folder, options.only or "", progress)
-            made = cut_out(options.folder, list(captions), Path(wish.cutter), target, wish, progress)
+            scan, captions = read_folder(options.folder, options.only or "", progress)
+            trained = [one.path for one in scan.folders]
+            made = cut_out(options.folder, list(captions), Path(wish.cutter), target, wish, progress, trained=trained)
     finally:
         progress.close()
     problems = [str(one) for one in made.problems]

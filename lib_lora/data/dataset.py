@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lib_lora.data.files import Problem
+from lib_lora.data.files import CAPTION_SUFFIXES, Problem
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class FolderUse:
-    """One folder as it is used: its repeats, class tokens, and number of usable pictures."""
+    """One folder as it is used: its repeats, class tokens, number of usable pictures, and endings of captions."""
 
     path: Path
     repeats: int
     class_tokens: str
     is_reg: bool
     pictures: int
+    endings: tuple[str, ...] = CAPTION_SUFFIXES
 
 
 @dataclass(frozen=True)

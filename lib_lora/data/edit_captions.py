@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib_lora.atomic import replace_file
-from lib_lora.data.captions import CaptionIndex, read_caption
-from lib_lora.data.files import CAPTION_SUFFIXES, Problem, shown
+from lib_lora.data.caption_files import USUAL, CaptionFiles, Endings, captions_of
+from lib_lora.data.captions import read_caption
+from lib_lora.data.files import Problem, shown
 from lib_lora.data.tag_lines import lines_of, split_tags, with_tag, with_tag_replaced, without_tag
 from lib_lora.data.tags import EXPRESSIONS, TagLists, plan_captions, write_text
 from lib_lora.errors import FileError, InputError
 from lib_lora.sentences import say
-from lib_lora.walk import list_folder
 
 __all__ = [
     "CaptionChange",
@@ -44,17 +44,6 @@ class CaptionChange:
     after: str | None
 
 
-def captions_of(pictures: Iterable[Path]) -> dict[Path, str]:
-    """Return each picture's caption as its file has it; "" where there is none, or none that can be read."""
-    found = {}
-    for picture, path in _files_of(pictures):
-        try:
-            found[picture] = read_caption(path).text if path.is_file() else ""
-        except FileError:
-            found[picture] = ""  # `scan` says why
-    return found
-
-
 def tag_counts(captions: Iterable[str]) -> list[tuple[str, int]]:
     """Return every tag with the number of captions that have it, in whichever line; the commonest first."""
     counts = Counter(tag for text in captions for tag in {t: None for one in lines_of(text) for t in split_tags(one)})
@@ -72,11 +61,15 @@ def plan_changes(
 
 
 def plan_each(
-    changes: Mapping[Path, Callable[[str], str]], problems: list[Problem] | None = None
+    changes: Mapping[Path, Callable[[str], str]],
+    problems: list[Problem] | None = None,
+    endings: Endings = USUAL,
 ) -> list[CaptionChange]:
     """Return what a change of its own does to each picture's caption, as `plan_changes` does."""
     found: dict[Path, CaptionChange] = {}
-    for picture, path in _files_of(changes):
+    files = CaptionFiles(endings)
+    for picture in changes:
+        path = files.place(picture)
         try:
             known = read_caption(path) if path.is_file() else None
             before = known.text if known else None
@@ -93,17 +86,6 @@ def plan_each(
         else:
             found[path] = CaptionChange(path, before, after)
     return list(found.values())
-
-
-def _files_of(pictures: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
-    """Yield each picture with the file that holds its caption, or will; a folder is listed once."""
-    known: dict[Path, CaptionIndex] = {}
-    for picture in pictures:
-        folder = picture.parent
-        if folder not in known:
-            known[folder] = CaptionIndex(list_folder(folder).files)
-        found = known[folder].find(picture)
-        yield picture, found[0] if found else picture.with_name(picture.stem + CAPTION_SUFFIXES[0])
 
 
 def plan_rule_changes(

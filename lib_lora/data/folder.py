@@ -101,7 +101,8 @@ def scan(
             done += 1
             progress.passed(done, total, say("looking at pictures"))
         used = len(findings.pictures) - before
-        findings.folders.append(FolderUse(leaf.path, leaf.repeats, leaf.class_tokens, leaf.is_reg, used))
+        use = FolderUse(leaf.path, leaf.repeats, leaf.class_tokens, leaf.is_reg, used, options.extensions)
+        findings.folders.append(use)
     return _finish(leaves, findings)
 
 

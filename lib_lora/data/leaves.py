@@ -118,11 +118,26 @@ def find_leaves(source: Source, *, is_reg: bool, known: set[Path]) -> Search:
         raise InputError(what, where=shown(root), cure="Give the folder that holds the pictures.")
     search = Search(root=root, is_reg=is_reg)
     named = root.resolve()
-    # The number may stand one folder higher, but only CharFramework's names show that it is meant (not `01_work/x`).
-    above = _numbered(named.parent.name) if _parsed(named.name).kind else None
+    above = _number_above(named)
     start = _Said(repeats=above[0] if above else None, class_tokens="", inherited=above is not None)
     _walk(root, named.name, start, source, search, known=set(known), depth=0)
     return search
+
+
+def set_of(folder: Path) -> Path:
+    """Return the data set that a folder is of: what holds the folder whose number says its repeats, else itself."""
+    named = folder.resolve()
+    if _numbered(named.name) is not None:
+        return named.parent
+    return named if _number_above(named) is None else named.parent.parent
+
+
+def _number_above(named: Path) -> tuple[int, str] | None:
+    """Return what the folder above says of the repeats.
+
+    Only CharFramework's names show that it is meant to (not `01_work/x`).
+    """
+    return _numbered(named.parent.name) if _parsed(named.name).kind else None
 
 
 def _walk(

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lib_lora.data import FolderScan, scan
+from lib_lora.data.caption_files import USUAL, Endings, captions_of
 from lib_lora.data.caption_filter import caption_filter
-from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, captions_of, plan_each, plan_rule_changes
+from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, plan_each, plan_rule_changes
 from lib_lora.data.files import Problem
 from lib_lora.data.name_rules import name_rules, read_name_rules
 from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
@@ -177,10 +178,12 @@ class Captions:
     Args:
         data: the data folder, in which the way back is kept.
         folder: of pictures.
+        endings: of caption files, where a dataset file has others than the usual ones.
     """
 
-    def __init__(self, data: Path, folder: Path) -> None:
-        self._data, self._folder, self._history = data, folder, CaptionHistory(data / "undo", folder)
+    def __init__(self, data: Path, folder: Path, endings: Endings = USUAL) -> None:
+        self._data, self._folder, self._endings = data, folder, endings
+        self._history = CaptionHistory(data / "undo", folder)
 
     @property
     def depth(self) -> int:
@@ -189,7 +192,7 @@ class Captions:
 
     def without(self, pictures: Sequence[Path]) -> list[Path]:
         """Return the pictures that have no caption."""
-        return [path for path, text in captions_of(pictures).items() if not text.strip()]
+        return [path for path, text in captions_of(pictures, self._endings).items() if not text.strip()]
 
     def foresee(self, pictures: Sequence[Path], change: Change, *, first: int = FORESEEN) -> Foreseen:
         """Return what `change` would do; nothing is written."""
@@ -198,7 +201,7 @@ class Captions:
     def foresee_each(self, changes: Mapping[Path, Change], *, first: int = FORESEEN) -> Foreseen:
         """Return what a change of its own for each picture would do; nothing is written."""
         problems: list[Problem] = []
-        planned = plan_each(changes, problems)
+        planned = plan_each(changes, problems, self._endings)
         return Foreseen(len(planned), planned[:first], problems)
 
     def change(self, pictures: Sequence[Path], change: Change) -> Changed:
@@ -208,7 +211,7 @@ class Captions:
     def change_each(self, changes: Mapping[Path, Change]) -> Changed:
         """Change captions, each in its own way, as one step that undo takes back."""
         problems: list[Problem] = []
-        return self._apply(plan_each(changes, problems), problems)
+        return self._apply(plan_each(changes, problems, self._endings), problems)
 
     def follow_rule(self, trigger: str, also: Collection[str]) -> Changed:
         """Write the captions that the pictures' names call for, and those tags of ``also`` that no name says.

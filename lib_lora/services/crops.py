@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 from PIL import Image
 
-from lib_lora.atomic import cure_of, new_file
-from lib_lora.data.edit_captions import captions_of
+from lib_lora.data.caption_files import USUAL, CaptionFiles, Endings, captions_of
+from lib_lora.data.captions import folded
 from lib_lora.data.faces import FRAMES, FRAMING_TAGS, Box, crop_box, find_faces
-from lib_lora.data.files import CAPTION_SUFFIXES, Problem, shown
+from lib_lora.data.files import Problem
 from lib_lora.data.images import load_picture
 from lib_lora.data.tag_lines import with_tag, without_tag
-from lib_lora.data.tags import write_text
 from lib_lora.errors import FileError
 from lib_lora.options import option, settle
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
+from lib_lora.services.made_pictures import make_folder, put_caption, save_new
 
 KIND = "crops"
 
@@ -48,12 +48,21 @@ class CropOptions:
 
 @dataclass(frozen=True)
 class Crop:
-    """One crop: of which picture, under which name it would be written, where, and how sure the face is (0 to 1)."""
+    """One crop of a picture.
+
+    Attributes:
+        picture: its file.
+        name: under which it would be written.
+        box: where it lies.
+        sure: how sure the face is, 0 to 1.
+        frame: what of the figure is in it (`FRAMES`).
+    """
 
     picture: Path
     name: str
     box: Box
     sure: float
+    frame: str
 
     def cut(self) -> Image.Image:
         """Return its pixels, as many as the picture has there."""
@@ -62,13 +71,17 @@ class Crop:
 
 @dataclass(frozen=True)
 class Proposed:
-    """The crops, and of which pictures there is none: no face, too small, or nearly the picture itself."""
+    """The crops, and of which pictures there is none: no face, too small, or nearly the picture itself.
+
+    ``endings`` are those of the pictures' caption files.
+    """
 
     crops: Sequence[Crop]
     faceless: Sequence[Path]
     small: Sequence[Path]
     whole: Sequence[Path]
     problems: Sequence[Problem]
+    endings: Endings = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,9 @@ class CropsWritten:
     problems: Sequence[Problem]
 
 
-def propose(pictures: Sequence[Path], options: CropOptions, progress: Progress = QUIET) -> Proposed:
+def propose(
+    pictures: Sequence[Path], options: CropOptions, progress: Progress = QUIET, *, endings: Endings = USUAL
+) -> Proposed:
     """Look for faces and return a crop around each; nothing is written.
 
     Raises:
@@ -89,6 +104,7 @@ def propose(pictures: Sequence[Path], options: CropOptions, progress: Progress =
         StoppedError: somebody asked to stop.
     """
     crops: list[Crop] = []
+    taken: set[str] = set()
     faceless: list[Path] = []
     small: dict[Path, None] = {}
     whole: dict[Path, None] = {}
@@ -109,12 +125,10 @@ def propose(pictures: Sequence[Path], options: CropOptions, progress: Progress =
             elif min(box[2] - box[0], box[3] - box[1]) < options.least_side:
                 small[picture] = None
             else:
-                name = f"{picture.stem}_{options.frame}{number if number > 1 else ''}"
-                if any(crop.name == name for crop in crops):  # of another sub-folder
-                    name = f"{picture.parent.name}_{picture.suffix[1:]}_{name}"
-                crops.append(Crop(picture, name, box, face.sure))
+                name = _free(picture, f"{options.frame}{number if number > 1 else ''}", taken)
+                crops.append(Crop(picture, name, box, face.sure, options.frame))
         progress.passed(done + 1, len(pictures), say("looking for faces"))
-    return Proposed(crops, faceless, list(small), list(whole), problems)
+    return Proposed(crops, faceless, list(small), list(whole), problems, endings)
 
 
 def write_crops(
@@ -124,6 +138,7 @@ def write_crops(
     progress: Progress = QUIET,
     *,
     only: Collection[str] | None = None,
+    endings: Endings = USUAL,
 ) -> CropsWritten:
     """Write crops as PNG; a name that is taken stays what it is. A stop keeps what is written.
 
@@ -133,27 +148,25 @@ def write_crops(
         options: whether captions come along.
         progress: told of every crop.
         only: names of those that are written; None writes all.
+        endings: of the pictures' caption files.
 
     Raises:
         FileError: the folder cannot be made.
     """
     meant = [crop for crop in crops if only is None or crop.name in only]
-    captions = captions_of(dict.fromkeys(crop.picture for crop in meant)) if options.with_captions else {}
+    captions = captions_of({crop.picture: None for crop in meant}, endings) if options.with_captions else {}
     written: list[Path] = []
     problems: list[Problem] = []
-    kept = 0
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = say("The folder cannot be made ({reason})", reason=error)
-        raise FileError(what, where=shown(target), cure=cure_of(error)) from error
+    kept, there = 0, CaptionFiles()
+    make_folder(target)
     for done, crop in enumerate(meant):
         path = target / f"{crop.name}.png"
         try:
-            _save(crop.cut(), path)
-            if text := captions.get(crop.picture, ""):
-                write_text(path.with_suffix(CAPTION_SUFFIXES[0]), _framed(text, options.frame) + "\n")
+            save_new(crop.cut(), path)
             written.append(path)
+            text = captions.get(crop.picture, "")
+            said = put_caption(path, _framed(text, crop.frame) if text else "", there)
+            problems += [said] if said else []
         except FileExistsError:
             kept += 1
         except FileError as error:
@@ -169,14 +182,12 @@ def _framed(caption: str, frame: str) -> str:
     return with_tag(without_tag(caption, ", ".join(FRAMING_TAGS)), FRAMES[frame].tag)
 
 
-def _save(picture: Image.Image, path: Path) -> None:
-    data = io.BytesIO()
-    picture.save(data, "PNG")
-    try:
-        with new_file(path) as file:
-            file.write(data.getvalue())
-    except FileExistsError:
-        raise
-    except OSError as error:
-        what = say("The picture cannot be saved ({reason})", reason=error)
-        raise FileError(what, where=shown(path), cure=cure_of(error)) from error
+def _free(picture: Path, what: str, taken: set[str]) -> str:
+    """Return a name that no crop has yet, on a disk that tells no case either."""
+    first = f"{picture.stem}_{what}"
+    # Of another folder, or of a picture with another ending.
+    second = f"{picture.parent.name}_{picture.suffix[1:]}_{first}"
+    more = (f"{second}_{number}" for number in count(2))
+    name = next(one for one in chain((first, second), more) if folded(one) not in taken)
+    taken.add(folded(name))
+    return name

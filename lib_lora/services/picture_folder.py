@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from lib_lora.data import FolderScan, Picture, scan
-from lib_lora.data.edit_captions import captions_of
+from lib_lora.data.caption_files import Endings, captions_of
+from lib_lora.data.files import shown
 from lib_lora.data.preview import crop_preview
 from lib_lora.host.base import LoadedModel
 from lib_lora.progress import Progress
-from lib_lora.sentences import say
+from lib_lora.sentences import Sentence, say
 from lib_lora.services.captions import chosen_by
 from lib_lora.services.given_data import data_options, is_dataset_file
 from lib_lora.train.encoding import layers_of
@@ -46,6 +47,11 @@ class Found:
         return list({picture.path: picture for picture in reversed(self.scan.train)}.values())[::-1]
 
     @property
+    def endings(self) -> Endings:
+        """The endings of each folder's captions."""
+        return endings_of(self.scan)
+
+    @property
     def pictures(self) -> list[Path]:
         """The files of `train`."""
         return [picture.path for picture in self.train]
@@ -74,9 +80,31 @@ def look(folder: Path, model: LoadedModel, progress: Progress, *, only: str = ""
         found = scan_pictures(TrainOptions(name="look", **data_options(folder)), min_side=least, progress=progress)
     else:
         found = scan(folder, min_side=least, progress=progress)
-    captions = captions_of(picture.path for picture in found.train)
+    captions = captions_of((picture.path for picture in found.train), endings_of(found))
     chosen_by(captions, only)  # a filter that is none is told here
-    return Found(folder, found, captions, only)
+    return Found(folder, replace(found, notices=(*found.notices, *_about_endings(found))), captions, only)
+
+
+def endings_of(found: FolderScan) -> Endings:
+    """Return the endings of each folder's captions; where datasets read it by several, those of the first."""
+    return {one.path: one.endings for one in reversed(found.folders)}
+
+
+def _about_endings(found: FolderScan) -> list[Sentence]:
+    """Say of which folder's captions only some are edited."""
+    several: dict[Path, dict[str, None]] = {}
+    for one in found.folders:
+        several.setdefault(one.path, {})[one.endings[0]] = None
+    return [
+        say(
+            "{folder}: datasets read captions with different endings here ({endings}); those with {first} are edited",
+            folder=shown(folder),
+            endings=list(endings),
+            first=next(iter(endings)),
+        )
+        for folder, endings in several.items()
+        if len(endings) > 1
+    ]
 
 
 class Previews:
@@ -88,8 +116,8 @@ class Previews:
 
     def gallery(self, found: Found, model: LoadedModel, options: TrainOptions, progress: Progress) -> list[tuple]:
         """Return (picture, caption) of the chosen ones for the gallery."""
-        rows, shown = [], found.in_view[:SHOWN]
-        for done, picture in enumerate(shown):
+        rows, meant = [], found.in_view[:SHOWN]
+        for done, picture in enumerate(meant):
             own = options_for(picture, options)
             plan = plan_for(picture.size, model, own)
             looks = (own.background, own.alpha_mask, own.masks)
@@ -99,7 +127,7 @@ class Previews:
                 self._kept[key] = crop_preview(image, plan, mask=mask)
             self._kept.move_to_end(key)
             rows.append((self._kept[key], _caption(picture.path, found, plan.bucket)))
-            progress.passed(done + 1, len(shown), say("drawing previews"))
+            progress.passed(done + 1, len(meant), say("drawing previews"))
         while len(self._kept) > self._limit:
             self._kept.popitem(last=False)
         return rows

@@ -55,15 +55,26 @@ def test_crops_are_proposed_then_written_once_with_their_framing(folder, monkeyp
     assert Image.open(target / "a_upper2.png").size == found.crops[0].cut().size
     assert (target / "a_upper2.txt").read_text(encoding="utf-8") == "krnk, smile, upper body\n"
     assert write_crops(found.crops, target, options).kept == 1
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a_upper2.caption").write_text("mine", encoding="utf-8")
+    made = write_crops(found.crops, tmp_path / "own", CropOptions("face"))  # the crop's own framing counts
+    assert [path.name for path in made.written] == ["a_upper2.png"]
+    assert "a_upper2.caption" in str(made.problems[0])
+    assert not (tmp_path / "own" / "a_upper2.txt").exists()
+    write_crops(found.crops, tmp_path / "third", CropOptions("face"))
+    assert (tmp_path / "third" / "a_upper2.txt").read_text(encoding="utf-8") == "krnk, smile, upper body\n"
     assert write_crops(found.crops, tmp_path / "none", options, only=()).written == []
 
 
-def test_pictures_of_one_name_in_two_folders_get_crops_of_two_names(folder, monkeypatch):
+def test_pictures_of_one_name_in_several_folders_get_crops_of_several_names(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "animeface", detector((350, 200, 100, 80, 0.7)))
-    (folder / "b").mkdir()
-    Image.new("RGB", (800, 1200)).save(folder / "b" / "a.png")
-    found = propose([folder / "a.png", folder / "b" / "a.png"], CropOptions(least_side=100))
-    assert len({one.name for one in found.crops}) == 2
+    places = [folder / "a.png", *(folder / number / "face" / "A.png" for number in "123")]
+    for place in places[1:]:
+        place.parent.mkdir(parents=True)
+        Image.new("RGB", (800, 1200)).save(place)
+    found = propose(places, CropOptions(least_side=100))
+    assert len({one.name.casefold() for one in found.crops}) == 4
+    assert len(write_crops(found.crops, folder / "crops", CropOptions()).written) == 4
 
 
 def test_without_faces_or_without_the_detector_it_is_said(folder, monkeypatch):

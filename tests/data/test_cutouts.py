@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lib_lora.data import scan
 from lib_lora.data.cutout import FORMS, Cutter, form_of
@@ -14,6 +15,7 @@ from lib_lora.data.masks import MaskFolder, mask_of
 from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.progress import Stoppable
 from lib_lora.services.cutouts import COPIES, MASKS, CutoutOptions, cut_out, target_of, try_mask
+from lib_lora.services.made_pictures import MARK
 from tests.onnx_file import needs_runtime, write_cutter, write_tagger
 
 
@@ -125,10 +127,102 @@ def test_a_stop_keeps_what_is_made(tmp_path, folder):
     assert not made.nothing
 
 
-def test_masks_do_not_go_among_the_pictures(folder):
+def test_masks_go_nowhere_where_a_training_takes_them_for_pictures(tmp_path, folder):
     for place in (folder, folder / "masks", folder / "4_krnk" / "x"):
         with pytest.raises(InputError, match="among the pictures"):
             target_of(folder, place, MASKS)
+    with pytest.raises(InputError, match="below this folder"):
+        target_of(folder / "4_krnk", folder, MASKS)
+    file, other = tmp_path / "d.toml", tmp_path / "other"  # of a dataset file's folders none may be
+    other.mkdir()
+    options = CutoutOptions("none.onnx", again=True)
+    for place in (folder / "4_krnk", folder, other, other / "x"):
+        with pytest.raises(InputError, match=r"among the pictures|below this folder"):
+            cut_out(file, pictures(folder), tmp_path / "m", target_of(file, place, MASKS), options, trained=[other])
+
+
+@pytest.mark.parametrize(
+    ("place", "target"),
+    [
+        ("set/krnk", "set/krnk_masks"),
+        ("set/10_krnk", "set_masks/10_krnk"),
+        ("set/4_krnk/krnk girl, ahoge_f0768", "set_masks/4_krnk/krnk girl, ahoge_f0768"),
+        ("01_work/krnk", "01_work/krnk_masks"),
+        ("20231105_party", "20231105_party_masks"),
+    ],
+)
+def test_masks_of_a_numbered_folder_lie_beside_its_data_set(tmp_path, place, target):
+    assert target_of(tmp_path / place, None, MASKS) == tmp_path / target
+
+
+def test_pictures_that_were_not_made_here_or_changed_since_stay(tmp_path, folder):
+    needs_runtime()
+    model, target = write_cutter(tmp_path / "u2net.onnx"), tmp_path / "m"
+    options = CutoutOptions(str(model), again=True)
+    path = target / "4_krnk" / "f00.png"
+    path.parent.mkdir(parents=True)
+    drawing().save(path)
+
+    def kept(before):
+        made = cut_out(folder, pictures(folder), model, target, options)
+        assert [(one.path.name, "was not made here" in str(one)) for one in made.problems] == [("f00.png", True)]
+        assert (made.written, path.read_bytes()) == ([], before)
+
+    kept(path.read_bytes())
+    path.unlink()
+    assert cut_out(folder, pictures(folder), model, target, options).written == [path]
+    assert cut_out(folder, pictures(folder), model, target, options).written == [path]
+    with Image.open(path) as mask:
+        mask.load()
+        keeps = PngInfo()
+        keeps.add_text(MARK, mask.info[MARK])
+        mask.putpixel((0, 0), 99)
+        mask.save(path, pnginfo=keeps)
+    kept(path.read_bytes())
+
+
+def test_captions_of_copies_that_are_there_stay_or_get_a_backup(tmp_path, folder):
+    needs_runtime()
+    model, target = write_cutter(tmp_path / "u2net.onnx"), tmp_path / "copies"
+    caption = target / "4_krnk" / "f00.caption"
+    caption.parent.mkdir(parents=True)
+    caption.write_text("mine", encoding="utf-8")
+    made = cut_out(folder, pictures(folder), model, target, CutoutOptions("x", makes=COPIES))
+    assert len(made.written) == 1
+    assert "f00.caption" in str(made.problems[0])
+    assert [path.name for path in caption.parent.glob("f00.*")] == ["f00.caption", "f00.png"]
+    made = cut_out(folder, pictures(folder), model, target, CutoutOptions("x", makes=COPIES, again=True))
+    assert not made.problems
+    assert caption.read_text(encoding="utf-8") == "krnk, smile\n"
+    assert caption.with_name("f00.caption.bak1").read_text(encoding="utf-8") == "mine"
+
+
+def test_pictures_of_one_name_get_no_common_mask(tmp_path, folder):
+    needs_runtime()
+    model, options = write_cutter(tmp_path / "u2net.onnx"), CutoutOptions("x")
+    drawing().save(folder / "4_krnk" / "F00.jpg")
+    (tmp_path / "b").mkdir()
+    drawing((40, 60)).save(tmp_path / "b" / "f00.png")
+    found = [*pictures(folder), tmp_path / "b" / "f00.png"]
+    made = cut_out(tmp_path / "d.toml", found, model, tmp_path / "m", options)
+    assert [path.relative_to(tmp_path).as_posix() for path in made.written] == ["m/4_krnk/F00.png", "m/b/f00.png"]
+    assert [(one.path.name, "F00.jpg" in str(one)) for one in made.problems] == [("f00.png", True)]
+    assert made.kept == 0
+    masks = MaskFolder(tmp_path / "m")
+    assert [masks.find(path) for path in (found[0], found[-1])] == made.written
+
+
+def test_pictures_that_are_links_are_cut_out(tmp_path, folder):
+    needs_runtime()
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "4_krnk" / "f00.png").rename(tmp_path / "elsewhere" / "any.png")
+    try:
+        (folder / "4_krnk" / "f00.png").symlink_to(tmp_path / "elsewhere" / "any.png")
+    except OSError:
+        pytest.skip("this system lets nobody make links")
+    model = write_cutter(tmp_path / "u2net.onnx")
+    made = cut_out(folder, pictures(folder), model, tmp_path / "m", CutoutOptions("x"))
+    assert made.written == [tmp_path / "m" / "4_krnk" / "f00.png"]
 
 
 def test_what_is_no_cutter_is_a_sentence(tmp_path, folder, monkeypatch):

@@ -153,6 +153,23 @@ def test_a_click_opens_what_is_seen_where_two_datasets_name_one_folder(atelier, 
     assert [tools.pick(now, index)[0].picture for index in range(9)] == [*now.chosen[:3], *now.chosen]
 
 
+def test_captions_are_those_of_the_ending_that_a_dataset_file_trains(atelier, folder, words, tmp_path):
+    (folder / "1.tags").write_text("from tags", encoding="utf-8")
+    subset = {"image_dir": str(folder), "caption_extension": ".tags"}
+    rows = [{"subsets": [subset]}, {"subsets": [{**subset, "caption_extension": ".txt"}]}]
+    (tmp_path / "d.json").write_text(json.dumps({"datasets": rows}), encoding="utf-8")
+    tools, before = CaptionTools(atelier, words), texts(folder)
+    found = looked(atelier, tmp_path / "d.json")
+    assert found.captions[folder / "1.png"] == "from tags"
+    assert tools.tag("add", found, "", "new") == _good(words, 7)
+    assert (texts(folder), (folder / "1.tags").read_text(encoding="utf-8")) == (before, "from tags, new\n")
+    assert (folder / "0.tags").read_text(encoding="utf-8") == "new\n"
+    assert found.captions != looked(atelier, tmp_path / "d.json").captions
+    assert [str(each) for each in found.scan.notices if "different endings" in str(each)] == [
+        f"{folder}: datasets read captions with different endings here (.tags, .txt); those with .tags are edited"
+    ]
+
+
 def test_a_regular_expression_is_applied_as_it_was_previewed(atelier, folder, words):
     tools = CaptionTools(atelier, words)
     one, found, before = ExpressionTools(tools, words), looked(atelier, folder, "hat"), texts(folder)

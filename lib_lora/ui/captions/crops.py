@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib_lora.data.files import shown
-from lib_lora.errors import AtelierError, InputError
+from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.i18n.words import Words
 from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
@@ -75,22 +75,23 @@ class CropTools:
         except AtelierError as error:
             yield error_html(error, self._words), same, same, same
             return
-        seen: list[Proposed] = []
+        seen: list[tuple[Proposed, list[tuple]]] = []
 
-        def said(made: Proposed) -> str:
+        def said(made: tuple[Proposed, list[tuple]]) -> str:
             seen.append(made)
-            return self._said(made)
+            return self._said(made[0])
 
-        def work(job: Job) -> Proposed:
-            return propose(known.chosen, options, job)
+        def work(job: Job) -> tuple[Proposed, list[tuple]]:
+            made = propose(known.chosen, options, job, endings=known.endings)
+            return made, _drawn(made)
 
         for html in followed(self._atelier, self._words, KIND, known.folder.name, work, said):
             if not seen:
                 yield html, same, same, same
                 continue
-            crops = seen[0].crops
-            names = [crop.name for crop in crops]
-            yield html, seen[0], _drawn(seen[0]), compat.update(choices=names, value=names)
+            made, rows = seen[0]
+            names = [crop.name for crop in made.crops]
+            yield html, made, rows, compat.update(choices=names, value=names)
 
     def write(self, proposed: Proposed | None, ticked: list[str] | None, *values: Any) -> Iterator[str]:
         """Write the crops that are ticked as a job; yield its progress, then what was written."""
@@ -107,7 +108,7 @@ class CropTools:
         crops, only = proposed.crops, set(ticked or ())
 
         def work(job: Job) -> CropsWritten:
-            return write_crops(crops, target, options, job, only=only)
+            return write_crops(crops, target, options, job, only=only, endings=proposed.endings)
 
         def said(made: CropsWritten) -> str:
             text = self._words("captions.crops_made", n=len(made.written), kept=made.kept, folder=shown(made.folder))
@@ -134,7 +135,10 @@ class CropTools:
 def _drawn(made: Proposed) -> list[tuple]:
     rows = []
     for crop in made.crops[:SHOWN]:
-        picture = crop.cut()
+        try:
+            picture = crop.cut()
+        except FileError:
+            continue  # gone since it was looked at: writing it says so
         picture.thumbnail((SIDE, SIDE))
         size = f"{crop.box[2] - crop.box[0]}×{crop.box[3] - crop.box[1]}"
         rows.append((picture, f"{shown(crop.name)} · {size}"))

@@ -95,7 +95,10 @@ class CutoutTools:
             return
 
         def work(job: Job) -> CutoutsMade:
-            return cut_out(known.folder, known.chosen, cutter, target, options, job)
+            trained = [one.path for one in known.scan.folders]
+            return cut_out(
+                known.folder, known.chosen, cutter, target, options, job, trained=trained, endings=known.endings
+            )
 
         def said(made: CutoutsMade) -> str:
             return self._said(made, options)

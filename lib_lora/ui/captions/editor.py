@@ -185,7 +185,7 @@ class CaptionTools:
 
     def captions(self, found: Found) -> Captions:
         """Return the captions of a folder, whose changes can be taken back."""
-        return Captions(self._atelier.folders.data, found.folder)
+        return Captions(self._atelier.folders.data, found.folder, found.endings)
 
     def _do(self, found: Found | None, change: Callable[[Found], Changed], only: str | None = None) -> str:
         """Carry out a change; what could not be changed is named below the number of what was."""

@@ -14,7 +14,7 @@ from lib_lora.services.crops import CropOptions, propose, write_crops
 from lib_lora.services.cutouts import CutoutOptions, cut_out, target_of
 from lib_lora.services.given_options import picture_folder
 from lib_lora.services.jobs.job import Job
-from lib_lora.services.picture_folder import look
+from lib_lora.services.picture_folder import Found, look
 from lib_lora.services.tagging import TaggerOptions, tag_pictures
 from lib_lora.web.api.call import Call, Route
 from lib_lora.web.api.captions import IMAGES, ONLY, ordered, told
@@ -51,7 +51,7 @@ class PictureTools:
 
         def work(place: Path, job: Job) -> dict[str, Any]:
             captions = Captions(self._atelier.folders.data, place)
-            return told(tag_pictures(captions, self._chosen(place, call, job), tagger, options, job), call)
+            return told(tag_pictures(captions, self._look(place, call, job).chosen, tagger, options, job), call)
 
         return self._ordered(call, work)
 
@@ -63,7 +63,9 @@ class PictureTools:
         target = folders.allowed(target_of(source, folders.named(options.target), options.makes), where="target")
 
         def work(place: Path, job: Job) -> dict[str, Any]:
-            made = cut_out(place, self._chosen(place, call, job), cutter, target, options, job)
+            found = self._look(place, call, job)
+            trained = [one.path for one in found.scan.folders]
+            made = cut_out(place, found.chosen, cutter, target, options, job, trained=trained)
             return {
                 "folder": str(made.folder),
                 "form": made.form,
@@ -81,7 +83,7 @@ class PictureTools:
         target = self._atelier.folders.named(options.target)
 
         def work(place: Path, job: Job) -> dict[str, Any]:
-            found = propose(self._chosen(place, call, job), options, job)
+            found = propose(self._look(place, call, job).chosen, options, job)
             made = write_crops(found.crops, target, options, job) if target is not None else None
             problems = [*found.problems, *(made.problems if made else ())]
             return {
@@ -99,8 +101,8 @@ class PictureTools:
 
         return self._ordered(call, work)
 
-    def _chosen(self, place: Path, call: Call, job: Job) -> list[Path]:
-        return look(place, self._atelier.host.model, job, only=call["only"]).chosen
+    def _look(self, place: Path, call: Call, job: Job) -> Found:
+        return look(place, self._atelier.host.model, job, only=call["only"])
 
     def _ordered(self, call: Call, work: Any) -> Any:
         caption_filter(call["only"])
