@@ -74,14 +74,25 @@ def known(lora: LoraFile, multipliers: Mapping[str, float], model: HasLayers | N
         model: None where none is known; one of another family, or one whose weights are not its own now, is not used.
         alone: whether it is only baked, neither added to another LoRA nor compressed.
     """
+    moving = depending(lora, multipliers, alone=alone)
+    if not moving or model is None or not knows(model, lora.family):
+        return lora
+    return as_differences(lora, model, moving)
+
+
+def depending(lora: LoraFile, multipliers: Mapping[str, float], *, alone: bool) -> set[str]:
+    """Return the keys of what can be merged so only where the model's weights are known; see `known`."""
     blocks = lora.blocks()
     asked = {key for block, keys in blocks.items() for key in keys if multipliers.get(block, 1.0) not in (0.0, 1.0)}
     moving = {key for key, one in lora.adapters.items() if one.needs_weight}
     if alone:  # a multiple of a linear kind, and 0 or 1 of any, needs no model
         moving = {key for key in moving & asked if not lora.adapters[key].is_linear}
-    if not moving or model is None or model.family != lora.family or not getattr(model, "own_weights", False):
-        return lora
-    return as_differences(lora, model, moving)
+    return moving
+
+
+def knows(model: HasLayers | None, family: str) -> bool:
+    """Whether a model tells the weights that a LoRA of this family changes: its own, with no other LoRA in them."""
+    return model is not None and model.family == family and getattr(model, "own_weights", False)
 
 
 def difference(adapter: Adapter, layer: nn.Module) -> Adapter:

@@ -12,12 +12,15 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import read_lora
 from lib_lora.formats.names import ENDING
+from lib_lora.live.targets import HasLayers
+from lib_lora.merge.difference import depending, knows
 from lib_lora.merge.rank import RankRule
 from lib_lora.merge.spec import Ingredient, MergeSpec, proposed_name, resolve_blocks
 from lib_lora.options import find, option, settle
 from lib_lora.progress import Progress
 from lib_lora.services import merge
 from lib_lora.train.options import TrainOptions
+from lib_lora.train.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from lib_lora.services.atelier import Atelier
@@ -73,11 +76,11 @@ def lora_of(run: Path) -> Path:
     """Return a run's finished LoRA, else its newest one; a file is taken as it is.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the folder holds no run.
     """
     if not run.is_dir():
         return run
-    made = sorted(run.glob(f"*{ENDING}"), key=lambda path: (path.stem == run.resolve().name, path.stat().st_mtime))
+    made = RunFolder.open(run).own_loras()
     if not made:
         raise InputError("This run has saved no LoRA yet", where=str(run), cure="Stop and save it, or let it finish.")
     return made[-1]
@@ -88,14 +91,37 @@ def target_of(order: MergeSpec, folder: Path, *, out: str = "", taken: Sequence[
     return folder / f"{out or proposed_name(order, taken=taken)}{ENDING}"
 
 
-def offers(options: TrainOptions, lora: Path, presets: PresetFile) -> tuple[FinishOptions, ...]:
-    """Return what is offered for a finished run: a face's and a body's weights where its family has them, less dim."""
-    family = _family(lora, lora.stat().st_mtime_ns) if lora.is_file() else ""
+def offers(
+    options: TrainOptions, lora: Path, presets: PresetFile, model: HasLayers | None = None
+) -> tuple[FinishOptions, ...]:
+    """Return what is offered for a finished run: a face's and a body's weights where its family has them, less dim.
+
+    What depends on the model's weights, such as a DoRA compressed, is left out where ``model`` does not tell them.
+    """
+    made = every_offer(options, lora, presets)
+    if knows(model, _family(lora)):
+        return made
+    return tuple(one for one in made if not needs_model(one, lora, presets))
+
+
+def every_offer(options: TrainOptions, lora: Path, presets: PresetFile) -> tuple[FinishOptions, ...]:
+    """Return what `offers` has where the model that the run was trained on is at hand."""
+    family = _family(lora)
     made = [FinishOptions(blocks=name) for name in PRESETS if family and _fits(name, presets, family)]
     smaller = max(LEAST, options.dim // 4)
     if smaller < options.dim:
         made.append(FinishOptions(dim=smaller))
     return tuple(made)
+
+
+def needs_model(options: FinishOptions, lora: Path, presets: PresetFile) -> bool:
+    """Whether the file to hand on can be made only with the model that the LoRA was trained on."""
+    family = _family(lora)
+    if not family:
+        return False
+    weights = resolve_blocks(options.blocks, presets, family)
+    chosen = tuple(sorted((weights.as_dict() if weights else {}).items()))
+    return _depends(lora, lora.stat().st_mtime_ns, chosen, not options.dim)
 
 
 def finish(atelier: Atelier, run: str, options: FinishOptions, *, file: str = "", out: str = "") -> tuple[Job, Path]:
@@ -123,13 +149,24 @@ def finish(atelier: Atelier, run: str, options: FinishOptions, *, file: str = ""
     return submit(atelier, target.stem, work), target
 
 
+def _family(lora: Path) -> str:
+    """Return a file's family; empty where it cannot be read."""
+    return _read_family(lora, lora.stat().st_mtime_ns) if lora.is_file() else ""
+
+
 @lru_cache(maxsize=64)
-def _family(lora: Path, _: int) -> str:
-    """Return a file's family; empty where it cannot be read. Read once for each content: a page asks every second."""
+def _read_family(lora: Path, _: int) -> str:
+    """Return a file's family, read once for each content: a page asks every second."""
     try:
         return read_lora(lora).family
     except AtelierError:
         return ""
+
+
+@lru_cache(maxsize=256)
+def _depends(lora: Path, _: int, weights: tuple[tuple[str, float], ...], alone: bool) -> bool:
+    """Whether baking these weights, alone or with fewer ranks, needs the model; asked once for each content."""
+    return bool(depending(read_lora(lora), dict(weights), alone=alone))
 
 
 def _fits(name: str, presets: PresetFile, family: str) -> bool:

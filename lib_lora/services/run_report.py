@@ -21,7 +21,7 @@ from lib_lora.options import find
 from lib_lora.process import command
 from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Section, Series, Table, write_report
 from lib_lora.sentences import unpacked
-from lib_lora.services.finish import offers
+from lib_lora.services.finish import every_offer, needs_model
 from lib_lora.services.jobs.run_log import RunLogs
 from lib_lora.services.jobs.run_state import read_status
 from lib_lora.train.options import TrainOptions, usual_values, with_names_only
@@ -215,11 +215,14 @@ def _elsewhere(folder: RunFolder, options: TrainOptions, total: int, words: Word
 def _commands(folder: RunFolder, options: TrainOptions) -> tuple[str, ...]:
     place = folder.path.name
     again = f'{command()} train "{place}/{folder.options_path.name}" --name "{options.name}_2"'
-    made = sorted(folder.path.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+    made, presets = folder.own_loras(), PresetFile.shipped()
     name = made[-1].stem if made else options.name
     use = f'{command()} generate --prompt "{options.trigger} <lora:{name}:1>" --lora-dir "{place}"'
     hand_on = []
-    for one in offers(options, made[-1], PresetFile.shipped()) if made else ():
+    base = (_data(folder).get("model") or {}).get("name", "MODEL")
+    for one in every_offer(options, made[-1], presets) if made else ():
         flags = f"--dim {one.dim}" if one.dim else f"--blocks {one.blocks}"
+        if needs_model(one, made[-1], presets):
+            flags += f' --base "{base}.safetensors"'
         hand_on.append(f'{command()} finish "{place}" {flags}')
     return again, use, *hand_on

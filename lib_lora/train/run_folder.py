@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 
 from lib_lora.atomic import cure_of, replace_file
 from lib_lora.errors import FileError, InputError
+from lib_lora.formats.names import ENDING
 from lib_lora.sentences import packed, say, unpacked
 from lib_lora.train.option_files import OLD_OPTIONS_FILE, OPTIONS_FILE, options_file, read_options, to_json
 from lib_lora.train.options import TrainOptions
@@ -145,6 +147,16 @@ class RunFolder:
     def lora_path_at(self, step: int) -> Path:
         """Return where the LoRA of a run that was stopped at ``step`` goes."""
         return self.path / f"{self.options().name}-step{step:08d}.safetensors"
+
+    def own_loras(self) -> list[Path]:
+        """Return the LoRA files that the run itself saved, the finished one last, the others by their time.
+
+        What somebody made of them and put beside them, under another name, is none.
+        """
+        name = self.options().name
+        own = re.compile(rf"{re.escape(name)}(?:-\d{{6,}}|-step\d{{8,}})?")
+        found = [path for path in self.path.glob(f"*{ENDING}") if own.fullmatch(path.stem)]
+        return sorted(found, key=lambda path: (path.stem == name, path.stat().st_mtime))
 
     def save_state(self, step: int, state: Mapping[str, Any], *, keep: int = 2) -> Path:
         """Save everything needed to go on after ``step``; the ``keep`` newest states stay.

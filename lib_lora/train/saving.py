@@ -115,8 +115,8 @@ def _on_the_way(training: Training) -> list[Path]:
     """Return the files that the run saved by itself up to now, oldest first; not what somebody asked for."""
     options, each = training.options, training.steps_per_epoch
     found: dict[int, Path] = {}
-    for path in training.folder.path.glob("*.safetensors"):
-        named = re.fullmatch(rf"{re.escape(options.name)}-(?:(\d{{6}})|step(\d{{8}}))", path.stem)
+    for path in training.folder.own_loras():
+        named = re.fullmatch(r"-(?:(\d+)|step(\d+))", path.stem.removeprefix(options.name))
         if named is None:
             continue
         step = int(named[1]) * each if named[1] else int(named[2])

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.cli.main import main
 from lib_lora.errors import FileError, InputError
+from lib_lora.formats.adapters.dora import DoraAdapter
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from lib_lora.i18n.words import Words
 from lib_lora.live.attach import attach
@@ -81,6 +82,64 @@ def test_a_wrong_preset_or_run_is_told_before_the_work(atelier):
         finish(atelier, "krnk", FinishOptions("FACES"))
     with pytest.raises(InputError, match="no run"):
         finish(atelier, "nobody", FinishOptions("FACE"))
+
+
+def test_what_was_made_of_a_run_is_not_taken_for_its_own(atelier, lora):
+    """A run that was stopped has no file of its plain name; what lies beside its files is newer than they are."""
+    run = atelier.folders.runs / "krnk"
+    (run / "krnk.safetensors").rename(run / "krnk-step00000004.safetensors")
+    (atelier.folders.loras / "krnk.safetensors").unlink()
+    for blocks in ("FACE", "BODY"):
+        assert main(["finish", str(run), "--blocks", blocks]) == 0
+    made = {path.name for path in run.glob("*.safetensors")} - {"krnk-step00000004.safetensors"}
+    assert made == {f"krnk-step00000004_1_{blocks}.safetensors" for blocks in ("FACE", "BODY")}
+    assert lora_of(run).name == "krnk-step00000004.safetensors"
+    assert atelier.trainings.lora_of("krnk").name == "krnk-step00000004.safetensors"
+    assert any("<lora:krnk-step00000004:1>" in line for line in _lines(run_report(RunFolder(run), "en")))
+    chosen = atelier.trainings.lora_of("krnk", "krnk-step00000004_1_FACE.safetensors")  # one that was asked for by name
+    assert chosen.stem == "krnk-step00000004_1_FACE"
+    write_lora(LoraFile(lora.adapters), run / "krnk-000002.safetensors")
+    assert [path.stem for path in RunFolder(run).own_loras()] == ["krnk-step00000004", "krnk-000002"]
+
+
+def test_a_folder_without_a_run_has_no_file_to_hand_on(tmp_path, lora):
+    write_lora(lora, tmp_path / "some.safetensors")
+    with pytest.raises(InputError, match="no run"):
+        lora_of(tmp_path)
+
+
+@pytest.fixture
+def dora(atelier, model, lora):
+    """The run's folder, whose file is a DoRA now."""
+    keys = [key for key in lora.adapters if "unet" in key][:6]
+    made = {key: DoraAdapter.around(lora.adapters[key], model.layers[key].weight.detach()) for key in keys}
+    run = atelier.folders.runs / "krnk"
+    for folder in (run, atelier.folders.loras):
+        write_lora(LoraFile(made), folder / "krnk.safetensors", overwrite=True)
+    return run
+
+
+def test_what_needs_the_model_is_offered_only_where_it_is_at_hand(atelier, dora, studio, tmp_path):
+    options, file = RunFolder(dora).options(), dora / "krnk.safetensors"
+    own = offers(options, file, studio.presets, studio.model)
+    assert [one.text for one in own] == ["FACE", "BODY", "ALL@4"]
+    job, _ = finish(atelier, "krnk", FinishOptions("ALL", 2), out="small")
+    assert job.wait(60)
+    assert job.error is None
+    foreign = SimpleNamespace(family="sd1", layers=studio.model.layers, own_weights=False)  # a WebUI's
+    for other in (foreign, None):
+        assert [one.text for one in offers(options, file, studio.presets, other)] == ["FACE", "BODY"]
+    assert main(["finish", str(dora), "--blocks", "FACE"]) == 0
+    assert main(["finish", str(dora), "--dim", "2"]) == 2
+    halves = ",".join(["0.5"] * 17)
+    (tmp_path / "presets.txt").write_text(f"FACE:{halves}\n", encoding="utf-8")
+    assert offers(options, file, PresetFile.load(tmp_path / "presets.txt"), foreign) == ()
+
+
+def test_the_report_names_the_model_where_it_is_needed(atelier, dora):
+    RunFolder(dora).save_json("data.json", {"model": {"name": "anime", "native_side": 512, "prediction_type": "x"}})
+    lines = [line for line in _lines(run_report(RunFolder(dora), "en")) if " finish " in line]
+    assert [line for line in lines if "--dim 4" in line][0].endswith('--dim 4 --base "anime.safetensors"')
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])

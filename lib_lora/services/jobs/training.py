@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_lora.errors import AtelierError, FileError, InputError, StoppedError
+from lib_lora.formats.names import ENDING
 from lib_lora.host.base import Host, Lease
 from lib_lora.sentences import say
 from lib_lora.services.jobs.delivery import deliver
@@ -242,8 +243,8 @@ class Trainings:
         view = self.find(name)
         if view.lora is not None and not file:
             return view.lora
-        made = sorted(view.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-        chosen = [path for path in made if path.name == file] if file else made[-1:]
+        every = view.folder.glob(f"*{ENDING}")
+        chosen = [path for path in every if path.name == file] if file else RunFolder(view.folder).own_loras()[-1:]
         if not chosen:
             raise InputError("This run has saved no LoRA yet", where=name, cure="Stop and save it, or let it finish.")
         return self._deliver(chosen[0])

@@ -104,7 +104,8 @@ class Pieces:
         if view.state != DONE or view.lora is None:
             return ""
         title = words("train.finish_title")
-        rows = offers(RunFolder(view.folder).options(), view.lora, self._atelier.host.presets)
+        host = self._atelier.host
+        rows = offers(RunFolder(view.folder).options(), view.lora, host.presets, host.model)
         made = [
             act_button(f"finish {view.name}/{one.text}", finish_label(one, words), title=title, kind="chip")
             for one in rows
