@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lib_lora.services.atelier import Atelier
     from lib_lora.services.jobs.job import Job
 
+KIND = "finish"
 PRESETS = ("FACE", "BODY")
 """What CharFramework bakes into a face's and a body's LoRA."""
 LEAST = 4
@@ -146,7 +147,14 @@ def finish(atelier: Atelier, run: str, options: FinishOptions, *, file: str = ""
         size = {"bytes": saved.stat().st_size, "bytes_before": made.report.bytes_before}
         return {"lora": saved.stem, **size, "blocks": made.report.by_block()}
 
-    return submit(atelier, target.stem, work), target
+    job = submit(atelier, target.stem, work, kind=KIND)
+    job.about = run
+    return job, target
+
+
+def newest(atelier: Atelier, run: str) -> Job | None:
+    """Return the newest work on a file to hand on of a run; None where there was none."""
+    return next((job for job in reversed(atelier.files.jobs(KIND)) if job.about == run), None)
 
 
 def _family(lora: Path) -> str:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lib_lora.data import FolderScan, scan
-from lib_lora.host.base import LoadedModel
+from lib_lora.host.base import Lent, LoadedModel
 from lib_lora.options import find
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.given_data import data_options
@@ -40,8 +40,8 @@ def measure(atelier: Atelier, options: TrainOptions, title: str) -> Job:
     """Queue a measurement of a few steps; what it says is remembered."""
 
     def work(job: Job) -> float:
-        with atelier.host.training(options.name, trains_text=options.text_encoder_ratio > 0):
-            pace = measure_pace(atelier.host.model, options, job)
+        with atelier.host.training(options.name, trains_text=options.text_encoder_ratio > 0) as lease:
+            pace = measure_pace(atelier.host.model, options, Lent(job, lease))
         atelier.trainings.paces.put(atelier.host.model, options, pace)
         return pace
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from html import escape
 from types import SimpleNamespace
 
 import pytest
@@ -16,12 +18,16 @@ from lib_lora.formats.adapters.dora import DoraAdapter
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from lib_lora.i18n.words import Words
 from lib_lora.live.attach import attach
+from lib_lora.sentences import say
+from lib_lora.services import merge
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.finish import FinishOptions, finish, lora_of, offers
 from lib_lora.services.jobs.run_state import STATUS
 from lib_lora.services.run_report import run_report
 from lib_lora.train.options import from_mapping
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.ui.messages import note_html
+from lib_lora.ui.train import orders as orders_module
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import Pieces
 from lib_lora.web.api import add_api
@@ -153,10 +159,52 @@ def test_the_runs_card_offers_it_and_a_click_makes_it(atelier, language):
     orders = Orders(atelier, words, SimpleNamespace(), pieces)
     answer = orders.do("finish krnk/ALL@4", {})
     assert "krnk_1_r4.safetensors" in answer.message
+    assert atelier.files.jobs("finish")[-1].wait(60)
     assert (atelier.folders.loras / "krnk_1_r4.safetensors").is_file()
     assert "atelier-error" in orders.do("finish krnk/NOBODY", {}).message
     html = run_report(RunFolder(atelier.folders.runs / "krnk"), language)
     assert any("finish" in line and "--blocks FACE" in line for line in _lines(html))
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_click_waits_for_no_file_and_the_card_tells_what_became_of_it(atelier, monkeypatch, language):
+    """The page carries out one click at a time: what takes long is shown on the run's card."""
+    words, go = Words(language), threading.Event()
+    write = merge.write
+
+    def slow(*arguments, progress, **more):
+        progress.passed(1, 2, say("compressing"))
+        assert go.wait(60)
+        progress.passed(1, 2, say("compressing"))
+        return write(*arguments, progress=progress, **more)
+
+    monkeypatch.setattr(merge, "write", slow)
+    monkeypatch.setattr(orders_module, "SOON", 0.01)
+    pieces = Pieces(atelier)
+    orders = Orders(atelier, words, SimpleNamespace(), pieces)
+
+    def card():
+        return pieces.card(atelier.trainings.find("krnk"), words)
+
+    def clicked(order):
+        said = orders.do(order, {}).message
+        return said, atelier.files.jobs("finish")[-1]
+
+    said, job = clicked("finish krnk/FACE")
+    assert said == note_html(words("train.finish_later", file="krnk_1_FACE.safetensors", name=""), kind="good")
+    assert f"halt {job.number}" in card()
+    orders.do(f"halt {job.number}", {})
+    go.set()
+    assert job.wait(60)
+    assert words("train.finish_stopped", file="krnk_1_FACE.safetensors") in card()
+    assert not (atelier.folders.loras / "krnk_1_FACE.safetensors").exists()
+    _, job = clicked("finish krnk/FACE")
+    assert job.wait(60)
+    assert escape(words("train.finish_done", file="krnk_1_FACE.safetensors", name="krnk_1_FACE")) in card()
+    monkeypatch.setattr(merge, "write", lambda *_, **__: (_ for _ in ()).throw(FileError("The disk is full")))
+    _, job = clicked("finish krnk/BODY")
+    assert job.wait(60)
+    assert "atelier-error" in card()
 
 
 def _lines(report):

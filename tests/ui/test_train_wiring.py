@@ -11,6 +11,7 @@ from lib_lora.ui import compat
 from lib_lora.ui.train import build
 from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import NAMES
+from lib_lora.ui.train.orders import Orders
 
 
 @pytest.fixture
@@ -39,3 +40,14 @@ def test_nothing_is_measured_where_nothing_was_found(atelier, tmp_path):
     Image.new("RGB", (64, 64), (40, 90, 200)).save(folder / "0.png")
     list(intake.look(str(folder), "character", 0))
     assert len(atelier.queue.jobs("measure")) == 1
+
+
+def test_the_time_is_measured_beside_the_other_buttons(atelier):
+    """A click on another button must not wait for it: the page carries out one click at a time."""
+    words = Words("en")
+    answer = Orders(atelier, words, None, None).do("measure time", {})
+    assert (answer.message, atelier.queue.jobs("measure")) == (None, [])
+    shown = list(Intake(atelier, words).measured("character", 64))
+    assert len(atelier.queue.jobs("measure")) == 1
+    assert any("halt" in str(row[0]) for row in shown)
+    assert "atelier-error" not in str(shown[-1][0])

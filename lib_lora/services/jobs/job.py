@@ -22,6 +22,7 @@ class Job(Progress):
         number: counts up over the life of the program.
         kind: what it is: ``generate``, ``analyze``, ``train``, ``bake`` …
         title: what a person calls it: a run's name, a file's name.
+        about: the run that it makes something of; empty for other work.
         state: ``waiting``, ``running``, ``done``, ``stopped`` (by a person) or ``failed``.
         done, total, text: the newest `update`.
         partial: what the work shows before it is finished; set by `show`.
@@ -32,7 +33,7 @@ class Job(Progress):
 
     def __init__(self, kind: str, title: str, work: Callable[[Job], Any]) -> None:
         self.number = next(_numbers)
-        self.kind, self.title, self.work = kind, title, work
+        self.kind, self.title, self.work, self.about = kind, title, work, ""
         self.state, self.done, self.total, self.text = WAITING, 0, 0, ""
         self.partial: Any = None
         self.result: Any = None

@@ -149,9 +149,21 @@ class Intake:
         idle = all(job.ended for job in atelier.queue.jobs())
         if not idle or atelier.trainings.paces.get(atelier.host.model, options) is not None:
             return
-        for now in follow(measure(atelier, options, self._words("train.measuring"))):
-            same = compat.update()
-            yield self._progress(now, atelier.queue), same, same, same, same
+        yield from self._followed(options)
+
+    def measured(self, kind: str, resolution: Any) -> Iterator[tuple]:
+        """Measure a few steps, because somebody asked for the time; yield the progress, and what went wrong."""
+        atelier = self._atelier
+        try:
+            options = sized(atelier.host.model, atelier.folders.pictures, kind or "character", _side(resolution))
+        except AtelierError as error:
+            yield (error_html(error, self._words), *(compat.update() for _ in range(4)))
+            return
+        yield from self._followed(options)
+
+    def _followed(self, options: TrainOptions) -> Iterator[tuple]:
+        for now in follow(measure(self._atelier, options, self._words("train.measuring"))):
+            yield (self._progress(now, self._atelier.queue), *(compat.update() for _ in range(4)))
 
     def _progress(self, job: Job, queue: JobQueue) -> str:
         """Return a job's progress with a button that stops it; how it ended where it has."""

@@ -12,7 +12,8 @@ from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.finish import FinishOptions, finish
-from lib_lora.services.run_plan import MEASURE, measure, sized
+from lib_lora.services.jobs.job import DONE, STOPPED
+from lib_lora.services.run_plan import MEASURE
 from lib_lora.train.available import instead
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.run_folder import RunFolder
@@ -21,6 +22,9 @@ from lib_lora.ui.train.form import Form
 from lib_lora.ui.train.inline_actions import act_button, read_act
 from lib_lora.ui.train.options import NAMES, to_widget
 from lib_lora.ui.train.pieces import Pieces
+
+SOON = 1.0
+"""Seconds that a click waits for a file; the page carries out one click at a time."""
 
 
 @dataclass
@@ -54,7 +58,7 @@ class Orders:
             "instead": lambda *_: Answer(values=self._instead()),
             "tag": lambda tag, _: Answer(tag=tag),
             "masks": lambda folder, _: Answer(values={"masks": folder}),
-            "measure": self._measure,
+            "measure": lambda *_: Answer(),  # followed by `Intake.measured`
             "halt": self._halt,
         }
 
@@ -104,10 +108,12 @@ class Orders:
         """Make the file to hand on of a finished run."""
         name, _, text = thing.partition("/")
         job, target = finish(self._atelier, name, FinishOptions.from_text(text))
-        job.wait(60)
+        job.wait(SOON)  # what takes longer is shown on the run's card, and holds no other button up
         if job.error is not None:
             return Answer(message=error_html(job.error, self._words))
-        key = "train.finish_done" if job.ended else "train.finish_later"
+        if job.state == STOPPED:
+            return Answer(message=note_html(self._words("train.finish_stopped", file=target.name)))
+        key = "train.finish_done" if job.state == DONE else "train.finish_later"
         return Answer(message=note_html(self._words(key, file=target.name, name=target.stem), kind="good"))
 
     def _again(self, name: str, usual: Mapping[str, Any]) -> Answer:
@@ -129,13 +135,6 @@ class Orders:
             if str(job.number) == number:
                 job.stop()
         return Answer()
-
-    def _measure(self, thing: str, usual: Mapping[str, Any]) -> Answer:
-        kind, place = str(usual.get("kind") or "character"), self._atelier.folders.pictures
-        options = sized(self._atelier.host.model, place, kind, int(usual.get("resolution") or 0))
-        job = measure(self._atelier, options, self._words("train.measuring"))
-        job.wait(60)
-        return Answer(message=error_html(job.error, self._words) if job.error else "")
 
 
 def tag_of(used: str) -> str:

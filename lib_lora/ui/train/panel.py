@@ -290,6 +290,8 @@ def _wire_orders(orders: Orders, intake: Intake, looked: _Looked, widgets: _Widg
     def look_again(order: str, folder: str, kind: str, side: Any, request: gr.Request) -> Iterator[tuple]:
         if read_act(order)[0] == "again":
             yield from intake.look(folder, kind, side, compat.visitor_of(request))
+        elif read_act(order)[0] == "measure":
+            yield from intake.measured(kind, side)
         else:
             yield tuple(compat.update() for _ in range(5))
 

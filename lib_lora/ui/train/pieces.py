@@ -8,15 +8,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from lib_lora.formats.names import ENDING
 from lib_lora.i18n.words import Words, duration
 from lib_lora.report.plot import curve_svg
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.finish import FinishOptions, offers
-from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, WAITING
+from lib_lora.services.finish import FinishOptions, newest, offers
+from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING
 from lib_lora.services.jobs.run_state import DRAW, PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
 from lib_lora.services.run_report import sample_table, spread
 from lib_lora.train.run_folder import RunFolder
-from lib_lora.ui.messages import error_html
+from lib_lora.ui.messages import error_html, note_html, progress_html
 from lib_lora.ui.train.inline_actions import act_button
 from lib_lora.ui.train.look import remarks_html
 from lib_lora.web.routes import file_url, report_url
@@ -111,7 +112,20 @@ class Pieces:
             for one in rows
         ]
         head = f'<span class="atelier-soft">{escape(words("train.finish_head"))}</span>'
-        return f'<div class="atelier-chips">{head}{"".join(made)}</div>' if made else ""
+        chips = f'<div class="atelier-chips">{head}{"".join(made)}</div>' if made else ""
+        return chips + self._handing_on(view, words)
+
+    def _handing_on(self, view: RunView, words: Words) -> str:
+        """Return how far the newest file to hand on is, or what became of it."""
+        job = newest(self._atelier, view.name)
+        if job is None:
+            return ""
+        if job.state == DONE:
+            return note_html(words("train.finish_done", file=f"{job.title}{ENDING}", name=job.title), kind="good")
+        if job.state == STOPPED:
+            return note_html(words("train.finish_stopped", file=f"{job.title}{ENDING}"))
+        stop = "" if job.ended else act_button(f"halt {job.number}", words("train.look_stop"))
+        return progress_html(job, self._atelier.files, words) + stop
 
     def plot(self, view: RunView, words: Words) -> str:
         """Return the loss of a run as a plot with its legend."""
