@@ -29,12 +29,12 @@ ROOT = Path(__file__).resolve().parent
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 STAMP = "lora-atelier.json"  # in .venv; written first as "building" and last as "ready"
 LOG = ".venv-install.log"
-OVERLAYS = ("gradio3.txt",)  # not for .venv: tools/older_gradio.py lays each over .venv, in another one
+OVERLAYS = ("gradio3.txt", "gradio4.txt")  # not for .venv: tools/older_gradio.py lays each over .venv, in another one
 LIMITS = "versions.txt"  # pins what the other requirement files bring along
 ALONE = "alone.txt"  # packages of which only the files are used: installed without what they need to run
 # commands that run in the project's folder -> their module and its first arguments
 IN_PROJECT = {"test": ("tools.suite",), "webui-test": ("tools.webui",)}
-IN_PROJECT.update({name: ("tools.older_gradio", name) for name in ("gradio3",)})
+IN_PROJECT.update({name: ("tools.older_gradio", name) for name in ("gradio3", "gradio4")})
 STARTED_IN = "LORA_ATELIER_STARTED_IN"  # the variable that tells those commands where relative paths begin
 USAGE = """LoRA Atelier
 
@@ -42,6 +42,7 @@ USAGE = """LoRA Atelier
   python run.py demo            the whole life of a LoRA on this machine, with a report
   python run.py test [ARGS]     the tests; ARGS go to pytest
   python run.py gradio3 [ARGS]  the tests of the panels under the older gradio of AUTOMATIC1111's WebUI
+  python run.py gradio4 [ARGS]  the same under that of the Forge family
   python run.py webui-test --webui DIR
                                 the live tests on an installed WebUI (docs/hosts.md)
   python run.py setup           only set up .venv

@@ -1,7 +1,7 @@
-"""The tests of the panels under an older gradio: `python run.py gradio3 [ARGS]`.
+"""The tests of the panels under an older gradio: `python run.py gradio3 [ARGS]` and `python run.py gradio4 [ARGS]`.
 
-3.41.2 is that of AUTOMATIC1111's WebUI; .venv's own is the Forge family's. The environment .venv-gradio3 holds only
-what differs (requirements/gradio3.txt, half a minute); the rest its Python finds in .venv, after its own. Made by
+3.41.2 is that of AUTOMATIC1111's WebUI, 4.40.0 that of the Forge family. The environment .venv-gradio3 (or 4) holds
+only what differs (requirements/gradio3.txt, half a minute); the rest its Python finds in .venv, after its own. Made by
 run.py's rules: once, stamped, one start at a time. ARGS go to pytest; without a path among them it runs the panels'
 tests: all that need no browser, and of the others those marked `each_gradio`.
 """
@@ -22,7 +22,7 @@ CHOSEN = ("-m", "not browser or each_gradio")
 
 
 def environment(root: Path, name: str) -> Path:
-    """Return the folder of an overlay, such as gradio3."""
+    """Return the folder of an overlay, gradio3 or gradio4."""
     return root / f".venv-{name}"
 
 

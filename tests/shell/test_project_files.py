@@ -69,11 +69,11 @@ def test_every_package_of_an_overlay_has_one_exact_pin_for_each_python_that_lack
     assert sorted(r.name for r in pins(listed, python)) == sorted(named - absent)
 
 
-@pytest.mark.parametrize(("overlay", "gradio"), [("gradio3.txt", "==3.41.2")])
+@pytest.mark.parametrize(("overlay", "gradio"), [("gradio3.txt", "==3.41.2"), ("gradio4.txt", "==4.40.0")])
 def test_what_the_environments_need_is_not_mixed(overlay: str, gradio: str) -> None:
     assert OVERLAYS[overlay] not in run.requirement_files(ROOT)
     assert {r.name: str(r.specifier) for r in requirements(OVERLAYS[overlay])}["gradio"] == gradio
-    assert {r.name: str(r.specifier) for r in requirements()}["gradio"] == "==4.40.0"
+    assert {r.name: str(r.specifier) for r in requirements()}["gradio"].startswith("==6.")
     twice = {str(r).partition(";")[0] for r in requirements(OVERLAYS[overlay])} & {str(r) for r in requirements()}
     assert all(each.startswith("setuptools==") for each in twice)  # the same as in .venv
 

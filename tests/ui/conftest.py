@@ -1,7 +1,8 @@
 """What the tests that click share: a running studio.
 
 A test that asks for `visitor` carries the mark `browser` of itself. Where Chromium or Playwright is missing it is
-skipped, and the summary says why. Under gradio 3 (`python run.py gradio3`) only those marked `each_gradio` click.
+skipped, and the summary says why. Under an older gradio (`python run.py gradio3`, `gradio4`) only those marked
+`each_gradio` click.
 """
 
 from __future__ import annotations

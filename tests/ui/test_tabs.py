@@ -1,4 +1,4 @@
-"""One way through every tab, short enough for both gradios: `python run.py gradio3` walks it under A1111's version."""
+"""One way through every tab, short enough for each gradio: `python run.py gradio3` and `gradio4` walk it too."""
 
 from __future__ import annotations
 
