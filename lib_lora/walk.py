@@ -37,10 +37,10 @@ class Listing:
     """
 
     folder: Path
-    files: tuple[Path, ...]
-    folders: tuple[Path, ...]
-    odd: tuple[Path, ...]
-    left_out: tuple[Path, ...]
+    files: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()
+    odd: tuple[Path, ...] = ()
+    left_out: tuple[Path, ...] = ()
 
 
 def is_left_out(name: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lib_lora.data.captions import CaptionIndex, read_caption
 from lib_lora.data.files import CAPTION_SUFFIXES
 from lib_lora.errors import FileError
-from lib_lora.walk import list_folder
+from lib_lora.walk import Listing, list_folder
 
 Endings = Mapping[Path, Sequence[str]]
 """Endings of caption files by folder, where they are others than the usual ones (`CAPTION_SUFFIXES`)."""
@@ -30,14 +30,21 @@ class CaptionFiles:
         """Return the file of a picture's caption, None where it has none."""
         folder = picture.parent
         if folder not in self._known:
-            files = list_folder(folder).files if folder.is_dir() else ()
-            self._known[folder] = CaptionIndex(files, self._of(folder))
+            self.know(list_folder(folder) if folder.is_dir() else Listing(folder))
         found = self._known[folder].find(picture)
         return None if found is None else found[0]
 
     def place(self, picture: Path) -> Path:
         """Return the file that holds the caption of a picture, or will."""
-        return self.find(picture) or picture.with_name(picture.stem + self._of(picture.parent)[0])
+        return self.find(picture) or self.fresh(picture)
+
+    def fresh(self, picture: Path) -> Path:
+        """Return the file into which the first caption of a picture is written."""
+        return picture.with_name(picture.stem + self._of(picture.parent)[0])
+
+    def know(self, listing: Listing) -> None:
+        """Take what is known already of what lies in a folder."""
+        self._known[listing.folder] = CaptionIndex(listing.files, self._of(listing.folder))
 
     def _of(self, folder: Path) -> Sequence[str]:
         return self._endings.get(folder) or CAPTION_SUFFIXES

@@ -14,7 +14,7 @@ from lib_lora.data.caption_files import USUAL, CaptionFiles, Endings, captions_o
 from lib_lora.data.captions import read_caption
 from lib_lora.data.files import Problem, shown
 from lib_lora.data.tag_lines import lines_of, split_tags, with_tag, with_tag_replaced, without_tag
-from lib_lora.data.tags import EXPRESSIONS, TagLists, plan_captions, write_text
+from lib_lora.data.tags import EXPRESSIONS, TagLists, plan_captions_of, write_text
 from lib_lora.errors import FileError, InputError
 from lib_lora.sentences import say
 
@@ -89,24 +89,48 @@ def plan_each(
 
 
 def plan_rule_changes(
-    folder: Path, trigger: str, also: Collection[str] = EXPRESSIONS, *, rules: TagLists | None = None
+    pictures: Sequence[Path],
+    root: Path,
+    trigger: str,
+    also: Collection[str] = EXPRESSIONS,
+    *,
+    rules: TagLists | None = None,
+    endings: Endings = USUAL,
+    problems: list[Problem] | None = None,
 ) -> list[CaptionChange]:
     """Return the captions that the names of pictures call for (`tags_for`); captions that are there stay.
 
     Args:
-        folder: of pictures.
+        pictures: that are meant.
+        root: the folder that was given for them, or their dataset file.
         trigger: stands first; empty: the folder's name says it.
         also: which of the rules' backgrounds and expressions are true of these pictures; no name says that.
         rules: the tags of the table; without them the usual ones.
+        endings: of the caption files.
+        problems: gets the captions that cannot be read.
+
+    Raises:
+        InputError: no picture is named by the rule, or the rules do not have what is ``also`` true.
     """
     known = rules or TagLists()
+    unknown = [tag for tag in also if tag not in (*known.backgrounds, *known.expressions)]
+    if unknown:
+        raise InputError(
+            "The rules for file names have no “{tags}” any more",
+            tags=", ".join(unknown),
+            cure="Look at the pictures again: the choices are then those of the rules.",
+        )
     lists = replace(known, backgrounds=tuple(tag for tag in known.backgrounds if tag in also))
     expressions = [tag for tag in known.expressions if tag in also]
-    plans, skipped, _ = plan_captions(folder, keyword=trigger or None, expressions=expressions, lists=lists)
+    plans, skipped, wrong = plan_captions_of(
+        pictures, root, keyword=trigger or None, expressions=expressions, lists=lists, endings=endings
+    )
+    if problems is not None:
+        problems += wrong
     if not plans and skipped:
         raise InputError(
             "No picture is named by the rule",
-            where=shown(folder),
+            where=shown(root),
             cure="Names begin with f or b and two digits: f00 is a face from the front, b14 a body from behind.",
         )
     return [CaptionChange(plan.path, plan.existing, plan.text) for plan in plans if plan.action == "write"]

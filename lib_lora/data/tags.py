@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal
 
 from lib_lora.atomic import replace_file
-from lib_lora.data.captions import CaptionIndex, read_caption
-from lib_lora.data.files import CAPTION_SUFFIXES, Problem, shown
+from lib_lora.data.caption_files import USUAL, CaptionFiles, Endings
+from lib_lora.data.captions import read_caption
+from lib_lora.data.files import Problem, shown
 from lib_lora.data.kinds import kind_of
 from lib_lora.data.tag_lines import split_tags
 from lib_lora.errors import FileError, InputError
@@ -193,34 +194,83 @@ def plan_captions(
     root = Path(folder)
     if not os.path.isdir(root):
         raise InputError("There is no such folder", where=shown(root), cure="Give the folder that holds the pictures.")
-    plans: dict[Path, CaptionPlan] = {}
-    skipped: list[Path] = []
-    problems: list[Problem] = []
+    made = _Plans(keyword, tuple(folder_tags), expressions, lists, overwrite)
 
     def unread(place: Path, error: OSError) -> None:
         what = say("The folder cannot be read ({reason})", reason=error)
-        problems.append(Problem(path=place, what=what, cure=say("Check its permissions.")))
+        made.problems.append(Problem(path=place, what=what, cure=say("Check its permissions.")))
 
     for listing in walk(root, failed=unread):
-        place, index = listing.folder, CaptionIndex(listing.files)
-        pictures = [path for path in listing.files if kind_of(path)[0] != "other"]
-        word, further = keyword or "", tuple(folder_tags)
-        if keyword is None:
-            # A link's own name counts, as it does for training; the root may have been given as ".".
-            name = parse_folder_name((place.resolve() if place == root else place).name.strip() or "_")
-            word, further = name.keyword, name.extra
+        made.files.know(listing)
+        made.take([path for path in listing.files if kind_of(path)[0] != "other"], root)
+    return made.all
+
+
+def plan_captions_of(
+    pictures: Iterable[Path],
+    root: Path,
+    *,
+    keyword: str | None = None,
+    expressions: Sequence[str] | None = None,
+    lists: TagLists | None = None,
+    endings: Endings = USUAL,
+) -> tuple[tuple[CaptionPlan, ...], tuple[Path, ...], tuple[Problem, ...]]:
+    """Say of some pictures what `plan_captions` says of all in a folder.
+
+    Args:
+        pictures: that are meant.
+        root: the folder as somebody gave it; another one's name is taken as it is.
+        keyword, expressions, lists: as for `plan_captions`.
+        endings: of the caption files.
+    """
+    made = _Plans(keyword, (), expressions, lists, False, CaptionFiles(endings))
+    made.take(pictures, root)
+    return made.all
+
+
+@dataclass
+class _Plans:
+    """What is gathered on the way, and what it follows."""
+
+    keyword: str | None
+    folder_tags: tuple[str, ...]
+    expressions: Sequence[str] | None
+    lists: TagLists | None
+    overwrite: bool
+    files: CaptionFiles = field(default_factory=CaptionFiles)
+    plans: dict[Path, CaptionPlan] = field(default_factory=dict)
+    skipped: list[Path] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def all(self) -> tuple[tuple[CaptionPlan, ...], tuple[Path, ...], tuple[Problem, ...]]:
+        return tuple(self.plans.values()), tuple(self.skipped), tuple(self.problems)
+
+    def take(self, pictures: Iterable[Path], root: Path) -> None:
+        """Plan the captions of pictures below a folder that was given."""
+        said: dict[Path, tuple[str, tuple[str, ...]]] = {}
         for picture in pictures:
-            tags = tags_for(picture.name, word, further, expressions, lists=lists)
+            place = picture.parent
+            if place not in said:
+                said[place] = self._said_by(place, root)
+            tags = tags_for(picture.name, *said[place], self.expressions, lists=self.lists)
             if tags is None:
-                skipped.append(picture)
+                self.skipped.append(picture)
                 continue
             try:
-                plan = _plan_one(picture, ", ".join(tags), index, overwrite=overwrite)
+                plan = _plan_one(picture, ", ".join(tags), self.files, overwrite=self.overwrite)
             except FileError as error:
-                problems.append(Problem(path=picture, what=error.what, cure=error.cure))
+                self.problems.append(Problem(path=picture, what=error.what, cure=error.cure))
             else:
-                plans.setdefault(plan.path, plan)  # f00.png and f00.jpg share one caption
-    return tuple(plans.values()), tuple(skipped), tuple(problems)
+                self.plans.setdefault(plan.path, plan)  # f00.png and f00.jpg share one caption
+
+    def _said_by(self, place: Path, root: Path) -> tuple[str, tuple[str, ...]]:
+        """Return what stands first in the captions of a folder."""
+        if self.keyword is not None:
+            return self.keyword, self.folder_tags
+        # A link's own name counts, as it does for training; the root may have been given as ".".
+        name = parse_folder_name((place.resolve() if place == root else place).name.strip() or "_")
+        return name.keyword, name.extra
 
 
 def write_captions(
@@ -269,15 +319,15 @@ def write_text(path: Path, text: str) -> None:
     replace_file(path, data, what=say("The caption"))
 
 
-def _plan_one(picture: Path, text: str, index: CaptionIndex, *, overwrite: bool) -> CaptionPlan:
+def _plan_one(picture: Path, text: str, files: CaptionFiles, *, overwrite: bool) -> CaptionPlan:
     """Compare with the caption that counts now, as the scan would find it: a `.caption` must not be hidden unasked."""
-    target = picture.with_name(picture.stem + CAPTION_SUFFIXES[0])
-    found = index.find(picture)
-    existing = read_caption(found[0]).text if found else None
+    there, fresh = files.find(picture), files.fresh(picture)
+    existing = read_caption(there).text if there else None
     action: CaptionAction = "write"
     if existing == text:
         action = "unchanged"
     elif existing is not None and not overwrite:
         action = "keep"
-    path = found[0] if found and (action != "write" or found[1] == CAPTION_SUFFIXES[0]) else target
+    stays = there is not None and (action != "write" or there.suffix.lower() == fresh.suffix)
+    path = there if there is not None and stays else fresh
     return CaptionPlan(picture=picture, path=path, text=text, existing=existing, action=action)

@@ -73,7 +73,7 @@ def _checked(pattern: str, by: str) -> re.Pattern[str]:
         raise InputError("This expression fits everywhere", option="tag", cure="Write what must be there.")
     try:
         made = re.compile(pattern)
-        re.sub(f"(?:{pattern})?", by, "")  # a group that the replacement names must be there
+        made.sub(by, "")  # a group that the replacement names must be there
     except (re.error, IndexError) as error:
         cure = say(
             "As Python writes them: (\\w+) hair finds a word before hair, and \\1 is that word in the replacement."
@@ -213,13 +213,19 @@ class Captions:
         problems: list[Problem] = []
         return self._apply(plan_each(changes, problems, self._endings), problems)
 
-    def follow_rule(self, trigger: str, also: Collection[str]) -> Changed:
-        """Write the captions that the pictures' names call for, and those tags of ``also`` that no name says.
+    def follow_rule(self, pictures: Sequence[Path], trigger: str, also: Collection[str]) -> Changed:
+        """Write the captions that the names of pictures call for, and those tags of ``also`` that no name says.
 
         Raises:
-            InputError: no picture is named by the rule, or the data folder's rules cannot be right.
+            InputError: no picture is named by the rule, the data folder's rules cannot be right, or they do not have
+                what is ``also`` true.
         """
-        return self._apply(plan_rule_changes(self._folder, trigger.strip(), also, rules=name_rules(self._data)), [])
+        problems: list[Problem] = []
+        rules, endings = name_rules(self._data), self._endings
+        changes = plan_rule_changes(
+            pictures, self._folder, trigger.strip(), also, rules=rules, endings=endings, problems=problems
+        )
+        return self._apply(changes, problems)
 
     def undo(self) -> tuple[int, list[Path]]:
         """Take the newest change back; return how many files it touched, and those kept as they changed since.

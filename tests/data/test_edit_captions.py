@@ -116,13 +116,13 @@ def test_case_of_several_lines():
 
 
 def test_rule_writes_only_where_there_is_no_caption(folder):
-    (change,) = plan_rule_changes(folder, "krnk")
+    (change,) = plan_rule_changes(pictures(folder), folder, "krnk")
     assert change.path.name == "b14.txt"
     assert change.after.startswith("krnk, ")
     for path in pictures(folder):
         path.rename(path.with_name(f"x{path.name}"))
     with pytest.raises(InputError, match="named by the rule"):
-        plan_rule_changes(folder, "krnk")
+        plan_rule_changes(pictures(folder), folder, "krnk")
 
 
 def test_the_preview_shows_the_crop(tmp_path):

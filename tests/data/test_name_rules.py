@@ -80,12 +80,12 @@ def test_a_data_folder_gets_the_file_and_its_captions_follow_it(tmp_path):
     rules.write_text(
         rules.read_text(encoding="utf-8").replace("above: from above", "above: high angle"), encoding="utf-8"
     )
-    assert Captions(data, pictures).follow_rule("krnk", ["smile"]).count == 1
+    assert Captions(data, pictures).follow_rule([pictures / "f10.png"], "krnk", ["smile"]).count == 1
     text = (pictures / "f10.txt").read_text(encoding="utf-8").strip()
     assert text == ("krnk, high angle, from front, upper body, standing, straight standing, looking at viewer, smile")
     rules.write_text("what", encoding="utf-8")
     with pytest.raises(InputError, match="is no rule"):
-        Captions(data, pictures).follow_rule("krnk", [])
+        Captions(data, pictures).follow_rule([pictures / "f10.png"], "krnk", [])
 
 
 def test_the_terminal_takes_a_file_and_single_lists(file, tmp_path, capsys):

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib_lora.data.name_rules import FILE
 from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.progress import QUIET
 from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.captions import rules_or_usual
 from lib_lora.services.picture_folder import look
 from lib_lora.train.options import usual_values
 from lib_lora.train.recipes import facts_of
@@ -21,9 +23,10 @@ from lib_lora.ui.captions import CaptionTools
 from lib_lora.ui.captions.check import CheckTools
 from lib_lora.ui.captions.crops import CropTools
 from lib_lora.ui.captions.cutouts import CutoutTools
-from lib_lora.ui.captions.editor import Opened
+from lib_lora.ui.captions.editor import Opened, no_name_says
 from lib_lora.ui.captions.expression import ExpressionTools
 from lib_lora.ui.captions.tagger import TaggerTools
+from lib_lora.ui.messages import note_html
 from lib_lora.ui.train.form import Form
 from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import OptionForm
@@ -170,6 +173,30 @@ def test_captions_are_those_of_the_ending_that_a_dataset_file_trains(atelier, fo
     ]
 
 
+def test_captions_from_names_keep_to_the_filter_and_to_the_rules_as_they_are_now(atelier, folder, words, tmp_path):
+    tools, rules = CaptionTools(atelier, words), atelier.folders.data / FILE
+    before = no_name_says(rules_or_usual(atelier.folders.data))
+    assert tools.offered(["smile"], before) == (compat.update(), before)
+    rules.write_text("expressions: grin, smile\nbackgrounds: sky\n", encoding="utf-8")
+    update, now = tools.offered(["white background", "blush"], before)
+    assert (update, now) == (compat.update(choices=["sky", "grin", "smile"], value=["grin"]), ["sky", "grin", "smile"])
+    for name in ("1_girl/f00", "girl/f00"):
+        path = folder.parent / "named" / f"{name}.png"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(path)
+    (tmp_path / "named" / "girl" / "f00.txt").write_text("hat", encoding="utf-8")
+    rows = [{"subsets": [{"image_dir": f"named/{name}"} for name in ("1_girl", "girl")]}]
+    (tmp_path / "d.json").write_text(json.dumps({"datasets": rows}), encoding="utf-8")
+    found = looked(atelier, tmp_path / "d.json")
+    for wrong in (["blush"], ["grin", "open mouth"]):
+        assert "atelier-error" in tools.rule(found, "", "krnk", wrong)
+    assert tools.rule(found, "hat", "krnk", ["grin"]) == note_html(words("train.captions_changed", n=0), kind="note")
+    assert tools.rule(found, "not hat", "", ["grin"]) == _good(words, 1)
+    text = (tmp_path / "named" / "1_girl" / "f00.txt").read_text(encoding="utf-8")
+    assert (text.startswith("girl, "), text.endswith(", grin\n")) == (True, True)
+    assert (tmp_path / "named" / "girl" / "f00.txt").read_text(encoding="utf-8") == "hat"
+
+
 def test_a_regular_expression_is_applied_as_it_was_previewed(atelier, folder, words):
     tools = CaptionTools(atelier, words)
     one, found, before = ExpressionTools(tools, words), looked(atelier, folder, "hat"), texts(folder)
@@ -187,6 +214,9 @@ def test_a_regular_expression_is_applied_as_it_was_previewed(atelier, folder, wo
     assert tools.state(found)[1]["value"] == words("captions.undo", n=1)
     tools.undo(found)
     assert texts(folder) == before
+    html, _ = one.preview(found, "hat", "(?i)RED (hair)", r"\1")
+    assert words("captions.would_change", n=3, all=3) in html
+    assert "atelier-error" in one.preview(found, "hat", "(?i)RED (hair)", r"\2")[0]
     for wrong in ("(", "", ".*"):
         assert "atelier-error" in one.preview(found, "", wrong, "")[0]
 

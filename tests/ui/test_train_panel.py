@@ -364,7 +364,7 @@ def test_tags_from_names_write_no_background_that_nobody_ticked(panel, tmp_path,
     (tmp_path / "named").mkdir()
     Image.new("RGB", (64, 64)).save(tmp_path / "named" / "f00.png")
     found = looked(panel, tmp_path / "named")[1]
-    assert "atelier-good" in panel.tools.rule(found, "krnk", also)
+    assert "atelier-good" in panel.tools.rule(found, "", "krnk", also)
     assert (tmp_path / "named" / "f00.txt").read_text(encoding="utf-8").strip() == caption
 
 

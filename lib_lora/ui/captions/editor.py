@@ -15,7 +15,7 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.words import Words
 from lib_lora.options import find
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.captions import Captions, Changed, TagChange, chosen_by
+from lib_lora.services.captions import Captions, Changed, TagChange, chosen_by, rules_or_usual
 from lib_lora.services.picture_folder import SHOWN, Found
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
@@ -103,7 +103,7 @@ def rule_widgets(words: Words, rules: TagLists | None = None) -> RuleWidgets:
     """Draw what captions from file names need; ``rules`` tell which tags no name says."""
     rules = rules or TagLists()
     also = gr.CheckboxGroup(
-        [*rules.backgrounds, *rules.expressions],
+        no_name_says(rules),
         value=list(rules.expressions),
         label=words("train.rule_also"),
         info=words("train.rule_also_info", file=FILE),
@@ -155,9 +155,21 @@ class CaptionTools:
 
         return self._do(found, change, only)
 
-    def rule(self, found: Found | None, trigger: str, also: list[str] | None) -> str:
-        """Write the captions that the pictures' names call for, and what was ticked of what no name says."""
-        return self._do(found, lambda known: self.captions(known).follow_rule(trigger, also or ()))
+    def rule(self, found: Found | None, only: str, trigger: str, also: list[str] | None) -> str:
+        """Write the captions that the names of the pictures in view call for, and what was ticked beside it."""
+        return self._do(found, lambda known: self.captions(known).follow_rule(known.chosen, trigger, also or ()), only)
+
+    def offered(self, also: list[str] | None, before: list[str]) -> tuple[Any, list[str]]:
+        """Return the choices of what no name says as the rules are now, and once more to be told from newer ones.
+
+        What was ticked stays so; a tag that is new is ticked where it was at first.
+        """
+        rules = rules_or_usual(self._atelier.folders.data)
+        now = no_name_says(rules)
+        if now == before:
+            return compat.update(), before
+        ticked = [tag for tag in now if tag in (also or ()) or (tag in rules.expressions and tag not in before)]
+        return compat.update(choices=now, value=ticked), now
 
     def undo(self, found: Found | None) -> str:
         """Take the newest change back."""
@@ -198,6 +210,11 @@ class CaptionTools:
         """Return how many captions changed, and below which could not."""
         note = note_html(self._words("train.captions_changed", n=made.count), kind="good" if made.count else "note")
         return note + problems_html(made.problems, (), self._words)
+
+
+def no_name_says(rules: TagLists) -> list[str]:
+    """Return the tags that are ticked by whoever knows the pictures."""
+    return list(dict.fromkeys((*rules.backgrounds, *rules.expressions)))
 
 
 def given(found: Found | None, only: str | None = None) -> Found:

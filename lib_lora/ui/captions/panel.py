@@ -93,7 +93,7 @@ def _wire_editor(tools: CaptionTools, widgets: CaptionWidgets, around: Around) -
         (editor.add.click, partial(tools.tag, "add"), [editor.only, editor.tag]),
         (editor.remove.click, partial(tools.tag, "remove"), [editor.only, editor.tag]),
         (editor.replace.click, partial(tools.tag, "replace"), [editor.only, editor.tag, editor.by]),
-        (rule.rule.click, tools.rule, [around.trigger, rule.also]),
+        (rule.rule.click, tools.rule, [editor.only, around.trigger, rule.also]),
         (editor.undo.click, tools.undo, []),
     ):
         around.changed(event(handler, [around.found, *inputs], editor.message, **compat.event_kw()))

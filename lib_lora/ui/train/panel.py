@@ -65,6 +65,7 @@ class _Widgets:
     usual: Any
     marked: Any
     opened_caption: Any
+    offered: Any
 
     @property
     def open_fields(self) -> list[Any]:
@@ -95,11 +96,12 @@ def _heading(number: int, key: str, words: Words) -> None:
 
 def _layout(atelier: Atelier, words: Words) -> _Widgets:
     made: dict[str, Any] = {}
+    rules = rules_or_usual(atelier.folders.data)
     usual = usual_values(KNOWN["kind"].default, model=facts_of(atelier.host.model))
     _heading(1, "head_pictures", words)
     made |= _pictures(words)
     with gr.Accordion(words("train.look_at_them"), open=False, elem_id="atelier_train_captions"):
-        made["captions"] = captions.build(words, rules_or_usual(atelier.folders.data))
+        made["captions"] = captions.build(words, rules)
     _heading(2, "head_plan", words)
     with gr.Row():
         made["plan"] = gr.HTML("", elem_id="atelier_train_plan")
@@ -119,7 +121,7 @@ def _layout(atelier: Atelier, words: Words) -> _Widgets:
     # What the widgets show at first is what is usual so far: else the first look would take it for somebody's choice.
     shown = {name: usual[name] for name in NAMES} | {"steps": usual["target_steps"], "name": FIRST_NAME}
     made |= {"found": gr.State(None), "usual": gr.State(plain(shown)), "marked": gr.State([])}
-    made["opened_caption"] = gr.State(None)
+    made |= {"opened_caption": gr.State(None), "offered": gr.State(captions.no_name_says(rules))}
     return _Widgets(**made)
 
 
@@ -205,11 +207,13 @@ class _Looked:
         return [self.widgets.kind, self.widgets.form.components["resolution"]]
 
     def __call__(self, event: Any) -> Any:
-        """Let the filter that stands in its field, the lines about it, the open caption and the plan follow."""
+        """Let the filter in its field, the lines about it, the open caption, the rules and the plan follow."""
         seen = self.filtered(event.then)
         box = [self.widgets.opened_caption, self.widgets.captions.editor.caption]
         open_now = seen.then(self.tools.reopened, [self.widgets.found, *box], box, **compat.event_kw())
-        return _refresh(open_now.then, self.form, self.widgets)
+        choices = [self.widgets.captions.rule.also, self.widgets.offered]
+        ticked = open_now.then(self.tools.offered, choices, choices, **compat.event_kw())
+        return _refresh(ticked.then, self.form, self.widgets)
 
     def again(self, event: Any) -> Any:
         """Look again first: captions have changed."""
