@@ -56,7 +56,8 @@ def namesakes(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> 
     There is none where one file has the name, or the tag says it with its path.
     """
     wanted = name_in_tags(name.replace("\\", "/"))
-    others = [other for other, path in known.items() if other != wanted and name_in_tags(path.stem) == wanted]
+    # The name is part of what any of them is called (`_candidates`): most of thousands need no look at their path.
+    others = [name for name, path in known.items() if wanted in name != wanted and name_in_tags(path.stem) == wanted]
     if wanted not in known or name_in_tags(known[wanted].stem) != wanted or not others:
         return []
     path = known[wanted]
@@ -84,6 +85,8 @@ def unnameable(tag: str, folders: Iterable[Path], known: Mapping[str, Path]) -> 
         known: the files by their names in tags.
     """
     body = unicodedata.normalize("NFC", tag.partition(":")[2].rstrip(">"))
+    if not any(name_in_tags(start) in known for start in _starts(body) if _NOT_IN_TAGS.search(start)):
+        return None  # a file's plain name is taken, by itself or by another: thousands of paths need no look
     fitting = [
         (stem, called)
         for called, path in known.items()
@@ -97,6 +100,12 @@ def unnameable(tag: str, folders: Iterable[Path], known: Mapping[str, Path]) -> 
     return TagError(
         what, text=tag, position=tag.find(":") + 1, cure="Write <lora:{name}:1>, or rename the file.", name=called
     )
+
+
+def _starts(body: str) -> Iterator[str]:
+    """Yield what a file's name in a tag's text may be: all before each of its colons, and the whole text."""
+    pieces = body.split(":")
+    return (":".join(pieces[:count]) for count in range(1, len(pieces) + 1))
 
 
 def _candidates(folder: Path, path: Path) -> Iterator[str]:

@@ -8,7 +8,7 @@ may change every step or be one number per sample, and gradients reach the facto
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -237,3 +237,27 @@ def attach(
         yield attached
     finally:
         attached.detach()
+
+
+@contextmanager
+def attach_all(ones: Iterable[AbstractContextManager[Attached]]) -> Iterator[tuple[Attached, ...]]:
+    """Enter many attachments at once; each folded layer is summed once on the way in and restored once on the way out.
+
+    Args:
+        ones: what `attach` returns, not entered yet.
+    """
+    entered = ExitStack()
+    try:
+        with fold.together():
+            attached = tuple(entered.enter_context(one) for one in ones)
+        yield attached
+    finally:
+        with fold.together():
+            entered.close()
+
+
+def at_step(attached: Iterable[Attached], step: int) -> None:
+    """Say to many attachments which sampling step comes next, counted from 0; each layer is summed once."""
+    with fold.together():
+        for one in attached:
+            one.at_step(step)

@@ -6,7 +6,9 @@ attachments can come and go in any order.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from torch import Tensor, nn
 
@@ -14,6 +16,9 @@ from lib_lora.formats.adapters.base import Adapter
 from lib_lora.live.summed import Part, summed
 
 RECORD = "_lora_atelier_fold"
+
+_gathered: ContextVar[dict[nn.Module, Fold] | None] = ContextVar("_gathered", default=None)
+"""Layers whose sum waits for the end of `together`; None outside of it."""
 
 
 class Fold:
@@ -30,6 +35,25 @@ class Fold:
         return self.original, self.bias
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """Let many contributions come or go and sum each layer once at the end; meanwhile the layers must not run.
+
+    One sum for each of n LoRAs in a layer would be n² deltas.
+    """
+    if _gathered.get() is not None:
+        yield
+        return
+    gathered: dict[nn.Module, Fold] = {}
+    token = _gathered.set(gathered)
+    try:
+        yield
+    finally:
+        _gathered.reset(token)
+        for layer, fold in gathered.items():
+            _install(layer, fold)
+
+
 def contribute(layer: nn.Module, owner: Hashable, adapter: Adapter, strength: float) -> None:
     """Add ``strength · delta`` of ``adapter`` to the layer's weight, in place of what ``owner`` added before."""
     fold: Fold | None = getattr(layer, RECORD, None)
@@ -37,7 +61,7 @@ def contribute(layer: nn.Module, owner: Hashable, adapter: Adapter, strength: fl
         fold = Fold(layer)
         object.__setattr__(layer, RECORD, fold)
     fold.parts[owner] = (adapter, strength)
-    _install(layer, fold)
+    _changed(layer, fold)
 
 
 def withdraw(layer: nn.Module, owner: Hashable) -> None:
@@ -46,7 +70,15 @@ def withdraw(layer: nn.Module, owner: Hashable) -> None:
     if fold is None or owner not in fold.parts:
         return
     del fold.parts[owner]
-    _install(layer, fold)
+    _changed(layer, fold)
+
+
+def _changed(layer: nn.Module, fold: Fold) -> None:
+    gathered = _gathered.get()
+    if gathered is None:
+        _install(layer, fold)
+    else:
+        gathered[layer] = fold
 
 
 def _install(layer: nn.Module, fold: Fold) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from torch import nn
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters.loha import LohaAdapter
+from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
-from lib_lora.live.attach import Window, attach
+from lib_lora.live.attach import Window, at_step, attach, attach_all
 from lib_lora.live.targets import find_targets, uniform_multipliers
 from lib_lora.merge.bake import bake
 from tests.conftest import random_lora
@@ -248,3 +250,30 @@ def test_a_lora_of_another_width_is_refused(model, lora):
     wide = lora.adapters["lora_te_text_model_encoder_layers_0_mlp_fc1"]
     with pytest.raises(InputError, match="shape"):
         find_targets(model, LoraFile({key: wide}))
+
+
+def test_many_loras_are_summed_once_in_each_layer(model, lora, monkeypatch):
+    """With a sum for each LoRA that comes or goes, 200 tags cost 200² deltas a layer: minutes."""
+    made = []
+    real = LoraAdapter.delta
+    monkeypatch.setattr(LoraAdapter, "delta", lambda self, weight=None: made.append(self) or real(self, weight))
+    before = fingerprint(model)
+    with attach(model, lora, 0.6, strategy="folded"):
+        layers, wanted = len(made), predict(model)
+    made.clear()
+    windows = [Window(0, 1)] * 5 + [None]
+    with attach_all(attach(model, lora, 0.1, strategy="folded", window=one) for one in windows) as attached:
+        assert len(made) == 6 * layers
+        torch.testing.assert_close(predict(model), wanted, atol=1e-4, rtol=1e-4)
+        at_step(attached, 1)
+        assert len(made) <= 7 * layers, "five windows end: in the UNet one LoRA is left"
+    assert len(made) <= 7 * layers
+    assert fingerprint(model) == before
+
+
+def test_one_that_cannot_be_attached_leaves_nothing_of_those_before_it(model, lora):
+    before = fingerprint(model)
+    wide = LoraFile({key: replace(one, down=one.down[:, :-1]) for key, one in lora.adapters.items()})
+    with pytest.raises(InputError), attach_all(attach(model, one, strategy="folded") for one in (lora, wide)):
+        pass
+    assert fingerprint(model) == before

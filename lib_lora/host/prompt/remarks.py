@@ -111,9 +111,10 @@ def idle_notes(tag: ResolvedTag, keys: Iterable[str], family: str, steps: int | 
     if tag.sweep or tag.sweeps_elements:
         return notes
     places = [(block_of_key(key, family), key) for key in keys]
-    on = {block for block, key in places if tag.multiplier(block, key, family)}
+    table = tag.multipliers(family)
+    on = {block for block, key in places if (tag.multiplier(block, key, family) if tag.elements else table[block])}
     if not on:
-        if places and any(tag.multipliers(family).values()):
+        if places and any(table.values()):
             notes.append(say("It does not act: its file has none of the blocks that its weights leave on."))
         return notes
     if on == {BASE} or steps is None or any(tag.active(step, steps) for step in range(steps)):

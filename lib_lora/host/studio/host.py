@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from lib_lora.host.studio.guidance import Guidance
 from lib_lora.host.studio.model import DiffusersModel
 from lib_lora.host.studio.sampling import SAMPLERS, calls_of, sample, sampler_name
 from lib_lora.host.studio.several import Several
-from lib_lora.live.attach import Attached, attach
+from lib_lora.live.attach import Attached, at_step, attach, attach_all
 from lib_lora.live.rank import cut_rank
 from lib_lora.live.targets import find_targets, left_out
 from lib_lora.progress import Progress, SubProgress
@@ -285,8 +285,8 @@ class StudioHost:
         seeds = [request.seed if request.sweep else request.seed + row for row in rows]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         noise = torch.stack([torch.randn(4, height, width, generator=g) for g in generators])
-        with torch.no_grad(), ExitStack() as stack:
-            attached = [stack.enter_context(self._attach(tag, lora, request, rows)) for tag, lora in loras]
+        ones = (self._attach(tag, lora, request, rows) for tag, lora in loras)
+        with torch.no_grad(), attach_all(ones) as attached:
             # Where a sweep changes the text encoder, each picture has a text of its own; else one serves all.
             swept = request.sweep is not None and any(tag.sweep for tag, _ in loras)
             encode = partial(self.model.encode_prompts, clip_skip=request.clip_skip, copies=len(seeds) if swept else 1)
@@ -300,10 +300,6 @@ class StudioHost:
                 apart=self.model.side_by_side,
             )
 
-            def before_step(step: int) -> None:
-                for one in attached:
-                    one.at_step(step)
-
             return sample(
                 guidance,
                 noise.to(self.model.device),
@@ -312,7 +308,7 @@ class StudioHost:
                 schedule=self.model.noise,
                 steps=request.steps,
                 generators=generators,
-                before_step=before_step,
+                before_step=partial(at_step, attached),
                 progress=SubProgress(progress, done, request.steps, total),
             )
 
