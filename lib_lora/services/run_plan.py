@@ -17,7 +17,7 @@ from lib_lora.services.picture_folder import Found
 from lib_lora.services.regularization import about_drawing
 from lib_lora.services.speed import Speed
 from lib_lora.train.available import instead, is_available
-from lib_lora.train.estimate import TrainEstimate, measure_pace, plan_run
+from lib_lora.train.estimate import TrainEstimate, plan_run
 from lib_lora.train.options import LEAST_SIDE, TrainOptions, from_mapping, usual_values
 from lib_lora.train.pictures import given_regularization
 from lib_lora.train.recipes import facts_of
@@ -38,6 +38,8 @@ def sized(model: LoadedModel, place: Path, kind: str, side: int) -> TrainOptions
 
 def measure(atelier: Atelier, options: TrainOptions, title: str) -> Job:
     """Queue a measurement of a few steps; what it says is remembered."""
+
+    from lib_lora.train.pace import measure_pace  # not before somebody trains: a WebUI starts without it
 
     def work(job: Job) -> float:
         with atelier.host.training(options.name, trains_text=options.text_encoder_ratio > 0) as lease:

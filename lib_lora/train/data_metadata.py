@@ -85,17 +85,18 @@ def _counts(folders: dict[tuple[str, bool], list[Sample]], *, is_reg: bool) -> d
 
 
 def _subset(name: str, items: list[Sample], options: TrainOptions, *, is_reg: bool) -> dict[str, Any]:
+    every = [options_for(item.picture, options) for item in items]  # two datasets may use one folder
     return {
         "image_dir": name,
         "img_count": len(items),
         "num_repeats": max(item.picture.repeats for item in items),
         "is_reg": is_reg,
         "class_tokens": options.class_word or None,
-        "color_aug": options.color_aug,
+        "color_aug": max(one.color_aug for one in every),
         "flip_aug": any(len(item.latents) > 1 for item in items),
-        "random_crop": options.random_crop,
-        "shuffle_caption": options.shuffle_caption,
-        "keep_tokens": options.keep_tokens,
+        "random_crop": max(one.random_crop for one in every),
+        "shuffle_caption": max(one.shuffle_caption for one in every),
+        "keep_tokens": max(one.keep_tokens for one in every),
     }
 
 

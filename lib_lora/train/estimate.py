@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,21 +17,18 @@ from lib_lora.data import FolderScan
 from lib_lora.formats.keys import block_of_key
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.gpu_memory import gpu_memory
-from lib_lora.live.attach import attach
 from lib_lora.measured import Measured, number
 from lib_lora.merge.precision import TYPES
-from lib_lora.progress import Progress
-from lib_lora.sentences import say
 from lib_lora.train import network
 from lib_lora.train.length import length_remarks, pictures_a_step, shown_by, total_steps
-from lib_lora.train.loss import noised, per_sample_mse, schedule_for
+from lib_lora.train.loss import schedule_for
 from lib_lora.train.occasions import samples_of, saves_of
 from lib_lora.train.optimizers import OPTIMIZERS, spec_of
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.pictures import options_for
-from lib_lora.train.ratio_optimizer import measured_states, optimizer_for
+from lib_lora.train.ratio_optimizer import measured_states
 from lib_lora.train.training_set import plan_for, steps_an_epoch, training_size, usual_goal
-from lib_lora.train.varied import varied_remarks, varies
+from lib_lora.train.varied import any_varies, varied_remarks
 
 RUNTIME = 0.6 * 2**30
 """What CUDA and its libraries take before anything is loaded, in bytes."""
@@ -197,44 +193,6 @@ def activation_bytes(
     return int(values * batch * itemsize * _KEPT)
 
 
-def measure_pace(model: LoadedModel, options: TrainOptions, progress: Progress, *, steps: int = 3) -> float:
-    """Return the seconds of one step: the median of a few real ones on noise; nothing of them is kept."""
-    lora = network.new_lora(model, options)
-    optimizer = optimizer_for(options, network.groups(lora, options, model.family))
-    width, height = (side // model.pixels_per_latent for side in training_size(model, options))
-    generator = torch.Generator().manual_seed(0)
-    channels = architecture_of(model.family).latent_channels
-    clean = torch.randn(options.batch_size, channels, height, width, generator=generator).to(model.device)
-    pixels = torch.zeros(1, 3, *(side * model.pixels_per_latent for side in (height, width)))
-    times = []
-    with attach(model, lora, 1.0, strategy="factors"):
-        for done in range(steps + 1):
-            began = time.perf_counter()
-            timesteps = torch.full((options.batch_size,), 500, device=model.device)
-            seen = noised(
-                clean,
-                torch.randn(clean.shape, generator=generator).to(model.device),
-                timesteps,
-                alphas_cumprod=model.alphas_cumprod,
-                prediction_type=model.prediction_type,
-            )
-            if varies(options):
-                for _ in range(options.batch_size):
-                    model.encode_images(pixels)
-            cond = model.encode_text(["a picture"] * options.batch_size, options.clip_skip)
-            per_sample_mse(model, seen, cond).mean().backward()
-            optimizer.step(1.0)
-            optimizer.zero_grad()
-            if model.device.type == "cuda":
-                torch.cuda.synchronize(model.device)
-            times.append(time.perf_counter() - began)
-            progress.update(done + 1, steps + 1, say("measuring a few steps"))
-            if progress.stopped:
-                break
-    timed = sorted(times[1:] or times)  # the first one warms up
-    return timed[len(timed) // 2] * options.gradient_accumulation_steps
-
-
 class Paces:
     """Seconds of a step on this machine, by model and settings; kept in a small file."""
 
@@ -288,5 +246,5 @@ def _settings(model: LoadedModel, options: TrainOptions) -> str:
     text = "text" if options.text_encoder_ratio else "no text"
     unet = "unet" if options.unet_ratio else "no unet"
     more = f" x {options.gradient_accumulation_steps}" if options.gradient_accumulation_steps > 1 else ""
-    more += ", encoding" if varies(options) else ""
+    more += ", encoding" if any_varies(options) else ""
     return f"{side} px x {options.batch_size}{more}, {options.network}, {options.optimizer}, {unet}, {text}"

@@ -15,6 +15,7 @@ from lib_lora.train.loss import gamma_of, schedule_for
 from lib_lora.train.option_files import to_json
 from lib_lora.train.options import TrainOptions, with_names_only
 from lib_lora.train.origin import Origin
+from lib_lora.train.pictures import options_for
 from lib_lora.train.rates import reference_name, warmup_steps
 from lib_lora.train.training_set import TrainingSet, training_size
 from lib_lora.train.varied import varies
@@ -75,7 +76,7 @@ def training_metadata(
         "ss_seed": options.seed,
         "ss_mixed_precision": _precision(model),
         **_ALWAYS,
-        **_data(options),
+        **_data(options, training_set),
         **_objective(model, options),
         **data_metadata(model, options, training_set),
         **_modelspec(model, options),
@@ -85,17 +86,25 @@ def training_metadata(
     return {key: str(value) for key, value in values.items() if value is not None and value != ""}
 
 
-def _data(options: TrainOptions) -> dict[str, Any]:
-    """Return what becomes of captions and pictures, in sd-scripts' words."""
+def _data(options: TrainOptions, training_set: TrainingSet) -> dict[str, Any]:
+    """Return what becomes of captions and pictures, in sd-scripts' words: the most that becomes of any of them.
+
+    A dataset file may say other things of each of its folders; those stand with the folders.
+    """
+    every = [options_for(item.picture, options) for item in training_set.samples]
+
+    def most(name: str) -> Any:
+        return max(getattr(one, name) for one in every)
+
     return {
-        "ss_caption_dropout_rate": options.caption_dropout,
-        "ss_caption_tag_dropout_rate": options.tag_dropout,
-        "ss_shuffle_caption": options.shuffle_caption,
-        "ss_keep_tokens": options.keep_tokens,
-        "ss_flip_aug": options.flip,
-        "ss_color_aug": options.color_aug,
-        "ss_random_crop": options.random_crop,
-        "ss_cache_latents": not varies(options),
+        "ss_caption_dropout_rate": most("caption_dropout"),
+        "ss_caption_tag_dropout_rate": most("tag_dropout"),
+        "ss_shuffle_caption": most("shuffle_caption"),
+        "ss_keep_tokens": most("keep_tokens"),
+        "ss_flip_aug": any(len(item.latents) > 1 for item in training_set.samples),
+        "ss_color_aug": most("color_aug"),
+        "ss_random_crop": most("random_crop"),
+        "ss_cache_latents": not any(map(varies, every)),
     }
 
 

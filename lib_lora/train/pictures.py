@@ -86,6 +86,18 @@ def options_for(picture: Picture, options: TrainOptions) -> TrainOptions:
     return _own_options(options, picture.own, where=str(picture.path)) if picture.own else options
 
 
+def each_options(options: TrainOptions) -> tuple[TrainOptions, ...]:
+    """Return the options of a run as they stand for each part of its pictures; no picture is opened.
+
+    Raises:
+        AtelierError: the dataset file cannot be read, or is wrong.
+    """
+    if not options.dataset_config:
+        return (options,)
+    subsets = (one for each in read_dataset_config(Path(options.dataset_config)).datasets for one in each)
+    return tuple(_own_options(options, one.own, where=str(one.folder)) for one in subsets)
+
+
 def batch_sizes(shown: Sequence[Picture], options: TrainOptions) -> dict[int, int]:
     """Return the batch size of each dataset."""
     first = {picture.dataset: picture for picture in reversed(shown)}

@@ -21,14 +21,13 @@ import torch
 
 from lib_lora.errors import AtelierError, StoppedError
 from lib_lora.host.base import LoadedModel
-from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
 from lib_lora.sentences import Sentence, say
 from lib_lora.train.available import usual_rate
 from lib_lora.train.estimate import memory_needed
 from lib_lora.train.length import total_steps
 from lib_lora.train.measures import Measuring
-from lib_lora.train.memory.fit import Fit, fitted
+from lib_lora.train.memory.fit import Fit, ready
 from lib_lora.train.optimizers import own_rate, spec_of
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.recipes import facts_of
@@ -114,11 +113,7 @@ def probe(
         course = [usual * 10 ** (DECADES * (2 * n / max(1, steps - 1) - 1)) for n in range(steps)]
         if not by_itself:
             training.course = [rate / options.learning_rate for rate in course]
-        for base in training.bases:
-            stack.enter_context(attach(model, base.lora, base.strength, strategy="folded"))
-        around = training.dropout.around(training.lora)
-        training.attached = stack.enter_context(attach(model, around, 1.0, strategy="factors"))
-        fit = stack.enter_context(fitted(training))
+        fit = stack.enter_context(ready(training))
         cuda = model.device.type == "cuda"
         if cuda:
             torch.cuda.reset_peak_memory_stats(model.device)

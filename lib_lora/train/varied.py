@@ -19,7 +19,7 @@ from lib_lora.host.base import LoadedModel
 from lib_lora.sentences import Sentence, say
 from lib_lora.train.encoding import is_masked, latents_of, layers_of
 from lib_lora.train.options import TrainOptions
-from lib_lora.train.pictures import options_for
+from lib_lora.train.pictures import each_options, options_for
 
 LIMIT = 512 * 2**20
 """Bytes of decoded pictures that are kept in main memory: 160 of a megapixel."""
@@ -91,6 +91,14 @@ class Varied:
 def varies(options: TrainOptions) -> bool:
     """Whether a picture with these options is another one each time."""
     return options.random_crop or options.color_aug
+
+
+def any_varies(options: TrainOptions) -> bool:
+    """Whether any picture of a run is another one each time; a dataset file that is gone says nothing of it."""
+    try:
+        return any(map(varies, each_options(options)))
+    except AtelierError:
+        return varies(options)
 
 
 def varied_remarks(options: TrainOptions, pictures: Sequence[Picture]) -> tuple[Sentence, ...]:

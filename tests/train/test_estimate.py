@@ -5,11 +5,14 @@ import json
 import pytest
 
 from lib_lora.data import scan
+from lib_lora.errors import StoppedError
 from lib_lora.progress import Progress
-from lib_lora.train import network
-from lib_lora.train.estimate import Paces, measure_pace, memory_needed, plan_run
+from lib_lora.train import gradients, network
+from lib_lora.train.estimate import Paces, memory_needed, plan_run
+from lib_lora.train.pace import measure_pace
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.training import start
+from tests.told import Told
 
 
 @pytest.mark.parametrize("changes", [{"steps": 0, "epochs": 3}, {"steps": 0, "epochs": 2, "repeats": 5}, {"steps": 7}])
@@ -58,3 +61,14 @@ def test_a_measured_pace_is_remembered_and_scaled(model, options_for, tmp_path):
         assert paces.get(model, options) is None
         paces.put(model, options, 0.25)
         assert paces.get(model, options) == 0.25
+
+
+def test_what_is_measured_is_the_step_of_a_run(model, options_for, monkeypatch):
+    """In parts where a run's are, with several batches for a step where it has them."""
+    parts, of_part = [], gradients._of_part
+    monkeypatch.setattr(gradients, "_of_part", lambda *given: parts.append(given[2]) or of_part(*given))
+    options = options_for(batch_size=6, resolution=64, gradient_accumulation_steps=2, text_encoder_ratio=0.0)
+    assert measure_pace(model, options, Progress(), steps=1) > 0
+    assert len(parts) == 2 * 2 * 2  # steps, batches, parts
+    with pytest.raises(StoppedError):
+        measure_pace(model, options, Told(stop_at="measuring a few steps"), steps=3)

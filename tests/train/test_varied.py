@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import colorsys
+import json
 import random
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,15 +16,18 @@ from PIL import Image
 
 from lib_lora.data import apply_plan, plan_fixed, scan
 from lib_lora.data.vary import CHANCE, GAMMA, HUE, cropped_elsewhere, recolored, turned
+from lib_lora.formats.lora import read_lora
 from lib_lora.progress import Progress
-from lib_lora.train.estimate import measure_pace, plan_run
+from lib_lora.train.estimate import Paces, plan_run
 from lib_lora.train.loop import run
 from lib_lora.train.metadata import training_metadata
+from lib_lora.train.pace import measure_pace
 from lib_lora.train.run_folder import RunFolder
+from lib_lora.train.saving import save_lora
 from lib_lora.train.sd_scripts.write import sd_scripts_command
 from lib_lora.train.training import start
 from lib_lora.train.training_set import prepare
-from lib_lora.train.varied import DecodedPictures
+from lib_lora.train.varied import DecodedPictures, Varied
 from tests.conftest import same
 from tests.told import Told
 
@@ -134,7 +140,43 @@ def test_the_plan_says_what_it_costs(model, options_for, wide):
     plan = plan_run(model, options, scan(options.images, min_side=64))
     assert [text for text in plan.remarks if text.startswith("4 pictures are cropped or colored anew")]
     assert not plan_run(model, options_for(**wide), scan(options.images, min_side=64)).remarks
-    assert measure_pace(model, options, Progress(), steps=1) > 0
+
+
+@pytest.fixture
+def from_a_file(options_for, pictures, wide, tmp_path):
+    """Options whose dataset file has colors by chance for one of its two folders."""
+    shutil.copytree(pictures, tmp_path / "calm")
+    rows = [f'[[datasets.subsets]]\nimage_dir = "{place}"' for place in (tmp_path / "calm", pictures)]
+    file = tmp_path / "set.toml"
+    file.write_text("\n".join(["[[datasets]]", "resolution = 128", "batch_size = 2", *rows, "color_aug = true"]))
+    return options_for(images="", dataset_config=str(file), **wide)
+
+
+def test_what_a_dataset_file_says_is_in_the_time(model, options_for, from_a_file, wide, monkeypatch, tmp_path):
+    made, encode = [], Varied.encode
+    monkeypatch.setattr(Varied, "encode", lambda self, *a, **more: made.append(encode(self, *a, **more)) or made[-1])
+    assert measure_pace(model, from_a_file, Progress(), steps=1) > 0
+    assert len(made) == 2 * from_a_file.batch_size
+    made.clear()
+    measure_pace(model, options_for(**wide), Progress(), steps=1)
+    assert not made
+    paces = Paces(tmp_path / "paces.json")
+    paces.put(model, options_for(**wide), 9.0)
+    paces.put(model, from_a_file, 1.0)
+    assert (paces.get(model, options_for(**wide)), paces.get(model, from_a_file)) == (9.0, 1.0)
+    Path(from_a_file.dataset_config).unlink()
+    paces.put(model, from_a_file, 2.0)  # the end of a run whose file is gone
+
+
+def test_what_a_dataset_file_says_is_in_the_files_metadata(model, from_a_file, tmp_path):
+    training = start(model, from_a_file, RunFolder(tmp_path / "run"), Progress())
+    told = read_lora(save_lora(training, tmp_path / "a.safetensors")).metadata
+    assert (told["ss_color_aug"], told["ss_random_crop"], told["ss_cache_latents"]) == ("True", "False", "False")
+    subsets = [one for each in json.loads(told["ss_datasets"]) for one in each["subsets"]]
+    assert sorted((one["image_dir"], one["color_aug"]) for one in subsets) == [
+        ("calm", False),
+        ("絵 pictures", True),
+    ]
 
 
 def test_file_and_command_say_it(model, options_for, wide, tmp_path):

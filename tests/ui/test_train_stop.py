@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from lib_lora.i18n.words import LANGUAGES, Words
-from lib_lora.services import run_plan
 from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.train import pace
 from lib_lora.ui.train import intake as intake_module
 from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.orders import Orders
@@ -48,7 +48,7 @@ def test_looking_at_pictures_can_be_stopped(atelier, folder, words, monkeypatch,
             time.sleep(0.005)
 
     if measuring:
-        monkeypatch.setattr(run_plan, "measure_pace", endless)
+        monkeypatch.setattr(pace, "measure_pace", endless)
     else:
         monkeypatch.setattr(intake_module, "look", endless)
     answers = []

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from lib_lora.errors import AtelierError
+from lib_lora.live.attach import attach
 from lib_lora.sentences import say
 from lib_lora.train.memory.blocks import blocks_of
 from lib_lora.train.memory.compiling import compiled
@@ -126,3 +127,18 @@ def fitted(training: Training) -> Iterator[Fit]:
     finally:
         fit.end()
         training.fit = None
+
+
+@contextmanager
+def ready(training: Training) -> Iterator[Fit]:
+    """Let steps be made while the context lasts: the LoRAs under it and its own attached, the model on its rung.
+
+    Raises:
+        InputError: see `fitted`.
+    """
+    with ExitStack() as stack:
+        for base in training.bases:
+            stack.enter_context(attach(training.model, base.lora, base.strength, strategy="folded"))
+        around = training.dropout.around(training.lora)
+        training.attached = stack.enter_context(attach(training.model, around, 1.0, strategy="factors"))
+        yield stack.enter_context(fitted(training))
