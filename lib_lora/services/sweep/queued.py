@@ -160,9 +160,9 @@ class Sweeps:
             if DONE in states and set(states) <= {DONE, FAILED}:
                 self.compare(sweep.name)
 
-    def listed(self) -> list[SweepView]:
-        """Return the sweeps, newest first."""
-        return [self.view(sweep) for sweep in self._all()]
+    def listed(self, most: int | None = None) -> list[SweepView]:
+        """Return the sweeps, newest first; at most so many."""
+        return [self.view(sweep) for sweep in self._all()[:most]]
 
     def find(self, name: str) -> SweepView:
         """Return the sweep of a name.

@@ -55,6 +55,22 @@ class Draft:
         values |= {"kind": self.kind, "steps": 0 if steps == usual.get("steps") else int(steps)}
         return with_presets(from_mapping(values, where=""), atelier.host)
 
+    def given(self, usual: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that somebody chose, without what follows from them: a sweep changes some of them.
+
+        Raises:
+            InputError: there are no pictures yet.
+        """
+        if self.found is None:
+            raise InputError("No folder was given", cure="Give the folder that holds the pictures.")
+        changed = changed_names(self, usual)
+        chosen = {name: self.values[name] for name in changed if name != "steps"}
+        if "steps" in changed:
+            chosen["steps"] = int(self.values["steps"])
+        named = {"name": self.values["name"], "trigger": self.trigger.strip(), "kind": self.kind}
+        own = {"sample_prompts": self.values["sample_prompts"], **data_options(self.found.folder), **named}
+        return chosen | {name: value for name, value in own.items() if value != ""}
+
 
 def usual_form(atelier: Atelier, draft: Draft) -> dict[str, Any]:
     """Return what every widget would say if nobody had changed it, given what stands in the open."""

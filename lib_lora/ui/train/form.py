@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import Words
+from lib_lora.services import rate_probe
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.given_options import run_options
 from lib_lora.services.picture_folder import Found
+from lib_lora.train.sweep_table import SweepTable
 from lib_lora.ui import compat
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.draft import FREE, Draft, changed_names, same, usual_form
@@ -95,6 +99,44 @@ class Form:
             return error_html(error, self._words)
         key = "train.queued" if ahead else "train.started"
         return note_html(self._words(key, name=options.name, n=len(ahead)), kind="good")
+
+    def probe(
+        self, found: Found | None, trigger: str, kind: str, steps: Any, name: str, usual: Mapping[str, Any], *raw: Any
+    ) -> str:
+        """Queue a probe of the run that the form says; return a message where it cannot be."""
+        try:
+            options = self.draft(found, trigger, kind, steps, name, raw).options(usual, self._atelier)
+            rate_probe.submit(self._atelier, options)
+        except AtelierError as error:
+            return error_html(error, self._words)
+        return ""
+
+    def sweep(
+        self,
+        table: str,
+        prompt: str,
+        found: Found | None,
+        trigger: str,
+        kind: str,
+        steps: Any,
+        name: str,
+        usual: Mapping[str, Any],
+        *raw: Any,
+    ) -> str:
+        """Queue a run for every row of a table of values; return a message."""
+        try:
+            draft = self.draft(found, trigger, kind, steps, name, raw)
+            made = self._atelier.sweeps.start(
+                str(draft.values["name"]),
+                SweepTable.read((table or "").splitlines()),
+                draft.given(usual),
+                partial(run_options, self._atelier),
+                prompt=prompt or "",
+                language=self._words.language,
+            )
+        except AtelierError as error:
+            return error_html(error, self._words)
+        return note_html(self._words("train.sweep_queued", n=len(made.runs), name=made.sweep.name), kind="good")
 
     def returned(self, name: str, usual: Mapping[str, Any]) -> dict[str, Any]:
         """Return the widget values that bring an option (``*``: all) back to what is usual."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from typing import Any
 
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import Words
+from lib_lora.services import rate_probe
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.finish import FinishOptions, finish
 from lib_lora.services.jobs.job import DONE, STOPPED
@@ -60,7 +62,11 @@ class Orders:
             "masks": lambda folder, _: Answer(values={"masks": folder}),
             "measure": lambda *_: Answer(),  # followed by `Intake.measured`
             "halt": self._halt,
+            "rate": lambda rate, _: Answer(values={"learning_rate": to_widget("learning_rate", float(rate))}),
+            "unprobe": lambda number, _: self._told(pieces.probe.close, number),
         }
+        for verb, act in pieces.sweep.acts(words.language).items():
+            self._known[verb] = partial(self._acted, act)
 
     def do(self, order: str, usual: Mapping[str, Any]) -> Answer:
         """Carry out one order; what goes wrong becomes its message."""
@@ -75,6 +81,9 @@ class Orders:
     def _told(self, action: Callable[[str], Any], name: str, key: str = "") -> Answer:
         action(name)
         return Answer(message=note_html(self._words(key, name=name), kind="good") if key else "")
+
+    def _acted(self, action: Callable[[str], Any], name: str, usual: Mapping[str, Any]) -> Answer:
+        return self._told(action, name)
 
     def _resume(self, name: str, usual: Mapping[str, Any]) -> Answer:
         self._atelier.trainings.resume(name, language=self._words.language)
@@ -130,8 +139,9 @@ class Orders:
         return {name: to_widget(name, value) for name, value in instead(facts_of(self._atelier.host.model)).items()}
 
     def _halt(self, number: str, usual: Mapping[str, Any]) -> Answer:
-        """Stop work on pictures, or measuring the time; one that has ended meanwhile stays as it is."""
-        for job in (*self._atelier.files.jobs(), *self._atelier.queue.jobs(MEASURE)):
+        """Stop work on pictures, measuring the time, or a probe; one that has ended meanwhile stays as it is."""
+        queue = self._atelier.queue
+        for job in (*self._atelier.files.jobs(), *queue.jobs(MEASURE), *queue.jobs(rate_probe.KIND)):
             if str(job.number) == number:
                 job.stop()
         return Answer()

@@ -10,6 +10,7 @@ from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.captions import rules_or_usual
 from lib_lora.train.options import usual_values
+from lib_lora.train.rate_range import STEPS
 from lib_lora.train.recipes import KINDS, facts_of
 from lib_lora.ui import captions, compat
 from lib_lora.ui.compat import HIDDEN, gr
@@ -21,6 +22,8 @@ from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import KNOWN, NAMES, ROOM, OptionForm
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
+from lib_lora.ui.train.probe import PROBE
+from lib_lora.ui.train.sweep import SweepWidgets, sweep_widgets
 
 FIRST_NAME = "lora_v1"
 UPLOADS = ["image", ".txt", ".caption"]
@@ -54,6 +57,9 @@ class _Widgets:
     plan: Any
     steps: Any
     changes: Any
+    probe: Any
+    probe_message: Any
+    sweep: SweepWidgets
     form: OptionForm
     name: Any
     train: Any
@@ -105,17 +111,16 @@ def _layout(atelier: Atelier, words: Words) -> _Widgets:
     _heading(2, "head_plan", words)
     with gr.Row():
         made["plan"] = gr.HTML("", elem_id="atelier_train_plan")
-        made["steps"] = widget(
-            KNOWN["steps"],
-            words,
-            value=usual["target_steps"],
-            scale=0,
-            min_width=220,
-            elem_id="atelier_train_steps",
-        )
+        with gr.Column(scale=0, min_width=220):
+            made["steps"] = widget(KNOWN["steps"], words, value=usual["target_steps"], elem_id="atelier_train_steps")
+            made["probe"] = gr.Button(words("train.probe_start", n=STEPS), size="sm", elem_id="atelier_train_probe")
+    made["probe_message"] = gr.HTML("", elem_id="atelier_train_probe_message")
+    gr.HTML(atelier.live.placeholder(PROBE, words), elem_id="atelier_train_probed")
     made["changes"] = gr.HTML("", elem_id="atelier_train_changes")
     with gr.Accordion(words("train.all_options"), open=False, elem_id=ROOM):
         made["form"] = OptionForm(words, usual)
+    with gr.Accordion(words("train.sweep"), open=False, elem_id="atelier_train_sweep"):
+        made["sweep"] = sweep_widgets(atelier, words)
     _heading(3, "head_run", words)
     made |= _run(atelier, words)
     # What the widgets show at first is what is usual so far: else the first look would take it for somebody's choice.
@@ -270,13 +275,13 @@ def _wire_form(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
         yield from intake.resume(compat.visitor_of(request))
 
     looked(page.load(resume, None, shown, **compat.event_kw(side_by_side=True)))
-    started = widgets.train.click(
-        form.train,
-        [*widgets.open_fields, widgets.usual, *widgets.form.inputs],
-        widgets.message,
-        **compat.event_kw(),
-    )
+    whole = [*widgets.open_fields, widgets.usual, *widgets.form.inputs]
+    started = widgets.train.click(form.train, whole, widgets.message, **compat.event_kw())
     _refresh(started.then, form, widgets)
+    widgets.probe.click(form.probe, whole, widgets.probe_message, **compat.event_kw())
+    sweep = widgets.sweep
+    swept = sweep.start.click(form.sweep, [sweep.table, sweep.prompt, *whole], sweep.message, **compat.event_kw())
+    _refresh(swept.then, form, widgets)
 
 
 def _wire_orders(orders: Orders, intake: Intake, looked: _Looked, widgets: _Widgets) -> None:

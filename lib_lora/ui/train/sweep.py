@@ -1,0 +1,155 @@
+"""*Compare values*: a table of option values becomes runs in the queue, and these one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from typing import Any
+
+from lib_lora.i18n.error_words import sentence_in_words
+from lib_lora.i18n.words import Words, duration
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.given_options import run_options
+from lib_lora.services.jobs.job import DONE
+from lib_lora.services.sweep.comparison import read_comparison
+from lib_lora.services.sweep.facts import NOT_BEGUN
+from lib_lora.services.sweep.queued import KIND, SweepView
+from lib_lora.train.sweep_table import values_text
+from lib_lora.ui.compat import gr
+from lib_lora.ui.messages import progress_html
+from lib_lora.ui.train.inline_actions import act_button
+from lib_lora.web.routes import file_url
+
+SWEEPS = "train.sweeps"
+LISTED = 5
+EXAMPLE = "dim: 4, 8, 16\nlearning_rate: 1e-4, 3e-4"
+
+
+@dataclass(frozen=True)
+class SweepWidgets:
+    """The widgets."""
+
+    table: Any
+    prompt: Any
+    start: Any
+    message: Any
+
+
+def sweep_widgets(atelier: Atelier, words: Words) -> SweepWidgets:
+    """Draw the table, its button, and the place of the grids."""
+    table = gr.Textbox(
+        value="",
+        lines=3,
+        placeholder=EXAMPLE,
+        label=words("train.sweep_table"),
+        info=words("train.sweep_table_info"),
+        elem_id="atelier_train_sweep_table",
+    )
+    with gr.Row():
+        prompt = gr.Textbox(
+            value="",
+            label=words("train.sweep_prompt"),
+            info=words("train.sweep_prompt_info"),
+            scale=3,
+            elem_id="atelier_train_sweep_prompt",
+        )
+        start = gr.Button(words("train.sweep_start"), scale=1, min_width=160, elem_id="atelier_train_sweep_start")
+    message = gr.HTML("", elem_id="atelier_train_sweep_message")
+    gr.HTML(atelier.live.placeholder(SWEEPS, words), elem_id="atelier_train_sweeps")
+    return SweepWidgets(table, prompt, start, message)
+
+
+class SweepPiece:
+    """Draws the newest sweeps: how far they are, what can be done with them, and the newest comparison."""
+
+    def __init__(self, atelier: Atelier) -> None:
+        self._atelier = atelier
+        atelier.live.add(SWEEPS, self.html)
+
+    def acts(self, language: str) -> dict[str, Callable[[str], Any]]:
+        """Return what the buttons order, by their verbs."""
+        sweeps = self._atelier.sweeps
+        read = partial(run_options, self._atelier)
+        return {
+            "sweep-stop": sweeps.stop,
+            "sweep-go": lambda name: sweeps.go_on(name, read, language=language),
+            "sweep-compare": sweeps.compare,
+        }
+
+    def html(self, words: Words) -> str:
+        """Return the newest sweeps, the newest of all in full."""
+        views = self._atelier.sweeps.listed(LISTED)
+        return "".join(self._card(view, words, whole=number == 0) for number, view in enumerate(views))
+
+    def _card(self, view: SweepView, words: Words, *, whole: bool) -> str:
+        name = view.sweep.name
+        state = words("train.sweep_state", done=view.finished, n=len(view.runs))
+        head = (
+            f'<div class="atelier-run-head"><b>{escape(name)}</b><span class="atelier-soft">{escape(state)}</span>'
+            f'<span class="atelier-acts">{self._buttons(view, words)}</span></div>'
+        )
+        jobs = [job for job in self._atelier.queue.jobs(KIND) if job.title == name][-1:]
+        working = "".join(progress_html(job, self._atelier.queue, words) for job in jobs if not job.ended or job.error)
+        shown = (self._grid(view, words) + _numbers(view, words)) if whole else ""
+        return f'<div class="atelier-run">{head}{working}{shown}</div>'
+
+    def _buttons(self, view: SweepView, words: Words) -> str:
+        name, made = view.sweep.name, []
+
+        def add(verb: str, key: str, kind: str = "") -> None:
+            id_ = f"atelier_train_{verb}_{name}"
+            made.append(act_button(f"{verb} {name}", words(key), title=words(f"{key}_title"), kind=kind, id_=id_))
+
+        if view.active:
+            add("sweep-stop", "train.sweep_stop")
+        elif view.unfinished:
+            add("sweep-go", "train.sweep_go", "primary")
+        if view.finished:
+            add("sweep-compare", "train.sweep_compare")
+        if "table" in view.files:
+            url = file_url(self._atelier.folders, view.files["table"])
+            made.append(f'<a class="atelier-act" href="{url}" download>{escape(words("train.sweep_csv"))}</a>')
+        return "".join(made)
+
+    def _grid(self, view: SweepView, words: Words) -> str:
+        url = file_url(self._atelier.folders, view.files["picture"]) if "picture" in view.files else ""
+        if not url:
+            return ""
+        alt = escape(words("train.sweep_grid", name=view.sweep.name))
+        return f'<a class="atelier-grid" href="{url}" target="_blank"><img src="{url}" alt="{alt}" loading="lazy"></a>'
+
+
+def _numbers(view: SweepView, words: Words) -> str:
+    """Return the runs as a table: values, how far each is, and what the newest comparison knows of it."""
+    kept = {one["run"]: one for one in (read_comparison(view.sweep, words.language) or {}).get("runs", ())}
+    loss = "steady" if any(one["steady"] is not None for one in kept.values()) else "loss"
+    heads = [words("train.sweep_head_values"), words("train.head_state")]
+    heads += [words("train.loss_steady" if loss == "steady" else "train.loss_mean"), words("train.drift")]
+    heads += [words("train.head_steps"), words("train.report_time"), words("train.report_size")]
+    titles = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    rows = []
+    for run, values in view.sweep.runs.items():
+        now = view.runs[run]
+        known = kept.get(run, {}) if now is not None and now.state == DONE else {}
+        state = words(f"train.state_{now.state}") if now is not None else words(f"train.sweep_{NOT_BEGUN}")
+        said = known.get("remark") or (sentence_in_words(now.error.what, words.language) if now and now.error else "")
+        cells = (state, *_facts(known, loss, words))
+        body = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        title = f' title="{escape(said)}"' if said else ""
+        rows.append(f'<tr{title}><th scope="row">{escape(values_text(values))}</th>{body}</tr>')
+    table = f'<table class="atelier-table"><thead><tr>{titles}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="atelier-scroll">{table}</div>'
+
+
+def _facts(known: dict[str, Any], loss: str, words: Words) -> tuple[str, ...]:
+    """Return a loss, drift, steps, time and size as people read them; – where one is not known."""
+    lost, drift, steps, seconds, size = (known.get(key) for key in (loss, "drift", "steps", "seconds", "bytes"))
+    return (
+        "–" if lost is None else f"{lost:.4f}",
+        "–" if drift is None else f"{100 * drift:.1f} %",
+        f"{steps:,}" if steps else "–",
+        duration(seconds, words) if seconds else "–",
+        f"{size / 1e6:.2f} MB" if size else "–",
+    )
