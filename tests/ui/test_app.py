@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from lib_lora.host.request import GenerateRequest
 from lib_lora.i18n.words import Words
 from lib_lora.options import find
+from lib_lora.train.options import TrainOptions
 from lib_lora.ui.train.options import GROUPS, ROOM
 from tests.ui.browser import PATIENCE_MS, TABS, Studio, Visitor, open_tab, running_studio, settle, sideways
 
@@ -57,6 +58,25 @@ def test_theme_follows_the_system_and_the_switch_is_remembered(studio_server: St
     page.reload()
     settle(page)
     assert not page.evaluate(is_dark)
+
+
+CONTRAST = """element => {
+    const light = color => color.match(/[\\d.]+/g).slice(0, 3).map(Number)
+        .map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
+    let behind = element;
+    while (/, 0\\)$|transparent/.test(getComputedStyle(behind).backgroundColor)) behind = behind.parentElement;
+    const two = [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor].map(light);
+    return (Math.max(...two) + 0.05) / (Math.min(...two) + 0.05);
+}"""
+"""The contrast of an element's text to what is behind it, by WCAG 2.2."""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_what_explains_a_field_can_be_read(studio_server: Studio, visitor: Visitor, dark: bool) -> None:
+    page = visitor.visit(studio_server.url, dark=dark, tab="train")
+    help_text = page.get_by_text(Words("en").said(find(TrainOptions, "trigger").help))
+    assert help_text.first.evaluate(CONTRAST) >= 4.5
 
 
 def test_server_asks_nobody_else_ends_cleanly_on_ctrl_c_and_keeps_what_was_typed(visitor: Visitor, data: Path) -> None:
