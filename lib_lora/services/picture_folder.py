@@ -10,15 +10,17 @@ from typing import Any
 from PIL import Image
 
 from lib_lora.data import FolderScan, Picture, scan
+from lib_lora.data.buckets import BucketPlan
 from lib_lora.data.caption_files import Endings, captions_of
-from lib_lora.data.files import shown
+from lib_lora.data.files import Problem, shown
 from lib_lora.data.preview import crop_preview
+from lib_lora.errors import AtelierError
 from lib_lora.host.base import LoadedModel
 from lib_lora.progress import Progress
 from lib_lora.sentences import Sentence, say
 from lib_lora.services.captions import chosen_by
 from lib_lora.services.given_data import data_options, is_dataset_file
-from lib_lora.train.encoding import layers_of
+from lib_lora.train.encoding import layers_of, mask_folder
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.pictures import options_for, scan_pictures
 from lib_lora.train.training_set import plan_for
@@ -114,23 +116,50 @@ class Previews:
         self._kept: OrderedDict[Any, Image.Image] = OrderedDict()
         self._limit = limit
 
-    def gallery(self, found: Found, model: LoadedModel, options: TrainOptions, progress: Progress) -> list[tuple]:
-        """Return (picture, caption) of the chosen ones for the gallery."""
+    def gallery(
+        self,
+        found: Found,
+        model: LoadedModel,
+        options: TrainOptions,
+        progress: Progress,
+        problems: list[Problem] | None = None,
+    ) -> list[tuple]:
+        """Return (picture, caption) of the chosen ones for the gallery; ``problems`` gets what cannot be shown."""
         rows, meant = [], found.in_view[:SHOWN]
+        wrong: dict[Path, Problem] = {}
         for done, picture in enumerate(meant):
             own = options_for(picture, options)
             plan = plan_for(picture.size, model, own)
-            looks = (own.background, own.alpha_mask, own.masks)
-            key = (picture.path, picture.digest, plan, looks)
-            if key not in self._kept:
-                image, mask = layers_of(picture.path, own)
-                self._kept[key] = crop_preview(image, plan, mask=mask)
-            self._kept.move_to_end(key)
-            rows.append((self._kept[key], _caption(picture.path, found, plan.bucket)))
+            preview = self._preview(picture, plan, own, wrong)
+            rows.append((preview, _caption(picture.path, found, plan.bucket)))
             progress.passed(done + 1, len(meant), say("drawing previews"))
         while len(self._kept) > self._limit:
             self._kept.popitem(last=False)
+        if problems is not None:
+            problems += wrong.values()
         return rows
+
+    def _preview(
+        self, picture: Picture, plan: BucketPlan, options: TrainOptions, wrong: dict[Path, Problem]
+    ) -> Image.Image:
+        """Return a preview, without a mask that does not fit; gray where the picture cannot be read any more."""
+        for tried in (options, replace(options, masks="")) if options.masks else (options,):
+            try:
+                return self._drawn(picture, plan, tried)
+            except AtelierError as error:
+                wrong.setdefault(picture.path, Problem(picture.path, error.what, error.cure))
+        return Image.new("RGB", (64, 64), "gray")  # each has its place: a click opens the caption of what stands there
+
+    def _drawn(self, picture: Picture, plan: BucketPlan, options: TrainOptions) -> Image.Image:
+        mask = mask_folder(options.masks).find(picture.path) if options.masks else None
+        changed = mask.stat().st_mtime_ns if mask is not None and mask.exists() else 0
+        looks = (options.background, options.alpha_mask, mask, changed)
+        key = (picture.path, picture.digest, plan, looks)
+        if key not in self._kept:
+            image, veil = layers_of(picture.path, options)
+            self._kept[key] = crop_preview(image, plan, mask=veil)
+        self._kept.move_to_end(key)
+        return self._kept[key]
 
 
 def _caption(path: Path, found: Found, bucket: tuple[int, int]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from lib_lora.data import FolderScan, scan
 from lib_lora.host.base import Lent, LoadedModel
@@ -26,13 +28,20 @@ from lib_lora.train.regularization import ClassPictures
 MEASURE = "measure"
 
 
-def sized(model: LoadedModel, place: Path, kind: str, side: int) -> TrainOptions:
-    """Return usual options of a kind at a training size; an impossible size counts as the model's own."""
+LOOKS = ("masks", "alpha_mask", "background")
+"""Options that change how a picture looks to a training."""
+
+
+def sized(
+    model: LoadedModel, place: Path, kind: str, side: int, looks: Mapping[str, Any] | None = None
+) -> TrainOptions:
+    """Return usual options of a kind at a training size, and `LOOKS`; an impossible size counts as the model's own."""
     usual = usual_values(kind, model=facts_of(model))
     if not is_available(str(usual["optimizer"])):
         usual |= instead(facts_of(model))  # the plan says so, and its time is that of the one it offers
     high = find(TrainOptions, "resolution").high
     usual |= {**data_options(place), "name": "look", "resolution": side if LEAST_SIDE <= side <= high else 0}
+    usual |= looks or {}
     return from_mapping(usual, where="")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 
@@ -15,7 +16,7 @@ from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.progress import QUIET
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.captions import rules_or_usual
-from lib_lora.services.picture_folder import look
+from lib_lora.services.picture_folder import Found, look
 from lib_lora.train.options import usual_values
 from lib_lora.train.recipes import facts_of
 from lib_lora.ui import compat
@@ -154,6 +155,36 @@ def test_a_click_opens_what_is_seen_where_two_datasets_name_one_folder(atelier, 
     names = [path.name for path in [*now.chosen[:3], *now.chosen]]
     assert [said.split(" · ")[0] for _, said in gallery] == names
     assert [tools.pick(now, index)[0].picture for index in range(9)] == [*now.chosen[:3], *now.chosen]
+
+
+def test_previews_show_masks_transparency_and_background_as_the_form_has_them(atelier, folder, words, tmp_path):
+    intake, masks = Intake(atelier, words), tmp_path / "masks"
+    masks.mkdir()
+    Image.new("L", (96, 96), 0).save(masks / "0.png")
+    Image.new("L", (96, 30), 0).save(masks / "1.png")  # of another shape
+    Image.new("RGBA", (96, 96), (0, 0, 0, 0)).save(folder / "2.png")
+
+    def drawn(*looks):
+        rows = intake.look(str(folder), "character", 64, looks=looks)
+        message, found, _, gallery, _ = next(row for row in rows if isinstance(row[1], Found))
+        if "none" not in looks[0]:
+            again = [picture for picture, _ in intake.drawn(found, "character", 64, *looks)]
+            assert all(a is b for a, (b, _) in zip(again, gallery, strict=True))
+        return message, [picture.getpixel((48, 48)) for picture, _ in gallery]
+
+    message, plain = drawn("", False, "white")
+    assert message == ""
+    message, veiled = drawn(str(masks), False, "black")
+    assert "1.png" in message
+    assert [one == other for one, other in zip(plain, veiled, strict=True)] == [False, True, False, *(4 * [True])]
+    assert (plain[2], veiled[2]) == ((255, 255, 255), (0, 0, 0))
+    assert drawn("", True, "white")[1][2] not in (plain[2], veiled[2])
+    assert drawn(str(tmp_path / "none"), False, "white") == ("", plain)
+    assert intake.drawn(looked(atelier, folder), "character", 64, str(folder / "none"), False, "") == compat.update()
+    assert len(intake.filtered(looked(atelier, folder), "hat", "character", 64, "/none", False, "white")[2]) == 3
+    Image.new("L", (96, 96), 255).save(masks / "0.png")
+    os.utime(masks / "0.png", ns=(1, 1))
+    assert drawn(str(masks), False, "white")[1][0] == plain[0]
 
 
 def test_captions_are_those_of_the_ending_that_a_dataset_file_trains(atelier, folder, words, tmp_path):

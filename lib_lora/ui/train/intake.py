@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lib_lora.data.captions import MAX_BYTES, read_caption
-from lib_lora.data.files import CAPTION_SUFFIXES
+from lib_lora.data.files import CAPTION_SUFFIXES, Problem
 from lib_lora.data.tags import write_text
 from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.formats.names import proposed_stem
@@ -21,15 +21,17 @@ from lib_lora.services.given_data import check_dataset_file, is_dataset_file
 from lib_lora.services.jobs.job import FAILED, STOPPED, Job
 from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.picture_folder import KIND, Found, Previews, look
-from lib_lora.services.run_plan import free_name, measure, sized
+from lib_lora.services.run_plan import LOOKS, free_name, measure, sized
 from lib_lora.services.uploads import take_picture
+from lib_lora.train.encoding import mask_folder
 from lib_lora.train.estimate import plan_run
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.recipes import KINDS
 from lib_lora.ui import compat
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.train.inline_actions import act_button
-from lib_lora.ui.train.look import summary_html, tags_html
+from lib_lora.ui.train.look import problems_html, summary_html, tags_html
+from lib_lora.ui.train.options import from_widget
 
 KNOWN = 200
 """Visitors of whom it is known that they asked for a folder, the newest."""
@@ -43,8 +45,10 @@ class Intake:
         self._previews = Previews()
         self._acted: deque[str] = deque(maxlen=KNOWN)
 
-    def look(self, folder: str, kind: str, resolution: Any, visitor: str = "") -> Iterator[tuple]:
-        """Look at a folder as a job; yield its progress, then what was found."""
+    def look(
+        self, folder: str, kind: str, resolution: Any, visitor: str = "", looks: Sequence[Any] = ()
+    ) -> Iterator[tuple]:
+        """Look at a folder as a job; yield its progress, then what was found. ``looks``: widgets' values of `LOOKS`."""
         self._acted.append(visitor)
         try:
             if not (folder or "").strip():
@@ -55,7 +59,7 @@ class Intake:
         except AtelierError as error:
             yield self._nothing(error_html(error, self._words))
             return
-        options = sized(self._atelier.host.model, place, kind, _side(resolution))
+        options = self._sized(place, kind, resolution, looks)
         if (yield from self._looked(place, options)):
             yield from self._measured(options)
 
@@ -96,18 +100,19 @@ class Intake:
             stopped = note_html(self._words("train.look_stopped"))
             yield self._nothing(error_html(job.error, self._words) if job.error else stopped)
             return False
-        yield ("", *self.shown(*job.result))
+        *result, problems = job.result
+        yield (problems_html(problems, (), self._words), *self.shown(*result))
         return True
 
-    def again(self, found: Found | None, kind: str, resolution: Any) -> tuple:
+    def again(self, found: Found | None, kind: str, resolution: Any, *looks: Any) -> tuple:
         """Return (found, summary, gallery, tags) after captions changed; previews are kept, so it is quick."""
         if found is None:
             return None, "", compat.update(), ""
-        options = sized(self._atelier.host.model, found.folder, kind, _side(resolution))
+        options = self._sized(found.folder, kind, resolution, looks)
         job = Job(KIND, found.folder.name, lambda _: None)
-        return self.shown(*self._look(found.folder, options, job, only=found.only))
+        return self.shown(*self._look(found.folder, options, job, only=found.only)[:3])
 
-    def filtered(self, found: Found | None, only: str, kind: str, resolution: Any) -> tuple:
+    def filtered(self, found: Found | None, only: str, kind: str, resolution: Any, *looks: Any) -> tuple:
         """Return (message, found, gallery, tags) with the captions in view that a filter takes.
 
         One that is none is said, and what was in view stays.
@@ -119,9 +124,18 @@ class Intake:
             chosen_by(found.captions, only)
         except AtelierError as error:
             return error_html(error, self._words), same, same, same
-        model, now = self._atelier.host.model, replace(found, only=only)
-        options = sized(model, found.folder, kind, _side(resolution))
-        return "", now, self._previews.gallery(now, model, options, QUIET), tags_html(now, self._words)
+        now = replace(found, only=only)
+        return "", now, self._gallery(now, kind, resolution, looks), tags_html(now, self._words)
+
+    def drawn(self, found: Found | None, kind: str, resolution: Any, *looks: Any) -> Any:
+        """Return the gallery as masks and background are now; a folder of masks that is none changes nothing."""
+        if found is None or (looks and looks[0] and not self._looks(looks)["masks"]):
+            return compat.update()
+        return self._gallery(found, kind, resolution, looks)
+
+    def _gallery(self, found: Found, kind: str, resolution: Any, looks: Sequence[Any]) -> list[tuple]:
+        options = self._sized(found.folder, kind, resolution, looks)
+        return self._previews.gallery(found, self._atelier.host.model, options, QUIET)
 
     def shown(self, found: Found, gallery: list[tuple], buckets: int) -> tuple:
         """Return (found, summary, gallery, tags) as the widgets take them."""
@@ -137,11 +151,29 @@ class Intake:
         note = note_html(self._words("train.taken", n=taken, folder=place.name), kind="good") if taken else ""
         return note + "".join(error_html(error, self._words) for error in said), str(place), compat.update(value=None)
 
-    def _look(self, place: Path, options: TrainOptions, job: Job, *, only: str = "") -> tuple[Found, list[tuple], int]:
+    def _look(
+        self, place: Path, options: TrainOptions, job: Job, *, only: str = ""
+    ) -> tuple[Found, list[tuple], int, list[Problem]]:
         model = self._atelier.host.model
+        problems: list[Problem] = []
         found = look(place, model, job, only=only)
-        gallery = self._previews.gallery(found, model, options, job)
-        return found, gallery, len(plan_run(model, options, found.scan).buckets)
+        gallery = self._previews.gallery(found, model, options, job, problems)
+        return found, gallery, len(plan_run(model, options, found.scan).buckets), problems
+
+    def _sized(self, place: Path, kind: str, resolution: Any, looks: Sequence[Any] = ()) -> TrainOptions:
+        return sized(self._atelier.host.model, place, kind, _side(resolution), self._looks(looks))
+
+    def _looks(self, raw: Sequence[Any]) -> dict[str, Any]:
+        """Return what the widgets of `LOOKS` say; a folder of masks that is none is left out, for the plan says so."""
+        looks = {name: from_widget(name, value) for name, value in zip(LOOKS, raw, strict=False)}
+        if looks.get("masks"):
+            try:
+                folder = str(self._atelier.folders.allowed(looks["masks"], where="masks"))
+                mask_folder(folder)
+            except (AtelierError, OSError):
+                folder = ""
+            looks["masks"] = folder
+        return looks
 
     def _measured(self, options: TrainOptions) -> Iterator[tuple]:
         """Measure a few steps in passing, where nothing is known of this machine and nobody waits for the model."""

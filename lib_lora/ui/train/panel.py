@@ -9,6 +9,7 @@ from typing import Any
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.captions import rules_or_usual
+from lib_lora.services.run_plan import LOOKS
 from lib_lora.train.options import usual_values
 from lib_lora.train.rate_range import STEPS
 from lib_lora.train.recipes import KINDS, facts_of
@@ -72,6 +73,12 @@ class _Widgets:
     marked: Any
     opened_caption: Any
     offered: Any
+
+    @property
+    def sizes(self) -> list[Any]:
+        """What previews are drawn by: kind, training size, and what changes how a picture looks."""
+        options = self.form.components
+        return [self.kind, options["resolution"], *(options[name] for name in LOOKS)]
 
     @property
     def open_fields(self) -> list[Any]:
@@ -207,10 +214,6 @@ class _Looked:
     form: Form
     widgets: _Widgets
 
-    @property
-    def _sizes(self) -> list[Any]:
-        return [self.widgets.kind, self.widgets.form.components["resolution"]]
-
     def __call__(self, event: Any) -> Any:
         """Let the filter in its field, the lines about it, the open caption, the rules and the plan follow."""
         seen = self.filtered(event.then)
@@ -224,13 +227,13 @@ class _Looked:
         """Look again first: captions have changed."""
         editor, found = self.widgets.captions.editor, self.widgets.found
         shown = [found, self.widgets.summary, editor.gallery, editor.tags]
-        return self(event.then(self.intake.again, [found, *self._sizes], shown, **compat.event_kw()))
+        return self(event.then(self.intake.again, [found, *self.widgets.sizes], shown, **compat.event_kw()))
 
     def filtered(self, event: Any) -> Any:
         """Let gallery and tags show what the filter takes, and the line above them say it."""
         editor, found = self.widgets.captions.editor, self.widgets.found
         shown = [editor.only_message, found, editor.gallery, editor.tags]
-        taken = event(self.intake.filtered, [found, editor.only, *self._sizes], shown, **compat.event_kw())
+        taken = event(self.intake.filtered, [found, editor.only, *self.widgets.sizes], shown, **compat.event_kw())
         return taken.then(self.tools.state, [found], [editor.scope, editor.undo], **compat.event_kw())
 
 
@@ -243,12 +246,11 @@ def _wire_captions(atelier: Atelier, words: Words, tools: captions.CaptionTools,
 
 
 def _wire_intake(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
-    resolution = widgets.form.components["resolution"]
     shown = [widgets.found, widgets.summary, widgets.captions.editor.gallery, widgets.captions.editor.tags]
-    looking = ([widgets.folder, widgets.kind, resolution], [widgets.intake_message, *shown])
+    looking = ([widgets.folder, *widgets.sizes], [widgets.intake_message, *shown])
 
-    def look(folder: str, kind: str, side: Any, request: gr.Request) -> Iterator[tuple]:
-        yield from intake.look(folder, kind, side, compat.visitor_of(request))
+    def look(folder: str, kind: str, side: Any, a: Any, b: Any, c: Any, request: gr.Request) -> Iterator[tuple]:
+        yield from intake.look(folder, kind, side, compat.visitor_of(request), (a, b, c))  # a, b, c: `LOOKS`
 
     for event in (widgets.look.click, widgets.folder.submit):
         looked(event(look, *looking, **compat.event_kw(side_by_side=True)))
@@ -260,6 +262,9 @@ def _wire_intake(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
         **compat.event_kw(),
     )
     looked(taken.then(look, *looking, **compat.event_kw(side_by_side=True)))
+    for name in LOOKS:
+        change = widgets.form.components[name].change
+        change(intake.drawn, [widgets.found, *widgets.sizes], widgets.captions.editor.gallery, **compat.event_kw())
 
 
 def _wire_form(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
@@ -296,9 +301,11 @@ def _wire_orders(orders: Orders, intake: Intake, looked: _Looked, widgets: _Widg
         values = answer.values
         return updates + [compat.update(value=values[one]) if one in values else compat.update() for one in targets]
 
-    def look_again(order: str, folder: str, kind: str, side: Any, request: gr.Request) -> Iterator[tuple]:
+    def look_again(
+        order: str, folder: str, kind: str, side: Any, a: Any, b: Any, c: Any, request: gr.Request
+    ) -> Iterator[tuple]:
         if read_act(order)[0] == "again":
-            yield from intake.look(folder, kind, side, compat.visitor_of(request))
+            yield from intake.look(folder, kind, side, compat.visitor_of(request), (a, b, c))  # a, b, c: `LOOKS`
         elif read_act(order)[0] == "measure":
             yield from intake.measured(kind, side)
         else:
@@ -312,7 +319,7 @@ def _wire_orders(orders: Orders, intake: Intake, looked: _Looked, widgets: _Widg
     )
     seen = done.then(
         look_again,
-        [widgets.act, widgets.folder, widgets.kind, widgets.form.components["resolution"]],
+        [widgets.act, widgets.folder, *widgets.sizes],
         [widgets.intake_message, widgets.found, widgets.summary, editor.gallery, editor.tags],
         **compat.event_kw(side_by_side=True),
     )
