@@ -11,9 +11,11 @@ from PIL import Image
 
 from lib_lora.data.dataset import Picture
 from lib_lora.data.edit_captions import tag_counts
+from lib_lora.data.files import Problem
 from lib_lora.data.images import load_picture
 from lib_lora.data.remarks import grouped
 from lib_lora.data.tag_lines import split_tags
+from lib_lora.errors import FileError
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import Sentence, say
 
@@ -49,6 +51,7 @@ class Lint:
         small: pictures whose shorter side is below half of the training size.
         captions: how many there are.
         is_style: what is learned is how pictures are drawn, so that tags belong to all that they show.
+        problems: pictures that could not be read.
     """
 
     everywhere: tuple[tuple[str, int], ...]
@@ -56,6 +59,7 @@ class Lint:
     small: tuple[Path, ...]
     captions: int
     is_style: bool = False
+    problems: tuple[Problem, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -68,8 +72,8 @@ class Lint:
 
     @property
     def sentences(self) -> tuple[Sentence, ...]:
-        """Everything that was found, one sentence each."""
-        return tuple(one.sentence for one in self.findings)
+        """Everything that was found, and what could not be looked at, one sentence each."""
+        return (*(one.sentence for one in self.findings), *(one.sentence for one in self.problems))
 
     def _bound(self, tag: str, count: int) -> Sentence:
         return say(
@@ -106,12 +110,17 @@ def lint(
     texts = [text for text in captions.values() if text]
     counts = tag_counts(texts) if len(texts) >= FEW else []
     everywhere = tuple((t, n) for t, n in counts if n >= NEARLY_ALL * len(texts) and t.casefold() not in own)
-    prints = []
+    prints: dict[Path, int] = {}
+    problems = []
     for done, picture in enumerate(pictures):
-        prints.append(difference_hash(load_picture(picture.path)))
+        try:
+            prints[picture.path] = difference_hash(load_picture(picture.path))
+        except FileError as error:
+            problems.append(Problem(picture.path, error.what, error.cure))
         progress.passed(done + 1, len(pictures), say("comparing pictures"))
     small = tuple(picture.path for picture in pictures if 2 * min(picture.size) < side)
-    return Lint(everywhere, _groups([picture.path for picture in pictures], prints), small, len(texts), is_style)
+    alike = _groups(list(prints), list(prints.values()))
+    return Lint(everywhere, alike, small, len(texts), is_style, tuple(problems))
 
 
 def difference_hash(picture: Image.Image) -> int:

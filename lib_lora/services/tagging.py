@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lib_lora.data.files import Problem
 from lib_lora.data.images import load_picture
 from lib_lora.data.tag_lines import split_tags, trained_line, with_tag
 from lib_lora.data.tagger import Tagger, TagRules, plain
+from lib_lora.errors import FileError
 from lib_lora.options import REQUIRED, option, settle
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
@@ -89,6 +91,7 @@ def tag_pictures(
         place: of the tagger, where the server may read it.
         options: how; with ``preview`` nothing is written.
         progress: told of every picture; a stop leaves all captions as they are.
+            One that cannot be read is a problem of the result, and the others are tagged.
         first: how many a preview looks at.
 
     Raises:
@@ -100,11 +103,17 @@ def tag_pictures(
         pictures = captions.without(pictures)
     meant = pictures[:first] if options.preview else pictures
     changes: dict[Path, Callable[[str], str]] = {}
+    problems: list[Problem] = []
     for done, picture in enumerate(meant):
-        tags = ", ".join(tag for tag, _ in tagger.tags(load_picture(picture), options.rules))
-        changes[picture] = _change(PLACES[options.existing], tags)
+        try:
+            tags = ", ".join(tag for tag, _ in tagger.tags(load_picture(picture), options.rules))
+            changes[picture] = _change(PLACES[options.existing], tags)
+        except FileError as error:
+            problems.append(Problem(picture, error.what, error.cure))
         progress.passed(done + 1, len(meant), say("tagging pictures"))
-    return captions.foresee_each(changes, first=first) if options.preview else captions.change_each(changes)
+    made: Changed | Foreseen
+    made = captions.foresee_each(changes, first=first) if options.preview else captions.change_each(changes)
+    return replace(made, problems=(*problems, *made.problems))
 
 
 def suggest(picture: Path, place: Path, options: TaggerOptions) -> list[tuple[str, float]]:

@@ -73,7 +73,10 @@ class _Report:
 
     def show(self, name: str | None) -> str:
         """Return a frame with the report, and a link that opens it alone."""
-        path = reports(self._folders).get(name or "")
+        there = reports(self._folders)
+        path = there.get(name or "")
+        if path is None and name and there:  # typed, or gone since
+            return note_html(self._words("report.unknown", name=name), kind="warning")
         if path is None:
             return note_html(
                 self._words("report.none", command=f"{command()} demo --out {self._folders.data / 'demo'}")

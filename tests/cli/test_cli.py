@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from lib_lora.cli import main as cli
+from lib_lora.cli.main import parser
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.host import studio as studio_module
 from lib_lora.merge.bake import bake
@@ -291,3 +293,11 @@ def test_clip_skip_is_limited_by_the_text_encoder(tmp_path, monkeypatch, capsys,
     monkeypatch.chdir(tmp_path)
     assert cli.main([*GENERATE, "a.png", "--prompt", "krnk", f"--clip-skip={skip}"]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ja.md"])
+def test_the_readme_lists_every_command(name):
+    (row,) = [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if "`python run.py …`" in line]
+    listed = row.split("`python run.py …`")[1].split("|")[0].strip(":： ").split(", ")
+    (commands,) = [one.choices for one in parser()._actions if isinstance(one, argparse._SubParsersAction)]
+    assert sorted(listed) == sorted(set(commands) - {"studio"})  # which has a row of its own

@@ -77,6 +77,17 @@ def test_what_is_odd_is_found_and_the_trigger_word_is_not(tmp_path: Path) -> Non
     assert [one.tag for one in style.findings] == [""]  # a tag everywhere is no fault of a style, and 0 is no size
 
 
+def test_a_picture_that_is_gone_is_named_and_the_others_are_compared(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (160, 160)).save(tmp_path / f"{name}.png")
+    found = scan(tmp_path)
+    (tmp_path / "b.png").unlink()
+    made = lint(found.train, {}, trigger="krnk", side=0)
+    assert [[path.name for path in group] for group in made.alike] == [["a.png", "c.png"]]
+    assert [one.path.name for one in made.problems] == ["b.png"]
+    assert "b.png" in str(made.sentences[-1])
+
+
 def test_the_print_of_a_picture_hardly_changes_with_its_size() -> None:
     values = np.random.default_rng(1).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     one, other = (Image.fromarray(values).resize((side, side), Image.Resampling.BICUBIC) for side in (300, 120))

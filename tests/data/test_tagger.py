@@ -96,6 +96,16 @@ def test_captions_are_written_as_one_change_that_comes_back(tmp_path, folder, ex
     assert (folder / "red.txt").read_text(encoding="utf-8").strip() == "krnk, red"
 
 
+def test_a_picture_that_is_gone_is_named_and_the_others_are_tagged(tmp_path, folder):
+    needs_runtime()
+    place, captions = write_tagger(tmp_path / "t"), Captions(tmp_path / "data", folder)
+    gone = [folder / "another.png", folder / "blue.png"]
+    for preview in (True, False):
+        made = tag_pictures(captions, gone, place, TaggerOptions(str(place), preview=preview))
+        assert (made.count, [one.path.name for one in made.problems]) == (1, ["another.png"])
+    assert (folder / "blue.txt").read_text(encoding="utf-8").strip() == ">_<, blue sky"
+
+
 def test_a_tag_that_stands_there_in_another_spelling_is_not_doubled(tmp_path, folder):
     needs_runtime()
     (folder / "blue.txt").write_text("Blue_Sky, x", encoding="utf-8")

@@ -279,7 +279,10 @@ def test_what_is_odd_is_a_list_and_its_button_removes_the_tag_from_all(atelier, 
     for path in (folder / f"{number}.txt" for number in range(1, 6)):
         path.write_text("krnk, red hair", encoding="utf-8")
     assert one.act("untag red hair\n4", found, checked)[2] is checked
-    html, _ = list(one.check(looked(atelier, folder), "krnk", "style", 64))[-1]
+    now = looked(atelier, folder)
+    (folder / "5.png").unlink()
+    html, _ = list(one.check(now, "krnk", "style", 64))[-1]
+    assert "<b>5.png</b>" in html
     assert "untag" not in html
     assert "atelier-error" in list(one.check(None, "", "character", 0))[-1][0]
 

@@ -49,6 +49,7 @@ def test_a_choice_stays_until_there_is_a_newer_report(tmp_path):
     _, newest, html = panel.refresh("a", "b")
     assert newest == "c"
     assert "/report/c/en?" in html
+    assert "no report “typed”" in panel.show("typed")
 
 
 def test_without_a_report_the_page_says_how_to_get_one(tmp_path):

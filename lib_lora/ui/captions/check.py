@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from lib_lora.data.files import shown
 from lib_lora.data.images import load_picture
 from lib_lora.data.lint import Finding, Lint, lint
-from lib_lora.errors import AtelierError, InputError
+from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
@@ -24,6 +24,7 @@ from lib_lora.ui.captions.work import followed, inline
 from lib_lora.ui.compat import gr
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.train.inline_actions import act_button, read_act
+from lib_lora.ui.train.look import problems_html
 
 BOX = "atelier_train_check_act"
 SIDE = 84
@@ -76,9 +77,7 @@ class CheckTools:
             style = kind == "style"
             made = lint(known.train, known.captions, trigger=trigger or "", side=size, is_style=style, progress=job)
             about = [path for one in made.findings for path in one.pictures[:PICTURES]]
-            return Checked(
-                known.folder, made, {path: inline(load_picture(path), SIDE) for path in dict.fromkeys(about)}
-            )
+            return Checked(known.folder, made, dict(_small(about)))
 
         seen: list[Checked] = []
 
@@ -110,9 +109,10 @@ class CheckTools:
     def html(self, checked: Checked) -> str:
         """Return the list; a sentence where nothing is odd."""
         rows = [self._row(one, checked.pictures) for one in checked.found.findings]
+        unread = problems_html(checked.found.problems, (), self._words)
         if not rows:
-            return note_html(self._words("captions.nothing_odd"), kind="good")
-        return f'<ul class="atelier-findings">{"".join(rows)}</ul>'
+            return unread or note_html(self._words("captions.nothing_odd"), kind="good")
+        return f'<ul class="atelier-findings">{"".join(rows)}</ul>{unread}'
 
     def _row(self, one: Finding, pictures: Mapping[Path, str]) -> str:
         said = f"<span>{escape(sentence_in_words(one.sentence, self._words.language))}</span>"
@@ -122,5 +122,15 @@ class CheckTools:
         small = "".join(
             f'<img src="{pictures[path]}" alt="{escape(shown(path.name))}" title="{escape(shown(path.name))}">'
             for path in one.pictures[:PICTURES]
+            if path in pictures
         )
         return f"<li>{said}{f'<div>{small}</div>' if small else ''}</li>"
+
+
+def _small(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield pictures that are there still, small."""
+    for path in dict.fromkeys(paths):
+        try:
+            yield path, inline(load_picture(path), SIDE)
+        except FileError:
+            continue  # named with those that cannot be read
