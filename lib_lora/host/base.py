@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from PIL import Image
@@ -128,6 +128,13 @@ class LoadedModel(Protocol):
 
     def count_tokens(self, captions: Sequence[str], layout: CaptionLayout = AS_WRITTEN) -> list[int]:
         """Return how many places the tokens of each caption need, without start and end; `CaptionTokens.places`."""
+        ...
+
+    def caption_ids(self, caption: str, layout: CaptionLayout = AS_WRITTEN) -> list[Any]:
+        """Return what each text encoder is given of a caption, ids and weights; empty where none is loaded.
+
+        With the encoders' weights this tells all that they make of it, whatever tokenizer and setting it came by.
+        """
         ...
 
     def encode_images(self, pixels: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -54,6 +55,11 @@ class CaptionTokens:
         kept = self.layout.longest // CHUNK or None
         ids, weights = weighted_ids([chunks[:kept] for chunks in self.rows], start=start, end=end)
         return ids, weights if self.layout.weighted and bool((weights != 1).any()) else None
+
+    def listed(self, *, start: int, end: int) -> list[Any]:
+        """Return ids and weights as lists."""
+        ids, weights = self.ids(start=start, end=end)
+        return [ids.tolist(), None if weights is None else weights.tolist()]
 
 
 def laid_out(

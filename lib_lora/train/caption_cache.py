@@ -24,7 +24,7 @@ VERSION = 1
 
 
 class CaptionCache(KeptEncodings):
-    """Conditioning of captions, one file each, found by the text and all that it is encoded by."""
+    """Conditioning of captions, one file each, found by the text, its tokens and all that encodes them."""
 
     def __init__(
         self,
@@ -56,7 +56,9 @@ class CaptionCache(KeptEncodings):
             self.put(self._key(caption), [part for part in (made.tokens, made.pooled) if part is not None])
 
     def _key(self, caption: str) -> str:
-        return key_of(VERSION, caption, self._made_by)
+        # Where a chunk ends is a setting of a WebUI's, and a tokenizer can be given: what is encoded are the ids.
+        ids = self._model.caption_ids(caption, layout_of(self._options))
+        return key_of(VERSION, caption, ids, self._made_by)
 
     @cached_property
     def _made_by(self) -> tuple:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from lib_lora.host.studio import text
+from lib_lora.host.webui.model import host_model
+from lib_lora.host.webui.model.host_model import TextEncoder
+from lib_lora.host.webui.model.live_model import WebuiModel
 from lib_lora.progress import Progress
 from lib_lora.train.caption_cache import FOLDER, lasting
 from lib_lora.train.loop import run
@@ -60,11 +66,16 @@ def test_a_run_that_goes_on_and_a_next_one_encode_nothing_again(trained, tmp_pat
     assert trained("three", cache_to_disk=False)  # not asked for: in main memory only
 
 
-def test_what_captions_are_encoded_by_is_in_their_key(trained, model):
+def test_what_captions_are_encoded_by_is_in_their_key(trained, model, monkeypatch):
     every = trained("one")
     assert trained("two", clip_skip=2) == every
     assert trained("three", max_tokens=75) == every  # another layout
     assert trained("four", dim=2, alpha=2) == set()
+    tokens = text.laid_out  # where a chunk ends is a setting of a WebUI's, and the studio may be given a tokenizer
+    monkeypatch.setattr(text, "laid_out", lambda captions, *more, **named: tokens([f"{c}." for c in captions], *more))
+    assert trained("other tokens") == every
+    monkeypatch.setattr(text, "laid_out", tokens)
+    assert trained("the same again") == set()
     weight = next(model.text_encoders[0].parameters())
     before = weight.detach().clone()
     weight.data.mul_(1.01)
@@ -99,3 +110,15 @@ def test_a_damaged_file_is_noticed_and_made_anew(trained, tmp_path):
     (said,) = [text for text in trained.last.folder.remarks() if "damaged" in text]
     assert said.endswith(f": {len(every)}")
     assert trained("three") == set()
+
+
+def test_where_a_webuis_chunks_end_is_in_the_ids(monkeypatch):
+    """Its setting `comma_padding_backtrack` can be another one when the run goes on."""
+    encoder = TextEncoder(None, {}, lambda texts: [[9 if c == "," else 1 for c in t] for t in texts], 0, 2, 3, None)
+    model = SimpleNamespace(host=SimpleNamespace(texts=[encoder, encoder]))
+    caption, found = "x" * 70 + "," + "x" * 20, []
+    for near in (20, 0, 20):
+        monkeypatch.setattr(host_model, "host_setting", lambda name, usual, near=near: near)
+        found.append(WebuiModel.caption_ids(model, caption))
+    assert len(found[0]) == 2
+    assert found[0] == found[2] != found[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
@@ -80,6 +81,12 @@ class DiffusersModel:
     def count_tokens(self, captions: Sequence[str], layout: CaptionLayout = AS_WRITTEN) -> list[int]:
         """Return how many places the tokens of each caption need, without start and end."""
         return caption_tokens(self.tokenizer, captions, layout).places
+
+    def caption_ids(self, caption: str, layout: CaptionLayout = AS_WRITTEN) -> list[Any]:
+        """Return what the text encoders are given of a caption."""
+        tokenizer = self.tokenizer
+        tokens = caption_tokens(tokenizer, [caption], layout)
+        return tokens.listed(start=tokenizer.bos_token_id, end=tokenizer.eos_token_id)
 
     def encode_prompts(
         self, texts: Sequence[str], counts: Sequence[int], *, clip_skip: int = 1, copies: int = 1

@@ -105,6 +105,11 @@ class WebuiModel:
             return [0] * len(captions)
         return self.host.texts[0].tokens(captions, layout).places
 
+    def caption_ids(self, caption: str, layout: CaptionLayout = AS_WRITTEN) -> list[Any]:
+        """Return what each text encoder is given of a caption; empty where none is loaded."""
+        texts = self.host.texts
+        return [[*one.tokens([caption], layout).listed(start=one.start, end=one.end), one.pad] for one in texts]
+
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Return scaled latents ``(B, 4, H/8, W/8)`` of pixels ``(B, 3, H, W)`` in [-1, 1]: the posterior's mean."""
         self._check()
@@ -167,6 +172,10 @@ class NoModel:
     def count_tokens(self, captions: Sequence[str], layout: CaptionLayout = AS_WRITTEN) -> list[int]:
         """Return 0 for each caption: there is no model that could tell."""
         return [0] * len(captions)
+
+    def caption_ids(self, caption: str, layout: CaptionLayout = AS_WRITTEN) -> list[Any]:
+        """Return nothing, likewise."""
+        return []
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         """Raise: there is no model."""
