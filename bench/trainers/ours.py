@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-import lib_lora.train.batch as loss_module
+import lib_lora.train.step as step_module
 from bench.trainers.process import Step, serve
 from lib_lora.data.captions import CaptionRules
 from lib_lora.data.dataset import Picture
@@ -20,8 +20,8 @@ from lib_lora.host.studio.checkpoint import load_checkpoint
 from lib_lora.host.studio.model import DiffusersModel
 from lib_lora.live.attach import attach
 from lib_lora.train import network
+from lib_lora.train.batch import draw
 from lib_lora.train.captions import rules_of
-from lib_lora.train.loss import noised
 from lib_lora.train.memory.fit import fitted
 from lib_lora.train.options import from_mapping
 from lib_lora.train.ratio_optimizer import optimizer_for
@@ -50,11 +50,12 @@ def prepare(folder: Path, case: dict[str, Any]) -> Step:
     )
     drawn: dict[str, Tensor] = {}
 
-    def seen(clean: Tensor, noise: Tensor, timesteps: Tensor, **more: Any) -> Any:
-        drawn.update(latents=clean.cpu(), noise=noise.cpu(), timesteps=timesteps.cpu())
-        return noised(clean, noise, timesteps, **more)
+    def seen(*given: Any) -> Any:
+        made = draw(*given)  # the whole batch, which a small model computes in parts
+        drawn.update(latents=made.clean.cpu(), noise=made.noise.cpu(), timesteps=made.timesteps.cpu())
+        return made
 
-    loss_module.noised = seen
+    step_module.draw = seen
     held = ExitStack()  # for as long as the process lives
     training.attached = held.enter_context(attach(model, lora, 1.0, strategy="factors"))
     held.enter_context(fitted(training))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 EPILOG = """examples: captions count DIR · captions add DIR --tag smile --only "not (blush or *hat)" ·
 captions regex DIR --tag "(\\w+) hair" --by "\\1-haired" --preview · captions undo DIR ·
 captions lint DIR --trigger krnk"""
+DATA = Path("studio")
 READING = ("list", "count", "lint", "undo")
 
 
@@ -41,7 +43,7 @@ def add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data",
         type=Path,
-        default=Path("studio"),
+        default=DATA,
         metavar="DIR",
         help="folder of the studio, in which the way back is kept (default: %(default)s)",
     )
@@ -100,10 +102,16 @@ def _change(options: argparse.Namespace, scan: FolderScan, captions: Mapping[Pat
         made = place.change(list(captions), change)
         result, lines = (
             {"changed": made.count},
-            [f"{made.count} of {len(captions)} captions changed (captions undo {options.folder} takes it back)"],
+            [f"{made.count} of {len(captions)} captions changed ({_way_back(options)} takes it back)"],
         )
     problems = [str(one) for one in made.problems]
     give(options, result | {"problems": problems}, [*lines, *problems])
+
+
+def _way_back(options: argparse.Namespace) -> str:
+    """Return the command that takes a change back, from the folder that keeps it."""
+    data = [] if options.data == DATA else ["--data", str(options.data)]
+    return " ".join(["captions undo", *map(shlex.quote, [str(options.folder), *data])])
 
 
 def seen_rows(seen: Foreseen, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:

@@ -164,6 +164,8 @@ def _probe(options: argparse.Namespace) -> None:
             found = probed(host, chosen, progress, runs=runs, speed=speed)
     finally:
         progress.close()
+    for remark in found.remarks:
+        say(remark)
     time = f"{found.seconds:.2f} s a step, about {found.run_seconds / 60:.0f} min for {found.steps} steps"
     give(options, answer(found), [found.note, f"{time}; {found.memory / 2**30:.1f} GB of memory"])
 

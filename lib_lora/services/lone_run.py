@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from lib_lora.errors import InputError, StoppedError
 from lib_lora.host.base import Host
 from lib_lora.progress import Progress
+from lib_lora.sentences import Sentence
 from lib_lora.services.regularization import SPEED, about_drawing, draw_missing
 from lib_lora.services.speed import Speed
 from lib_lora.services.start_check import check_pictures, fresh_run
@@ -59,8 +60,8 @@ class LoneRun:
         chosen, folder = fresh_run(loaded, values, runs, where=where)
         for text in about_drawing(loaded, chosen, runs, Speed(runs / SPEED)):
             tell(text)
-        _drawn(loaded, chosen, runs, progress)
-        return cls(loaded, start(loaded.model, chosen, folder, progress))
+        notes = _drawn(loaded, chosen, runs, progress)
+        return cls(loaded, _remarked(start(loaded.model, chosen, folder, progress), notes))
 
     @classmethod
     def gone_on(cls, host: HostOpener, folder: Path, *, progress: Progress, runs: Path | None = None) -> LoneRun:
@@ -74,8 +75,8 @@ class LoneRun:
         kept = RunFolder.open(folder)
         options, loaded = kept.options(), host()
         shared = runs or kept.path.absolute().parent
-        _drawn(loaded, options, shared, progress, kept.path)
-        return cls(loaded, start(loaded.model, options, kept, progress, runs=shared))
+        notes = _drawn(loaded, options, shared, progress, kept.path)
+        return cls(loaded, _remarked(start(loaded.model, options, kept, progress, runs=shared), notes))
 
     @classmethod
     def together(cls, team: Team, first: Callable[[], LoneRun], host: HostOpener, progress: Progress) -> LoneRun:
@@ -123,12 +124,22 @@ class LoneRun:
             self.training.folder.remove_unused()
 
 
-def _drawn(host: Host, options: TrainOptions, runs: Path, progress: Progress, run: Path | None = None) -> None:
-    """Have the regularization pictures drawn that are missing.
+def _drawn(
+    host: Host, options: TrainOptions, runs: Path, progress: Progress, run: Path | None = None
+) -> Sequence[Sentence]:
+    """Have the regularization pictures drawn that are missing; return what is to be said of them.
 
     Raises:
         StoppedError: somebody asked to stop; what was drawn is kept.
     """
+    notes: list[Sentence] = []
     wanted = ClassPictures.of(options, host.model, runs, run)
-    if wanted is not None and not draw_missing(host, wanted, progress, speed=Speed(runs / SPEED)):
+    if wanted is not None and not draw_missing(host, wanted, progress, speed=Speed(runs / SPEED), tell=notes.append):
         raise StoppedError
+    return notes
+
+
+def _remarked(training: Training, notes: Sequence[Sentence]) -> Training:
+    for note in notes:
+        training.remark(note)
+    return training

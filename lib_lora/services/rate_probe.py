@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import StoppedError
 from lib_lora.host.base import Host, Lent
 from lib_lora.progress import Progress
+from lib_lora.sentences import Sentence
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.regularization import draw_missing
@@ -30,10 +32,12 @@ def probed(host: Host, options: TrainOptions, progress: Progress, *, runs: Path,
     with host.training(options.name, trains_text=options.text_encoder_ratio > 0) as lease:
         watch = Lent(progress, lease)
         try:
+            notes: list[Sentence] = []
             wanted = ClassPictures.of(options, host.model, runs)
-            if wanted is not None and not draw_missing(host, wanted, watch, speed=speed):
+            if wanted is not None and not draw_missing(host, wanted, watch, speed=speed, tell=notes.append):
                 raise StoppedError
-            return probe(host.model, options, watch, runs=runs)
+            found = probe(host.model, options, watch, runs=runs)
+            return replace(found, remarks=(*notes, *found.remarks))
         except StoppedError:
             lease.check()
             raise
@@ -68,4 +72,5 @@ def answer(found: Probed) -> dict[str, Any]:
         "rates": list(found.rates),
         "losses": list(found.losses),
         "note": found.note,
+        "remarks": list(found.remarks),
     }

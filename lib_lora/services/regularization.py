@@ -32,6 +32,7 @@ def draw_missing(
     *,
     speed: Speed | None = None,
     gives_way: Callable[[], bool] = lambda: False,
+    tell: Callable[[Sentence], None] = logger.info,
 ) -> bool:
     """Draw what is missing, each picture kept as soon as its group is made; return whether all is there.
 
@@ -41,6 +42,7 @@ def draw_missing(
         progress: is told of the steps of all pictures; a stop keeps those that are finished.
         speed: notes how long they took.
         gives_way: asked between groups; true leaves the rest for a later call.
+        tell: hears what a person should know of them, such as a LoRA tag that does not act; each thing once.
 
     Raises:
         AtelierError: an order cannot be right, or the disk refuses.
@@ -51,10 +53,12 @@ def draw_missing(
     _make(wanted.folder)
     steps = len(numbers) * wanted.request.steps
     told = SubProgress(progress, 0, steps, steps, say("drawing regularization pictures"))
-    began = time.monotonic()
+    began, said = time.monotonic(), set[str]()
     for made in host.generate_each(wanted.request, [wanted.wish(number) for number in numbers], told):
-        for note in made.notes:
-            logger.info("of the regularization pictures: %s", note)
+        for note in (*made.notes, *(problem.sentence for problem in made.problems)):
+            if note not in said:
+                said.add(note)
+                tell(say("of the regularization pictures: {note}", note=note))
         for image, text in zip(made.images, made.infotexts, strict=True):
             _keep(wanted, numbers.pop(0), image, text)
         now = time.monotonic()

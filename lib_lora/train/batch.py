@@ -71,13 +71,15 @@ class Drawn:
 def draw(training: Training, batch: Sequence[Sample], generator: torch.Generator) -> Drawn:
     """Draw orientations, noise, timesteps and captions of a whole batch, always in this order.
 
-    For the whole of it, so that those who compute some of its rows see what one who computes all would.
+    For the whole of it, so that those who compute some of its rows see what one who computes all would; but of pictures
+    that vary only the rows of this process are encoded.
     """
     options = training.options
     orientations = [int(torch.randint(len(item.latents), (1,), generator=generator)) for item in batch]
     seeds = [int(torch.randint(2**62, (1,), generator=generator)) if item.varied else 0 for item in batch]
-    rows = zip(batch, orientations, seeds, strict=True)
-    pictures = [_picture(training, item, orientation, seed) for item, orientation, seed in rows]
+    mine = range(len(batch))[training.team.rows(len(batch))]
+    rows = enumerate(zip(batch, orientations, seeds, strict=True))
+    pictures = [_picture(training, *row, anew=number in mine) for number, row in rows]
     clean = torch.stack([latents for latents, _ in pictures])
     sizes = torch.tensor([item.sizes[orientation] for item, orientation in zip(batch, orientations, strict=True)])
     noise = draw_noise(clean, options, generator)
@@ -95,9 +97,9 @@ def draw(training: Training, batch: Sequence[Sample], generator: torch.Generator
     return Drawn(batch, captions, *tensors, dropout, cond, captions, slice(0, len(batch)))
 
 
-def _picture(training: Training, item: Sample, orientation: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return a picture's latents ``(4, h, w)`` and how much each counts ``(1, h, w)``; of one that varies, anew."""
-    if item.varied is not None:
+def _picture(training: Training, item: Sample, orientation: int, seed: int, *, anew: bool) -> tuple[Tensor, Tensor]:
+    """Return a picture's latents ``(4, h, w)`` and how much each counts ``(1, h, w)``; of one that varies, ``anew``."""
+    if item.varied is not None and anew:
         try:
             latents, mask = item.varied.encode(random.Random(seed), mirrored=bool(orientation))
         except AtelierError as error:  # taken away or changed meanwhile: what was encoded at the start is as good

@@ -75,6 +75,7 @@ class Probed:
         steps: of the run that was asked about.
         memory: bytes on the model's device: the most that was in use on a GPU, else by formula.
         note: all that in a sentence for people.
+        remarks: what a person should know of the pictures and the steps.
     """
 
     rates: tuple[float, ...]
@@ -85,6 +86,7 @@ class Probed:
     steps: int
     memory: int
     note: Sentence
+    remarks: tuple[str, ...] = ()
 
     @property
     def run_seconds(self) -> float:
@@ -118,13 +120,13 @@ def probe(
         if cuda:
             torch.cuda.reset_peak_memory_stats(model.device)
         made = _by_itself(training, fit, progress) if by_itself else _rising(training, fit, progress, course)
-        started = not training.optimizer.has_not_started
+        started, remarks = not training.optimizer.has_not_started, (*training.data.problems, *folder.remarks())
         memory = torch.cuda.max_memory_allocated(model.device) if cuda else memory_needed(model, options)
     found = made.rates[-1] if by_itself and started else None
     suggested = None if by_itself else suggestion(made.before, made.rates, made.losses)
     note = _note(options, suggested, found, by_itself)
     seconds = sorted(made.seconds)[len(made.seconds) // 2]
-    return Probed(tuple(made.rates), tuple(made.losses), suggested, found, seconds, asked, memory, note)
+    return Probed(tuple(made.rates), tuple(made.losses), suggested, found, seconds, asked, memory, note, remarks)
 
 
 @dataclass

@@ -71,7 +71,6 @@ IDLE: Mapping[str, tuple[tuple[str, ...], Callable[[TrainOptions], bool]]] = {
         lambda o: not (o.buckets and o.bucket_upscale),
     ),
     say("nothing is masked"): (("mask_floor",), lambda o: not (o.alpha_mask or o.masks or o.dataset_config)),
-    say("crops or colors change each time"): (("cache_to_disk",), lambda o: o.random_crop or o.color_aug),
     say("there are no buckets"): (("bucket_upscale",), lambda o: not o.buckets),
     say("compiled blocks cannot have weights that come and go"): (
         ("compile",),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -59,6 +61,14 @@ def test_a_change_is_previewed_made_and_taken_back(folder, capsys, act, more, af
     assert call(capsys, act, folder, *more) == {"changed": len(after), "problems": []}
     assert texts(folder) == TEXTS | after
     assert call(capsys, "undo", folder) == {"changed": len(after), "kept": [], "left": 0}
+    assert texts(folder) == TEXTS
+
+
+@pytest.mark.parametrize("data", [[], ["--data", "my studio"]])
+def test_the_command_that_takes_a_change_back_does(folder, capsys, data) -> None:
+    assert main(["captions", "add", str(folder), "--tag", "hat", *data]) == 0
+    (said,) = re.findall(r"\((captions undo .*) takes it back\)", capsys.readouterr().out)
+    assert main(shlex.split(said)) == 0
     assert texts(folder) == TEXTS
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -49,6 +50,15 @@ def test_the_terminal_draws_them_too(pictures, tmp_path, monkeypatch, capsys):
     assert "of memory" in said.out
     assert [path.name for path in (tmp_path / "runs" / ".regularization").glob("*/*.png")] == ["00000.png"]
     assert not (tmp_path / "runs" / "t").exists()
+
+
+def test_what_is_to_be_said_of_the_pictures_is_told(studio, options_for, tmp_path, monkeypatch):
+    draw = studio.generate_each
+    monkeypatch.setattr(studio, "generate_each", lambda *a: (replace(one, notes=("too long",)) for one in draw(*a)))
+    found = probed(studio, options_for(**DRAWN), QUIET, runs=tmp_path)
+    assert found.remarks[0] == "of the regularization pictures: too long"
+    assert any("regularization: " in text for text in found.remarks[1:])
+    assert rate_probe.answer(found)["remarks"] == list(found.remarks)
 
 
 class Stopping(Lease):

@@ -174,6 +174,26 @@ def test_a_picture_deleted_as_bad_stops_no_run_that_learned_from_it(studio, opti
     assert list(shared.missing()) == [3]  # another run draws another one
 
 
+def test_what_is_to_be_said_of_them_is_said_with_the_run(
+    studio, options_for, tmp_path, monkeypatch, make_trainings, until
+):
+    problem = InputError("There is no LoRA of this name", where="nobody")
+    draw = studio.generate_each
+    monkeypatch.setattr(
+        studio,
+        "generate_each",
+        lambda *a: (replace(one, notes=("too long",), problems=(problem,)) for one in draw(*a)),
+    )
+    values = options_for(**DRAWN).to_dict()
+    made = LoneRun.new(lambda: studio, values, tmp_path / "lone", where="test", progress=QUIET)
+    expected = [f"of the regularization pictures: {text}" for text in ("too long", problem.sentence)]
+    assert list(made.training.folder.remarks())[:2] == expected
+    trainings = make_trainings()
+    trainings.start(options_for(**DRAWN))
+    until(lambda: trainings.find("test").state == "done")
+    assert list(RunFolder(tmp_path / "runs" / "test").remarks())[:2] == expected
+
+
 def test_a_run_reads_its_own_in_each_step(studio, options_for, tmp_path):
     """Those that vary are read again and again: what is deleted meanwhile must not be missing."""
     runs, values = tmp_path / "runs", options_for(**DRAWN, color_aug=True).to_dict()

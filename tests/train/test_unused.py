@@ -78,7 +78,6 @@ def test_a_recipe_that_nobody_changed_has_nothing_to_say(kind, model):
         ({"bucket_min": 64, "buckets": False}, "bucket_min", {"buckets": True}),
         ({"bucket_max": 512, "bucket_upscale": False}, "bucket_max", {"bucket_upscale": True}),
         ({"bucket_upscale": False, "buckets": False}, "bucket_upscale", {"buckets": True}),
-        ({"cache_to_disk": True, "random_crop": True}, "cache_to_disk", {"random_crop": False}),
         ({"mask_floor": 0.5}, "mask_floor", {"alpha_mask": True}),
         ({"prior_loss_weight": 7}, "prior_loss_weight", {"reg_images": "r"}),
         ({"prior_from_model": False}, "prior_from_model", {"reg_images": "r"}),
@@ -108,6 +107,13 @@ def test_what_does_nothing_beside_the_others_is_said_and_only_there(chosen, said
     if both.get("optimizer_args"):
         both["learning_rate"] = 1e-4
     assert unused(from_mapping(both, where="t")) == ()
+
+
+def test_encodings_are_kept_where_pictures_vary_too():
+    """Those of captions, and of the pictures as they are at the start."""
+    assert (
+        unused(from_mapping({**GOOD, "cache_to_disk": True, "random_crop": True, "color_aug": True}, where="t")) == ()
+    )
 
 
 def test_every_reason_is_tried_above():

@@ -18,6 +18,7 @@ from lib_lora.data import apply_plan, plan_fixed, scan
 from lib_lora.data.vary import CHANCE, GAMMA, HUE, cropped_elsewhere, recolored, turned
 from lib_lora.formats.lora import read_lora
 from lib_lora.progress import Progress
+from lib_lora.train.batch import draw
 from lib_lora.train.estimate import Paces, plan_run
 from lib_lora.train.loop import run
 from lib_lora.train.metadata import training_metadata
@@ -25,6 +26,7 @@ from lib_lora.train.pace import measure_pace
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.saving import save_lora
 from lib_lora.train.sd_scripts.write import sd_scripts_command
+from lib_lora.train.together import Team
 from lib_lora.train.training import start
 from lib_lora.train.training_set import prepare
 from lib_lora.train.varied import DecodedPictures, Varied
@@ -177,6 +179,23 @@ def test_what_a_dataset_file_says_is_in_the_files_metadata(model, from_a_file, t
         ("calm", False),
         ("絵 pictures", True),
     ]
+
+
+def test_of_several_processes_each_encodes_its_own_rows(model, options_for, wide, tmp_path, monkeypatch):
+    options = options_for(random_crop=True, batch_size=4, **wide)
+    training = start(model, options, RunFolder(tmp_path / "run"), Progress())
+    (batch,) = training.next_batches()
+    made, encode = [], Varied.encode
+    monkeypatch.setattr(Varied, "encode", lambda self, *a, **more: made.append(self) or encode(self, *a, **more))
+    alone = draw(training, batch, torch.Generator().manual_seed(0))
+    assert len(made) == 4
+    made.clear()
+    training.team = Team(1, 2)
+    part = draw(training, batch, torch.Generator().manual_seed(0))
+    assert len(made) == 2
+    assert torch.equal(part.clean[2:], alone.clean[2:])
+    assert torch.equal(part.noise, alone.noise)
+    assert torch.equal(part.timesteps, alone.timesteps)
 
 
 def test_file_and_command_say_it(model, options_for, wide, tmp_path):

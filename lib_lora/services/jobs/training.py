@@ -354,7 +354,14 @@ class Trainings:
         if wanted is None or not wanted.missing():
             return True
         drawing = Drawing(run, job, self._jobs, lease, steps=wanted.request.steps)
-        whole = draw_missing(self._host, wanted, drawing, speed=self._speed, gives_way=drawing.gives_way)
+        whole = draw_missing(
+            self._host,
+            wanted,
+            drawing,
+            speed=self._speed,
+            gives_way=drawing.gives_way,
+            tell=lambda note: run.folder.keep_remark(0, note),
+        )
         run.doing = ""
         lease.check()
         return whole
