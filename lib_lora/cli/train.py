@@ -14,6 +14,7 @@ from lib_lora.errors import InputError
 from lib_lora.options import options_of
 
 if TYPE_CHECKING:
+    from lib_lora.progress import Progress
     from lib_lora.services.lone_run import HostOpener, LoneRun
     from lib_lora.train.loop import TrainResult
     from lib_lora.train.together import Team
@@ -175,11 +176,11 @@ def _ready(options: argparse.Namespace, progress: TerminalProgress, team: Team) 
     from lib_lora.services.lone_run import LoneRun
 
     host = partial(open_studio, options)
-    first = partial(_first, options, host, progress)
-    return first() if team.alone else LoneRun.together(team, first, host, progress)
+    first = partial(_first, options, host)
+    return first(progress) if team.alone else LoneRun.together(team, first, host, progress)
 
 
-def _first(options: argparse.Namespace, host: HostOpener, progress: TerminalProgress) -> LoneRun:
+def _first(options: argparse.Namespace, host: HostOpener, progress: Progress) -> LoneRun:
     """Return the run, new or gone on with."""
     from lib_lora.services.lone_run import LoneRun
 

@@ -22,7 +22,7 @@ from lib_lora.train.loop import TrainResult, run
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.regularization import ClassPictures
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
-from lib_lora.train.together import Team, TeamProgress, shadow_of
+from lib_lora.train.together import Awaited, Team, TeamProgress, shadow_of
 from lib_lora.train.training import Training, start
 
 HostOpener = Callable[[], Host]
@@ -79,22 +79,25 @@ class LoneRun:
         return cls(loaded, _remarked(start(loaded.model, options, kept, progress, runs=shared), notes))
 
     @classmethod
-    def together(cls, team: Team, first: Callable[[], LoneRun], host: HostOpener, progress: Progress) -> LoneRun:
+    def together(
+        cls, team: Team, first: Callable[[Progress], LoneRun], host: HostOpener, progress: Progress
+    ) -> LoneRun:
         """Return the run as one process of ``team`` has it: the first makes it, the others train on a copy of it.
 
-        Only the first writes the run's folder; where it is lost, another one saves its state there.
+        Making it may take hours, where the first draws regularization pictures. Only the first writes the run's folder;
+        where it is lost, another one saves its state there.
 
         Raises:
             AtelierError: the first could not begin, or see `new` and `gone_on`.
         """
         if team.rank:
-            real = Path(team.told_by_first(""))
+            real = Path(team.told_when_ready())
             place = Path(tempfile.mkdtemp(prefix="atelier-"))
             shadow = cls.gone_on(host, shadow_of(real, place), progress=progress, runs=real.parent)
             made = replace(shadow, team=team)
             made.training.state_copy = real
         else:
-            made = replace(first(), team=team)
+            made = replace(first(Awaited(progress, team)), team=team)
             if made.training.options.batch_size < team.size:
                 raise InputError(
                     "{n} processes cannot share a batch of {batch}",

@@ -7,6 +7,7 @@ drawn for the whole batch, so that two processes see what one would see, and the
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,8 @@ from lib_lora.sentences import say
 
 PATIENCE = timedelta(minutes=30)
 """How long one process waits for another: the slowest may still be loading its model."""
+ALIVE = 60.0
+"""Seconds after which the first process, which draws and encodes alone at the start, lets the others know of itself."""
 
 
 @dataclass
@@ -99,6 +102,16 @@ class Team:
             raise LostError from error
         return str(said[0])
 
+    def told_when_ready(self) -> str:
+        """Return what the first process says when it is ready, however long that takes; see `Awaited`.
+
+        Raises:
+            AtelierError: it is gone.
+        """
+        while not (said := self.told_by_first("")):
+            pass
+        return said
+
 
 class LostError(AtelierError):
     """A process hears no more from another one."""
@@ -135,6 +148,33 @@ def device_for(wish: str, environment: Mapping[str, str] = os.environ) -> str:
     if wish != "auto" or "LOCAL_RANK" not in environment or not torch.cuda.is_available():
         return wish
     return f"cuda:{int(environment['LOCAL_RANK']) % torch.cuda.device_count()}"
+
+
+class Awaited(Progress):
+    """The progress of the first process while the others wait for it: now and then they hear that it is at work."""
+
+    def __init__(self, own: Progress, team: Team) -> None:
+        self._own, self._team, self._said = own, team, time.monotonic()
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Show how far it is.
+
+        Raises:
+            AtelierError: another process is gone.
+        """
+        self._own.update(done, total, text)
+        if time.monotonic() - self._said >= ALIVE:
+            self._team.told_by_first("")
+            self._said = time.monotonic()
+
+    def stop(self) -> None:
+        """Ask it to stop."""
+        self._own.stop()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked to."""
+        return self._own.stopped
 
 
 class TeamProgress(Progress):

@@ -7,18 +7,22 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress, Stoppable
+from lib_lora.services.lone_run import LoneRun
+from lib_lora.train import together
 from lib_lora.train.gradients import batch_loss
 from lib_lora.train.loop import run
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import states_of
 from lib_lora.train.together import Team, TeamProgress, join
 from lib_lora.train.training import start
+from tests.told import Told
 
 ROOT = Path(__file__).resolve().parents[2]
 LOST = """
@@ -31,7 +35,8 @@ def one_step(training):
     return plain(training)
 loop.one_step = one_step
 """
-MAIN = "import sys; from lib_lora.cli.main import main; sys.exit(main(sys.argv[1:]))"
+MAIN = "import sys, lib_lora.train.together; lib_lora.train.together.ALIVE = 0  # as if each picture took its time\n"
+MAIN += "from lib_lora.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
 def processes(arguments: list[str], before: str = "") -> list[subprocess.CompletedProcess]:
@@ -118,3 +123,33 @@ def test_a_wish_to_stop_acts_when_all_have_heard_it():
 def test_a_program_that_nobody_started_together_is_alone():
     assert join({}).alone
     assert join({"WORLD_SIZE": "1", "RANK": "0"}).alone
+
+
+class Spoken(Team):
+    """A team whose first process is heard by nobody but the test."""
+
+    said = ()
+
+    def told_by_first(self, text):
+        self.said = (*self.said, text)
+        return text
+
+
+def test_others_wait_as_long_as_the_first_is_at_work(monkeypatch, tmp_path):
+    """Drawing regularization pictures takes longer than one process is waited for."""
+    now = iter(range(0, 1000, 40))
+    monkeypatch.setattr(together, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    ready = SimpleNamespace(options=SimpleNamespace(batch_size=2), folder=RunFolder(tmp_path), team=None)
+
+    def first(progress):
+        for done in range(5):
+            progress.update(done, 5, "drawing regularization pictures")
+        return LoneRun(None, ready)
+
+    told, team = Told(), Spoken(0, 2)
+    LoneRun.together(team, first, None, told)
+    assert len(told.texts) == 5
+    assert team.said == ("", "", str(tmp_path))
+    heard = iter(team.said)
+    monkeypatch.setattr(Team, "told_by_first", lambda self, text: next(heard))
+    assert Team(1, 2).told_when_ready() == str(tmp_path)
