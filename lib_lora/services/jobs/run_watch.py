@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lib_lora.host.base import Lease
 from lib_lora.progress import Progress
+from lib_lora.sentences import Sentence
 from lib_lora.services.jobs.job import WAITING, Job
 from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.run_state import DRAW, PREPARE, SAMPLE, Run
@@ -41,6 +42,10 @@ class Drawing(Wished):
         self._run.part = (done / self._steps, total // self._steps)
         self.job.update(done, total, text)
         self._lease.show(done, total, text)
+
+    def tell(self, note: Sentence) -> None:
+        """Keep with the run what is to be said of the pictures."""
+        self._run.folder.keep_remark(0, note)
 
     def gives_way(self) -> bool:
         """Whether somebody else waits for the model: a few pictures at least are drawn before."""

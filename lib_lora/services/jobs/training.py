@@ -355,12 +355,7 @@ class Trainings:
             return True
         drawing = Drawing(run, job, self._jobs, lease, steps=wanted.request.steps)
         whole = draw_missing(
-            self._host,
-            wanted,
-            drawing,
-            speed=self._speed,
-            gives_way=drawing.gives_way,
-            tell=lambda note: run.folder.keep_remark(0, note),
+            self._host, wanted, drawing, speed=self._speed, gives_way=drawing.gives_way, tell=drawing.tell
         )
         run.doing = ""
         lease.check()
