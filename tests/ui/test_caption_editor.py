@@ -187,6 +187,23 @@ def test_previews_show_masks_transparency_and_background_as_the_form_has_them(at
     assert drawn(str(masks), False, "white")[1][0] == plain[0]
 
 
+def test_a_dropped_caption_goes_to_its_own_picture(atelier, words, tmp_path):
+    intake, place = Intake(atelier, words), atelier.folders.pictures / "own"
+    place.mkdir()
+    Image.new("RGB", (64, 64), "red").save(place / "a.png")
+    dropped = [tmp_path / "a.txt", tmp_path / "a.png"]
+    dropped[0].write_text("blue", encoding="utf-8")
+    Image.new("RGB", (64, 64), "blue").save(dropped[1])
+    message = intake.take([str(path) for path in dropped], str(place), "")[0]
+    assert "atelier-error" not in message
+    texts_of = {path: text for path, text in looked(atelier, place).captions.items() if text}
+    assert list(texts_of.values()) == ["blue"]
+    assert Image.open(next(iter(texts_of))).getpixel((0, 0)) == (0, 0, 255)
+    (place / "a.caption").write_text("red", encoding="utf-8")
+    assert "atelier-error" in intake.take([str(dropped[0])], str(place), "")[0]  # it would hide the one that is there
+    assert not (place / "a.txt").exists()
+
+
 def test_captions_are_those_of_the_ending_that_a_dataset_file_trains(atelier, folder, words, tmp_path):
     (folder / "1.tags").write_text("from tags", encoding="utf-8")
     subset = {"image_dir": str(folder), "caption_extension": ".tags"}

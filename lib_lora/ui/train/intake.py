@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lib_lora.data.caption_files import CaptionFiles
 from lib_lora.data.captions import MAX_BYTES, read_caption
 from lib_lora.data.files import CAPTION_SUFFIXES, Problem
 from lib_lora.data.tags import write_text
@@ -218,12 +219,13 @@ class Intake:
 
     def _take_all(self, paths: list[Path], place: Path) -> tuple[int, list[AtelierError]]:
         taken, said = 0, []
-        for path in paths:
+        names: dict[str, str] = {}
+        for path in sorted(paths, key=_is_caption):  # a caption follows its picture, whatever that is called here
             try:
-                if path.suffix.lower() in CAPTION_SUFFIXES:
-                    _take_caption(path, place)
+                if _is_caption(path):
+                    _take_caption(path, place, names.get(path.stem) or proposed_stem([path.stem]))
                 else:
-                    take_picture(self._atelier, path, place)
+                    names[path.stem] = take_picture(self._atelier, path, place).stem
                     taken += 1
             except AtelierError as error:
                 said.append(error)
@@ -235,16 +237,20 @@ class Intake:
         return message, None, "", [], ""
 
 
-def _take_caption(path: Path, place: Path) -> None:
-    """Take a dropped caption under the name that its picture gets; one that is there is not replaced.
+def _is_caption(path: Path) -> bool:
+    return path.suffix.lower() in CAPTION_SUFFIXES
+
+
+def _take_caption(path: Path, place: Path, stem: str) -> None:
+    """Take a dropped caption under the name that its picture got; one that is there is not replaced.
 
     Raises:
         FileError: it is no caption, or there is one of this name.
     """
-    target = place / f"{proposed_stem([path.stem])}{path.suffix.lower()}"
+    target = place / f"{stem}{path.suffix.lower()}"
     if path.stat().st_size > MAX_BYTES:
         raise FileError("The file is too long to be a caption (over 1 MB)", where=path.name, cure="Shorten it.")
-    if target.exists():
+    if CaptionFiles().find(target) is not None:
         raise FileError("The file exists already", where=path.name, cure="Edit the caption that is there.")
     write_text(target, read_caption(path).text + "\n")
 
