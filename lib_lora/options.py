@@ -93,12 +93,16 @@ class Option:
         if self.kind is tuple:
             return self._texts(value)
         if self.kind is bool and not isinstance(value, bool):
-            raise InputError("“{value}” is neither true nor false", value=_cut(value), where=self.name)
+            raise InputError(
+                "“{value}” is neither true nor false", value=_cut(value), where=self.name, cure="Give true or false."
+            )
         if self.kind is list and not isinstance(value, list | tuple):
-            raise InputError("This option is a list", where=self.name)
+            raise InputError("This option is a list", where=self.name, cure="Give a list.")
         if self.kind is dict:
             if not isinstance(value, Mapping):
-                raise InputError("This option is a table of names and values", where=self.name)
+                raise InputError(
+                    "This option is a table of names and values", where=self.name, cure="Give an object in braces."
+                )
             return dict(value)
         return self._text(value) if self.kind is str else value
 
@@ -133,12 +137,12 @@ class Option:
     def _texts(self, value: Any) -> tuple[str, ...]:
         texts = (value,) if isinstance(value, str) else value
         if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-            raise InputError("This option is a list of texts", where=self.name)
+            raise InputError("This option is a list of texts", where=self.name, cure="Give a list of texts in quotes.")
         return tuple(texts)
 
     def _text(self, value: Any) -> str:
         if not isinstance(value, str):
-            raise InputError("“{value}” is no text", value=_cut(value), where=self.name)
+            raise InputError("“{value}” is no text", value=_cut(value), where=self.name, cure="Give a text in quotes.")
         if len(value) > TEXT_LIMIT:
             raise InputError("This text is too long", where=self.name, cure="Shorten it.")
         if not self.choices or value in self.choices:
@@ -213,7 +217,9 @@ def check_names(known: Iterable[Option], values: Mapping[str, Any], *, where: st
     for name in values if not open else ():
         if name not in names:
             near = difflib.get_close_matches(name, names, n=3)
-            all_of_few = say("Known are {names}.", names=sorted(names)) if len(names) <= FEW else ""
+            all_of_few = (
+                say("Known are {names}.", names=sorted(names)) if 0 < len(names) <= FEW else say("Leave it out.")
+            )
             cure = say("Did you mean: {names}?", names=near) if near else all_of_few
             raise InputError("There is no option “{name}”", name=_cut(name), where=where, cure=cure)
     for name, one in names.items():

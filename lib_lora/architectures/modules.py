@@ -104,12 +104,19 @@ def text_modules(family: Architecture) -> Iterator[ModuleName]:
                 yield ModuleName(key, encoder.part, encoder.block, path, _text_target(encoder, layer, leaf).weight)
 
 
+def projection_modules(family: Architecture) -> Iterator[ModuleName]:
+    """Yield the layer behind the text encoder whose pooled output the UNet reads, which diffusers' files train."""
+    if family.pooled:
+        encoder, path = family.text_encoders[-1], "text_projection"
+        yield ModuleName(encoder.prefix + path, encoder.part, encoder.block, path, encoder.root + path)
+
+
 def by_key(family: Architecture) -> Mapping[str, ModuleName]:
     """Return every module that a LoRA file may name, by each spelling of its key."""
     table: dict[str, ModuleName] = {}
     outside = [_unet_module(family, container.diffusers) for container in OUTSIDE]
     standard = [*unet_modules(family, conv=True), *text_modules(family)]
-    for module in [*outside, *standard, *norm_modules(family)]:
+    for module in [*outside, *standard, *projection_modules(family), *norm_modules(family)]:
         table[module.key] = module
         if module.part == "unet":
             table[UNET_PREFIX + module.diffusers.replace(".", "_")] = module

@@ -13,6 +13,7 @@ from lib_lora.blocks.block_list import parse_blocks
 from lib_lora.blocks.errors import LineProblem, PositionError, shorten, suggest
 from lib_lora.blocks.store import read_text, write_text
 from lib_lora.blocks.tokens import read_number
+from lib_lora.blocks.typed import half_width, without_invisible
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
 
@@ -129,7 +130,7 @@ def _paragraphs(text: str) -> Iterator[list[tuple[int, str]]]:
     """Yield the runs of lines between blank lines as (line number, content); comment lines do not separate."""
     paragraph: list[tuple[int, str]] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        content = line.partition("#")[0].strip()
+        content = without_invisible(line.partition("#")[0]).strip()
         if content:
             paragraph.append((number, content))
         elif not line.strip() and paragraph:
@@ -141,7 +142,7 @@ def _paragraphs(text: str) -> Iterator[list[tuple[int, str]]]:
 
 def _read_preset(paragraph: list[tuple[int, str]]) -> ElementRules | list[LineProblem]:
     first, content = paragraph[0]
-    name, colon, rest = content.partition(":")
+    name, colon, rest = content.partition(":" if ":" in content else "：")
     name = name.strip()
     if not colon or not name or _FORBIDDEN.search(name):
         return [
@@ -155,7 +156,7 @@ def _read_preset(paragraph: list[tuple[int, str]]) -> ElementRules | list[LinePr
     problems: list[LineProblem] = []
     for number, line in [(first, rest), *paragraph[1:]]:
         # a comma at the end of a line continues on the next one
-        parts = [part.strip() for part in line.strip().removesuffix(",").split(",")]
+        parts = [part.strip() for part in half_width(line).strip().removesuffix(",").split(",")]
         if number == first and parts == [""]:
             continue
         for part in parts:

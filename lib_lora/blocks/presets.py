@@ -13,13 +13,13 @@ from lib_lora.blocks.errors import LineProblem, PositionError, shorten, suggest
 from lib_lora.blocks.layouts import Layout, full_layout, layout_of
 from lib_lora.blocks.store import read_text, write_text
 from lib_lora.blocks.tokens import Token, parse_tokens, read_number, read_tokens
-from lib_lora.blocks.typed import half_width
+from lib_lora.blocks.typed import half_width, without_invisible
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
 
 _ALL_BLOCKS = re.compile(r"(?:(none)|all(.*))", re.IGNORECASE)
-_FORBIDDEN = ",:<>=#"
+_FORBIDDEN = re.compile(r"[,:<>=#\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -183,15 +183,16 @@ class PresetFile:
 
 
 def _read_line(content: str, number: int) -> Preset | LineProblem:
-    name, colon, values = content.partition(":")
-    name = name.strip()
+    content = without_invisible(content)
+    name, colon, values = content.partition(":" if ":" in content else "：")
+    name, values = name.strip(), half_width(values)
     if not colon:
         return LineProblem(
             number,
             say("“{text}” is no preset", text=shorten(content)),
             say("Write NAME:values, or # before a comment."),
         )
-    bad = [char for char in _FORBIDDEN if char in name or (char == ":" and char in values)]
+    bad = list(dict.fromkeys([*_FORBIDDEN.findall(name), *values.partition(":")[1]]))
     if bad:
         return LineProblem(
             number,

@@ -32,7 +32,13 @@ __all__ = [
 ]
 
 _OPENING = re.compile(r"<(?:lora|lyco):", re.IGNORECASE)
-_MEANT = re.compile(r"<\s*(lora|lyco|loha|locon|lokr|dora)\s*[:;]", re.IGNORECASE)
+_MEANT = re.compile(
+    r"(?:<|&lt;)\s*(?P<kind>lora|lyco|loha|locon|lokr|dora)\s*[:;]"
+    r"|(?:<|&lt;)\s*(?:lora|lyco)(?:\s*[,=]|\s+\w)"
+    r"|(?<!\w)(?:lora|lyco):(?=[^:<>\n]{1,200}:\s*[-+.]?\d|[^<>\n]{1,200}>)",
+    re.IGNORECASE,
+)
+"""What begins like a tag; without its bracket it needs a strength or an end to be meant as one."""
 _OTHER = re.compile(r"<(?!(?:lora|lyco):)(\w+):[^>]+>", re.IGNORECASE)
 _ANGLES = str.maketrans("〈《‹«〉》›»", "<<<<>>>>")
 _SHOWN = 60  # characters of a broken tag that a message repeats
@@ -74,16 +80,18 @@ def broken_tags(prompt: str) -> list[TagError]:
     shown = without_comments(prompt)
     kept = [place for place, char in enumerate(shown) if without_invisible(char)]
     typed = _typed("".join(shown[place] for place in kept))
-    found = {match.start for match in _matches(prompt)}
-    taken = {match.start for match in other_networks(prompt)}
+    ours, others = list(_matches(prompt)), other_networks(prompt)
+    found = {match.start for match in ours}
+    taken = {match.start for match in others}
+    inside = {place for match in (*ours, *others) for place in range(match.start + 1, match.end)}
     errors = []
     for meant in _MEANT.finditer(typed):
         start = kept[meant.start()]
-        if start in found:
+        if start in found or start in inside:
             continue
         text = prompt[start:].split("\n", 1)[0][:_SHOWN]
         if not _OPENING.match(text):
-            errors.append(_not_ours(text, meant[1].lower(), is_words=start not in taken))
+            errors.append(_not_ours(text, (meant["kind"] or "lora").lower(), is_words=start not in taken))
             continue
         wide = _typed(text).find(">")
         place = len(text) if wide < 0 else wide

@@ -103,8 +103,16 @@ def _vector(parsed: ParsedTag, presets: PresetFile, family: str, *, seed: int, f
     try:
         source = presets.vector(span.text, family)
         notes: tuple[str, ...] = ()
-        if parsed.x is None and any(token.kind == "X" for token in source.tokens):
+        has_x = any(token.kind == "X" for token in source.tokens)
+        if parsed.x is None and has_x:
             notes = (say("X is 1 because the tag has no x=."),)
+        elif parsed.x is not None and not has_x:
+            notes = (
+                say(
+                    "{x} is the value of X, and the block weights have no X: it does nothing.",
+                    x=format_number(parsed.x),
+                ),
+            )
         # seeded by text: stable across Python versions and processes, and each LoRA of a prompt draws its own values
         rng = random.Random(f"{seed}/{parsed.name}")
         written = source.weights(x=1.0 if parsed.x is None else parsed.x, rng=rng)

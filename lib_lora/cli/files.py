@@ -224,7 +224,7 @@ def run_inspect(options: argparse.Namespace) -> None:
         low, high = facts["lowest_rank"], facts["highest_rank"]
         ranks = "" if low is None else f"  rank {low}" if low == high else f"  rank {low} to {high}"
         lines.append(f"{block:>6}  {facts['modules']:>3} modules{ranks}")
-    lines += [f"{name}: {text}" for name, text in (*result["fields"].items(), *result["facts"].items()) if text]
+    lines += [_row(name, text) for name, text in (*result["fields"].items(), *result["facts"].items()) if text]
     computed, stored = result["hash"]["computed"], result["hash"]["stored"]
     same = "as stored" if computed == stored else f"stored: {stored[:12] or 'none'}"
     give(
@@ -232,6 +232,11 @@ def run_inspect(options: argparse.Namespace) -> None:
         result,
         [*lines, f"hash {computed[:12] or '-'} ({same})", *(f"note: {note}" for note in result["notes"])],
     )
+
+
+def _row(name: str, text: object) -> str:
+    """Return a field as it is printed; what follows a stranger's line break cannot look like a row of ours."""
+    return f"{name}: " + "\n    ".join(str(text).splitlines())
 
 
 def run_label(options: argparse.Namespace) -> None:
@@ -254,5 +259,5 @@ def run_label(options: argparse.Namespace) -> None:
     label.check()
     made = labels.write(options.file, label.edit(), target=options.out, overwrite=options.overwrite)
     say("the tensors are unchanged, and so is the hash that WebUI and Civitai show")
-    lines = [f"{name}: {text}" for name, text in made.fields.items() if text]
+    lines = [_row(name, text) for name, text in made.fields.items() if text]
     give(options, {"file": made.path, "fields": made.fields}, [*lines, str(made.path)])

@@ -67,7 +67,7 @@ _PART = (
 _SIDES: Mapping[str, str] = MappingProxyType({"A": "down", "B": "up"})
 _LORA_LIKE = re.compile(
     r"lora_(?:up|down|mid|[AB])\b|lora_[AB]|[._]lora\.|_lora\.|lora_linear_layer|hada_[wt]|lokr_[wt]|dora_scale"
-    r"|lora_magnitude_vector|oft_(?:blocks|diag|[Rs]\b)|\.set_weight|\.lora\d*\."
+    r"|lora_magnitude_vector|oft_(?:blocks|diag|[Rs]\b)|\.set_weight|[._]lora\d*\."
 )
 
 _TEXT_KEY = re.compile(r"lora_te(\d?)_(.+)")
@@ -220,6 +220,9 @@ def _split_kohya(name: str) -> Spelled | None:
         return Spelled(f"te{text.group(1)}", text.group(2), part)
     if key.startswith("lycoris_"):
         path = re.sub(r"^(?:unet_|text_encoder_(?=text_model_|encoder_layers_))", "", key.removeprefix("lycoris_"))
+        numbered = re.fullmatch(r"(?:te|text_encoder_)([123])_(.+)", path)
+        if numbered is not None:
+            return Spelled(f"te{numbered.group(1)}", numbered.group(2), part)
         return Spelled("te" if _BARE_TEXT.match(path) else "unet", path, part)
     if key.startswith(UNET_PREFIX):
         return Spelled("unet", key.removeprefix(UNET_PREFIX).removeprefix("_"), part)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 LONGEST = 100_000
-"""Characters of a value that is searched for paths; longer ones are pictures and tables that are known by their key."""
+"""Characters of a text from which on it may be a picture, so that only what is a path for sure counts in it."""
 
 _PRIVATE = (
     "ss_tag_frequency",
@@ -29,24 +29,34 @@ _PRIVATE = (
     "ot_config",
     "workflow",
 )
-_PRIVATE_WORD = re.compile(r"sample_?prompt|(?:^|_)prompts?$|(?:^|_)dirs?$|hostname|user_?name|machine", re.IGNORECASE)
+_PRIVATE_WORD = re.compile(
+    r"sample_?prompt|(?:^|_)prompts?$|(?:^|_)dirs?$|hostname|user_?name|machine"
+    r"|(?:hf|hub|huggingface|wandb|api|access|auth)_?token|api_?key|password|secret|e_?mail|repo_?id"
+    r"|command_?line|cmd_?line|(?:^|_)(?:argv|cwd|captions?|parameters|user|host|computer)$|pnginfo"
+    r"|image_?(?:names|list|files)|(?:run|tracker)_?name|config_?file",
+    re.IGNORECASE,
+)
 _PICTURES = ("modelspec.thumbnail", "ssmd_cover_images")
 
 _ROOTS = (
     "home|Users|mnt|media|root|workspace|content|data|kaggle|opt|srv|var|tmp|usr|etc|Volumes|private|run|storage|sdcard"
     "|notebooks|teamspace|Library|Applications"
 )
-_PATH = re.compile(
-    r"(?<![^\s\"'(=,;\[{<>|`])(?:"
-    r"file:/+"
-    r"|[A-Za-z]:[\\/]"
-    r"|\\\\[\w?.]|//[\w.-]+/\w"
+_BEFORE = "(?<![^\\s\"'(=,;\\[{<>|`“‘「『【（［：，、；])"
+"""In front of a path stands nothing, a blank or a sign."""
+_SURE = (
+    r"[A-Za-z]:[\\/]"
+    r"|\\\\[\w?.]"
     r"|~[\w.-]*[\\/]|~$"
     r"|%\w+%[\\/]|\$\{?\w+\}?/"
-    r"|/[\w.@+-]+/[\w.@+-]"
     rf"|/(?:{_ROOTS})\b"
-    r")|(?<=[^\W\d_]:)/(?!/)[\w.@+-]+/"
-    r"|file:/+"
+)
+_SURE_PATH = re.compile(
+    rf"(?:{_BEFORE}|(?<=[^\x00-\x7f]))(?:{_SURE})|(?i:file):/+|(?<![\w+])(?i:smb|cifs|nfs|afp|s?ftp|ssh)://"
+)
+"""What is a path beside a Japanese word too, and what no picture in base64 looks like."""
+_PATH = re.compile(
+    rf"{_BEFORE}(?://[\w.-]+/\w|/[\w.@+-]+/[\w.@+-]|\.\.?[\\/][\w.])|(?<=[^\W\d_]:)/(?!/)[\w.@+-]+/|{_SURE_PATH.pattern}"
 )
 """What begins like a place on somebody's disk: drive, share, home, a file's address, an absolute path, a variable."""
 
@@ -59,7 +69,7 @@ _WHOLE_PATH = re.compile(
 
 def tells_a_path(text: str) -> bool:
     """Whether a text holds what begins like a place on somebody's disk."""
-    return _PATH.search(text) is not None
+    return (_PATH if len(text) < LONGEST else _SURE_PATH).search(text) is not None
 
 
 def without_folders(text: str) -> str:
@@ -96,8 +106,6 @@ def _cleaned(key: str, value: str, own: Collection[str]) -> str | None:
         return value
     if key.startswith(_PRIVATE) or _PRIVATE_WORD.search(key):
         return None
-    if len(value) >= LONGEST:
-        return value
     try:
         table = json.loads(value) if value[:1] in ("{", "[") else value
     except (ValueError, RecursionError):

@@ -16,7 +16,9 @@ from lib_lora.sentences import Sentence, say
 from lib_lora.train.given_file import read_given
 
 _FLAG = re.compile(r"(?:^|\s)--(?=[A-Za-z])")
-_FILE = re.compile(r"[^\s,<>]+\.(?:txt|json|toml)", re.IGNORECASE)
+_DASHED = re.compile(r"(?:^|\s)((?:[\u2012-\u2015]+|[－ー]{2})(?:n|w|h|d|s|l|g|ss))(?=\s)", re.IGNORECASE)
+"""What editors and Japanese keyboards make of ``--n``."""
+_FILE = re.compile(r"[^,<>\n]+\.(?:txt|json|toml)", re.IGNORECASE)
 _PATH = re.compile(r".+\.(?:txt|json|toml)", re.IGNORECASE)
 OPTION = "sample_prompts"
 
@@ -89,6 +91,15 @@ def read_sample(text: str) -> SamplePrompt:
             cure="Write the prompts themselves; the terminal takes a file of them.",
             option="sample_prompts",
         )
+    dashed = _DASHED.search(text)
+    if dashed:
+        raise InputError(
+            "The flag {flag} of a sample prompt does not begin with two hyphens",
+            flag=dashed[1],
+            where=OPTION,
+            cure="Write it like {example}.",
+            example="--n",
+        )
     words, *flags = _FLAG.split(text)
     values: dict[str, Any] = {}
     for flag in flags:
@@ -145,13 +156,14 @@ def _read_file(path: Path) -> list[str]:
     kind = path.suffix.lower()
     if kind == ".txt":
         lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
-        return [
-            _checked(line, say("{file}, line {n}", file=path, n=n))
-            for n, line in lines
-            if line and not line.startswith("#")
-        ]
-    rows = _rows(text, kind, path)
-    return [_checked(row, say("{file}, prompt {n}", file=path, n=number)) for number, row in enumerate(rows, start=1)]
+        used = [(n, line) for n, line in lines if line and not line.startswith("#")]
+        found = [_checked(line, say("{file}, line {n}", file=path, n=n)) for n, line in used]
+    else:
+        rows = enumerate(_rows(text, kind, path), start=1)
+        found = [_checked(row, say("{file}, prompt {n}", file=path, n=number)) for number, row in rows]
+    if not found:
+        raise InputError("The file holds no sample prompt", where=str(path), cure="Write one prompt a line into it.")
+    return found
 
 
 def _checked(line: str, where: Sentence) -> str:
@@ -170,7 +182,7 @@ def _rows(text: str, kind: str, path: Path) -> list[str]:
         if not isinstance(rows, list):
             raise TypeError
         return [row if isinstance(row, str) else _as_line(row) for row in rows]
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise InputError(
             "The file holds no list of sample prompts",
             where=str(path),
@@ -179,17 +191,17 @@ def _rows(text: str, kind: str, path: Path) -> list[str]:
 
 
 def _toml_rows(text: str, path: Path) -> list[Any]:
-    """Return the prompts of ``[prompt]`` and its ``[[prompt.subset]]``, each over what is common."""
+    """Return the prompts of ``[prompt]`` and its ``[[prompt.subset]]``, each over what is common; without one that."""
     from lib_lora.train.option_files import toml_reader
 
     common = dict(toml_reader(path)(text)["prompt"] or {})
-    return [{**common, **subset} for subset in common.pop("subset")]
+    return [{**common, **subset} for subset in common.pop("subset", [{}])]
 
 
 def _as_line(row: Mapping[str, Any]) -> str:
     """Return a row of JSON or TOML as the line that says the same; other keys become flags, which are refused."""
-    words = [" ".join(str(row.get("prompt", "")).split())]
+    words = [" ".join(str(row["prompt"]).split())]
     for key, value in row.items():
-        if key not in ("prompt", "subset", "enum"):
+        if key not in ("prompt", "subset", "enum") and value is not None:
             words.append(f"--{_KEYS.get(key, key)} {' '.join(str(value).split())}")
     return " ".join(words)

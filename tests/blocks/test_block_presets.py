@@ -175,3 +175,31 @@ def test_shipped_element_presets_act_on_the_deep_blocks() -> None:
     inside = {name for name in layout_of(26).names if off.ratio(name, "x_attn1_to_q") == 0.0}
     assert inside == {*layout_of(26).names[6:20]}
     assert off.ratio("M00", "proj_in") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "顔：" + ONES17,
+        "顔:" + "，".join("１" * 17),
+        "顔:" + "、".join("1" * 17),
+        "\ufeff顔\u200b: " + ONES17 + "\u200b",
+    ],
+)
+def test_a_japanese_keyboards_signs_are_read_in_files_as_in_tags(line: str) -> None:
+    file = PresetFile.parse(line)
+    assert file.problems == ()
+    assert file.lookup("顔", "sd1").weights().values == (1.0,) * 17
+    assert PresetFile.parse(f"顔：笑顔:{ONES17}").names() == ("顔：笑顔",)
+
+
+def test_a_minus_of_a_japanese_keyboard_and_rules_of_elements() -> None:
+    minus = PresetFile.parse("A:−0.5," + ",".join("1" * 16))
+    assert minus.lookup("A", "sd1").weights().values[0] == -0.5
+    elements = ElementFile.parse("深い：ＩＮ０５：attn：０．５")
+    assert elements.problems == ()
+    assert elements.resolve("深い").ratio("IN05", "lora_unet_attn") == 0.5
+
+
+def test_a_name_cannot_steer_a_terminal() -> None:
+    assert PresetFile.parse("\x1b[31mA:" + ONES17).presets == ()

@@ -102,6 +102,8 @@ def test_x_comes_from_its_item_or_its_legacy_place() -> None:
     assert missing.weights is not None
     assert missing.weights[BASE] == 1.0
     assert any("X is 1" in note for note in missing.notes)
+    for unused in ("<lora:n:1:FACE:0.3>", "<lora:n:1:lbw=FACE:x=0.3>"):
+        assert any("have no X" in note for note in read(unused).notes)
 
 
 def test_dyn_is_a_rank_and_never_the_value_of_x() -> None:

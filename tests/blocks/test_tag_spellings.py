@@ -87,6 +87,8 @@ def test_slips_are_pointed_at(tag, pointed, cure):
 MEANT = ["a <lora:n:1", "a <lora:n:1:FACE", "a <lora:n:1＞", "＜lora:n:1＞", "<ｌｏｒａ:n:1>", "< lora:n:1>"]
 MEANT += ["< lora : n : 1 >", "‹lora：n：1>", "‹lo\u200bra:n:1>", "«lora:n:1»"]
 MEANT += ["<lora :n:1>", "<lora：n:1>", "<lora;n:1>", "<lo\u200bra:n:1>", "<loha:n:1>", "〈lora:n:1〉"]
+MEANT += ["lora:n:1>", "(lora:n:1)", "[lora:n:0.8]", "lora:n:1", "a, lora:n>", "&lt;lora:n:1&gt;"]
+MEANT += ["<lora n:1>", "<lora, n, 1>", "<lora=n:1>"]
 
 
 @pytest.mark.parametrize("prompt", MEANT)
@@ -108,7 +110,8 @@ def test_a_tag_that_is_not_closed_harms_no_other():
 
 
 @pytest.mark.parametrize(
-    "prompt", ["", "a <3 b", "a < b : c > d", "<lora:n:1> b", "<hypernet:n:1>", "# <lora:n", "lora:n:1"]
+    "prompt",
+    ["", "a <3 b", "a < b : c > d", "<lora:n:1> b", "<hypernet:n:1>", "# <lora:n", "lora: a girl", "flora:n:1"],
 )
 def test_what_was_not_meant_as_one_is_left_alone(prompt):
     assert broken_tags(prompt) == []

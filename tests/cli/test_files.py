@@ -179,6 +179,13 @@ def test_no_control_character_of_a_file_reaches_the_terminal(tmp_path: Path, cap
     assert found["fields"]["title"] == HOSTILE
 
 
+def test_a_line_break_in_a_title_makes_no_row_of_ours(tmp_path: Path, capsys) -> None:
+    path = save(tmp_path / "x.safetensors", {IN01: sample("linear")}, {"modelspec.title": "a\r\nhash 0123 (as stored)"})
+    rows = run(capsys, "inspect", path)[1].split("\n")
+    assert [row for row in rows if row.startswith("hash ")][0] == rows[-2]
+    assert "title: a" in rows
+
+
 def test_harmless_texts_stay() -> None:
     kept = "赤いリンゴ 👩‍👩‍👧\tเด็ก\nשלום naïve"
     assert harmless(kept) == kept

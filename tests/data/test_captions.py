@@ -181,6 +181,7 @@ def test_network_tags_are_removed_unless_kept_and_always_reported() -> None:
     assert CaptionRules().apply(text, random.Random(0)) == "a, b"
     assert CaptionRules(strip_networks=False).apply(text, random.Random(0)) == text
     assert len(caption_warnings(text)) == 1
+    assert "invisible" in caption_warnings("krnk\u200b, a")[0]
     assert caption_warnings("a > b, x<3, (c) :3, saber (fate), {{a|b}}, AND1") == ()
 
 

@@ -165,6 +165,10 @@ def pair(root: str, down: str = "lora_A.weight", up: str = "lora_B.weight") -> t
             pair("cond_stage_model.model.transformer.resblocks.3.mlp.c_fc"),
             "lora_te_text_model_encoder_layers_3_mlp_fc1",
         ),
+        (
+            pair("lycoris_te2_text_model_encoder_layers_1_mlp_fc1", "lora_down.weight", "lora_up.weight"),
+            "lora_te2_text_model_encoder_layers_1_mlp_fc1",
+        ),
         (pair("diffusion_model.double_blocks.0.img_attn.proj"), "lora_unet_double_blocks_0_img_attn_proj"),
         (pair("transformer.transformer_blocks.0.attn.to_q"), "lora_transformer_transformer_blocks_0_attn_to_q"),
     ],
@@ -196,6 +200,23 @@ def test_a_spelling_that_nobody_knows_is_named(tmp_path: Path) -> None:
         read_lora(path)
     assert set(contents_of(path).unknown) == set(tensors)
     assert contents_of(path).not_applied == ("unknown",)
+
+
+def test_a_lora_in_an_unknown_spelling_is_not_called_a_checkpoint(tmp_path: Path) -> None:
+    names = ("double_blocks.0.processor.qkv_lora1.down.weight", "double_blocks.0.processor.qkv_lora1.up.weight")
+    path = write_tensors(tmp_path / "x.safetensors", {name: torch.zeros(2, 2) for name in names}, {})
+    with pytest.raises(FileError, match="spelling of this LoRA's names is not known"):
+        read_lora(path)
+
+
+def test_the_projection_behind_sdxls_second_text_encoder_is_a_layer(tmp_path: Path) -> None:
+    table = {"text_encoder_2.text_projection": 1280, "text_encoder_2.encoder.layers.0.self_attn.q_proj": 1280}
+    tensors: dict[str, Tensor] = {}
+    for name, width in table.items():
+        tensors |= {f"{name}.lora_A.weight": torch.ones(2, width), f"{name}.lora_B.weight": torch.ones(width, 2)}
+    contents = contents_of(write_tensors(tmp_path / "x.safetensors", tensors, {}))
+    assert (contents.family, contents.strangers) == ("sdxl", ())
+    assert find_module("lora_te1_text_projection", "sdxl") is find_module("lora_te_text_projection", "sd1") is None
 
 
 def test_a_checkpoint_is_no_lora(tmp_path: Path) -> None:

@@ -40,6 +40,16 @@ PLACES = [
     'from "/Volumes/Disk 1/x"',
     "a, /media/me/disk",
     "(/tmp/x)",
+    "「/home/me/x」",
+    "“/home/me/x”",
+    "保存先：/mnt/x",
+    "フォルダC:\\Users\\me",
+    "FILE:///C:/x",
+    "smb://nas/me",
+    "sftp://me@host/x",
+    "../../me/train",
+    "..\\models\\x",
+    "./train/10_me",
 ]
 HARMLESS = [
     "https://github.com/Stability-AI/generative-models",
@@ -55,6 +65,8 @@ HARMLESS = [
     "lycoris.kohya",
     "AdamW(weight_decay=0.1)",
     "\\(name\\)",
+    "猫/犬/鳥, 赤/青",
+    "wait..., a./b",
 ]
 
 
@@ -84,6 +96,13 @@ def test_only_the_entry_that_tells_leaves_a_table(place: str, nested: bool) -> N
     }
 
 
+def test_in_a_long_text_only_what_is_a_path_for_sure_counts() -> None:
+    picture = "/9j/4AAQSkZJRg" * 10_000
+    assert tells_a_path("x" * 100_000 + " /home/me/x")
+    assert not tells_a_path(picture)
+    assert not tells_a_path(f"data:image/jpeg;base64,{picture}")
+
+
 def test_prompts_options_and_pictures() -> None:
     private = (
         "ss_sample_prompts",
@@ -93,6 +112,12 @@ def test_prompts_options_and_pictures() -> None:
         "ss_prompt",
         "ss_train_data_dir",
         "hostname",
+        "huggingface_token",
+        "wandb_api_key",
+        "parameters",
+        "command_line",
+        "captions",
+        "ss_wandb_run_name",
     )
     kept = {
         "modelspec.thumbnail": "data:image/jpeg;base64,/9j/4AAQSkZJRg/x/y",
@@ -101,6 +126,9 @@ def test_prompts_options_and_pictures() -> None:
         "ss_network_args": '{"algo": "lokr"}',
         "modelspec.trigger_phrase": "krnk",
         "ss_caption_dropout_rate": "0.1",
+        "ss_keep_tokens": "1",
+        "ss_max_token_length": "225",
+        "ss_caption_extension": ".txt",
     }
     assert remove_private({**dict.fromkeys(private, "girl, red hair"), **kept}) == kept
 

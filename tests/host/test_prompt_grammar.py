@@ -188,3 +188,29 @@ def test_a_bracket_without_partner_is_said(text, said, in_japanese):
 )
 def test_brackets_in_pairs_and_faces_at_the_end_are_not_talked_of(text):
     assert not [one for one in text_remarks(text, "") if "bracket" in one or "lone" in one or "no weight" in one]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a ＡＮＤ b", "Write AND."),
+        ("a ＢＲＥＡＫ b", "Write BREAK."),
+        ("krnk --n bad --w 64", "sample prompts of a training"),
+        ("prompts.txt", "not as a file of prompts"),
+        ("krnk\nNegative prompt: bad\nSteps: 20", "Put them into the fields"),
+        ("<<lora:a:1> b", "A < before a LoRA tag"),
+    ],
+)
+def test_what_belongs_elsewhere_is_said(text, said):
+    assert [one for one in (*text_remarks(text, ""), *tag_remarks(text, "")) if said in one]
+
+
+@pytest.mark.parametrize(
+    "text", ["a -- b", "a --n", "BAND ＡＮＤＹ", "a.txt, b", "no negative prompt: a", "<lora:a--n b:1> x"]
+)
+def test_what_looks_only_alike_is_not_talked_of(text):
+    assert text_remarks(text, "") == []
+
+
+def test_a_tag_of_embeddings_is_said_once():
+    assert len(text_remarks("a <embedding:b>", "")) == 1

@@ -37,6 +37,9 @@ def test_a_line_of_sd_scripts_is_read(text, wanted):
         ("krnk --x 5", "no flag --x"),
         ("krnk --w wide", "“wide” is no value of --w"),
         ("krnk --w", "“” is no value of --w"),
+        ("krnk —n bad", "—n of a sample prompt does not begin with two hyphens"),
+        ("krnk －－w 512", "－－w of a sample prompt does not begin with two hyphens"),
+        ("my prompts.txt", "name of a file"),
         ("krnk --s 0", "“0” is no value of --s"),
         ("prompts.txt", "name of a file"),
         ("a/b/prompts.JSON", "name of a file"),
@@ -67,7 +70,18 @@ def test_files_of_prompts_take_the_place_of_their_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("none.txt", None), ("bad.json", "{"), ("bad.json", '{"a": 1}'), ("x.json", "3")]
+    ("name", "text"),
+    [
+        ("none.txt", None),
+        ("bad.json", "{"),
+        ("bad.json", '{"a": 1}'),
+        ("x.json", "3"),
+        ("x.json", '[{"width": 64}]'),
+        ("empty.txt", "# nothing\n"),
+        ("empty.json", "[]"),
+        ("other.toml", "[general]\na = 1\n"),
+        ("other.toml", "[prompt]\nwidth = 64\n"),
+    ],
 )
 def test_a_file_that_is_no_list_of_prompts_is_refused(tmp_path, name, text):
     if text is not None:
@@ -92,6 +106,13 @@ def test_a_wrong_prompt_of_a_file_is_said_with_its_line(tmp_path, name, text, pl
         with_files_read([name], tmp_path)
     assert caught.value.where == str(tmp_path / place)
     assert "from 1" in caught.value.cure
+
+
+def test_one_prompt_needs_no_subset_and_null_is_nothing(tmp_path):
+    pytest.importorskip("tomllib" if __import__("sys").version_info >= (3, 11) else "tomli")
+    (tmp_path / "a.toml").write_text('[prompt]\nprompt = "one"\nseed = 4\n')
+    (tmp_path / "b.json").write_text('[{"prompt": "two", "seed": null}]')
+    assert with_files_read(["a.toml", "b.json"], tmp_path) == ("one --d 4", "two")
 
 
 class Recorder:

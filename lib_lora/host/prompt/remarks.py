@@ -30,6 +30,8 @@ def tag_remarks(prompt: str, negative: str) -> list[str]:
     tags = find_tags(prompt)
     if any(prompt.startswith(">", tag.end) for tag in tags):
         said.append(say("A > behind a LoRA tag is one too many and is read as a word. Delete it."))
+    if any(prompt.endswith("<", 0, tag.start) for tag in tags):
+        said.append(say("A < before a LoRA tag is one too many and is read as a word. Delete it."))
     if not tags or not any(sign in prompt for sign in ("[", "(", "AND")):
         return said
     marked = without_comments(prompt)

@@ -23,6 +23,11 @@ _DYNAMIC = re.compile(r"\{[^{}|]*\|[^{}]*\}|__[\w/*-]+__")
 _BREAK = re.compile(r"\bBREAK\b")
 _FULL_WIDTH = re.compile(r"\[[^\[\]［］\n]*[：｜][^\[\]［］\n]*\]|［[^\[\]［］\n]*］")
 _EMBEDDING = re.compile(r"\bembedding:\s*([^\s,:()\[\]]+)", re.IGNORECASE)
+_WIDE_WORD = re.compile(r"(?<!\w)(?:ＡＮＤ|ＢＲＥＡＫ)(?!\w)")
+_FLAG = re.compile(r"(?<!\S)--(?:n|w|h|d|s|l|g|ss)\s+[^\s-]\S*", re.IGNORECASE)
+"""A flag of sd-scripts' sample prompts, with its value's beginning."""
+_FILE = re.compile(r"\s*([^\s,<>]+\.(?:txt|json|toml))\s*", re.IGNORECASE)
+_PASTED = re.compile(r"^\s*Negative prompt:", re.MULTILINE)
 _PREFIXES = ("artist", "style", "character", "copyright", "series", "source", "by", "rating", "general", "meta")
 """Of tags that people de-emphasize: ``[artist:name]`` is no slip."""
 
@@ -44,13 +49,14 @@ def word_remarks(text: str) -> list[str]:
                 "{words} is read as words: it belongs to the extension Dynamic Prompts.", words=shorten(dynamic.group())
             )
         )
-    for name in _EMBEDDING.findall(text):
+    words = strip_tags(text, others=True)
+    for name in _EMBEDDING.findall(words):
         said.append(
             say("embedding: is ComfyUI's spelling and is read as a word. Write {name} alone.", name=shorten(name))
         )
     if _BREAK.search(text) and any("BREAK" in piece.text and piece.weight < 0 for piece in read_emphasis_or_none(text)):
         said.append(say("BREAK inside brackets is a word, as in the WebUI. Put it outside to begin a new chunk."))
-    words = strip_tags(text, others=True)
+    said += _other_programs(words)
     for part in parts_of(words):
         said += _editing_remarks(part.text)
     for found in _FULL_WIDTH.findall(words):
@@ -62,6 +68,25 @@ def word_remarks(text: str) -> list[str]:
                 )
             )
     return list(dict.fromkeys((*said, *lone_remarks(words))))
+
+
+def _other_programs(words: str) -> Iterator[str]:
+    """Yield what is to be said of a sample prompt's flags, a file's name and pasted settings, which are no prompt."""
+    for wide in dict.fromkeys(_WIDE_WORD.findall(words)):
+        yield say(
+            "{words} is read as a word: its letters are full-width. Write {plain}.", words=wide, plain=half_width(wide)
+        )
+    flag, file = _FLAG.search(words), _FILE.fullmatch(words)
+    if flag:
+        yield say(
+            "{words} is read as words: such flags are for the sample prompts of a training. Here there are fields or "
+            "options for it.",
+            words=shorten(flag.group()),
+        )
+    if file:
+        yield say("{words} is read as words, not as a file of prompts.", words=shorten(file[1]))
+    if _PASTED.search(words):
+        yield say("“Negative prompt:” and what stands behind it are read as words. Put them into the fields for them.")
 
 
 def _is_editing(text: str) -> bool:

@@ -111,6 +111,7 @@ async def body_of(request: Request, route: Route) -> dict[str, Any]:
             )
     try:
         values = json.loads(bytes(content) or b"{}")
+        json.dumps(values, ensure_ascii=False).encode()  # half a character (\\ud800) is JSON, and no text
     except (ValueError, RecursionError) as error:
         raise InputError("The body is no valid JSON", where=route.path, cure="Check it.") from error
     if not isinstance(values, dict):
