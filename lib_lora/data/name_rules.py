@@ -63,7 +63,15 @@ def read_name_rules(path: Path) -> TagLists:
     Raises:
         FileError: it cannot be read. InputError: a line is none, with its number.
     """
-    text = read_caption(path).text  # in whatever encoding an editor saved it
+    return rules_of(read_caption(path).text, path)  # in whatever encoding an editor saved it
+
+
+def rules_of(text: str, path: Path) -> TagLists:
+    """Return the rules that a text says; ``path`` is the file that it is of, for errors.
+
+    Raises:
+        InputError: a line is none, with its number.
+    """
     found: dict[str, Any] = {}
     for number, line in enumerate(text.splitlines(), 1):
         bare = line.partition("#")[0].strip()

@@ -53,7 +53,7 @@ def find_named(name: str, folders: Iterable[Path], known: Mapping[str, Path]) ->
 def namesakes(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> list[str]:
     """Return the note that is due where several files have a tag's name: which is taken, what the others are called.
 
-    There is none where one file has the name, or the tag says it with its path.
+    There is none where one file has the name, if in two places (a run's own file, delivered), or the tag says its path.
     """
     wanted = name_in_tags(name.replace("\\", "/"))
     # The name is part of what any of them is called (`_candidates`): most of thousands need no look at their path.
@@ -61,6 +61,9 @@ def namesakes(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> 
     if wanted not in known or name_in_tags(known[wanted].stem) != wanted or not others:
         return []
     path = known[wanted]
+    others = [name for name in others if not _is_one_file(path, known[name])]
+    if not others:
+        return []
     inner = next((path.relative_to(root) for root in folders if path.is_relative_to(root)), Path(path.name)).as_posix()
     called = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
     return [
@@ -72,6 +75,14 @@ def namesakes(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> 
             others=called,
         )
     ]
+
+
+def _is_one_file(one: Path, other: Path) -> bool:
+    """Whether two places hold the same file, as links do."""
+    try:
+        return one.samefile(other)
+    except OSError:  # gone meanwhile
+        return False
 
 
 def unnameable(tag: str, folders: Iterable[Path], known: Mapping[str, Path]) -> TagError | None:

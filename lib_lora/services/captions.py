@@ -7,12 +7,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lib_lora.atomic import back_up, replace_file
 from lib_lora.data import FolderScan, scan
 from lib_lora.data.caption_files import USUAL, Endings, captions_of
 from lib_lora.data.caption_filter import caption_filter
+from lib_lora.data.captions import read_caption
 from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, plan_each, plan_rule_changes
 from lib_lora.data.files import Problem
-from lib_lora.data.name_rules import name_rules, read_name_rules
+from lib_lora.data.name_rules import FILE, name_rules, read_name_rules, rules_of
 from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
 from lib_lora.data.tags import CaptionReport, TagLists, write_captions
 from lib_lora.errors import AtelierError, InputError
@@ -22,6 +24,8 @@ from lib_lora.sentences import say
 
 Change = Callable[[str], str]
 """From a caption to what it becomes."""
+RULES_LIMIT = 2**16
+"""Bytes of a file of rules; the usual one has two thousand."""
 FORESEEN = 6
 """Captions that are shown before and after a change that is not done yet."""
 
@@ -114,6 +118,40 @@ def rules_or_usual(data: Path) -> TagLists:
         return name_rules(data)
     except AtelierError:
         return TagLists()
+
+
+def kept_rules(data: Path) -> str:
+    """Return the text of a data folder's rules for file names; the usual ones, written, where it has none yet.
+
+    A file that cannot be right is returned as it is: to be mended.
+
+    Raises:
+        FileError: it cannot be read, or the disk refuses.
+    """
+    path = data / FILE
+    if not path.is_file():
+        name_rules(data)
+    return f"{read_caption(path).text}\n"
+
+
+def save_rules(data: Path, text: str) -> TagLists:
+    """Save the rules for file names; the file before becomes a backup.
+
+    Raises:
+        InputError: a line is none, or the text is too long; nothing was written. FileError: the disk refuses.
+    """
+    path = data / FILE
+    try:
+        kept = text.encode()
+    except UnicodeEncodeError as error:  # half a pair, as JSON can write it
+        raise InputError("The text has a character that no file can hold", where=FILE, cure="Take it out.") from error
+    if len(kept) > RULES_LIMIT:
+        raise InputError("This text is too long", where=FILE, cure="Shorten it.")
+    rules = rules_of(text, Path(FILE))
+    if path.is_file() and path.read_bytes() != kept:
+        back_up(path)
+    replace_file(path, kept, what=say("The rules for file names"))
+    return rules
 
 
 def write_by_rule(folder: Path, options: NameRule) -> CaptionReport:

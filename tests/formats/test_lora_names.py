@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -122,6 +123,12 @@ def test_of_files_of_one_name_it_is_said_which_was_taken(studio: StudioHost, tmp
     assert find_named("b/same", folders, known) == tmp_path / "b" / "same.safetensors"
     assert namesakes("b/same", folders, known) == namesakes("a/same", folders, known) == []
     assert namesakes("one", folders, known) == []
+
+
+def test_one_file_in_two_places_is_no_namesake(tmp_path: Path) -> None:
+    touch(tmp_path, "a/same", "b/other")
+    os.link(tmp_path / "a" / "same.safetensors", tmp_path / "b" / "same.safetensors")  # as a run's LoRA is delivered
+    assert namesakes("same", [tmp_path], named_files([tmp_path])) == []
 
 
 def test_the_prompt_is_read_with_that_note(studio: StudioHost, tmp_path: Path) -> None:

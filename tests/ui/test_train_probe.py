@@ -207,7 +207,7 @@ def test_a_compared_sweep_shows_its_grid_and_its_numbers(atelier, panel, place, 
     assert "sweep-go" not in html
 
 
-def test_clicked_through(visitor, studio_server):
+def test_probe_and_table_are_refused_stopped_and_closed_by_clicks(visitor, studio_server):
     walking = pytest.importorskip("tests.ui.walking")
     place = studio_server.data / "pictures" / "krnk"
     place.mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from tests.onnx_file import needs_runtime, write_cutter, write_tagger
 from .conftest import Web, refused
 
 TWO = "krnk, red hair\nblue sky, standing"
+
+
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
@@ -105,3 +109,30 @@ def test_masks_and_crops_are_made_on_the_server(web: Web, folder: Path, atelier:
     assert web.result(web.post("/pictures/crops", {**body, "target": "face"}))["written"] == ["f02_face.png"]
     assert (atelier.folders.pictures / "face" / "f02_face.png").is_file()
     refused(web.post("/pictures/crops", {**body, "target": "/tmp/x"}), 400)
+
+
+def test_the_rules_for_file_names_are_read_checked_and_saved(web: Web, atelier: Atelier) -> None:
+    path = atelier.folders.data / "tag_rules.txt"
+    usual = web.get("/pictures/rules").json()
+    assert (usual["file"], usual["problem"]) == ("tag_rules.txt", None)
+    assert usual["text"] == path.read_text(encoding="utf-8")
+    assert usual["rules"]["above"] == ["from above"]
+    made = web.post("/pictures/rules", {"text": "above: seen from above\nface front: collarbone\n"}).json()
+    assert (made["rules"]["above"], made["rules"]["face_front"]) == (["seen from above"], ["collarbone"])
+    assert path.read_text(encoding="utf-8") == "above: seen from above\nface front: collarbone\n"
+    assert path.with_name("tag_rules.txt.bak1").read_text(encoding="utf-8") == usual["text"]
+
+
+@pytest.mark.parametrize("text", ["abvoe: x", "above: a\nabove: b", "above: " + "x" * 2**16, "above: \ud800"])
+def test_rules_that_cannot_be_are_refused_and_change_nothing(web: Web, atelier: Atelier, text: str) -> None:
+    before = web.get("/pictures/rules").json()
+    refused(web.client.post("/lora-atelier/v1/pictures/rules", content=json.dumps({"text": text}), headers=JSON), 400)
+    assert web.get("/pictures/rules").json() == before
+    assert not list(atelier.folders.data.glob("tag_rules.txt.bak*"))
+
+
+def test_rules_that_somebody_broke_are_shown_to_be_mended(web: Web, atelier: Atelier) -> None:
+    (atelier.folders.data / "tag_rules.txt").write_text("abvoe: x\n", encoding="utf-8")
+    found = web.get("/pictures/rules", headers={"Accept-Language": "ja"}).json()
+    assert (found["text"], found["rules"]) == ("abvoe: x\n", None)
+    assert "abvoe" in found["problem"]["what"]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lib_lora.data.caption_filter import caption_filter
 from lib_lora.data.edit_captions import tag_counts
 from lib_lora.data.lint import lint
-from lib_lora.i18n.error_words import sentence_in_words
-from lib_lora.options import options_of
+from lib_lora.data.name_rules import FILE, name_rules
+from lib_lora.errors import InputError
+from lib_lora.i18n.error_words import error_row, sentence_in_words
+from lib_lora.options import Option, options_of
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.captions import Captions, Changed, Foreseen, TagChange
+from lib_lora.services.captions import Captions, Changed, Foreseen, TagChange, kept_rules, save_rules
 from lib_lora.services.given_options import picture_folder
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import KIND, look
@@ -23,6 +26,7 @@ from lib_lora.web.api.shared import job_row
 IMAGES = options_of(TrainOptions, only=("images",))
 LINTED = options_of(TrainOptions, only=("images", "resolution", "trigger", "kind"))
 TAG = options_of(TagChange)
+RULES = (Option("text", str, "The whole file of rules."),)
 ONLY = options_of(TagChange, only=("only",))
 
 
@@ -36,6 +40,8 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         ),
         Route("POST", "/pictures/tag", made.tagged, "Change a tag in all captions.", IMAGES + TAG, status=202),
         Route("POST", "/pictures/undo", made.undone, "Take the newest change of captions back.", IMAGES),
+        Route("GET", "/pictures/rules", made.rules, "Return the rules for file names."),
+        Route("POST", "/pictures/rules", made.rules_saved, "Check and save the rules for file names.", RULES),
     )
 
 
@@ -95,6 +101,20 @@ class CaptionRoutes:
         captions = self._captions(picture_folder(self._atelier, call["images"], "images"))
         done, kept = captions.undo()
         return {"changed": done, "kept": [path.name for path in kept], "left": captions.depth}
+
+    def rules(self, call: Call) -> Any:
+        """Return the file of rules, and its lists; where it cannot be right, why."""
+        data = self._atelier.folders.data
+        text = kept_rules(data)
+        try:
+            return {"file": FILE, "text": text, "rules": asdict(name_rules(data)), "problem": None}
+        except InputError as error:
+            return {"file": FILE, "text": text, "rules": None, "problem": error_row(error, call.language)}
+
+    def rules_saved(self, call: Call) -> Any:
+        """Save the file of rules, if it can be right."""
+        save_rules(self._atelier.folders.data, call["text"])
+        return self.rules(call)
 
     def _captions(self, place: Path) -> Captions:
         return Captions(self._atelier.folders.data, place)
