@@ -17,6 +17,8 @@ from lib_lora.ui.messages import note_html, progress_html
 from lib_lora.ui.train.inline_actions import act_button
 
 PROBE = "train.probe"
+CLOSED = "closed"
+"""What a probe shows whose card was closed."""
 GIB = 2**30
 WORST = 1.5
 """A loss of so many times the first is off the plot: far beyond what suits, it would press the rest flat."""
@@ -27,17 +29,18 @@ class ProbePiece:
 
     def __init__(self, atelier: Atelier) -> None:
         self._atelier = atelier
-        self._closed = 0
         atelier.live.add(PROBE, self.html)
 
     def close(self, number: str) -> None:
-        """Take a probe's card away."""
-        self._closed = max(self._closed, int(number) if number.isdecimal() else 0)
+        """Take a probe's card away, on the pages of all languages."""
+        for job in self._atelier.queue.jobs(rate_probe.KIND):
+            if str(job.number) == number:
+                job.show(CLOSED)
 
     def html(self, words: Words) -> str:
         """Return the newest probe; nothing where there is none."""
         jobs = self._atelier.queue.jobs(rate_probe.KIND)
-        if not jobs or jobs[-1].number <= self._closed:
+        if not jobs or jobs[-1].partial == CLOSED:
             return ""
         job = jobs[-1]
         close = act_button(f"unprobe {job.number}", words("train.close"))
