@@ -15,6 +15,7 @@ from lib_lora.train import pace
 from lib_lora.ui.train import intake as intake_module
 from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.orders import Orders
+from lib_lora.ui.train.pieces import Pieces
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_looking_at_pictures_can_be_stopped(atelier, folder, words, monkeypatch,
         answers.append(answer)
         sent = re.findall(r'data-act="(halt [0-9]+)"', str(answer[0]))
         if begun.is_set() and sent:
-            Orders(atelier, words, None, None).do(sent[0], {})
+            Orders(atelier, words, None, Pieces(atelier)).do(sent[0], {})
     assert any(words("train.look_stop") in str(answer[0]) for answer in answers)
     assert "halt" not in str(answers[-1][0])
     assert other.state == "done"

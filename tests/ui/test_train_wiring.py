@@ -12,6 +12,7 @@ from lib_lora.ui.train import build
 from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import NAMES
 from lib_lora.ui.train.orders import Orders
+from lib_lora.ui.train.pieces import Pieces
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_nothing_is_measured_where_nothing_was_found(atelier, tmp_path):
 def test_the_time_is_measured_beside_the_other_buttons(atelier):
     """A click on another button must not wait for it: the page carries out one click at a time."""
     words = Words("en")
-    answer = Orders(atelier, words, None, None).do("measure time", {})
+    answer = Orders(atelier, words, None, Pieces(atelier)).do("measure time", {})
     assert (answer.message, atelier.queue.jobs("measure")) == (None, [])
     shown = list(Intake(atelier, words).measured("character", 64))
     assert len(atelier.queue.jobs("measure")) == 1
