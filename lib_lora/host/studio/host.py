@@ -285,7 +285,7 @@ class StudioHost:
         seeds = [request.seed if request.sweep else request.seed + row for row in rows]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         noise = torch.stack([torch.randn(4, height, width, generator=g) for g in generators])
-        ones = (self._attach(tag, lora, request, rows) for tag, lora in loras)
+        ones = [self._attach(tag, lora, request, rows) for tag, lora in loras]
         with torch.no_grad(), attach_all(ones) as attached:
             # Where a sweep changes the text encoder, each picture has a text of its own; else one serves all.
             swept = request.sweep is not None and any(tag.sweep for tag, _ in loras)
