@@ -143,6 +143,9 @@ class PresetFile:
             return Preset(name, full, (Token("number", value),) * full.length, line)
         if chosen is None:
             cure = suggest(name, (*self.names(), "ALL", "NONE")) or say("Look at the list of presets, or add it.")
+            numbers = re.split(r"[\s;|/]+", name.strip())
+            if len(numbers) > 1 and all(read_number(number) is not None for number in numbers):
+                cure = say("Put commas between the numbers: {numbers}.", numbers=shorten(",".join(numbers)))
             raise InputError("There is no preset “{name}”", name=shorten(name), cure=cure)
         return chosen.for_family(family)
 

@@ -170,9 +170,25 @@ def rounded(
     return saved, _then(report, second)
 
 
+def _weights_of(row: Ingredient, presets: PresetFile, family: str) -> BlockWeights | None:
+    """Return a row's weights; one of its two values that changes nothing in them is a mistake."""
+    weights = resolve_blocks(row.blocks, presets, family, x=row.x, fill=row.fill)
+    for name in ("x", "fill"):
+        value, usual = getattr(row, name), find(Ingredient, name).default
+        if value != usual and weights == _weights_of(replace(row, **{name: usual}), presets, family):
+            raise InputError(
+                "{value} for {name} changes nothing in these block weights",
+                value=value,
+                name=name,
+                where=row.blocks,
+                cure="Leave it out; or write X where x is to stand, or fewer blocks than the model has, for fill.",
+            )
+    return weights
+
+
 def _part(row: Ingredient, presets: PresetFile) -> Summand:
     lora = read_lora(row.path)
-    weights = resolve_blocks(row.blocks, presets, lora.family, x=row.x, fill=row.fill)
+    weights = _weights_of(row, presets, lora.family)
     te, unet = row.strength * row.te, row.strength * row.unet
     tag = ResolvedTag(lora.name, te=te, unet=unet, weights=weights, other=row.other)
     return Summand(lora, tag.multipliers(lora.family))

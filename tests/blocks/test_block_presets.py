@@ -36,6 +36,13 @@ def test_the_shipped_presets_hold_the_known_vectors() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["1 0 0.5", "1;0;0.5", "1 | 0 | 0.5"])
+def test_numbers_without_commas_are_told_to_have_some(text: str) -> None:
+    with pytest.raises(InputError) as error:
+        SHIPPED.vector(text, "sd1")
+    assert "1,0,0.5" in str(error.value.cure)
+
+
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl", "flux"])
 @pytest.mark.parametrize(("name", "value"), [("ALL", 1), ("none", 0), ("ALL0.5", 0.5), ("all0.7", 0.7)])
 def test_all_and_none_mean_every_block_of_every_family(family: str, name: str, value: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -89,6 +90,14 @@ def test_weights_are_shown_in_the_shortest_layout_that_names_the_files_blocks() 
     weights = BlockWeights.parse(",".join(["1"] * 26))
     assert shown_weights(weights, ["BASE", "IN01", "other"], "sd1").layout.length == 17
     assert shown_weights(weights, ["BASE", "IN00"], "sd1").layout.length == 26
+
+
+@pytest.mark.parametrize("row", [{"blocks": "HALF", "x": 0.5}, {"blocks": ",".join(["1"] * 26), "fill": 1.0}])
+def test_a_value_that_changes_nothing_is_refused(path: Path, row: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="changes nothing"):
+        make(MergeSpec((Ingredient(path, **row),)), PRESETS)
+    both = make(MergeSpec((Ingredient(path, blocks="XS", x=0.5, fill=0.25),)), PRESETS)
+    assert both.used[0][1] == {"BASE": 1.0, "IN01": 0.5}
 
 
 def test_names_tell_what_is_in_the_file() -> None:
