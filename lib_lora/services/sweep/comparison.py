@@ -20,6 +20,7 @@ from lib_lora.errors import FileError, InputError, StoppedError
 from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.host.infotext import write_png
 from lib_lora.i18n.error_words import sentence_in_words
+from lib_lora.picture_file import open_picture
 from lib_lora.progress import Progress, SubProgress
 from lib_lora.sentences import packed, say, unpacked
 from lib_lora.services.answers import plain
@@ -229,8 +230,11 @@ def _cell(made: Compared, one: RunFacts, *, headed: bool) -> Cell:
     kept, remark = made.pictures.get(one.run), made.remarks.get(one.run)
     picture = None
     if kept is not None:
-        with Image.open(kept) as opened:
-            picture = opened.convert("RGB")
+        try:
+            with kept.open("rb") as file, open_picture(file, where=str(kept), kinds=("PNG",)) as opened:
+                picture = opened.convert("RGB")
+        except (OSError, FileError) as error:  # the other cells are none the worse for it
+            remark = str(error.what if isinstance(error, FileError) else error)
     return Cell(picture, facts_lines(one), head, remark or "")
 
 
