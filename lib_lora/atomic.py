@@ -63,6 +63,25 @@ def replace_file(path: Path, data: bytes, *, what: Sentence = FILE, private: boo
     return path
 
 
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it, unless it is there, and return it.
+
+    Raises:
+        FileError: the system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise folder_error(error, folder) from error
+    return folder
+
+
+def folder_error(error: OSError, folder: Path) -> FileError:
+    """Return what a person reads of a folder that could not be made."""
+    what = say("The folder cannot be made ({reason})", reason=error)
+    return FileError(what, where=str(folder), cure=cure_of(error))
+
+
 @contextmanager
 def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     """Yield a new file that takes the place of ``path`` when the block ends well, and leaves nothing when it does not.

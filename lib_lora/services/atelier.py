@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib_lora.atomic import private_folder
-from lib_lora.errors import FileError, InputError
+from lib_lora.atomic import folder_error, private_folder
+from lib_lora.errors import InputError
 from lib_lora.host.base import Host
 from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.training import Trainings
@@ -105,7 +105,7 @@ def _make(folder: Path, *, private: bool) -> None:
     try:
         private_folder(folder) if private else folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError("The folder cannot be made ({reason})", reason=error, where=str(folder)) from error
+        raise folder_error(error, folder) from error
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from lib_lora.atomic import make_folder
 from lib_lora.data.caption_files import USUAL, CaptionFiles, Endings, captions_of
 from lib_lora.data.captions import folded
 from lib_lora.data.faces import FRAMES, FRAMING_TAGS, Box, crop_box, find_faces
@@ -19,7 +20,7 @@ from lib_lora.errors import FileError
 from lib_lora.options import option, settle
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
-from lib_lora.services.made_pictures import make_folder, put_caption, save_new
+from lib_lora.services.made_pictures import put_caption, save_new
 
 KIND = "crops"
 

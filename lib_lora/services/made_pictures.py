@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lib_lora.atomic import back_up, cure_of, new_file, replace_file
+from lib_lora.atomic import back_up, cure_of, make_folder, new_file, replace_file
 from lib_lora.data.caption_files import CaptionFiles
 from lib_lora.data.captions import read_caption
 from lib_lora.data.files import Problem, shown
@@ -20,19 +20,6 @@ from lib_lora.sentences import say
 
 MARK = "LoRA Atelier"
 """Keyword of the text in a PNG under which the digest of its pixels stands."""
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it.
-
-    Raises:
-        FileError: the system refuses.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = say("The folder cannot be made ({reason})", reason=error)
-        raise FileError(what, where=shown(folder), cure=cure_of(error)) from error
 
 
 def save_new(picture: Image.Image, path: Path) -> None:

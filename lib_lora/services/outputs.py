@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lib_lora.atomic import cure_of, new_file
+from lib_lora.atomic import cure_of, folder_error, new_file
 from lib_lora.errors import FileError
 from lib_lora.host.infotext import png_bytes
 from lib_lora.sentences import say
@@ -54,7 +54,7 @@ def new_folder(parent: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise FileError("The folder cannot be made ({reason})", reason=error, where=str(folder)) from error
+            raise folder_error(error, folder) from error
         return folder
     raise FileError("The folder cannot be made", where=str(parent), cure="Empty it.")
 

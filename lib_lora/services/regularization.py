@@ -9,8 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lib_lora.atomic import cure_of, replace_file
-from lib_lora.errors import FileError
+from lib_lora.atomic import make_folder, replace_file
 from lib_lora.host.base import Host
 from lib_lora.host.infotext import write_png
 from lib_lora.progress import Progress, SubProgress
@@ -50,7 +49,7 @@ def draw_missing(
     numbers = list(wanted.missing())
     if not numbers:
         return True
-    _make(wanted.folder)
+    make_folder(wanted.folder)
     steps = len(numbers) * wanted.request.steps
     told = SubProgress(progress, 0, steps, steps, say("drawing regularization pictures"))
     began, said = time.monotonic(), set[str]()
@@ -69,14 +68,6 @@ def draw_missing(
             break
         began = time.monotonic()
     return not numbers
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = say("The folder cannot be made ({reason})", reason=error)
-        raise FileError(what, where=str(folder), cure=cure_of(error)) from error
 
 
 def _keep(wanted: ClassPictures, number: int, image: Image.Image, text: str) -> None:

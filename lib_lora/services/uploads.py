@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lib_lora.atomic import cure_of, new_file
+from lib_lora.atomic import cure_of, make_folder, new_file
 from lib_lora.data import inspect_picture
 from lib_lora.data.files import PICTURE_SUFFIXES, file_digest
 from lib_lora.errors import FileError
@@ -46,7 +46,7 @@ def take_picture(atelier: Atelier, path: Path, folder: Path) -> Path:
 
 def _kept(path: Path, folder: Path) -> Path:
     """Copy the file under a name that every system takes, or return the one that is there with the same content."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     there = [one for one in list_folder(folder).files if has_ending(one, PICTURE_SUFFIXES)]
     size = path.stat().st_size
     for one in there:

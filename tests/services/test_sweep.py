@@ -89,12 +89,17 @@ def test_a_second_comparison_draws_only_what_is_new(atelier, start, until, monke
         row = {"step": step, "steady": steady, "held": None, "drift": step / 50, "pictures": {}}
         RunFolder(view.sweep.place("krnk_dim1")).keep_measures(row)
     (view.sweep.folder / read_comparison(view.sweep, "en")["runs"][1]["picture"]).write_bytes(b"\x89PNG cut off")
-    drawn = []
-    monkeypatch.setattr(atelier.host.__class__, "generate", lambda *_: drawn.append(1))
+    draw, drawn = atelier.host.__class__.generate, []
+
+    def counted(host, order, progress):
+        drawn.append(order.prompt)
+        return draw(host, order, progress)
+
+    monkeypatch.setattr(atelier.host.__class__, "generate", counted)
     job = atelier.sweeps.compare("krnk")
     assert job.wait(60)
     assert job.error is None
-    assert not drawn
+    assert [prompt.partition(" ")[2] for prompt in drawn] == ["<lora:krnk_dim2:1>"]  # the other is whole
     one, two = read_comparison(view.sweep, "en")["runs"]
     assert (one["before"], one["steady"], one["held"], one["drift"]) == (0.5, 0.25, None, 0.02)
     assert two["steady"] is None
@@ -192,8 +197,12 @@ def test_a_damaged_record_hides_only_itself(atelier, start, until):
     (atelier.folders.runs / "other").mkdir()
     (atelier.folders.runs / "other" / "sweep.json").write_text("{", encoding="utf-8")
     assert [view.sweep.name for view in atelier.sweeps.listed()] == ["krnk"]
-    with pytest.raises(InputError, match="no sweep of this name"):
+    (said,) = atelier.sweeps.damaged()
+    assert "other" in said.where
+    with pytest.raises(InputError, match="cannot be read"):
         atelier.sweeps.find("other")
+    with pytest.raises(InputError, match="no sweep of this name"):
+        atelier.sweeps.find("nobody")
     until(ended(atelier))
 
 

@@ -48,6 +48,10 @@ def test_a_sweep_is_queued_compared_and_named(web: Web, atelier: Atelier, body: 
     result = web.result(web.post("/sweeps/krnk/compare"))
     assert [bool(one["picture"]) for one in result["runs"]] == [True, True]
     assert web.post("/sweeps/krnk/stop").status_code == 200
+    (atelier.folders.runs / "krnk" / "sweep.json").write_text("{", encoding="utf-8")
+    assert "krnk" in web.get("/sweeps").json()["problems"][0]["where"]
+    refused(web.get("/sweeps/krnk"), 400)
+    refused(web.get("/sweeps/nobody"), 404)
 
 
 @pytest.mark.parametrize(

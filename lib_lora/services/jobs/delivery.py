@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from lib_lora.atomic import new_file
+from lib_lora.atomic import make_folder, new_file
 from lib_lora.errors import FileError
 
 
@@ -18,7 +18,7 @@ def deliver(path: Path, folder: Path) -> Path:
     Raises:
         FileError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for number in range(1, 1000):
         target = folder / (path.name if number == 1 else f"{path.stem}-{number}{path.suffix}")
         try:

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from lib_lora.analysis.comparison import Cell, Comparison, draw_comparison
-from lib_lora.atomic import replace_file
+from lib_lora.atomic import make_folder, replace_file
 from lib_lora.errors import FileError, InputError, StoppedError
 from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.host.infotext import write_png
@@ -159,18 +159,14 @@ def _picture(
     status = lora.stat()
     known = repr((order, host.model.name, status.st_size, status.st_mtime_ns))
     path = sweep.folder / PICTURES / f"{run}-{hashlib.sha256(known.encode()).hexdigest()[:8]}.png"
-    if path.is_file():
+    if _whole(path) is not None:
         return path, None
     if progress.stopped:
         raise StoppedError
     result = host.generate(order, progress)
     if not result.images or progress.stopped:
         raise StoppedError
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError("The folder cannot be made ({reason})", reason=error, where=str(path.parent)) from error
-    for old in path.parent.glob(f"{glob.escape(run)}-????????.png"):
+    for old in make_folder(path.parent).glob(f"{glob.escape(run)}-????????.png"):
         old.unlink(missing_ok=True)
     write_png(path, result.images[0], result.infotexts[0])
     return path, [*result.notes, *(problem.what for problem in result.problems)]
@@ -228,14 +224,16 @@ def _cell(made: Compared, one: RunFacts, *, headed: bool) -> Cell:
         state = "not begun" if one.state == NOT_BEGUN else f"{one.state} at step {one.steps}"
         return Cell(None, (state,), head)
     kept, remark = made.pictures.get(one.run), made.remarks.get(one.run)
-    picture = None
-    if kept is not None:
-        try:
-            with kept.open("rb") as file, open_picture(file, where=str(kept), kinds=("PNG",)) as opened:
-                picture = opened.convert("RGB")
-        except (OSError, FileError) as error:  # the other cells are none the worse for it
-            remark = str(error.what if isinstance(error, FileError) else error)
-    return Cell(picture, facts_lines(one), head, remark or "")
+    return Cell(None if kept is None else _whole(kept), facts_lines(one), head, remark or "")
+
+
+def _whole(path: Path) -> Image.Image | None:
+    """Return a picture that is kept; None where there is none, or one that is damaged: it is drawn again then."""
+    try:
+        with path.open("rb") as file, open_picture(file, kinds=("PNG",)) as opened:
+            return opened.convert("RGB")
+    except (OSError, FileError):
+        return None
 
 
 def facts_lines(one: RunFacts) -> tuple[str, ...]:

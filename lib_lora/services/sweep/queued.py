@@ -109,7 +109,11 @@ class Sweeps:
         """
         view = self.find(name)
         if not view.unfinished:
-            raise InputError("All runs of this sweep are finished, or in the queue", where=name)
+            raise InputError(
+                "All runs of this sweep are finished, or in the queue",
+                where=name,
+                cure="Compare them, or start another sweep with more values.",
+            )
         made = self._checked(view.sweep, read, begun=True)
         for run, kept in view.runs.items():
             if run in made:
@@ -164,16 +168,23 @@ class Sweeps:
         """Return the sweeps, newest first; at most so many."""
         return [self.view(sweep) for sweep in self._all()[:most]]
 
+    def names(self) -> set[str]:
+        """Return the names of all sweeps, those with a damaged record too."""
+        return {path.parent.name for path in self._atelier.folders.runs.glob(f"*/{FILE}")}
+
+    def damaged(self) -> list[AtelierError]:
+        """Return why sweeps are not listed that are there."""
+        return [kept for kept in self._kept() if isinstance(kept, AtelierError)]
+
     def find(self, name: str) -> SweepView:
         """Return the sweep of a name.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or its record cannot be read.
         """
-        for sweep in self._all():
-            if sweep.name == name:
-                return self.view(sweep)
-        raise InputError("There is no sweep of this name", where=name, cure="Look at the list of sweeps.")
+        if name not in self.names():
+            raise InputError("There is no sweep of this name", where=name, cure="Look at the list of sweeps.")
+        return self.view(read_sweep(self._atelier.folders.runs / name))
 
     def view(self, sweep: Sweep) -> SweepView:
         """Return a sweep with its runs as they are now."""
@@ -186,13 +197,20 @@ class Sweeps:
         return [run_facts(run, row, sweep.place(run), view.runs[run]) for run, row in sweep.runs.items()]
 
     def _all(self) -> list[Sweep]:
-        found = []
-        for path in self._atelier.folders.runs.glob(f"*/{FILE}"):
+        return [kept for kept in self._kept() if isinstance(kept, Sweep)]
+
+    def _kept(self) -> list[Sweep | AtelierError]:
+        """Return every sweep, newest first, and last those that cannot be read, as errors."""
+        found: list[tuple[float, str, Sweep | AtelierError]] = []
+        for name in self.names():
+            path = self._atelier.folders.runs / name / FILE
             try:
-                found.append((path.stat().st_mtime, path.parent.name, read_sweep(path.parent)))
-            except (AtelierError, OSError) as error:
-                logger.warning("%s is left out: %s", path, error)
-        return [sweep for *_, sweep in sorted(found, key=lambda row: row[:2], reverse=True)]
+                found.append((path.stat().st_mtime, name, read_sweep(path.parent)))
+            except AtelierError as error:
+                found.append((0.0, name, error))
+            except FileNotFoundError:  # gone meanwhile
+                continue
+        return [kept for *_, kept in sorted(found, key=lambda row: row[:2], reverse=True)]
 
     def _checked(self, sweep: Sweep, read: Reader, *, begun: bool = False) -> dict[str, TrainOptions]:
         trainings = self._atelier.trainings

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib_lora.atomic import replace_file
-from lib_lora.errors import AtelierError, FileError, InputError
+from lib_lora.atomic import make_folder, replace_file
+from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import Host
 from lib_lora.sentences import say
 from lib_lora.services.answers import plain
@@ -110,11 +110,7 @@ class Sweep:
         """
         row = {"values": self.values, **self.table.to_dict(), "prompt": self.prompt, "language": self.language}
         text = json.dumps(plain(row), ensure_ascii=False, indent=1) + "\n"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError("The folder cannot be made ({reason})", reason=error, where=str(self.folder)) from error
-        replace_file(self.folder / FILE, text.encode())
+        replace_file(make_folder(self.folder) / FILE, text.encode(), what=say("The record of the sweep"))
 
     def forget(self) -> None:
         """Take the record away of a sweep that was not begun."""
@@ -154,7 +150,11 @@ def read_sweep(folder: Path) -> Sweep:
         cure = say("Choose the folder that has sweep.json.")
         raise InputError("This folder holds no sweep", where=str(folder), cure=cure) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError("The record of the sweep cannot be read", where=str(path)) from error
+        raise InputError(
+            "The record of the sweep cannot be read",
+            where=str(path),
+            cure="Its runs are whole. Move this file away; a new sweep needs another name.",
+        ) from error
 
 
 def prompt_for(prompt: str, options: TrainOptions, host: Host) -> str:

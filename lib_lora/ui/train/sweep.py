@@ -18,7 +18,7 @@ from lib_lora.services.sweep.facts import NOT_BEGUN
 from lib_lora.services.sweep.queued import KIND, SweepView
 from lib_lora.train.sweep_table import values_text
 from lib_lora.ui.compat import gr
-from lib_lora.ui.messages import progress_html
+from lib_lora.ui.messages import error_html, progress_html
 from lib_lora.ui.train.inline_actions import act_button
 from lib_lora.web.routes import file_url
 
@@ -79,9 +79,10 @@ class SweepPiece:
         }
 
     def html(self, words: Words) -> str:
-        """Return the newest sweeps, the newest of all in full."""
-        views = self._atelier.sweeps.listed(LISTED)
-        return "".join(self._card(view, words, whole=number == 0) for number, view in enumerate(views))
+        """Return the newest sweeps, the newest of all in full; and of which the record cannot be read."""
+        sweeps = self._atelier.sweeps
+        cards = [self._card(view, words, whole=number == 0) for number, view in enumerate(sweeps.listed(LISTED))]
+        return "".join([*cards, *(error_html(error, words) for error in sweeps.damaged())])
 
     def _card(self, view: SweepView, words: Words, *, whole: bool) -> str:
         name = view.sweep.name
@@ -135,10 +136,10 @@ def _numbers(view: SweepView, words: Words) -> str:
         known = kept.get(run, {}) if now is not None and now.state == DONE else {}
         state = words(f"train.state_{now.state}") if now is not None else words(f"train.sweep_{NOT_BEGUN}")
         said = known.get("remark") or (sentence_in_words(now.error.what, words.language) if now and now.error else "")
-        cells = (state, *_facts(known, loss, words))
-        body = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        title = f' title="{escape(said)}"' if said else ""
-        rows.append(f'<tr{title}><th scope="row">{escape(values_text(values))}</th>{body}</tr>')
+        body = "".join(f"<td>{escape(cell)}</td>" for cell in (state, *_facts(known, loss, words)))
+        rows.append(f'<tr><th scope="row">{escape(values_text(values))}</th>{body}</tr>')
+        if said:
+            rows.append(f'<tr><td colspan="{len(heads)}" class="atelier-soft">{escape(said)}</td></tr>')
     table = f'<table class="atelier-table"><thead><tr>{titles}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     return f'<div class="atelier-scroll">{table}</div>'
 

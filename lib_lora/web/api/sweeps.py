@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from lib_lora.errors import InputError
+from lib_lora.i18n.error_words import error_row
 from lib_lora.options import Option
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
@@ -48,7 +49,10 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         return row(atelier, made, call.language)
 
     def listed(call: Call) -> Any:
-        return {"sweeps": [row(atelier, view, call.language) for view in sweeps.listed()]}
+        return {
+            "sweeps": [row(atelier, view, call.language) for view in sweeps.listed()],
+            "problems": [error_row(error, call.language) for error in sweeps.damaged()],
+        }
 
     def acted(act: Callable[[Call], Any]) -> Callable[[Call], Any]:
         def answer(call: Call) -> Any:
@@ -93,13 +97,12 @@ def found(atelier: Atelier, name: str) -> SweepView:
     """Return the sweep of a name.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is none. InputError: its record cannot be read.
     """
-    try:
-        return atelier.sweeps.find(name)
-    except InputError as error:
+    if name not in atelier.sweeps.names():
         cure = say("GET /lora-atelier/v1/sweeps lists them.")
-        raise NotFound("There is no sweep of this name", where=name[:200], cure=cure) from error
+        raise NotFound("There is no sweep of this name", where=name[:200], cure=cure)
+    return atelier.sweeps.find(name)
 
 
 def row(atelier: Atelier, view: SweepView, language: str) -> dict[str, Any]:
