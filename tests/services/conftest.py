@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from PIL import Image, ImageDraw
 
 from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.training import Trainings
 from lib_lora.train.options import from_mapping
+from tests.servers import end, wait_until
 
 
 @pytest.fixture
@@ -48,21 +47,9 @@ def make_trainings(studio, tmp_path):
     servers = []
     yield make
     for one in servers:
-        for view in one.queue():
-            if view.state == "running":
-                one.stop(view.name)
-        one.close(20)
+        end(one)
 
 
 @pytest.fixture
 def until():
-    """Wait until something is true, and return it."""
-
-    def wait(what, seconds=180.0):
-        end = time.monotonic() + seconds
-        while not what() and time.monotonic() < end:
-            time.sleep(0.01)
-        assert what()
-        return what()
-
-    return wait
+    return wait_until

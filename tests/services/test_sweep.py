@@ -11,7 +11,6 @@ from PIL import Image
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.studio import StudioHost
-from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.given_options import run_options
 from lib_lora.services.sweep import comparison as comparing
 from lib_lora.services.sweep.comparison import read_comparison
@@ -20,6 +19,7 @@ from lib_lora.train import loop
 from lib_lora.train.option_files import read_options
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.sweep_table import SweepTable
+from tests.servers import running_atelier
 
 TINY = {"dim": 2, "resolution": 64, "optimizer": "AdamW", "learning_rate": 1e-3, "text_encoder_ratio": 0}
 TABLE = SweepTable.read(["dim: 1, 2", "learning_rate: 1e-3, 3e-3"])
@@ -28,13 +28,9 @@ PROMPT = "krnk --s 1 --w 64 --h 64"
 
 @pytest.fixture
 def atelier(studio, tmp_path):
-    folders = Folders.under(tmp_path / "data")
-    made = Atelier(StudioHost(studio.model, (folders.loras,), studio.presets), folders)
-    yield made
-    for view in made.trainings.queue():
-        if view.state == "running":
-            made.trainings.stop(view.name)
-    made.trainings.close(20)
+    host = StudioHost(studio.model, (tmp_path / "data" / "loras",), studio.presets)
+    with running_atelier(host, tmp_path / "data") as made:
+        yield made
 
 
 @pytest.fixture

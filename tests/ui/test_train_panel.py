@@ -30,6 +30,7 @@ from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import NAMES, OptionForm, to_widget
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import LIST, RUN, SAMPLES, Pieces
+from tests.servers import running_atelier
 
 CHEAP = {"dim": 2, "resolution": 64, "save_every_epochs": 0, "text_encoder_ratio": 0.0, "sample_prompts": "krnk"}
 POCKET = ModelFacts(128, "v_prediction")
@@ -38,12 +39,8 @@ STEPS = SMALL["target_steps"]
 
 @pytest.fixture
 def atelier(studio, tmp_path):
-    made = Atelier(studio, Folders.under(tmp_path / "data"))
-    yield made
-    for view in made.trainings.queue():
-        if view.state == "running":
-            made.trainings.stop(view.name)
-    made.trainings.close(20)
+    with running_atelier(studio, tmp_path / "data") as made:
+        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 
 import pytest
 from PIL import Image
@@ -12,7 +11,6 @@ from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.progress import QUIET
 from lib_lora.sentences import say
 from lib_lora.services import rate_probe
-from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.picture_folder import look
 from lib_lora.train.options import usual_values
 from lib_lora.train.recipes import facts_of
@@ -25,6 +23,7 @@ from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import Pieces
 from lib_lora.ui.train.probe import PROBE
 from lib_lora.ui.train.sweep import SWEEPS
+from tests.servers import running_atelier, wait_until
 
 FOUND = {
     "learning_rate": 3e-4,
@@ -41,12 +40,8 @@ FOUND = {
 
 @pytest.fixture
 def atelier(studio, tmp_path):
-    made = Atelier(studio, Folders.under(tmp_path / "data"))
-    yield made
-    for view in made.trainings.queue():
-        if view.state == "running":
-            made.trainings.stop(view.name)
-    made.trainings.close(20)
+    with running_atelier(studio, tmp_path / "data") as made:
+        yield made
 
 
 @pytest.fixture(params=LANGUAGES)
@@ -182,23 +177,10 @@ def test_a_table_that_cannot_be_is_said_in_the_page(atelier, panel, place, words
     assert not atelier.sweeps.listed()
 
 
-@pytest.fixture
-def until():
-    """Wait until something is true."""
-
-    def wait(what, seconds=180.0):
-        end = time.monotonic() + seconds
-        while not what() and time.monotonic() < end:
-            time.sleep(0.02)
-        assert what()
-
-    return wait
-
-
-def test_a_compared_sweep_shows_its_grid_and_its_numbers(atelier, panel, place, words, until):
+def test_a_compared_sweep_shows_its_grid_and_its_numbers(atelier, panel, place, words):
     form, _, _ = panel
     form.sweep("dim: 1, 2", "krnk --s 1 --w 64 --h 64", *asked(atelier, place))
-    until(lambda: all(job.ended for job in atelier.queue.jobs()) and not atelier.trainings.queue())
+    wait_until(lambda: all(job.ended for job in atelier.queue.jobs()) and not atelier.trainings.queue())
     html = atelier.live.html(SWEEPS, words)[1]
     assert words("train.sweep_state", done=2, n=2) in html
     assert "comparison.png" in html
