@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lib_lora.atomic import cure_of, replace_file
 from lib_lora.errors import FileError
-from lib_lora.report.page import render_page
+from lib_lora.report.render import render_page
 from lib_lora.report.sections import (
     BlockBars,
     Cell,

@@ -20,9 +20,9 @@ from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.measured import Measured, number
 from lib_lora.merge.precision import TYPES
 from lib_lora.train import network
+from lib_lora.train.every import samples_of, saves_of
 from lib_lora.train.length import length_remarks, pictures_a_step, shown_by, total_steps
 from lib_lora.train.loss import schedule_for
-from lib_lora.train.occasions import samples_of, saves_of
 from lib_lora.train.optimizers import OPTIMIZERS, spec_of
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.pictures import options_for

@@ -14,9 +14,9 @@ from lib_lora.live.attach import attach
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.train.event_file import EventFile
+from lib_lora.train.every import Every, samples_of, saves_of
 from lib_lora.train.measures import measures_of, measuring_of
 from lib_lora.train.memory.fit import Fit, fitted
-from lib_lora.train.occasions import Every, samples_of, saves_of
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.saving import save_lora, save_on_the_way, save_state
 from lib_lora.train.step import one_step

@@ -20,8 +20,8 @@ from lib_lora.host.base import Conditioning
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.train.captions import encode_captions
+from lib_lora.train.every import Every, saves_of
 from lib_lora.train.loss import Noised, noised
-from lib_lora.train.occasions import Every, saves_of
 from lib_lora.train.probe import TIMESTEPS
 from lib_lora.train.saving import path_at
 from lib_lora.train.verdict import best_file, best_row, course, stopped_teaching

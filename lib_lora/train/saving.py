@@ -13,8 +13,8 @@ from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.merge.precision import TYPES
 from lib_lora.sentences import say
 from lib_lora.train import network
+from lib_lora.train.every import Every
 from lib_lora.train.metadata import training_metadata
-from lib_lora.train.occasions import Every
 from lib_lora.train.training import Training
 from lib_lora.train.verdict import best_row
 

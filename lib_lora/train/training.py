@@ -20,14 +20,14 @@ from lib_lora.train import network, resume
 from lib_lora.train.caption_cache import FOLDER as CAPTIONS
 from lib_lora.train.caption_cache import CaptionCache, caption_remarks, lasting
 from lib_lora.train.captions import layout_of
-from lib_lora.train.conditioning import FixedCaptions
 from lib_lora.train.ema import MovingAverage
 from lib_lora.train.event_file import EventFile
+from lib_lora.train.fixed_captions import FixedCaptions
+from lib_lora.train.gradient_scaling import LossScale
 from lib_lora.train.kept_files import keep_copies, with_copies
 from lib_lora.train.latent_cache import FOLDER
 from lib_lora.train.length import times_text, total_steps
 from lib_lora.train.loss import gamma_of, schedule_for
-from lib_lora.train.loss_scaling import LossScale
 from lib_lora.train.memory.precision import check_precision, computing, scale_for
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.origin import Origin

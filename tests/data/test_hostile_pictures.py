@@ -20,7 +20,7 @@ from lib_lora.data.images import inspect_picture, load_picture
 from lib_lora.errors import FileError
 from lib_lora.formats.cover import THUMBNAIL, read_cover
 from lib_lora.picture_file import MAX_SCANS, MAX_TEXT
-from lib_lora.report.page import picture_uri
+from lib_lora.report.render import picture_uri
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 30_000
@@ -125,7 +125,7 @@ from pathlib import Path
 from lib_lora.data.images import inspect_picture, load_picture
 from lib_lora.errors import FileError
 from lib_lora.formats.cover import THUMBNAIL, read_cover
-from lib_lora.report.page import picture_uri
+from lib_lora.report.render import picture_uri
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 warm = Path(sys.argv[2])
 for door in (inspect_picture, load_picture, picture_uri):

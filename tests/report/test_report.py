@@ -26,7 +26,7 @@ from lib_lora.report import (
     render_page,
     write_report,
 )
-from lib_lora.report.page import picture_uri
+from lib_lora.report.render import picture_uri
 from lib_lora.report.words import WORDS
 
 EVIL = "<script>alert('x')</script>\"&'"

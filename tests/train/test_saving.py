@@ -12,8 +12,8 @@ from lib_lora.progress import Progress
 from lib_lora.train import network
 from lib_lora.train.ema import MovingAverage
 from lib_lora.train.estimate import plan_run, room_needed
+from lib_lora.train.every import Every
 from lib_lora.train.loop import run
-from lib_lora.train.occasions import Every
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import read_state, states_of
 from lib_lora.train.step import one_step

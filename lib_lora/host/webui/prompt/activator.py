@@ -17,7 +17,7 @@ from lib_lora.host.webui.kind import HostKind, detect
 from lib_lora.host.webui.model.live_model import current_model
 from lib_lora.host.webui.options import host_setting, option
 from lib_lora.host.webui.prompt import record
-from lib_lora.host.webui.prompt.attachments import Attachments
+from lib_lora.host.webui.prompt.attached_loras import Attachments
 from lib_lora.host.webui.prompt.conditioning import ATTRIBUTES, Encoded, pass_of, reached_by
 from lib_lora.host.webui.prompt.host_loader import misfits
 from lib_lora.host.webui.prompt.overrides import overrides_of

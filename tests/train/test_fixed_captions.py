@@ -5,7 +5,7 @@ import torch
 
 from lib_lora.progress import Progress
 from lib_lora.train import network
-from lib_lora.train.conditioning import FixedCaptions
+from lib_lora.train.fixed_captions import FixedCaptions
 from lib_lora.train.loop import run
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.training import start

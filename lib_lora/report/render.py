@@ -18,7 +18,7 @@ from lib_lora.report.plot import COLORS, bars_svg, curve_svg, format_number
 from lib_lora.report.sections import BlockBars, Cell, Commands, Curve, Goals, Grid, Pictures, Report, Section, Table
 from lib_lora.report.words import WORDS, Words
 
-STYLE = Path(__file__).with_name("page.css")
+STYLE = Path(__file__).with_name("report.css")
 # Types that every browser shows; any other picture is converted to PNG.
 BROWSER_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 NUMBER = re.compile(r"[-+−±]?[\d.,]+\s?(?:e[-+]?\d+)?\s?(?:[%×x]|[kMGT]?i?B|m?s|min|h|px)?|[-–—]|", re.IGNORECASE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lib_lora.train.loss_scaling import PATIENCE, LossScale
+from lib_lora.train.gradient_scaling import PATIENCE, LossScale
 
 
 def parameter(value: float = 1.0) -> Tensor:
