@@ -15,6 +15,7 @@ LETTERS = 15
 NARROWEST, WIDEST = 224, 320
 """Pixels of a cell: room for the facts at least, and so wide that six stand side by side on a page."""
 FRAME, EMPTY = (226, 228, 233), (244, 245, 247)
+GOOD = (22, 110, 64)
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class Cell:
         lines: what is written below it.
         head: what stands above it, where no column does.
         warning: what went wrong; below the lines.
+        mark: why this cell is framed, in a word; "" where it is not.
     """
 
     picture: Image.Image | None = None
     lines: tuple[str, ...] = ()
     head: str = ""
     warning: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,77 +43,94 @@ class Comparison:
 
     Attributes:
         title, text: what stands above all of it: in large letters, in small ones.
-        cells: lines of cells.
+        verdict: below them, what the marked cell is, or why there is none.
+        cells: lines of cells; None leaves a place empty.
         columns: what stands above each column; empty where each cell has its own head.
         rows: what stands beside each line; empty where nothing does.
     """
 
     title: str
     text: str
-    cells: Sequence[Sequence[Cell]]
+    verdict: str
+    cells: Sequence[Sequence[Cell | None]]
     columns: Sequence[str] = ()
     rows: Sequence[str] = ()
 
 
 def draw_comparison(shown: Comparison) -> Image.Image:
     """Return the grid as a picture; cells are as wide as their pictures, within bounds."""
-    pictures = [cell.picture for line in shown.cells for cell in line if cell.picture is not None]
+    cells = [cell for line in shown.cells for cell in line if cell is not None]
+    pictures = [cell.picture for cell in cells if cell.picture is not None]
     width = max(NARROWEST, min(WIDEST, max((one.width for one in pictures), default=NARROWEST)))
     height = max((ceil(one.height * width / one.width) for one in pictures), default=width)
-    left = GAP + (min(width, _longest(shown.rows)) + GAP if shown.rows else 0)
+    pen = _Pen(shown, cells)
+    left = GAP + (min(width, pen.longest(shown.rows)) + GAP if shown.rows else 0)
     across = max(len(line) for line in shown.cells)
     whole = left + across * (width + GAP)
-    lines = [[_drawn(cell, width, height) for cell in line] for line in shown.cells]
-    heading = _words([(shown.title, INK, LETTERS + 4), (shown.text, SOFT, LETTERS - 1)], whole - 2 * GAP)
-    columns = [_words([(text, INK, LETTERS)], width) for text in shown.columns]
+    lines = [[cell and _drawn(cell, width, height, pen) for cell in line] for line in shown.cells]
+    heads = [(shown.title, INK, LETTERS + 4), (shown.text, SOFT, LETTERS - 1), (shown.verdict, GOOD, LETTERS)]
+    heading = pen.words(heads, whole - 2 * GAP)
+    columns = [pen.words([(text, INK, LETTERS)], width) for text in shown.columns]
     top = heading.height + 3 * GAP
     under = top + (max(one.height for one in columns) + GAP if columns else 0)
-    tall = under + sum(max(cell.height for cell in line) + 2 * GAP for line in lines)
-    picture = Image.new("RGB", (whole, tall), PAPER)
+    heights = [max(cell.height for cell in line if cell) + 2 * GAP for line in lines]
+    picture = Image.new("RGB", (whole, under + sum(heights)), PAPER)
     picture.paste(heading, (GAP, GAP))
     for number, column in enumerate(columns):
         picture.paste(column, (left + number * (width + GAP), top))
     for number, line in enumerate(lines):
         if shown.rows:
-            picture.paste(_words([(shown.rows[number], INK, LETTERS)], left - 2 * GAP), (GAP, under))
+            picture.paste(pen.words([(shown.rows[number], INK, LETTERS)], left - 2 * GAP), (GAP, under))
         for place, cell in enumerate(line):
-            picture.paste(cell, (left + place * (width + GAP), under))
-        under += max(cell.height for cell in line) + 2 * GAP
+            if cell is not None:
+                picture.paste(cell, (left + place * (width + GAP), under))
+        under += heights[number]
     return picture
 
 
-def _longest(texts: Sequence[str]) -> int:
-    """Return the width of the widest of some labels in pixels."""
-    return max(ceil(font(LETTERS, text).getlength(text)) for text in texts)
-
-
-def _drawn(cell: Cell, width: int, height: int) -> Image.Image:
-    """Return a cell: its head, its picture, its lines."""
-    head = _words([(cell.head, INK, LETTERS)], width) if cell.head else None
-    facts = _words([*((line, SOFT, LETTERS - 2) for line in cell.lines), (cell.warning, HOT, LETTERS - 2)], width)
+def _drawn(cell: Cell, width: int, height: int, pen: _Pen) -> Image.Image:
+    """Return a cell: its head, its picture, its mark and its lines."""
+    head = pen.words([(cell.head, INK, LETTERS)], width) if cell.head else None
+    texts = [(cell.mark, GOOD, LETTERS), *((line, SOFT, LETTERS - 2) for line in cell.lines)]
+    facts = pen.words([*texts, (cell.warning, HOT, LETTERS - 2)], width)
     top = head.height + 2 if head else 0
     drawn = Image.new("RGB", (width, top + height + 4 + facts.height), PAPER)
     if head is not None:
         drawn.paste(head, (0, 0))
+    box = (0, top, width - 1, top + height - 1)
     if cell.picture is not None:
         tall = ceil(cell.picture.height * width / cell.picture.width)
         drawn.paste(cell.picture.convert("RGB").resize((width, tall), Image.Resampling.LANCZOS), (0, top))
     else:
-        box = (0, top, width - 1, top + height - 1)
         ImageDraw.Draw(drawn).rectangle(box, outline=FRAME, fill=EMPTY)
+    if cell.mark:
+        ImageDraw.Draw(drawn).rectangle(box, outline=GOOD, width=4)
     drawn.paste(facts, (0, top + height + 4))
     return drawn
 
 
-def _words(texts: Sequence[tuple[str, tuple[int, int, int], int]], width: int) -> Image.Image:
-    """Return texts below one another, each wrapped to the width: (text, color, height of its letters)."""
-    rows = []
-    for text, ink, size in texts:
-        letters = font(size, text)
-        rows += [(line, ink, letters, size) for line in wrapped(text, letters, width)]
-    drawn = Image.new("RGB", (width, max(1, sum(size + 4 for *_, size in rows))), PAPER)
-    pen, top = ImageDraw.Draw(drawn), 0
-    for line, ink, letters, size in rows:
-        pen.text((0, top), line, fill=ink, font=letters)
-        top += size + 4
-    return drawn
+class _Pen:
+    """Writes with one font for the whole picture: one with Japanese letters where any text of it has such."""
+
+    def __init__(self, shown: Comparison, cells: Sequence[Cell]) -> None:
+        own = [text for cell in cells for text in (cell.head, cell.warning, cell.mark, *cell.lines)]
+        self._all = " ".join([shown.title, shown.text, shown.verdict, *shown.columns, *shown.rows, *own])
+
+    def longest(self, texts: Sequence[str]) -> int:
+        """Return the width of the widest of some labels in pixels."""
+        return max(ceil(font(LETTERS, self._all).getlength(text)) for text in texts)
+
+    def words(self, texts: Sequence[tuple[str, tuple[int, int, int], int]], width: int) -> Image.Image:
+        """Return texts below one another, each wrapped to the width: (text, color, height of its letters)."""
+        rows, top = [], 0
+        for text, ink, size in texts:
+            letters = font(size, self._all)
+            step = max(size + 4, ceil(letters.getbbox("_gj")[3]) + 2)
+            for line in wrapped(text, letters, width):
+                rows.append((top, line, ink, letters))
+                top += step
+        drawn = Image.new("RGB", (width, max(1, top)), PAPER)
+        pen = ImageDraw.Draw(drawn)
+        for place, line, ink, letters in rows:
+            pen.text((0, place), line, fill=ink, font=letters)
+        return drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -25,6 +26,9 @@ SYSTEM_FONTS = (
     *("NotoSansCJK-Regular.ttc", "NotoSansCJKjp-Regular.otf", "ipag.ttf", "wqy-microhei.ttc"),
 )
 """Files of fonts with Japanese letters as Windows, macOS and Linux name them; Pillow knows where they lie."""
+_ASIAN = f"{chr(FIRST_OF_ASIA)}-{chr(0x10FFFF)}"
+_PIECE = re.compile(rf" ?(?:[（「『]*[{_ASIAN}][、。，）」』ーっッゃゅょャュョ：]*|[^ {_ASIAN}]+)")
+"""What is not parted at the end of a line: a word, or a Japanese letter with the signs that do not begin a line."""
 
 
 @dataclass(frozen=True)
@@ -170,15 +174,20 @@ def _fitted(text: str, letters: Letters, width: int) -> str:
 
 
 def wrapped(text: str, letters: Letters, width: int) -> list[str]:
-    """Return a text in lines of at most ``width``; a word that is wider is cut."""
+    """Return a text in lines of at most ``width``, parted between words, or Japanese letters; too wide ones are cut."""
     lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
+    for piece in _PIECE.findall(" ".join(text.split())):
+        longer = lines[-1] + piece
         if _length(longer, letters) <= width:
             lines[-1] = longer
         else:
-            lines.append(_fitted(word, letters, width))
+            lines.append(_fitted(piece.lstrip(), letters, width))
     return [line for line in lines if line]
+
+
+def draws_japanese() -> bool:
+    """Tell whether there is a font with Japanese letters, see `font`."""
+    return _system_font(8) is not None
 
 
 def font(size: int, text: str = "") -> Letters:
@@ -187,12 +196,9 @@ def font(size: int, text: str = "") -> Letters:
     A WebUI brings Pillow 9.5, whose own font has one small size; gradio brings matplotlib, which is not imported here.
     None of them has Japanese letters: for a ``text`` with such, the system's own font is taken where there is one.
     """
-    if any(ord(letter) >= FIRST_OF_ASIA for letter in text):
-        for name in SYSTEM_FONTS:
-            try:
-                return ImageFont.truetype(name, size)
-            except OSError:
-                continue
+    asian = _system_font(size) if any(ord(letter) >= FIRST_OF_ASIA for letter in text) else None
+    if asian is not None:
+        return asian
     try:
         return ImageFont.load_default(size=size)
     except TypeError:
@@ -201,3 +207,12 @@ def font(size: int, text: str = "") -> Letters:
             return ImageFont.load_default()
         path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
         return ImageFont.truetype(str(path), size) if path.is_file() else ImageFont.load_default()
+
+
+def _system_font(size: int) -> ImageFont.FreeTypeFont | None:
+    for name in SYSTEM_FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return None

@@ -13,7 +13,7 @@ from lib_lora.cli.common import TerminalProgress, give, open_studio, say, stoppe
 from lib_lora.errors import InputError
 
 if TYPE_CHECKING:
-    from lib_lora.services.sweep.comparison import Compared
+    from lib_lora.services.sweep.compared import Compared
     from lib_lora.services.sweep.lone import LoneSweep
 
 HELP = (
@@ -76,18 +76,24 @@ def run_sweep(options: argparse.Namespace, values: Mapping[str, Any], runs: Path
 
 def _give(options: argparse.Namespace, made: LoneSweep, compared: Compared | None) -> None:
     """Print what a sweep came to."""
-    from lib_lora.services.sweep.comparison import PICTURE, TABLE, facts_lines
+    from lib_lora.services.sweep.compared import BASE, TABLE, WITHOUT
+    from lib_lora.services.sweep.sheet import facts_lines, picture_name, state_of
     from lib_lora.train.sweep_table import values_text
 
     facts, folder = made.facts(), made.sweep.folder
     lines = []
     for one in facts:
-        state = " · ".join(facts_lines(one)) if one.finished else one.state
+        state = " · ".join(facts_lines(one)) if one.finished else state_of(one)
         lines.append(f"{values_text(one.values)}: {state}")
     left = sum(not one.finished for one in facts)
     if left:
         lines.append(f"{left} of {len(facts)} runs are not finished; go on with: train --resume {folder}")
-    files = [folder / PICTURE, folder / TABLE] if compared is not None else []
-    rows = compared.to_dict()["runs"] if compared else [{"run": one.run, **one.numbers()} for one in facts]
-    values = {"sweep": folder, "files": files, "runs": rows, "finished": not left}
+    files = [folder / picture_name("en"), folder / TABLE] if compared is not None else []
+    values = {"sweep": folder, "files": files, "finished": not left}
+    if compared is None:
+        values["runs"] = [{"run": one.run, **one.numbers()} for one in facts]
+    else:
+        values |= compared.to_dict() | {"sweep": folder, "verdict": compared.verdict.text}
+        lines += [f"{WITHOUT if name == BASE else name}: {remark}" for name, remark in compared.remarks.items()]
+        lines.append(compared.verdict.text)
     give(options, values, [*lines, *map(str, files)])

@@ -45,6 +45,8 @@ def test_a_sweep_is_trained_compared_and_goes_on(folder, capsys, monkeypatch):
         ("krnk_dim1", "done", None),
         ("krnk_dim2", "done", None),
     ]
+    assert "nothing to judge by" in result["verdict"]
+    assert (folder / "runs" / "krnk" / result["without_lora"]["picture"]).is_file()
     assert [Path(name).name for name in result["files"]] == ["comparison.png", "comparison.csv"]
     assert all(Path(name).is_file() for name in result["files"])
     code, result = call(capsys, *TRAIN, "--sweep", "dim=1,2")
@@ -60,6 +62,7 @@ def test_a_sweep_is_trained_compared_and_goes_on(folder, capsys, monkeypatch):
     said = capsys.readouterr()
     assert "run 1 of 2 is finished already: dim 1" in said.err
     assert "dim 2: loss" in said.out
+    assert "no run is marked as the best: nothing to judge by" in said.out
     code, result = call(capsys, "train", "--resume", "runs/krnk", "--sweep", "dim=4")
     assert code == 2
     assert "--sweep" in result["error"]["what"]

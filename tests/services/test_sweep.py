@@ -13,7 +13,7 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.studio import StudioHost
 from lib_lora.services.given_options import run_options
 from lib_lora.services.sweep import comparison as comparing
-from lib_lora.services.sweep.comparison import read_comparison
+from lib_lora.services.sweep.compared import read_comparison
 from lib_lora.services.sweep.lone import LoneSweep
 from lib_lora.train import loop
 from lib_lora.train.option_files import read_options
@@ -61,7 +61,10 @@ def test_every_combination_is_trained_and_compared(atelier, start, until):
     for name, row in view.sweep.runs.items():
         options = read_options(atelier.folders.runs / name / "options.json")
         assert (options.dim, options.learning_rate) == (row["dim"], row["learning_rate"])
-    assert set(view.files) == {"picture", "table", "numbers"}
+    files = view.files("ja")
+    assert set(files) == {"picture", "table", "numbers"}
+    assert files["picture"].name == "comparison.ja.png"
+    assert view.files()["picture"].name == "comparison.png"
     kept = read_comparison(view.sweep, "en")
     assert kept["prompt"] == "krnk"
     for one in kept["runs"]:
@@ -71,11 +74,16 @@ def test_every_combination_is_trained_and_compared(atelier, start, until):
         with Image.open(view.sweep.folder / one["picture"]) as picture:
             assert picture.size == (64, 64)
             assert f"<lora:{one['run']}:1>" in picture.info["parameters"]
-    with Image.open(view.files["picture"]) as grid:
-        assert grid.width > 2 * 224
+    with Image.open(files["picture"]) as grid:
+        assert grid.width > 3 * 224  # the values of dim, and before them without LoRA
         assert grid.height > 2 * 224
-    rows = list(csv.DictReader(view.files["table"].read_text(encoding="utf-8-sig").splitlines()))
+    base, *rows = list(csv.DictReader(files["table"].read_text(encoding="utf-8-sig").splitlines()))
     assert [(row["run"], row["dim"]) for row in rows] == [(name, name[8]) for name in names]
+    assert base["run"] == "without LoRA"
+    assert "nothing to judge by" in base["best"]
+    assert kept["verdict"] == base["best"]
+    with Image.open(view.sweep.folder / kept["without_lora"]["picture"]) as picture:
+        assert "lora:" not in picture.info["parameters"]
 
 
 def test_a_second_comparison_draws_only_what_is_new(atelier, start, until, monkeypatch):
@@ -154,7 +162,7 @@ def test_a_stop_keeps_what_is_done_and_it_goes_on(atelier, start, until):
     view = atelier.sweeps.find("krnk")
     states = {name: one and one.state for name, one in view.runs.items()}
     assert states == {"krnk_dim1": "done", slow: "stopped", "krnk_dim3": None}
-    assert not view.files  # compared when all are over, or when somebody asks
+    assert not view.files()  # compared when all are over, or when somebody asks
     job = atelier.sweeps.compare("krnk")
     assert job.wait(60)
     kept = [(one["state"], bool(one["picture"])) for one in read_comparison(view.sweep, "en")["runs"]]
@@ -181,7 +189,7 @@ def test_a_run_that_fails_is_said_and_the_others_are_compared(atelier, start, un
 
     monkeypatch.setattr(loop, "one_step", fails)
     start(SweepTable.read(["dim: 1, 2"]))
-    until(lambda: ended(atelier)() and atelier.sweeps.find("krnk").files)
+    until(lambda: ended(atelier)() and atelier.sweeps.find("krnk").files())
     one, two = read_comparison(atelier.sweeps.find("krnk").sweep, "ja")["runs"]
     assert one["picture"]
     assert (two["state"], two["picture"]) == ("failed", None)
@@ -224,5 +232,5 @@ def test_a_lone_sweep_goes_on_past_a_failure_and_trains_nothing_twice(studio, va
     second = LoneSweep.gone_on(lambda: host, tmp_path / "runs" / "krnk").work(comparing.Progress(), told.append)
     assert [one.state for one in second.facts] == ["done", "done"]
     assert (tmp_path / "runs" / "krnk_dim1" / "log.jsonl").stat().st_mtime_ns == trained
-    assert len(second.pictures) == 2
+    assert len(second.pictures) == 3
     assert json.loads((tmp_path / "runs" / "krnk" / "sweep.json").read_text())["prompt"] == PROMPT

@@ -183,7 +183,8 @@ def test_a_compared_sweep_shows_its_grid_and_its_numbers(atelier, panel, place, 
     wait_until(lambda: all(job.ended for job in atelier.queue.jobs()) and not atelier.trainings.queue())
     html = atelier.live.html(SWEEPS, words)[1]
     assert words("train.sweep_state", done=2, n=2) in html
-    assert "comparison.png" in html
+    assert ("comparison.ja.png" if words.language == "ja" else "comparison.png") in html
+    assert ("最良の印は付けていません" if words.language == "ja" else "no run is marked as the best") in html
     assert "comparison.csv" in html
     assert html.count("<td>" + words("train.state_done") + "</td>") == 2
     assert "sweep-go" not in html

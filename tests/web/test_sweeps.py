@@ -40,6 +40,11 @@ def test_a_sweep_is_queued_compared_and_named(web: Web, atelier: Atelier, body: 
     found = web.get("/sweeps/krnk").json()
     assert (found["finished"], found["active"]) == (2, False)
     assert [one["state"] for one in found["comparison"]["runs"]] == ["done", "done"]
+    assert found["comparison"]["verdict"].startswith("no run is marked as the best")
+    assert found["comparison"]["without_lora"]["picture"]
+    japanese = web.client.get("/lora-atelier/v1/sweeps/krnk", headers={"Accept-Language": "ja"}).json()
+    assert japanese["comparison"]["verdict"].startswith("最良の印は付けていません")
+    assert "comparison.ja.png" in japanese["files"]["picture"]
     picture = web.client.get(found["files"]["picture"])
     assert picture.status_code == 200
     assert picture.headers["content-type"] == "image/png"

@@ -27,7 +27,8 @@ class RunFacts:
         state: as in `RunView`, or `NOT_BEGUN`.
         steps, total: how far it is.
         loss: the running mean at its end.
-        before, steady, held: the steady loss before the first step and at the end, and that of held-out pictures.
+        before, steady: the steady loss before the first step and at the end.
+        held_before, held: the same of held-out pictures.
         drift: a share of the size of the model's answers.
         seconds: that it trained.
         bytes: of its file.
@@ -42,6 +43,7 @@ class RunFacts:
     loss: float | None = None
     before: float | None = None
     steady: float | None = None
+    held_before: float | None = None
     held: float | None = None
     drift: float | None = None
     seconds: float | None = None
@@ -55,7 +57,8 @@ class RunFacts:
 
     def numbers(self) -> dict[str, Any]:
         """Return the facts as plain values; what is not known is None."""
-        names = ("state", "steps", "total", "loss", "before", "steady", "held", "drift", "seconds", "bytes")
+        names = ("state", "steps", "total", "loss", "before", "steady", "held_before", "held", "drift")
+        names += ("seconds", "bytes")
         return {name: getattr(self, name) for name in names}
 
 
@@ -64,7 +67,8 @@ def run_facts(run: str, values: Mapping[str, Any], folder: Path, view: RunView |
     if view is None:
         return RunFacts(run, values)
     rows, measured = RunLogs().rows(folder), RunFolder(folder).measures()
-    first, last = (measured[0], measured[-1]) if measured else ({}, {})
+    last = measured[-1] if measured else {}
+    first = measured[0] if measured and measured[0].get("step") == 0 else {}
     lora = folder / f"{run}.safetensors"
     seconds = read_status(folder).get("seconds")
     return RunFacts(
@@ -76,6 +80,7 @@ def run_facts(run: str, values: Mapping[str, Any], folder: Path, view: RunView |
         rows[-1][2] if rows else None,
         first.get("steady"),
         last.get("steady"),
+        first.get("held"),
         last.get("held"),
         last.get("drift"),
         float(seconds) if isinstance(seconds, int | float) and seconds else None,

@@ -17,7 +17,8 @@ from lib_lora.services.jobs.run_failure import in_words
 from lib_lora.services.jobs.run_state import Run, read_status, view_of_folder
 from lib_lora.services.lone_run import HostOpener, LoneRun
 from lib_lora.services.start_check import check_pictures, check_start
-from lib_lora.services.sweep.comparison import Compared, compare
+from lib_lora.services.sweep.compared import Compared
+from lib_lora.services.sweep.comparison import compare
 from lib_lora.services.sweep.facts import RunFacts, run_facts
 from lib_lora.services.sweep.record import Sweep, fresh, prompt_for, read_sweep
 from lib_lora.train.options import TrainOptions, check_name, from_mapping

@@ -12,9 +12,11 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.progress import Progress
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, WAITING
 from lib_lora.services.jobs.run_state import RESUMABLE, RunView, view_of_folder
-from lib_lora.services.sweep.comparison import NUMBERS, PICTURE, TABLE, compare
+from lib_lora.services.sweep.compared import NUMBERS, TABLE
+from lib_lora.services.sweep.comparison import compare
 from lib_lora.services.sweep.facts import RunFacts, run_facts
 from lib_lora.services.sweep.record import FILE, Reader, Sweep, fresh, prompt_for, read_sweep
+from lib_lora.services.sweep.sheet import picture_name
 from lib_lora.train.options import TrainOptions, check_name
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.sweep_table import SweepTable
@@ -49,12 +51,14 @@ class SweepView:
         """Whether it could go on: a run is not there, or was stopped or paused, or failed."""
         return any(view is None or view.state in RESUMABLE for view in self.runs.values())
 
-    @property
-    def files(self) -> dict[str, Path]:
-        """The comparison's files, those that are there: its picture, its table, its numbers."""
-        paths = {"picture": PICTURE, "table": TABLE, "numbers": NUMBERS}
-        found = {kind: self.sweep.folder / name for kind, name in paths.items()}
-        return {kind: path for kind, path in found.items() if path.is_file()}
+    def files(self, language: str = "en") -> dict[str, Path]:
+        """Return the comparison's files that are there: its picture in a language, its table, its numbers.
+
+        One that an older version wrote has its picture in English only.
+        """
+        names = (("picture", picture_name("en")), ("picture", picture_name(language)), ("table", TABLE))
+        paths = [(kind, self.sweep.folder / name) for kind, name in (*names, ("numbers", NUMBERS))]
+        return {kind: path for kind, path in paths if path.is_file()}
 
 
 class Sweeps:

@@ -13,12 +13,12 @@ from lib_lora.i18n.words import Words, duration
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.given_options import run_options
 from lib_lora.services.jobs.job import DONE
-from lib_lora.services.sweep.comparison import read_comparison
+from lib_lora.services.sweep.compared import read_comparison
 from lib_lora.services.sweep.facts import NOT_BEGUN
 from lib_lora.services.sweep.queued import KIND, SweepView
 from lib_lora.train.sweep_table import values_text
 from lib_lora.ui.compat import gr
-from lib_lora.ui.messages import error_html, progress_html
+from lib_lora.ui.messages import error_html, note_html, progress_html
 from lib_lora.ui.train.inline_actions import act_button
 from lib_lora.web.routes import file_url
 
@@ -93,7 +93,7 @@ class SweepPiece:
         )
         jobs = [job for job in self._atelier.queue.jobs(KIND) if job.title == name][-1:]
         working = "".join(progress_html(job, self._atelier.queue, words) for job in jobs if not job.ended or job.error)
-        shown = (self._grid(view, words) + _numbers(view, words)) if whole else ""
+        shown = self._compared(view, words) if whole else ""
         return f'<div class="atelier-run">{head}{working}{shown}</div>'
 
     def _buttons(self, view: SweepView, words: Words) -> str:
@@ -109,27 +109,36 @@ class SweepPiece:
             add("sweep-go", "train.sweep_go", "primary")
         if view.finished:
             add("sweep-compare", "train.sweep_compare")
-        if "table" in view.files:
-            url = file_url(self._atelier.folders, view.files["table"])
+        table = view.files().get("table")
+        if table is not None:
+            url = file_url(self._atelier.folders, table)
             made.append(f'<a class="atelier-act" href="{url}" download>{escape(words("train.sweep_csv"))}</a>')
         return "".join(made)
 
+    def _compared(self, view: SweepView, words: Words) -> str:
+        kept = read_comparison(view.sweep, words.language) or {"runs": [], "verdict": None}
+        kind = "good" if any(one["best"] for one in kept["runs"]) else "note"
+        verdict = note_html(kept["verdict"], kind=kind) if kept["verdict"] else ""
+        return self._grid(view, words) + verdict + _numbers(view, kept, words)
+
     def _grid(self, view: SweepView, words: Words) -> str:
-        url = file_url(self._atelier.folders, view.files["picture"]) if "picture" in view.files else ""
+        picture = view.files(words.language).get("picture")
+        url = file_url(self._atelier.folders, picture) if picture is not None else ""
         if not url:
             return ""
         alt = escape(words("train.sweep_grid", name=view.sweep.name))
         return f'<a class="atelier-grid" href="{url}" target="_blank"><img src="{url}" alt="{alt}" loading="lazy"></a>'
 
 
-def _numbers(view: SweepView, words: Words) -> str:
+def _numbers(view: SweepView, compared: dict[str, Any], words: Words) -> str:
     """Return the runs as a table: values, how far each is, and what the newest comparison knows of it."""
-    kept = {one["run"]: one for one in (read_comparison(view.sweep, words.language) or {}).get("runs", ())}
+    kept = {one["run"]: one for one in compared["runs"]}
     loss = "steady" if any(one["steady"] is not None for one in kept.values()) else "loss"
     heads = [words("train.sweep_head_values"), words("train.head_state")]
     heads += [words("train.loss_steady" if loss == "steady" else "train.loss_mean"), words("train.drift")]
     heads += [words("train.head_steps"), words("train.report_time"), words("train.report_size")]
     titles = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    mark = f' <span class="atelier-badge done">{escape(words("train.sweep_best"))}</span>'
     rows = []
     for run, values in view.sweep.runs.items():
         now = view.runs[run]
@@ -137,7 +146,8 @@ def _numbers(view: SweepView, words: Words) -> str:
         state = words(f"train.state_{now.state}") if now is not None else words(f"train.sweep_{NOT_BEGUN}")
         said = known.get("remark") or (sentence_in_words(now.error.what, words.language) if now and now.error else "")
         body = "".join(f"<td>{escape(cell)}</td>" for cell in (state, *_facts(known, loss, words)))
-        rows.append(f'<tr><th scope="row">{escape(values_text(values))}</th>{body}</tr>')
+        best = mark if known.get("best") else ""
+        rows.append(f'<tr><th scope="row">{escape(values_text(values))}{best}</th>{body}</tr>')
         if said:
             rows.append(f'<tr><td colspan="{len(heads)}" class="atelier-soft">{escape(said)}</td></tr>')
     table = f'<table class="atelier-table"><thead><tr>{titles}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

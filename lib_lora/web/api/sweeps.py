@@ -12,7 +12,7 @@ from lib_lora.options import Option
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.given_options import run_options
-from lib_lora.services.sweep.comparison import read_comparison
+from lib_lora.services.sweep.compared import read_comparison
 from lib_lora.services.sweep.facts import NOT_BEGUN
 from lib_lora.services.sweep.queued import SweepView
 from lib_lora.train.sweep_table import SweepTable, values_text
@@ -118,5 +118,5 @@ def row(atelier: Atelier, view: SweepView, language: str) -> dict[str, Any]:
         "finished": view.finished,
         "active": view.active,
         "runs": runs,
-        "files": {kind: file_url(atelier.folders, path) for kind, path in view.files.items()},
+        "files": {kind: file_url(atelier.folders, path) for kind, path in view.files(language).items()},
     }
