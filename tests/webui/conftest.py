@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image, ImageDraw
 
 from tests.webui.installed import Installed
 from tests.webui.live import LiveHost
@@ -94,6 +95,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+@pytest.fixture(scope="session")
+def circles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of four pictures with captions, enough to train on."""
+    folder = tmp_path_factory.mktemp("circles")
+    for number, color in enumerate(("red", "green", "blue", "orange")):
+        picture = Image.new("RGB", (64, 64), "white")
+        ImageDraw.Draw(picture).ellipse((10 + 4 * number, 10, 50, 50), fill=color)
+        picture.save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"{color} circle", encoding="utf-8")
+    return folder
+
+
 @pytest.fixture
 def open_page(webui: LiveHost, open_page_of: Callable[..., Page]) -> Callable[..., Page]:
     """Opens the host's page as a new person: ``open_page()``; what it complains about is in ``page.complaints``."""
@@ -102,11 +115,16 @@ def open_page(webui: LiveHost, open_page_of: Callable[..., Page]) -> Callable[..
 
 @pytest.fixture
 def open_page_of(request: pytest.FixtureRequest) -> Callable[..., Page]:
-    """As `open_page`, of a WebUI that a test started itself: ``open_page_of(host)``."""
+    """As `open_page`, of a WebUI that a test started itself (``address``: of a proxy before it)."""
     visitor = request.getfixturevalue("visitor")
 
     def opened(
-        webui: LiveHost, *, language: str = "en", size: tuple[int, int] = (1280, 1600), dark: bool = False
+        webui: LiveHost,
+        *,
+        language: str = "en",
+        size: tuple[int, int] = (1280, 1600),
+        dark: bool = False,
+        address: str = "",
     ) -> Page:
         from tests.ui.browser import LOCALES, PATIENCE_MS
 
@@ -119,7 +137,7 @@ def open_page_of(request: pytest.FixtureRequest) -> Callable[..., Page]:
         page.complaints = complaints = []
         page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: complaints.append(f"error in the page: {error}"))
-        page.goto(f"{webui.url}/?__theme={theme}", wait_until="domcontentloaded")
+        page.goto(f"{address or webui.url}/?__theme={theme}", wait_until="domcontentloaded")
         page.wait_for_function("window.gradioApp && gradioApp().querySelector('#txt2img_prompt textarea')")
         page.wait_for_timeout(1500)  # the host's own scripts run when the page has been quiet for a while
         return page

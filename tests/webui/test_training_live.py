@@ -33,23 +33,12 @@ if "backend.nn.unet" in sys.modules:
 """The bytes, flags and hooks of the model, and the attention of its classes: what a training must put back."""
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    for number, color in enumerate(("red", "green", "blue", "orange")):
-        picture = Image.new("RGB", (64, 64), "white")
-        ImageDraw.Draw(picture).ellipse((10 + 4 * number, 10, 50, 50), fill=color)
-        picture.save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"{color} circle", encoding="utf-8")
-    return folder
-
-
 @pytest.fixture
-def train(webui, pictures):
+def train(webui, circles):
     """Start a run over REST; ``wait`` for its end."""
 
     def start(name, *, steps=20, **more):
-        usual = {"images": str(pictures), "name": name, "trigger": "zzcircle", "steps": steps, "dim": 4}
+        usual = {"images": str(circles), "name": name, "trigger": "zzcircle", "steps": steps, "dim": 4}
         usual |= {"resolution": 64, "batch_size": 1, "optimizer": "AdamW", "learning_rate": 1e-3}
         usual |= {"save_every_epochs": 0, "text_encoder_ratio": 0, "sample_prompts": []}
         return webui.post("/lora-atelier/v1/train", {**usual, **more})
@@ -88,8 +77,8 @@ def test_twenty_steps_leave_a_listed_file_and_the_host_as_it_was(webui, train):
 
 
 @pytest.fixture
-def masks(pictures, tmp_path):
-    for path in pictures.glob("*.png"):
+def masks(circles, tmp_path):
+    for path in circles.glob("*.png"):
         mask = Image.new("L", (64, 64), 0)
         ImageDraw.Draw(mask).rectangle((8, 8, 56, 56), fill=255)
         mask.save(tmp_path / path.name)
