@@ -6,7 +6,7 @@
 A preset is trained on the demo's pictures; every few steps the held-out views and the captions of other things are
 measured on fixed noise and timesteps, as the demo does. Counted are the steps until the subject's loss is at most the
 demo's mark with a drift of at most the demo's. A preset takes minutes to an hour on two cores, so each can be a run of
-its own: with ``--into`` what is known is kept and not measured again.
+its own: with ``--into`` what is known is kept and not measured again, with ``--work`` the regularization pictures are.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ PRESETS: Mapping[str, dict[str, Any]] = {
     "Lion": {"optimizer": "Lion"},
     "AdaFactor": {"optimizer": "AdaFactor"},
     "Prodigy": {"optimizer": "Prodigy"},
+    "LoRA": {"network": "lora"},
     "LoCon": {"network": "locon"},
     "LoHa": {"network": "loha"},
     "LoKr": {"network": "lokr"},
@@ -93,6 +94,12 @@ def _course(training: Training, story: Story, options: argparse.Namespace) -> di
     return {"steps": None, "course": course}
 
 
+def _prepare(story: Story) -> None:
+    """Make the pictures; those to keep in mind that are there of an earlier call with the same folder stay."""
+    gather(story)
+    keep_in_mind(story, anew=False)
+
+
 def _loss(training: Training, views: Views) -> float:
     return steady_loss(training.model, views.latents, views.captions)
 
@@ -101,10 +108,11 @@ def main() -> None:
     """Measure the presets that are not known yet, and print all that is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="*", default=["default", "AdamW 1e-4"], choices=tuple(PRESETS))
-    parser.add_argument("--most", type=int, default=640, help="steps after which a preset is given up")
+    parser.add_argument("--most", type=int, default=use.FULL.train_steps, help="steps after which a preset is given up")
     parser.add_argument("--every", type=int, default=10, help="steps between two measurements")
     parser.add_argument("--kept", type=int, default=use.FULL.regularization, help="regularization pictures")
     parser.add_argument("--into", type=Path, help="a JSON file that keeps what was measured")
+    parser.add_argument("--work", type=Path, help="a folder that keeps the regularization pictures for the next preset")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     known = json.loads(options.into.read_text(encoding="utf-8")) if options.into and options.into.is_file() else {}
@@ -112,9 +120,8 @@ def main() -> None:
     if wanted:
         with tempfile.TemporaryDirectory() as place:
             size = use.Size(**{**vars(use.FULL), "regularization": options.kept})
-            story = Story(StudioHost.open(device="auto"), Path(place), size, Progress())
-            gather(story)
-            keep_in_mind(story)
+            story = Story(StudioHost.open(device="auto"), options.work or Path(place), size, Progress())
+            _prepare(story)
             for name in wanted:
                 known[name] = measured(name, story, options)
                 if options.into:

@@ -91,10 +91,14 @@ def gather(story: Story) -> None:
         story.numbers["pictures"] += len(report.written) + len(report.unchanged)
 
 
-def keep_in_mind(story: Story) -> None:
-    """Let the model draw pictures of other things: with these beside the character it forgets less."""
+def keep_in_mind(story: Story, *, anew: bool = True) -> None:
+    """Let the model draw pictures of other things: with these beside the character it forgets less.
+
+    ``anew`` takes away what lies there, which may be another model's.
+    """
     target = story.folder / "regularization"
-    shutil.rmtree(target, ignore_errors=True)  # of another model, perhaps
+    if anew:
+        shutil.rmtree(target, ignore_errors=True)
     captions = tuple(use.KEPT.read_text(encoding="utf-8").splitlines()[: story.size.regularization])
     request = GenerateRequest(captions[0], seed=0, steps=use.REGULARIZATION_STEPS, cfg_scale=use.CFG)
     draw_missing(story.host, ClassPictures(target, captions, len(captions), request), story.progress)
