@@ -68,7 +68,8 @@ def draw_comparison(shown: Comparison) -> Image.Image:
     across = max(len(line) for line in shown.cells)
     whole = left + across * (width + GAP)
     lines = [[cell and _drawn(cell, width, height, pen) for cell in line] for line in shown.cells]
-    heads = [(shown.title, INK, LETTERS + 4), (shown.text, SOFT, LETTERS - 1), (shown.verdict, GOOD, LETTERS)]
+    found = GOOD if any(cell.mark for cell in cells) else INK
+    heads = [(shown.title, INK, LETTERS + 4), (shown.text, SOFT, LETTERS - 1), (shown.verdict, found, LETTERS)]
     heading = pen.words(heads, whole - 2 * GAP)
     columns = [pen.words([(text, INK, LETTERS)], width) for text in shown.columns]
     top = heading.height + 3 * GAP
