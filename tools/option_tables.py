@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lib_lora.options import REQUIRED, Option, options_of
 from lib_lora.train.options import TrainOptions
-from lib_lora.web.api import captions, files, folders, picture_tools, pictures, training
+from lib_lora.web.api import captions, checkpoints, files, folders, picture_tools, pictures, training
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 PLACE = re.compile(r"(<!-- fields: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -19,6 +19,8 @@ TABLES: Mapping[str, Sequence[Option]] = {
     "POST /bake": files.BAKE,
     "a row of loras": files.ROW,
     "compress": files.COMPRESS,
+    "POST /extract": checkpoints.EXTRACT,
+    "POST /into-checkpoint": checkpoints.INTO,
     "POST /label": files.LABEL,
     "fields of a label": files.TEXTS,
     "POST /pictures/look": folders.LOOKED,

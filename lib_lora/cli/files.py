@@ -13,6 +13,7 @@ from lib_lora.options import OVERWRITE, check_names, options_of
 
 if TYPE_CHECKING:
     from lib_lora.blocks.presets import PresetFile
+    from lib_lora.merge.report import MergeReport
     from lib_lora.merge.spec import Made, MergeSpec
 
 SOON_READ = 100_000_000
@@ -196,14 +197,20 @@ def _give_merge(options: argparse.Namespace, saved: Path, made: Made, more: dict
         **more,
         "notes": notes,
     }
+    sizes = f"{before / 1e6:.2f} MB → {after / 1e6:.2f} MB"
+    dropped = f"{len(report.dropped)} modules dropped"
+    give(options, result, [*notes, *lines, *block_table(report), dropped, sizes, str(saved)])
+
+
+def block_table(report: MergeReport) -> list[str]:
+    """Return what was done as lines, one for each block under a head."""
     table = [f"{'block':>6} {'modules':>8} {'rank':>11} {'energy kept':>12} {'error':>9}"]
-    for name, row in rows.items():
+    for name, row in report.by_block().items():
         ranks = f"{row['rank_before']} → {row['rank_after']}"
         table.append(
             f"{name:>6} {row['modules']:>8} {ranks:>11} {row['energy_kept']:>11.2%} {row['relative_error']:>9.1e}"
         )
-    sizes = f"{before / 1e6:.2f} MB → {after / 1e6:.2f} MB"
-    give(options, result, [*notes, *lines, *table, f"{len(report.dropped)} modules dropped", sizes, str(saved)])
+    return table
 
 
 def run_inspect(options: argparse.Namespace) -> None:

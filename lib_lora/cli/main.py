@@ -10,7 +10,20 @@ from typing import Any
 
 from lib_lora import __version__
 from lib_lora.atomic import FULL, cure_of
-from lib_lora.cli import captions, cutouts, data, demo, files, framework, pictures, sd_scripts, studio, tagger, train
+from lib_lora.cli import (
+    captions,
+    checkpoints,
+    cutouts,
+    data,
+    demo,
+    files,
+    framework,
+    pictures,
+    sd_scripts,
+    studio,
+    tagger,
+    train,
+)
 from lib_lora.cli.common import as_json, say
 from lib_lora.errors import AtelierError
 from lib_lora.process import command
@@ -29,7 +42,20 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"LoRA Atelier {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (studio, demo, data, captions, tagger, cutouts, train, sd_scripts, framework, pictures, files):
+    for module in (
+        studio,
+        demo,
+        data,
+        captions,
+        tagger,
+        cutouts,
+        train,
+        sd_scripts,
+        framework,
+        pictures,
+        files,
+        checkpoints,
+    ):
         module.register(commands)
     for name, one in commands.choices.items():
         one.prog = f"{top.prog} {name}"

@@ -16,12 +16,13 @@ _WINDOW = (0x100000, 0x110000)
 """The bytes of the re-serialised file that AddNet's first hash looked at."""
 
 _CHUNK = 2**20
+HASHING = say("hashing")
 
 
 def file_hash(path: str | Path, progress: Progress = QUIET) -> str:
     """Return SHA-256 of the whole file, 64 hex digits (Civitai's AutoV2 shows the first 10); see `tensor_hash`."""
     with open_regular(path) as file:
-        return sha256(_told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
+        return sha256(told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
 
 
 def tensor_hash(path: str | Path, progress: Progress = QUIET) -> str:
@@ -34,7 +35,7 @@ def tensor_hash(path: str | Path, progress: Progress = QUIET) -> str:
     """
     with open_regular(path) as file:
         header_of(file, where=str(path))
-        return sha256(_told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
+        return sha256(told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
 
 
 def legacy_hash(path: str | Path) -> str:
@@ -76,11 +77,11 @@ def chunks(file: BinaryIO, *, where: str) -> Iterator[bytes]:
         ) from error
 
 
-def _told(blocks: Iterator[bytes], size: int, progress: Progress) -> Iterator[bytes]:
-    """Yield the blocks, telling how many were there so far."""
+def told(blocks: Iterator[bytes], size: int, progress: Progress, *, text: str = HASHING) -> Iterator[bytes]:
+    """Yield the blocks of `chunks`, telling how many of all ``size`` bytes were there so far."""
     for number, block in enumerate(blocks, start=1):
         yield block
-        progress.passed(min(number, -(-size // _CHUNK)), -(-size // _CHUNK), say("hashing"))
+        progress.passed(min(number, -(-size // _CHUNK)), -(-size // _CHUNK), text)
 
 
 def sha256(blocks: Iterator[bytes]) -> str:

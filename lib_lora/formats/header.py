@@ -277,8 +277,10 @@ def plan_layout(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> dict[str
     return plan
 
 
-def encode_header(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bytes:
+def encode_header(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str], *, in_order: bool = False) -> bytes:
     """Return length and header bytes: sorted keys, ``{"`` in front (A1111 insists), spaces up to a multiple of 8.
+
+    With ``in_order`` the tensors keep the order that they are given in, behind the metadata.
 
     Raises:
         InputError: metadata that is not text to text, or more than a header can hold.
@@ -292,9 +294,9 @@ def encode_header(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]
     if _METADATA in content:
         raise InputError("A tensor cannot have this name", where=_METADATA, cure="Rename it.")
     if metadata:
-        content[_METADATA] = dict(metadata)
+        content = {_METADATA: dict(metadata), **content}
     try:
-        raw = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        raw = json.dumps(content, sort_keys=not in_order, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError("Metadata holds broken characters", where=str(error), cure="Type the text again.") from error
     if len(raw) > HEADER_LIMIT - 8:

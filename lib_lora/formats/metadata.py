@@ -138,19 +138,25 @@ def complete(metadata: Mapping[str, str], adapters: Mapping[str, Adapter], *, fa
     """
     network = network_facts(adapters)
     found = {**network, **metadata, "ss_output_name": name}
-    known = find_architecture(family)
-    if known is not None and known.labels is not None:
-        defaults = {
-            "ss_base_model_version": known.labels.base_model,
-            "ss_v2": str(known.labels.v2),
-            "modelspec.sai_model_spec": "1.0.1",
-            "modelspec.architecture": f"{known.labels.architecture}/lora",
-            "modelspec.implementation": known.labels.implementation,
-            "modelspec.resolution": known.labels.resolution,
-            "modelspec.title": name,
-        }
-        found = {**defaults, **found}
+    labels = family_labels(family)
+    if labels:
+        found = {**labels, "modelspec.title": name, **found}
     return _asking_for_hashes(found)
+
+
+def family_labels(family: str) -> dict[str, str]:
+    """Return what a LoRA's metadata says of the family that it is for; nothing where no program's words are known."""
+    known = find_architecture(family)
+    if known is None or known.labels is None:
+        return {}
+    return {
+        "ss_base_model_version": known.labels.base_model,
+        "ss_v2": str(known.labels.v2),
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": f"{known.labels.architecture}/lora",
+        "modelspec.implementation": known.labels.implementation,
+        "modelspec.resolution": known.labels.resolution,
+    }
 
 
 def _asking_for_hashes(metadata: Mapping[str, str]) -> dict[str, str]:

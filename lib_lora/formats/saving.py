@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 from lib_lora.atomic import cure_of, replacing
 from lib_lora.errors import FileError
-from lib_lora.formats.hashes import chunks, sha256
+from lib_lora.formats.hashes import chunks, sha256, told
 from lib_lora.formats.header import Header, header_of, open_regular
+from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
 ENDING = ".safetensors"
@@ -50,13 +51,27 @@ def save_atomically(
     Whatever happens before the rename, a file that was there stays as it was; what a kill leaves, the next save in the
     folder removes.
     """
+    save_hashed(target, blocks, size=size, overwrite=overwrite, ending=ending)
+    return target
+
+
+def save_hashed(
+    target: Path,
+    blocks: Iterable[bytes | memoryview],
+    *,
+    size: int,
+    overwrite: bool = False,
+    ending: str = ENDING,
+    progress: Progress = QUIET,
+) -> str:
+    """Save as `save_atomically` does and return SHA-256 of the file; ``progress`` is told of reading it back."""
     check_target(target, overwrite=overwrite, ending=ending)
     try:
         if shutil.disk_usage(target.parent).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with replacing(target) as file:
             written = _write_synced(file, blocks)
-            header, found = _read_back(Path(file.name), where=str(target))
+            header, found = _read_back(Path(file.name), where=str(target), progress=progress)
             if header.size != size or found != written:
                 raise FileError(
                     "What the disk returns is not what was written", where=str(target), cure="Check the disk."
@@ -65,15 +80,16 @@ def save_atomically(
     except OSError as error:
         what = say("The file cannot be saved: {reason}", reason=error)
         raise FileError(what, where=str(target), cure=cure_of(error)) from error
-    return target
+    return written
 
 
-def _read_back(path: Path, *, where: str) -> tuple[Header, str]:
+def _read_back(path: Path, *, where: str, progress: Progress) -> tuple[Header, str]:
     """Return header and SHA-256 of a file that was just written; its errors call it ``where``."""
     with open_regular(path) as file:
         header = header_of(file, where=where)
         file.seek(0)
-        return header, sha256(chunks(file, where=where))
+        read = told(chunks(file, where=where), header.size, progress, text=say("checking what was written"))
+        return header, sha256(read)
 
 
 def _write_synced(file: BinaryIO, blocks: Iterable[bytes | memoryview]) -> str:

@@ -92,6 +92,12 @@ def left_out(model: HasLayers, lora: LoraFile) -> tuple[str, ...]:
     notes: list[str] = [say("{name}: {said}", name=lora.name, said=note) for note in lora.notes]
     if unmatched:
         notes.append(misfit(lora.name, unmatched, of=len(lora.adapters)))
+    return (*notes, *unused_extras(lora))
+
+
+def unused_extras(lora: LoraFile) -> tuple[str, ...]:
+    """Return what is to be said of a file's tensors that belong to no module: embeddings and strangers."""
+    notes = []
     bundled = {name.split(".")[1] for name in lora.extras if name.startswith(_BUNDLED)}
     others = [name for name in lora.extras if not name.startswith(_BUNDLED)]
     if bundled:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import replace
 
 import torch
 
 from lib_lora.errors import InputError
-from lib_lora.formats.adapters import Adapter, LoraAdapter
-from lib_lora.formats.adapters.parts import as_fp32
+from lib_lora.formats.adapters import Adapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.difference import refuse_dependent
-from lib_lora.merge.rank import RankRule, Spectrum, full_shape, size_of, spectrum, squared_difference
+from lib_lora.merge.rank import RankRule, full_shape, size_of, spectrum
 from lib_lora.merge.recipe import merged, short
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
+from lib_lora.merge.truncated import truncated
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
@@ -81,37 +80,8 @@ def _reduce_weight(adapter: Adapter, rule: RankRule, *, block: str) -> tuple[Ada
         return None, ModuleResult(block, adapter.rank, 0)
     if count * (found.left.shape[0] + found.right.shape[1]) >= sum(t.numel() for t in adapter.parameters()):
         return adapter, ModuleResult(block, adapter.rank, adapter.rank, wanted=total, kept=total)
-    small, rounding = _lowrank(adapter, found, count=count, shape=full_shape(adapter.key, factors))
+    dtype, scale = adapter.parameters()[0].dtype, abs(adapter.scale())
+    shape = full_shape(adapter.key, factors)
+    small, rounding = truncated(adapter.key, found, count=count, shape=shape, dtype=dtype, scale=scale)
     kept, lost = float(squares[:count].sum()), float(squares[count:].sum())
     return small, ModuleResult(block, adapter.rank, count, wanted=total, kept=kept, error=lost + rounding)
-
-
-def _lowrank(adapter: Adapter, found: Spectrum, *, count: int, shape: tuple[int, ...]) -> tuple[LoraAdapter, float]:
-    """Return the LoRA of the first ``count`` directions in the adapter's type, and its squared rounding error.
-
-    √σ goes on both sides and the adapter's alpha/rank stays, which keeps numbers in fp16's range; where it does not,
-    alpha takes up the difference.
-    """
-    dtype, kept = adapter.parameters()[0].dtype, float(found.sigma[:count].double().square().sum())
-    rows, columns = found.left.shape[0], found.right.shape[1]
-    near_one = float(found.sigma[0]) / math.sqrt(rows * columns)  # with this scale factors hold numbers around 1
-    for scale in (abs(adapter.scale()), math.ldexp(1.0, math.frexp(near_one)[1])):
-        small, error = _rounded(adapter.key, found, count=count, shape=shape, scale=scale, dtype=dtype)
-        if error <= torch.finfo(dtype).eps ** 2 * kept:
-            return small, error
-    _log.warning("%s is kept in fp32: its numbers do not fit into %s.", adapter.key, dtype)
-    return _rounded(adapter.key, found, count=count, shape=shape, scale=scale, dtype=torch.float32)
-
-
-def _rounded(
-    key: str, found: Spectrum, *, count: int, shape: tuple[int, ...], scale: float, dtype: torch.dtype
-) -> tuple[LoraAdapter, float]:
-    """Return a truncated spectrum as a LoRA of a type, and its squared rounding error (infinite on overflow)."""
-    root = (found.sigma[:count] / scale).sqrt()
-    up, down = found.left[:, :count] * root, root[:, None] * found.right[:count]
-    low_up, low_down = up.to(dtype), down.to(dtype)
-    error = squared_difference(up, down, low_up.float(), low_down.float()) * scale**2
-    if len(shape) == 4:
-        low_up, low_down = low_up[:, :, None, None], low_down.reshape(count, *shape[1:])
-    adapter = LoraAdapter(key, low_up.contiguous(), low_down.contiguous(), None, as_fp32(scale * count))
-    return adapter, error if math.isfinite(error) else math.inf

@@ -73,8 +73,12 @@ class RankRule:
         object.__setattr__(self, "value", RULES[self.kind].read(self.value))
         object.__setattr__(self, "cap", find(RuleOptions, "cap").read(self.cap))
 
-    def choose(self, sigma: Tensor) -> int:
-        """Return how many of ``sigma`` (m,), sorted downwards, to keep: 0 if all are 0, else at least 1."""
+    def choose(self, sigma: Tensor, *, energy: float | None = None) -> int:
+        """Return how many of ``sigma`` (m,), sorted downwards, to keep: 0 if all are 0, else at least 1.
+
+        Where ``sigma`` holds only the largest ones, ``energy`` is the sum of all squares; an answer that is no smaller
+        than m then means that more are needed to tell.
+        """
         sigma = sigma.double()
         sigma = sigma[sigma > NOISE * sigma[0]] if sigma.numel() else sigma
         if not sigma.numel():
@@ -85,7 +89,8 @@ class RankRule:
             count = int((sigma > sigma[0] / self.value).sum())
         else:
             sums = (sigma.square() if self.kind == "energy" else sigma).cumsum(0)
-            count = int((sums < self.value * sums[-1]).sum()) + 1
+            whole = energy if energy is not None and self.kind == "energy" else float(sums[-1])
+            count = int((sums < self.value * whole).sum()) + 1
         return min(count, sigma.numel(), self.cap or count)
 
 
@@ -108,12 +113,20 @@ def spectrum(factors: Factors) -> Spectrum:
     """
     up, down = factors.up.detach(), factors.down.detach()
     if up.shape[1] >= min(up.shape[0], down.shape[1]):
-        left, sigma, right = _svd(up @ down)
-        return Spectrum(left, sigma, right)
+        return dense_spectrum(up @ down)
     q_up, r_up = torch.linalg.qr(up)
     q_down, r_down = torch.linalg.qr(down.T)
     left, sigma, right = _svd(r_up @ r_down.T)
     return Spectrum(q_up @ left, sigma, right @ q_down.T)
+
+
+def dense_spectrum(matrix: Tensor) -> Spectrum:
+    """Return the whole SVD of a matrix.
+
+    Raises:
+        torch.linalg.LinAlgError: it does not converge, in fp64 neither.
+    """
+    return Spectrum(*_svd(matrix))
 
 
 def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from lib_lora.formats.checkpoint import CheckpointFile
 from lib_lora.formats.lora import LoraFile
-from lib_lora.formats.metadata import FIELDS, RECIPE, network_facts
+from lib_lora.formats.metadata import FIELDS, RECIPE, family_labels, network_facts
+from lib_lora.merge.extract_spec import ExtractSpec
+
+_HASH = "modelspec.hash_sha256"
+"""Where a checkpoint's metadata holds the hash of its tensors."""
 
 
 def merged(lora: LoraFile, source: LoraFile, step: Mapping[str, object]) -> LoraFile:
@@ -36,12 +42,65 @@ def merged_from_many(lora: LoraFile, sources: Sequence[tuple[LoraFile, Mapping[s
     ):
         if values:
             kept.update(dict.fromkeys(keys, ", ".join(values)))
+    return _with_recipe(lora, kept, [{"op": "sum", "sources": _entries(sources)}])
+
+
+def _entries(sources: Sequence[tuple[LoraFile, Mapping[str, float]]]) -> list[dict[str, object]]:
+    """Return a step's sources with their multiples by block, and how each was made."""
     entries = []
     for source, blocks in sources:
         entry = {**_named(source), "blocks": dict(blocks)}
         steps = read_recipe(source.metadata)
         entries.append({**entry, "made_by": steps} if steps else entry)
-    return _with_recipe(lora, kept, [{"op": "sum", "sources": entries}])
+    return entries
+
+
+def of_checkpoints(
+    lora: LoraFile, order: ExtractSpec, tuned: CheckpointFile, original: CheckpointFile, hashes: Mapping[Path, str]
+) -> LoraFile:
+    """Return ``lora`` as extracted from two checkpoints.
+
+    The model that it is for is the original, as for a trained LoRA; what the tuned one predicts is said as trainers do.
+
+    Args:
+        lora: the extracted one.
+        order: how it was extracted.
+        tuned, original: the checkpoints.
+        hashes: SHA-256 of their files, of those that are known.
+    """
+    velocity = order.prediction == "v"
+    known = {
+        **family_labels(tuned.family.name),  # by the checkpoint: a LoRA's own names do not always tell it
+        "ss_sd_model_name": original.path.name,
+        "ss_new_sd_model_hash": hashes.get(original.path, ""),
+        "ss_v_parameterization": str(velocity) if order.prediction else "",
+        "modelspec.prediction_type": order.prediction or "",
+    }
+    side = tuned.family.side(velocity=velocity)
+    known |= {"modelspec.resolution": f"{side}x{side}"} if velocity and tuned.family.labels else {}
+    files = {
+        role: {"name": one.path.name, **({"sha256": hashes[one.path]} if one.path in hashes else {})}
+        for role, one in (("tuned", tuned), ("original", original))
+    }
+    limits = {"cap": order.rule.cap, "conv_rank": order.conv_rank, "size": order.size}
+    rule = {"rule": order.rule.kind, "value": short(order.rule.value)}
+    kept = {name: value for name, value in limits.items() if value is not None}
+    step = {"op": "extract", **files, **rule, **kept, "text": order.text, "norms": order.norms}
+    return _with_recipe(lora, {key: value for key, value in known.items() if value}, [step])
+
+
+def into_checkpoint(
+    checkpoint: CheckpointFile, sources: Sequence[tuple[LoraFile, Mapping[str, float]]], *, digest: str
+) -> dict[str, str]:
+    """Return a checkpoint's metadata with LoRAs in it: its own but for stored hashes, and its recipe grown by a step.
+
+    ``digest`` is SHA-256 of the checkpoint's file; the sources come with their multiples by block.
+    """
+    own = checkpoint.header.metadata
+    kept = {name: value for name, value in own.items() if not name.startswith("sshs_") and name != _HASH}
+    named = {"name": checkpoint.path.name, "sha256": digest}
+    step = {"op": "into_checkpoint", "checkpoint": named, "sources": _entries(sources)}
+    return {**kept, RECIPE: _json([*read_recipe(own), step])}
 
 
 def _distinct(lists: Iterable[str]) -> list[str]:
@@ -56,9 +115,12 @@ def _named(source: LoraFile) -> dict[str, object]:
 
 
 def _with_recipe(lora: LoraFile, kept: Mapping[str, str], steps: Sequence[object]) -> LoraFile:
-    text = json.dumps(steps, ensure_ascii=False, separators=(",", ":"))
-    metadata = {**kept, **network_facts(lora.adapters), RECIPE: text}
+    metadata = {**kept, **network_facts(lora.adapters), RECIPE: _json(steps)}
     return LoraFile(adapters=lora.adapters, metadata=metadata, extras=lora.extras, path=None)
+
+
+def _json(steps: Sequence[object]) -> str:
+    return json.dumps(steps, ensure_ascii=False, separators=(",", ":"))
 
 
 def read_recipe(metadata: Mapping[str, str]) -> list[dict[str, object]]:

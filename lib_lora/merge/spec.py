@@ -134,7 +134,7 @@ def make(
     parts = []
     for number, row in enumerate(order.ingredients):
         progress.passed(number, len(order.ingredients), say("reading"))
-        part = _part(row, presets)
+        part = summand(row, presets)
         alone = len(order.ingredients) == 1 and order.rule is None
         lora = known(widened(part.lora, order.precision), part.multipliers, model, alone=alone)
         parts.append(replace(part, lora=lora))
@@ -186,7 +186,12 @@ def _weights_of(row: Ingredient, presets: PresetFile, family: str) -> BlockWeigh
     return weights
 
 
-def _part(row: Ingredient, presets: PresetFile) -> Summand:
+def summand(row: Ingredient, presets: PresetFile) -> Summand:
+    """Read a row's file and return it with its multiples by block.
+
+    Raises:
+        InputError: the weights cannot be right; FileError: the file cannot be read.
+    """
     lora = read_lora(row.path)
     weights = _weights_of(row, presets, lora.family)
     te, unet = row.strength * row.te, row.strength * row.unet

@@ -30,6 +30,11 @@ class Summand:
     lora: LoraFile
     multipliers: Mapping[str, float]
 
+    @property
+    def used(self) -> dict[str, float]:
+        """The multiples of the blocks that the LoRA has modules in, as recipes show them."""
+        return {block: short(self.multipliers[block]) for block in self.lora.blocks()}
+
 
 @dataclass(frozen=True)
 class _Share:
@@ -76,7 +81,7 @@ def add(parts: Sequence[Summand], progress: Progress = QUIET) -> tuple[LoraFile,
         raise InputError("Nothing is left: the sum changes nothing", cure="Keep a strength that is not 0.")
     whole = LoraFile(adapters, extras=_extras(parts))
     order = list(LoraFile({key: found[0].adapter for key, found in shares.items()}).blocks())
-    saved = merged_from_many(whole, [(part.lora, _used(part)) for part in parts])
+    saved = merged_from_many(whole, [(part.lora, part.used) for part in parts])
     before = sum(part.lora.size for part in parts)
     return saved, MergeReport(rows_of(results, order), before, saved.size, tuple(dropped))
 
@@ -226,7 +231,3 @@ def _extras(parts: Sequence[Summand]) -> dict[str, Tensor]:
                 raise InputError("Two files hold different tensors of this name", where=name, cure=cure)
             found[name] = tensor
     return found
-
-
-def _used(part: Summand) -> dict[str, float]:
-    return {block: short(part.multipliers[block]) for block in part.lora.blocks()}

@@ -24,6 +24,7 @@ class Folders:
     Attributes:
         confined: paths typed into the browser must stay inside these (a listening server).
         address: what stands before every address of this server in a browser, such as ``/sd``: a proxy takes it away.
+        models: where the host keeps checkpoints; None: under ``data``.
     """
 
     data: Path
@@ -34,6 +35,12 @@ class Folders:
     more: tuple[Path, ...] = ()
     confined: bool = False
     address: str = ""
+    models: Path | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints are listed from, and new ones are written; it may not be there yet."""
+        return self.models or self.data / "checkpoints"
 
     @property
     def demo(self) -> Path:
@@ -63,10 +70,11 @@ class Folders:
         more: tuple[Path, ...] = (),
         confined: bool = False,
         address: str = "",
+        models: Path | None = None,
     ) -> Folders:
         """Return (and make) the folders of a WebUI: its own for LoRAs and outputs, the rest under ``data``."""
         data = data.resolve()
-        made = cls(data, loras, data / "pictures", data / "runs", outputs, more, confined, address)
+        made = cls(data, loras, data / "pictures", data / "runs", outputs, more, confined, address, models)
         for folder in (made.data, made.loras, made.pictures, made.runs, made.outputs):
             _make(folder, private=folder == made.data)
         return made

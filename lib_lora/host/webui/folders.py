@@ -21,6 +21,7 @@ class Places:
         more: further folders of the WebUI that panels may read.
         confined: others can reach the page, and the WebUI does not trust them with its files.
         address: what stands before all its addresses in a browser (``--subpath``), "" or with a slash in front.
+        checkpoints: where it keeps them.
     """
 
     data: Path
@@ -29,6 +30,7 @@ class Places:
     more: tuple[Path, ...] = field(default=())
     confined: bool = False
     address: str = ""
+    checkpoints: Path | None = None
 
 
 def places() -> Places:
@@ -50,6 +52,7 @@ def places() -> Places:
         more=(models, host_loras, outputs),
         confined=confined(),
         address=f"/{below}" if below else "",
+        checkpoints=Path(getattr(given, "ckpt_dir", None) or models / "Stable-diffusion"),
     )
 
 

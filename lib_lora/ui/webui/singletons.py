@@ -66,6 +66,7 @@ def _make() -> Atelier:
         more=found.more,
         confined=found.confined,
         address=found.address,
+        models=found.checkpoints,
     )
     _ONE["host"] = WebuiHost()
     return Atelier(_ONE["host"], own, changing_model=True)

@@ -96,13 +96,23 @@ def order_of(atelier: Atelier, call: Call) -> MergeSpec:
     Raises:
         InputError: a field cannot be right.
     """
-    rows, rule = [], None
+    rows, rule = ingredients(atelier, call), None
+    if call["compress"] is not None:
+        rule = RankRule(**read(COMPRESS, call["compress"], where="compress"))
+    return MergeSpec(rows, rule, call["precision"])
+
+
+def ingredients(atelier: Atelier, call: Call) -> tuple[Ingredient, ...]:
+    """Return the rows that a request's ``loras`` describe.
+
+    Raises:
+        InputError: a field cannot be right.
+    """
+    rows = []
     for given in call["loras"]:
         values = read(ROW, given if isinstance(given, Mapping) else {"lora": given}, where="loras")
         rows.append(Ingredient(lora_file(atelier, values.pop("lora")), **values))
-    if call["compress"] is not None:
-        rule = RankRule(**read(COMPRESS, call["compress"], where="compress"))
-    return MergeSpec(tuple(rows), rule, call["precision"])
+    return tuple(rows)
 
 
 def label_of(atelier: Atelier, call: Call) -> LabelOptions:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from lib_lora.services.atelier import Atelier
-from lib_lora.web.api import captions, files, folders, jobs, picture_tools, pictures, prompts, sweeps, training
+from lib_lora.web.api import (
+    captions,
+    checkpoints,
+    files,
+    folders,
+    jobs,
+    picture_tools,
+    pictures,
+    prompts,
+    sweeps,
+    training,
+)
 from lib_lora.web.api.call import Call, Route
 from lib_lora.web.routes import BASE
 
@@ -20,6 +31,6 @@ def groups(atelier: Atelier) -> tuple[Route, ...]:
         return {"model": {"name": model.name, "family": model.family}, "routes": listed}
 
     made.append(Route("GET", "/about", about, "Name the loaded model and list these routes."))
-    for group in (prompts, pictures, folders, captions, picture_tools, training, sweeps, files, jobs):
+    for group in (prompts, pictures, folders, captions, picture_tools, training, sweeps, files, checkpoints, jobs):
         made.extend(group.routes(atelier))
     return tuple(made)

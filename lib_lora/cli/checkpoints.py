@@ -1,0 +1,133 @@
+"""``extract`` and ``into-checkpoint``: between LoRA files and checkpoints; no model is loaded."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from lib_lora.cli.common import TerminalProgress, give, presets_of, stopped_by_keyboard
+from lib_lora.cli.files import block_table
+from lib_lora.cli.flags import add_flags, given
+from lib_lora.cli.given_loras import FORM, ingredient
+from lib_lora.options import OVERWRITE, options_of
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Add the commands."""
+    _add_extract(commands)
+    _add_into(commands)
+
+
+def _add_extract(commands: argparse._SubParsersAction) -> None:
+    from lib_lora.merge.extract_spec import ExtractOptions
+    from lib_lora.merge.rank import RULES, RuleOptions
+
+    extract = commands.add_parser(
+        "extract",
+        help="make a LoRA of what a tuned checkpoint learned",
+        description="Make a LoRA of the difference between a tuned checkpoint and the one that it was tuned from. "
+        "Both are read layer by layer; the error of every block is printed.",
+    )
+    extract.add_argument("tuned", type=Path, metavar="TUNED", help="checkpoint that learned something")
+    extract.add_argument("original", type=Path, metavar="ORIGINAL", help="checkpoint that it was tuned from")
+    _add_out(extract)
+    rules = extract.add_mutually_exclusive_group()
+    add_flags(rules, RULES.values())
+    add_flags(rules, options_of(ExtractOptions, only=("size",)))
+    add_flags(extract, options_of(RuleOptions, only=("cap",)), also={"cap": "--max-rank"})
+    add_flags(extract, options_of(ExtractOptions, but=("size",)))
+    extract.set_defaults(run=run_extract)
+
+
+def _add_into(commands: argparse._SubParsersAction) -> None:
+    into = commands.add_parser(
+        "into-checkpoint",
+        help="write LoRAs into a copy of a checkpoint",
+        description="Write a copy of a checkpoint with LoRAs in its weights, as they act live. Other tensors stay byte "
+        "for byte, and so do types, order and metadata.",
+    )
+    into.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="SD1, SD2, SDXL, Flux or Anima .safetensors")
+    into.add_argument(
+        "loras", nargs="+", metavar="LORA", help=f"{FORM}: strength and block weights (a preset or numbers) as in a tag"
+    )
+    _add_out(into)
+    into.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets (default: the shipped ones)")
+    into.set_defaults(run=run_into)
+
+
+def _add_out(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
+    add_flags(command, (OVERWRITE,))
+
+
+def run_extract(options: argparse.Namespace) -> None:
+    """Extract, save, and print ranks, sizes and the error per block."""
+    from lib_lora.merge.extract_spec import ExtractOptions, rule_of
+    from lib_lora.merge.rank import RULES, RuleOptions
+    from lib_lora.services import extract
+
+    chosen = next(iter(given(options, RULES.values()).items()), None)
+    more = given(options, options_of(ExtractOptions))
+    cap = given(options, options_of(RuleOptions, only=("cap",))).get("cap")
+    rule = rule_of(chosen, cap=cap, size=more.get("size"))
+    order = extract.ExtractSpec(tuned=options.tuned, original=options.original, rule=rule, **more)
+    progress = TerminalProgress(quiet=options.json)
+    try:
+        with stopped_by_keyboard(progress, kept="no file is written"):
+            made, saved = extract.write(order, options.out, overwrite=bool(options.overwrite), progress=progress)
+    finally:
+        progress.close()
+    report, notes = made.report, [note for _, note in made.notes]
+    size = saved.stat().st_size
+    result = {
+        "file": saved,
+        "family": made.lora.family,
+        "bytes": size,
+        "modules": len(made.lora.adapters),
+        "unchanged": len(report.dropped),
+        "energy_kept": report.energy_kept,
+        "relative_error": report.relative_error,
+        "blocks": report.by_block(),
+        "notes": notes,
+    }
+    whole = f"all blocks: energy kept {report.energy_kept:.2%}, error {report.relative_error:.1e}"
+    counts = f"{len(made.lora.adapters)} modules, {len(report.dropped)} layers unchanged, {size / 1e6:.2f} MB"
+    give(options, result, [*_shown(notes), *block_table(report), whole, counts, str(saved)])
+
+
+def run_into(options: argparse.Namespace) -> None:
+    """Write the checkpoint, and print its hash and what rounding made of each block's change."""
+    from lib_lora.services import into_checkpoint
+
+    order = into_checkpoint.IntoSpec(options.checkpoint, tuple(map(ingredient, options.loras)))
+    presets, progress = presets_of(options), TerminalProgress(quiet=options.json)
+    try:
+        with stopped_by_keyboard(progress, kept="no file is written"):
+            written = into_checkpoint.write(
+                order, options.out, presets, overwrite=bool(options.overwrite), progress=progress
+            )
+    finally:
+        progress.close()
+    notes = [f"{name}: {note}" for name, note in written.plan.notes]
+    result = {
+        "file": written.path,
+        "sha256": written.sha256,
+        "bytes": written.report.bytes_after,
+        "tensors_changed": len(written.plan.changes),
+        "blocks": written.report.by_block(),
+        "unmatched": written.plan.unmatched,
+        "notes": notes,
+    }
+    lost = [f"fits no layer: {key}" for keys in written.plan.unmatched.values() for key in keys]
+    lines = [*_shown(notes), *lost, *block_table(written.report)]
+    give(
+        options,
+        result,
+        [*lines, f"{len(written.plan.changes)} tensors changed, all others as they were"]
+        + [f"SHA-256 {written.sha256}", str(written.path)],
+    )
+
+
+def _shown(notes: Iterable[str]) -> list[str]:
+    return [f"note: {note}" for note in notes]

@@ -1,0 +1,86 @@
+"""An order to extract a LoRA from two checkpoints: which ones, how small, and what of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lib_lora.errors import InputError
+from lib_lora.merge.precision import TYPES
+from lib_lora.merge.rank import RankRule
+from lib_lora.options import option, settle
+from lib_lora.sentences import say
+
+DEFAULT_RULE = RankRule("rank", 32)
+SIZE_RANK = 128
+"""Directions of each layer that compete for a size, where no largest rank is given."""
+Prediction = Literal["epsilon", "v"]
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """What can be said of an extraction, besides the files and the rank; making one checks every number."""
+
+    size: float | None = option(
+        None,
+        "Largest size (MB)",
+        "Size of the whole file: the layers share it by what they learned. In place of a rank.",
+        low=0.001,
+        high=100_000,
+    )
+    conv_rank: int | None = option(
+        None,
+        "Rank of 3×3 convolutions",
+        "Without it by the same rule as the rest; 0 leaves them out.",
+        low=0,
+        high=100_000,
+    )
+    text: bool = option(True, "Text encoder", "Takes what the text encoder learned, too.")
+    norms: bool = option(False, "Norms and biases", "Keeps their changes, too, which not every program applies.")
+    precision: str = option("fp16", "Precision", "Of the new file.", choices=tuple(TYPES))
+    prediction: Prediction | None = option(
+        None,
+        "Prediction",
+        "What the tuned model predicts, for the file's metadata; without it what the checkpoint says.",
+        choices=("epsilon", "v"),
+    )
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+
+@dataclass(frozen=True)
+class ExtractSpec(ExtractOptions):
+    """A whole order.
+
+    Attributes:
+        tuned: the checkpoint that learned something.
+        original: the one that it was tuned from.
+        rule: how many directions of each layer are kept; with a ``size`` the most that compete for it.
+    """
+
+    tuned: Path = Path()
+    original: Path = Path()
+    rule: RankRule = DEFAULT_RULE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tuned.resolve() == self.original.resolve():
+            raise InputError(
+                "The two checkpoints are one file", where=self.tuned.name, cure="Choose the one that it was tuned from."
+            )
+        if self.size is not None and self.rule.kind != "rank":
+            raise InputError(
+                "A size and the rule {rule} contradict each other",
+                rule=self.rule.kind,
+                where=say("size"),
+                cure="Give one of the two.",
+            )
+
+
+def rule_of(chosen: tuple[str, float] | None, *, cap: int | None, size: float | None) -> RankRule:
+    """Return the rule of ranks that somebody chose by name and value; without one the usual, or that of a size."""
+    if chosen is not None:
+        return RankRule(*chosen, cap=cap)
+    return RankRule("rank", cap or SIZE_RANK) if size is not None else RankRule("rank", DEFAULT_RULE.value, cap=cap)
