@@ -56,7 +56,8 @@ def stored_layers(family: Architecture, names: Collection[str]) -> dict[str, Sto
     """Return the layers of a checkpoint of a family by their kohya names; embeddings and the autoencoder are none."""
     found: dict[str, StoredLayer] = {}
     for layer, part, name in _parts(family, names):
-        found[layer.key] = replace(found.get(layer.key, layer), **{part: name})
+        before = found.get(layer.key, layer)
+        found[layer.key] = replace(before, weight=name) if part == "weight" else replace(before, bias=name)
     return found
 
 

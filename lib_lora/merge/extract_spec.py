@@ -32,12 +32,14 @@ class ExtractOptions:
     conv_rank: int | None = option(
         None,
         "Rank of 3×3 convolutions",
-        "Without it by the same rule as the rest; 0 leaves them out.",
+        "Rank of 3×3 convolutions, without it by the same rule as the rest; 0 leaves them out.",
         low=0,
         high=100_000,
     )
     text: bool = option(True, "Text encoder", "Takes what the text encoder learned, too.")
-    norms: bool = option(False, "Norms and biases", "Keeps their changes, too, which not every program applies.")
+    norms: bool = option(
+        False, "Norms and biases", "Keeps what norms and biases learned, too; not every program applies it."
+    )
     precision: str = option("fp16", "Precision", "Of the new file.", choices=tuple(TYPES))
     prediction: Prediction | None = option(
         None,

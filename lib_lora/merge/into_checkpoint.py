@@ -135,8 +135,9 @@ def _refuse_other_family(lora: LoraFile, checkpoint: CheckpointFile) -> None:
     alike = known is own or (known is not None and known.labels is not None and known.labels == own.labels)
     if alike or lora.family == UNKNOWN:
         return
-    same_layers = known is not None and known.unet is not None and own.unet is not None
-    if not same_layers or known.required_unet.depths != own.required_unet.depths or not _all_fit(lora, checkpoint):
+    unet = None if known is None else known.unet
+    same_layers = unet is not None and own.unet is not None and unet.depths == own.unet.depths
+    if not same_layers or not _all_fit(lora, checkpoint):
         raise _fits_nothing(lora, checkpoint)
 
 
@@ -208,6 +209,7 @@ class _Writing:
             else:
                 yield raw_bytes(self._changed(source, name, changes))
             self.progress.passed(min(whole, header.tensors[name].end // 2**20), whole, say("writing"))
+        self.progress.passed(whole, whole, say("writing"))
 
     @torch.no_grad()
     def _changed(self, source: OpenTensors, name: str, changes: Sequence[_Change]) -> Tensor:

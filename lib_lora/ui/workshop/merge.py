@@ -22,8 +22,8 @@ from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import COPYABLE, event_kw, gr, number, update
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.option_widget import widget
+from lib_lora.ui.workshop import checkpoints, work
 from lib_lora.ui.workshop import rows as table
-from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import made_table, megabytes
 
 PRECISIONS = ("same", *find(MergeSpec, "precision").choices)
@@ -210,7 +210,9 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
     rows = table.build_rows(atelier, words)
     add = gr.Button(words("workshop.add_row"), size="sm", elem_id="atelier_workshop_merge_add")
     below = _build_below(words)
+    beside = checkpoints.build(atelier, words, rows)
     _wire(do, rows, below)
+    beside.extracted.then(do.refresh, _lists(rows), _lists(rows), **event_kw())
     name_io = ([below.name, below.last, *rows.inputs, *below.choices], [below.name, below.last])
     changes = [
         add.click(do.add_row, rows.inputs, rows.outputs, **event_kw()),
@@ -224,7 +226,11 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
     for change in changes:
         change.then(do.propose, *name_io, **event_kw())
     used = below.use.click(do.tag, [below.saved], [below.tag, below.message], **event_kw())
-    lists = tuple(widget for row in rows.values for widget in (row[0], row[2]))
+    own = len(_lists(rows))
+
+    def refresh(*values: Any) -> list[Any]:
+        return [*do.refresh(*values[:own]), *beside.refresh(*values[own:])]
+
     receives = [*rows.outputs, below.name, below.last]
 
     def only_row(name: str, vector: str) -> list[Any]:
@@ -236,7 +242,8 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
     unchanged = tuple(update() for _ in receives)
     used_in = (used, below.tag)
     first, propose = rows.values[0][0], (do.propose, *name_io)
-    return MergePanel(text, used_in, lists, do.refresh, receives, only_row, unchanged, first, propose)
+    lists = (*_lists(rows), *beside.lists)
+    return MergePanel(text, used_in, lists, refresh, receives, only_row, unchanged, first, propose)
 
 
 def _remover(do: Handlers, index: int) -> Any:

@@ -12,9 +12,12 @@ from lib_lora.blocks.tokens import format_number
 from lib_lora.formats.editing import Change, Hashes
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
+from lib_lora.merge.report import MergeReport
 from lib_lora.merge.spec import Made
 from lib_lora.ui.messages import note_html
 
+Used = tuple[str, Mapping[str, float]]
+"""A file's name and its multiples by block."""
 _LONG = 160
 """Characters of a metadata value that a table shows."""
 
@@ -78,31 +81,37 @@ def _kept(share: float) -> str:
 
 def made_table(made: Made, words: Words) -> str:
     """Return what an order gives: a sentence of the whole, the notes on its files, and a row for each block."""
-    report = made.report
+    return report_table(made.report, made.notes, words, used=made.used)
+
+
+def report_table(
+    report: MergeReport, notes: Sequence[tuple[str, str]], words: Words, *, used: Sequence[Used] = ()
+) -> str:
+    """Return what a work did as `made_table` does; ``used`` are the files and their multiples by block."""
     size = words("workshop.size", before=megabytes(report.bytes_before), after=megabytes(report.bytes_after))
     kept = words("workshop.kept_whole", kept=percent(report.energy_kept), error=error_text(report.relative_error))
     dropped = words("workshop.dropped", n=len(report.dropped)) if report.dropped else ""
     sentence = " · ".join(part for part in (size, kept, dropped) if part)
-    head = ["block", *(f"×{number}" for number in range(1, len(made.used) + 1)), "kept", "error", "rank"]
+    head = ["block", *(f"×{number}" for number in range(1, len(used) + 1)), "kept", "error", "rank"]
     heads = [name if name.startswith("×") else words(f"workshop.head_{name}") for name in head]
-    if len(made.used) == 1:
+    if len(used) == 1:
         heads[1] = words("workshop.head_weight")
     rows = []
     for row in report.rows:
         ranks = f"{row.rank_before} → {row.rank_after}" if row.rank_after else words("workshop.left_out")
-        used = [_weight(table[row.block]) if row.block in table else "–" for _, table in made.used]
+        weights = [_weight(table[row.block]) if row.block in table else "–" for _, table in used]
         rows.append(
             [
                 escape(row.block),
-                *used,
+                *weights,
                 _kept(row.energy_kept) if row.rank_after else "–",
                 error_text(row.relative_error) if row.rank_after else "–",
                 ranks,
             ]
         )
-    names = " · ".join(f"×{number} = {name}" for number, (name, _) in enumerate(made.used, start=1))
-    legend = f'<p class="atelier-legend">{escape(names)}</p>' if len(made.used) > 1 else ""
-    told = "".join(note_html(f"{name}: {sentence_in_words(note, words.language)}") for name, note in made.notes)
+    names = " · ".join(f"×{number} = {name}" for number, (name, _) in enumerate(used, start=1))
+    legend = f'<p class="atelier-legend">{escape(names)}</p>' if len(used) > 1 else ""
+    told = "".join(note_html(f"{name}: {sentence_in_words(note, words.language)}") for name, note in notes)
     blocks = table(heads, rows, kind="atelier-block-table")
     return f'<p class="atelier-sum">{escape(sentence)}</p>{told}{blocks}{legend}'
 

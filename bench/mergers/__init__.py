@@ -1,0 +1,1 @@
+"""What `bench/merge.py` runs: random files, and a process of each side."""
