@@ -23,7 +23,7 @@ from lib_lora.merge.budget import within
 from lib_lora.merge.extract_spec import ExtractSpec
 from lib_lora.merge.pairing import Pair, both_names, pair, rest_of
 from lib_lora.merge.precision import TYPES
-from lib_lora.merge.rank import RankRule, Spectrum
+from lib_lora.merge.rank import RankRule, Spectrum, squared
 from lib_lora.merge.recipe import of_checkpoints
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
 from lib_lora.merge.sketch import leading
@@ -34,6 +34,8 @@ from lib_lora.sentences import Sentence, say
 
 _MANTISSA = {torch.float16: 10, torch.bfloat16: 7, torch.float32: 23, torch.float64: 52}
 """Bits behind the leading one of a number."""
+_SLICE = 2**20
+"""Numbers that are looked at at once."""
 _MARGIN = 1.1
 """By how much chance may exceed what is expected of it."""
 
@@ -147,7 +149,7 @@ def _weight(
     floor = max(_rounding(tuned), _rounding(original)) * _spread(one.shape)
     change = (tuned.float() - original.float()).flatten(1)
     del tuned, original
-    total, full = float(change.double().square().sum()), min(change.shape)
+    total, full = squared(change), min(change.shape)
     if total == 0:
         return None, ModuleResult(block, full, 0)
     spectrum, count = leading(change, rule, floor=floor)
@@ -169,7 +171,7 @@ def _lost(change: Tensor, spectrum: Spectrum, count: int, *, total: float) -> fl
     if lost > 1e-4 * total:
         return lost
     kept = (spectrum.left[:, :count] * spectrum.sigma[:count]) @ spectrum.right[:count]
-    return float((change - kept).double().square().sum())
+    return squared(change - kept)
 
 
 def _with_rest(
@@ -184,7 +186,7 @@ def _with_rest(
 ) -> tuple[Adapter | None, ModuleResult]:
     """Return the change with those of a normalization or a bias beside it, or note that they are left out."""
     changes = (norm, bias)
-    size = sum(float(change.double().square().sum()) for change in changes if change is not None)
+    size = sum(squared(change) for change in changes if change is not None)
     if size == 0:
         return adapter, result
     if not order.norms:
@@ -214,7 +216,7 @@ def _difference(one: Pair, new: OpenTensors, old: OpenTensors, *, part: str) -> 
     tuned, original = _read(one.new, new, part=part), _read(one.old, old, part=part)
     change = tuned.float() - original.float()
     noise = _MARGIN * max(_rounding(tuned), _rounding(original))
-    return change if float(change.double().square().mean()) > noise**2 else None
+    return change if squared(change) > noise**2 * change.numel() else None
 
 
 def _read(layer: StoredLayer, source: OpenTensors, *, part: str) -> Tensor:
@@ -244,9 +246,12 @@ def _read(layer: StoredLayer, source: OpenTensors, *, part: str) -> Tensor:
 
 def _rounding(weight: Tensor) -> float:
     """Return the deviation that rounding a weight to its type gives each number: a step of the type over √12."""
-    exponent = torch.frexp(weight.float()).exponent.clamp(min=-13 if weight.dtype is torch.float16 else -125)
-    steps = torch.exp2(exponent.double() - 1 - _MANTISSA[weight.dtype])
-    return math.sqrt(float(steps.square().mean()) / 12)
+    least = -13 if weight.dtype is torch.float16 else -125  # below, steps get no smaller
+    total = 0.0
+    for part in weight.flatten().split(_SLICE):
+        exponent = torch.frexp(part.float()).exponent.clamp(min=least)
+        total += float(torch.exp2(2 * (exponent.double() - 1 - _MANTISSA[weight.dtype])).sum())
+    return math.sqrt(total / weight.numel() / 12)
 
 
 def _spread(shape: tuple[int, ...]) -> float:

@@ -90,7 +90,8 @@ def plan(checkpoint: CheckpointFile, parts: Sequence[Summand]) -> Plan:
     for part in parts:
         _refuse_other_family(part.lora, checkpoint)
         missing, without_bias = [], []
-        for key, adapter, q in _acting(part):
+        acting = list(_acting(part))
+        for key, adapter, q in acting:
             layer = checkpoint.find(key)
             if layer is None or layer.weight is None:
                 missing.append(key)
@@ -102,7 +103,7 @@ def plan(checkpoint: CheckpointFile, parts: Sequence[Summand]) -> Plan:
                     changes.setdefault(name, []).append(change)
             if layer.bias is None and adapter.bias_delta(None) is not None:
                 without_bias.append(key)
-        if len(missing) == len(part.lora.adapters):
+        if acting and len(missing) == len(acting):
             raise _fits_nothing(part.lora, checkpoint)
         said = [*part.lora.notes, *unused_extras(part.lora)]
         said += [misfit(part.lora.name, missing, of=len(part.lora.adapters))] if missing else []

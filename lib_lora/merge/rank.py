@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 NOISE = 1e-7
 """Singular values below this share of the largest are rounding noise of fp32."""
+_SLICE = 2**20
+"""Numbers that are computed in fp64 at once."""
 
 
 @dataclass(frozen=True)
@@ -150,22 +152,23 @@ def squared_norm(adapter: Adapter, layer: nn.Module | None = None) -> float:
         return math.nan
     weight, bias = (None, None) if layer is None else (layer.weight, getattr(layer, "bias", None))
     change = adapter.bias_delta(None if bias is None else bias.detach())
-    more = 0.0 if change is None else _squared(change)
+    more = 0.0 if change is None else squared(change)
     part = adapter.weight_part
     if part is None:
         return more
-    return more + (product_norm(part.factors()) if part.is_thin else _squared(part.delta(weight)))
+    return more + (product_norm(part.factors()) if part.is_thin else squared(part.delta(weight)))
 
 
 def size_of(adapter: Adapter) -> float:
     """Return the squared norm of an adapter's change, of one that depends on the layer that of its numbers instead."""
     if adapter.needs_weight:
-        return sum(map(_squared, adapter.parameters()))
+        return sum(map(squared, adapter.parameters()))
     return squared_norm(adapter)
 
 
-def _squared(tensor: Tensor) -> float:
-    return float(tensor.detach().double().square().sum())
+def squared(tensor: Tensor) -> float:
+    """Return the sum of squares in fp64, of which only a slice at a time is in memory."""
+    return sum(float(part.double().square().sum()) for part in tensor.detach().flatten().split(_SLICE))
 
 
 def product_norm(factors: Factors) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lib_lora.merge.rank import RankRule, Spectrum, dense_spectrum
+from lib_lora.merge.rank import RankRule, Spectrum, dense_spectrum, squared
 
 OVERSAMPLE = 16
 """Random directions beyond those that are wanted."""
@@ -19,6 +19,8 @@ SETTLED = 1e-3
 """The sketch has settled when one more iteration finds less than this share of all squared singular values."""
 WHOLE = 0.4
 """From this share of all directions on a whole SVD costs no more."""
+EXACT = 1e-6
+"""Singular values below this share of the largest are what fp32 makes of none."""
 GUESS = 48
 """Directions that are looked for first where the rule does not say how many it wants."""
 
@@ -39,7 +41,7 @@ def leading(matrix: Tensor, rule: RankRule, *, floor: float = 0.0, seed: int = 0
     Raises:
         torch.linalg.LinAlgError: a whole SVD does not converge, in fp64 neither.
     """
-    total, most = float(matrix.double().square().sum()), min(matrix.shape)
+    total, most = squared(matrix), min(matrix.shape)
     count = min(int(rule.value) if rule.kind == "rank" else GUESS, rule.cap or most)
     while count + OVERSAMPLE < most * WHOLE and rule.kind != "cumulative":
         found = _sketch(matrix, count + OVERSAMPLE, total=total, seed=seed)
@@ -54,7 +56,7 @@ def leading(matrix: Tensor, rule: RankRule, *, floor: float = 0.0, seed: int = 0
 
 
 def _above(sigma: Tensor, floor: float) -> int:
-    return int((sigma > floor).sum())
+    return int((sigma > max(floor, EXACT * float(sigma[0]))).sum())
 
 
 def _sketch(matrix: Tensor, count: int, *, total: float, seed: int) -> Spectrum | None:
@@ -65,7 +67,7 @@ def _sketch(matrix: Tensor, count: int, *, total: float, seed: int) -> Spectrum 
     before = 0.0
     for power in range(MOST_POWER + 1):
         back = matrix.T @ basis  # (n, count): the matrix as the basis sees it
-        captured = float(back.double().square().sum())
+        captured = squared(back)
         if power >= LEAST_POWER and captured - before <= SETTLED * total:
             q, r = torch.linalg.qr(back)
             left, sigma, right = torch.linalg.svd(r.T, full_matrices=False)

@@ -74,6 +74,7 @@ def test_a_change_of_low_rank_is_found_whole_in_every_layer_and_the_fused_ones(t
     wanted, (query, conv, text) = differences(tuned, original), KEYS[family]
     assert relative(lora.adapters[query].delta(), wanted[made.QUERY]) < 1e-5
     assert relative(lora.adapters[conv].delta(), wanted[made.CONV]) < 1e-5
+    assert {lora.adapters[key].rank for key in (query, conv)} == {4}  # of 12 that were asked for
     assert lora.adapters[conv].shape == (made.WIDE, made.WIDE, 3, 3)
     assert relative(lora.adapters[f"{text}mlp_fc1"].delta(), wanted[made.text_weight(family, "fc1")]) < 1e-5
     thirds = wanted[made.text_weight(family, "q")].split(made.TEXT)

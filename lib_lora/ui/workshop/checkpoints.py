@@ -76,7 +76,7 @@ class Handlers:
             yield html, "", update(visible=not job.ended), update()
         if job.result is not None:
             written = job.result
-            saved = self._saved(written.path, written.report.bytes_after)
+            saved = self._saved("saved_checkpoint", written.path, written.report.bytes_after)
             digest = f"<p>SHA-256 <code>{escape(written.sha256)}</code></p>"
             lost = [escape(key) for keys in written.plan.unmatched.values() for key in keys]
             names = self.words("workshop.fits_nothing", n=len(lost))
@@ -105,7 +105,7 @@ class Handlers:
         if job.result is not None:
             made, path = job.result
             done = update(visible=False), update(visible=False, value=False)
-            yield self._saved(path, path.stat().st_size), made_table(made, self.words), *done
+            yield self._saved("saved", path, path.stat().st_size), made_table(made, self.words), *done
 
     def order(self, tuned: str, original: str, rule_label: str, value: Any, *more: Any) -> ExtractSpec:
         """Return what the fields say.
@@ -152,8 +152,8 @@ class Handlers:
         taken = isinstance(error, FileError) and error.option == "overwrite"
         return error_html(error, self.words), "", update(visible=False), update(visible=taken)
 
-    def _saved(self, path: Any, size: int) -> str:
-        return note_html(self.words("workshop.saved", path=str(path), size=megabytes(size)), kind="good")
+    def _saved(self, text: str, path: Any, size: int) -> str:
+        return note_html(self.words(f"workshop.{text}", path=str(path), size=megabytes(size)), kind="good")
 
 
 def build(atelier: Atelier, words: Words, rows: table.Rows) -> CheckpointPanel:
