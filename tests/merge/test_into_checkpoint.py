@@ -331,20 +331,20 @@ print(json.dumps([run("small.safetensors"), run("large.safetensors")]))
 
 
 def test_memory_stays_at_the_largest_tensor_and_a_little(tmp_path: Path) -> None:
-    """A checkpoint of 330 MB, whose largest changed tensor has 24 MB, beside a small one in the same process."""
+    """A checkpoint of 160 MB, whose largest changed tensor has 10 MB, beside a small one in the same process."""
     made.write_original(tmp_path / "small.safetensors", "sd1", dtype=torch.float16)
     simple(tmp_path)
     weights, _ = read_tensors(tmp_path / "small.safetensors")
-    wide, rows = "lora_unet_mid_block_attentions_0_transformer_blocks_0_ff_net_0_proj", 10000
+    wide, rows = "lora_unet_mid_block_attentions_0_transformer_blocks_0_ff_net_0_proj", 4000
     name = made.UNET + "middle_block.1.transformer_blocks.0.ff.net.0.proj.weight"
     weights[name] = torch.zeros(rows, 1200, dtype=torch.float16)
-    weights |= {f"first_stage_model.filler.{n}": torch.zeros(3_000_000, dtype=torch.float16) for n in range(50)}
+    weights |= {f"first_stage_model.filler.{n}": torch.zeros(3_000_000, dtype=torch.float16) for n in range(25)}
     write_tensors(tmp_path / "large.safetensors", weights, {})
     parts = {KEYS["sd1"][0]: lora_parts(80, 80), wide: lora_parts(rows, 1200)}
     lora(tmp_path / "girl.safetensors", parts)
     run = subprocess.run([sys.executable, "-c", MEASURED, str(tmp_path)], cwd=ROOT, capture_output=True, check=True)
     small, large = json.loads(run.stdout)
     largest = rows * 1200 * 4  # in fp32
-    assert large - small < 2.5 * largest + 40e6
-    assert large - small < 0.5 * (tmp_path / "large.safetensors").stat().st_size
+    assert large - small < 2.5 * largest + 30e6
+    assert large - small < 0.6 * (tmp_path / "large.safetensors").stat().st_size
     assert any(raw(tmp_path / "new.safetensors")[name])
