@@ -21,9 +21,9 @@ def listed(atelier: Atelier) -> dict[str, Path]:
         for path in files_below(folder, {ENDING})
         if path.is_relative_to(folder)
     }
-    loras = set(atelier.host.list_loras().values())
+    known = {path.resolve() for path in (*found.values(), *atelier.host.list_loras().values())}
     for path in _beside_the_loaded_one(atelier):
-        if path not in found.values() and path not in loras:
+        if path.resolve() not in known:
             found.setdefault(path.stem, path)
     return dict(sorted(found.items(), key=lambda item: item[0].casefold()))
 
@@ -32,7 +32,10 @@ def _beside_the_loaded_one(atelier: Atelier) -> tuple[Path, ...]:
     loaded: Path | None = getattr(atelier.host.model, "path", None)
     if loaded is None or not loaded.is_file():
         return ()
-    return tuple(path for path in list_folder(loaded.parent).files if has_ending(path, {ENDING}))
+    try:
+        return tuple(path for path in list_folder(loaded.parent).files if has_ending(path, {ENDING}))
+    except OSError:  # a folder that may be entered and not be listed: the model itself is there
+        return (loaded,)
 
 
 def file_of(atelier: Atelier, name: str | None) -> Path:
