@@ -123,7 +123,8 @@ def compare(work: Work, options: argparse.Namespace, small: Path, large: Path) -
     """Return the CPU seconds of both sides without their start, and the errors."""
     reference = [
         options.python,
-        str(ROOT / "bench" / "mergers" / "reference.py"),
+        "-m",
+        "bench.mergers.reference",
         str(Path(options.sd_scripts).resolve()),
     ]
     row: dict[str, Any] = {"work": work.name}

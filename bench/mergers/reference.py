@@ -1,6 +1,6 @@
 """Run one of sd-scripts' tools as it is, its loader of whole models replaced by one of the layers that are there.
 
-Called as ``python bench/mergers/reference.py SD_SCRIPTS TOOL ARGUMENTS…`` by the interpreter that has its packages.
+Called as ``python -m bench.mergers.reference SD_SCRIPTS TOOL ARGUMENTS…`` by the interpreter that has its packages.
 What it would spend on loading and building a whole model is left out, to its favor.
 """
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from bench.trainers.stand_in import without_torchvision
 
 ROOT, TEXT = "model.diffusion_model.", "cond_stage_model.transformer."
 _DIFFUSERS = {1: (0, 0), 2: (0, 1), 4: (1, 0), 5: (1, 1), 7: (2, 0), 8: (2, 1)}
@@ -60,6 +62,7 @@ def main() -> None:
     """Run the tool with the arguments behind its name."""
     home, tool, *arguments = sys.argv[1:]
     sys.path[:0] = [str(Path(home) / "networks"), home]
+    without_torchvision()
     from library import model_util
 
     model_util.load_models_from_stable_diffusion_checkpoint = load
