@@ -32,6 +32,7 @@ from lib_lora.architectures.base import (
     frozen,
     numbered,
 )
+from lib_lora.architectures.transformer import Layer, Transformer, flat
 
 _DEPTHS = {"anima": (28, "Anima"), "anima-2.9b": (40, "Anima 2.9B"), "anima-3.8b": (52, "Anima 3.8B")}
 _WIDTH, _TEXT_WIDTH = 2048, 1024
@@ -42,33 +43,41 @@ _BLOCK = re.compile(
     r"(?:(?:self|cross)_attn_(?:[qkv]|output)_proj|mlp_layer[12]|adaln_modulation_(?:self_attn|cross_attn|mlp)_[12])\."
 )
 _ADAPTER = re.compile(r"lora_(?:unet_|te_)?llm_adapter_")
-_LEAVES: Mapping[str, str] = MappingProxyType(
+_OWN_LEAVES: Mapping[str, str] = MappingProxyType(
     {
-        **{f"attn1_to_{one}": f"self_attn_{one}_proj" for one in "qkv"},
-        **{f"attn2_to_{one}": f"cross_attn_{one}_proj" for one in "qkv"},
-        "attn1_to_out_0": "self_attn_output_proj",
-        "attn2_to_out_0": "cross_attn_output_proj",
-        "ff_net_0_proj": "mlp_layer1",
-        "ff_net_2": "mlp_layer2",
+        **{f"attn1.to_{one}": f"self_attn.{one}_proj" for one in "qkv"},
+        **{f"attn2.to_{one}": f"cross_attn.{one}_proj" for one in "qkv"},
+        "attn1.to_out.0": "self_attn.output_proj",
+        "attn2.to_out.0": "cross_attn.output_proj",
+        "ff.net.0.proj": "mlp.layer1",
+        "ff.net.2": "mlp.layer2",
         **{
-            f"norm{number}_linear_{half}": f"adaln_modulation_{part}_{half}"
+            f"norm{number}.linear_{half}": f"adaln_modulation_{part}.{half}"
             for number, part in enumerate(("self_attn", "cross_attn", "mlp"), start=1)
             for half in (1, 2)
         },
     }
 )
 """Modules of a block in diffusers' names, with the own ones."""
-_ENDS: Mapping[str, str] = MappingProxyType(
+_OWN_ENDS: Mapping[str, str] = MappingProxyType(
     {
-        "norm_out_linear_1": "final_layer_adaln_modulation_1",
-        "norm_out_linear_2": "final_layer_adaln_modulation_2",
-        "proj_out": "final_layer_linear",
-        "time_embed_t_embedder": "t_embedder_1",
-        "time_embed_norm": "t_embedding_norm",
-        "patch_embed_proj": "x_embedder_proj_1",
+        "norm_out.linear_1": "final_layer.adaln_modulation.1",
+        "norm_out.linear_2": "final_layer.adaln_modulation.2",
+        "proj_out": "final_layer.linear",
+        "time_embed.t_embedder": "t_embedder.1",
+        "time_embed.norm": "t_embedding_norm",
+        "patch_embed.proj": "x_embedder.proj.1",
     }
 )
 """What stands in front of the blocks and behind them; ``t_embedder``'s layers keep their names."""
+_LEAVES = {flat(other): flat(own) for other, own in _OWN_LEAVES.items()}
+_ENDS = {flat(other): flat(own) for other, own in _OWN_ENDS.items()}
+_IN_ADAPTER = (
+    *(f"{attn}.{one}_proj" for attn in ("self_attn", "cross_attn") for one in "qkvo"),
+    "mlp.0",
+    "mlp.2",
+)
+_ADAPTER_BLOCKS = 6
 _DIFFUSERS = re.compile(r"lora_(?:transformer|unet)_(?:transformer_blocks_(\d+)_(\w+)|(text_conditioner)_(\w+)|(\w+))")
 _TEXT = re.compile(r"lora_te_(?:model_)?layers_\d+_(?:self_attn_[qkv]_proj|mlp_(?:gate|up)_proj)\.lora_down\.weight$")
 _READS_TEXT = re.compile(r"_cross_attn_[kv]_proj\.lora_down\.weight$")
@@ -123,6 +132,22 @@ def _prefixes(depth: int) -> Iterator[tuple[str, BlockPrefixes]]:
     yield OTHER, BlockPrefixes(own, ("patch_embed", "time_embed", "norm_out", "proj_out"))
 
 
+def _layers(depth: int) -> Iterator[Layer]:
+    for i in range(depth):
+        for other, own in _OWN_LEAVES.items():
+            yield Layer(f"blocks.{i}.{own}", (f"transformer_blocks.{i}.{other}",))
+    for other, own in _OWN_ENDS.items():
+        for end in (".linear_1", ".linear_2") if own == "t_embedder.1" else ("",):
+            yield Layer(own + end, (other + end,))
+    for i in range(_ADAPTER_BLOCKS):
+        yield from (_in_adapter(f"blocks.{i}.{leaf}") for leaf in _IN_ADAPTER)
+    yield from (_in_adapter(leaf) for leaf in ("in_proj", "out_proj"))
+
+
+def _in_adapter(path: str) -> Layer:
+    return Layer(f"llm_adapter.{path}", (f"text_conditioner.{path}",))
+
+
 def _anima(name: str, depth: int, title: str) -> Architecture:
     some = numbered("B", *range(depth))
     return Architecture(
@@ -132,6 +157,7 @@ def _anima(name: str, depth: int, title: str) -> Architecture:
         layouts=(Layout(depth + 1, name, (BASE, *some)), Layout(depth, name, some)),
         blocks=frozen(dict(_prefixes(depth))),
         text_encoders=(TextEncoder("te", "qwen3_06b", width=_TEXT_WIDTH, layers=28, roots=_TEXT_ROOTS),),
+        transformer=Transformer(tuple(_layers(depth)), beside=("text_conditioner",), wrapped="net."),
         latent_channels=16,
         labels=Labels("anima", "anima-preview", "1024x1024", "https://huggingface.co/circlestone-labs/Anima"),
         respell=respell,

@@ -9,6 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from lib_lora.architectures.modules import ModuleName, by_key, text_modules, unet_modules
+from lib_lora.architectures.transformer import Transformer
 from lib_lora.architectures.unet import Unet
 
 BASE = "BASE"
@@ -98,6 +99,7 @@ class Architecture:
         text_encoders: in the order of their numbers.
         unet: its UNet's module names in every spelling; None of a transformer, which is read, labeled, baked and
             merged, but not loaded or trained.
+        transformer: its layers in both spellings; None where it has a UNet, or nobody has agreed on names.
         latent_channels, latent_scale: of its autoencoder.
         native_side: side in px that it was made for; ``velocity_side`` where the model predicts the velocity.
         betas: first and last β of the noise schedule; None of a flow model.
@@ -115,6 +117,7 @@ class Architecture:
     blocks: Mapping[str, BlockPrefixes] = field(default_factory=dict)
     text_encoders: tuple[TextEncoder, ...] = ()
     unet: Unet | None = None
+    transformer: Transformer | None = None
     latent_channels: int = 4
     latent_scale: float = 1.0
     native_side: int = 1024

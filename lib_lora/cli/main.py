@@ -19,6 +19,7 @@ from lib_lora.cli import (
     files,
     framework,
     pictures,
+    rewriting,
     sd_scripts,
     studio,
     tagger,
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
         pictures,
         files,
         checkpoints,
+        rewriting,
     ):
         module.register(commands)
     for name, one in commands.choices.items():

@@ -21,7 +21,7 @@ from lib_lora.formats.keys import UNET_PREFIX, is_module_key
 _WRAPPERS = ("base_model.model.", "_orig_mod.", "module.")
 """What PEFT, a compiled and a distributed model put in front."""
 
-_UNET_ROOTS = ("model.diffusion_model", "diffusion_model", "unet", "lora_unet")
+_UNET_ROOTS = ("model.diffusion_model", "diffusion_model", "unet", "lora_unet", "net")
 _TEXT_ROOTS: Mapping[str, str] = MappingProxyType(
     {
         "text_encoder": "",
@@ -158,7 +158,9 @@ def _with_key(name: str, keys: Mapping[str, str]) -> str:
 
 def _text_path(path: str) -> str:
     """Return an underscored path below a text encoder as transformers 4 and all trainers have it."""
-    path = re.sub(r"^(?:transformer_)?(?=text_model_|encoder_layers_|text_projection|resblocks_)", "", path)
+    path = re.sub(
+        r"^(?:transformer_)?(?=text_model_|encoder_layers_|encoder_block_|text_projection|resblocks_)", "", path
+    )
     path = re.sub(r"^model_(?:transformer_)?(?=resblocks_)", "", path)
     block = re.fullmatch(r"resblocks_(\d+)_(.+)", path)
     if block is not None and block.group(2) in _OPEN_CLIP:

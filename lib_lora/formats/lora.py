@@ -89,24 +89,53 @@ def in_order_of_blocks(found: Mapping[str, _T], family: str) -> dict[str, _T]:
     return {name: found[name] for name in ordered if name in found}
 
 
+@dataclass(frozen=True)
+class WholeFile:
+    """A LoRA file as it is applied, and as it lies on the disk.
+
+    Attributes:
+        lora: the one that is applied.
+        found: its tensors by kohya's names, in the file's types.
+        tensors, metadata: under the file's own names.
+    """
+
+    lora: LoraFile
+    found: Named
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
 def read_lora(path: str | Path) -> LoraFile:
     """Read a LoRA file of any kind that is applied; every spelling of names that is known becomes kohya's.
 
     Raises:
         FileError: the file is broken, no LoRA, of a kind that is not applied, or holds NaN or infinite numbers.
     """
+    return read_whole(path).lora
+
+
+def read_whole(path: str | Path) -> WholeFile:
+    """Read a LoRA file as `read_lora` does, with its tensors as they lie there.
+
+    Raises:
+        FileError: as `read_lora`.
+    """
     where = str(path)
     tensors, metadata, notes = read_with_notes(path)
-    found = named({name: _computable(tensor) for name, tensor in tensors.items()}, metadata, Path(path))
+    found = named(tensors, metadata, Path(path))
     refuse_strangers(found, where=where)
-    try:
-        adapters = {key: read_adapter(key, found.modules[key]) for key in sorted(found.modules, key=natural)}
-    except FileError as error:
-        error.where = say("{file}, {part}", file=where, part=error.where)
-        raise
+    adapters = {}
+    for key in sorted(found.modules, key=natural):
+        parts = {part: _computable(tensor) for part, tensor in found.modules[key].items()}
+        try:
+            adapters[key] = read_adapter(key, parts)
+        except FileError as error:
+            error.where = say("{file}, {part}", file=where, part=error.where)
+            raise
     _refuse_broken_numbers(adapters, where=where)
     notes = (*notes, *found.notes, *alpha_notes(found), *assumptions(adapters.values()))
-    return LoraFile(adapters, found.metadata, found.extras, Path(path), notes)
+    extras = {name: _computable(tensor) for name, tensor in found.extras.items()}
+    return WholeFile(LoraFile(adapters, found.metadata, extras, Path(path), notes), found, tensors, metadata)
 
 
 def _computable(tensor: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ class Named:
         metadata: without PEFT's options, which the alphas now say.
         notes: what was assumed, for people.
         twice: whether some tensor is there under two names.
+        keys: the module of every tensor of one, by the file's own name of it.
     """
 
     modules: dict[str, dict[str, Tensor]]
@@ -36,6 +37,7 @@ class Named:
     metadata: dict[str, str]
     notes: tuple[str, ...]
     twice: bool = False
+    keys: dict[str, str] = field(default_factory=dict)
 
 
 def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> Named:
@@ -55,6 +57,7 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
     extras: dict[str, Tensor] = {}
     sources: dict[str, str] = {}
     twice: list[str] = []
+    keys: dict[str, str] = {}
     for name, tensor in tensors.items():
         key, _, part = names.get(name, name).partition(".")
         tensor = tensor.reshape(-1, 1) if MAGNITUDE in name and part == "dora_scale" else tensor  # PEFT: one an output
@@ -69,6 +72,8 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
         else:
             modules[key][part] = tensor
             sources[f"{key}.{part}"] = name
+        if name not in extras:
+            keys[name] = key
     unknown = tuple(name for name in extras if is_of_a_lora(name) or (modules and is_of_a_model(name)))
     notes: list[str] = []
     if twice:
@@ -83,7 +88,7 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
     _add_settings(modules, paths, options)
     kept = {name: value for name, value in metadata.items() if name != HEADER_KEY or not paths}
     extras = {name: tensor for name, tensor in extras.items() if name not in unknown}
-    return Named(modules, extras, unknown, kept, tuple(notes), twice=bool(twice))
+    return Named(modules, extras, unknown, kept, tuple(notes), twice=bool(twice), keys=keys)
 
 
 def _same(one: Tensor, other: Tensor, *, where: str) -> Tensor:

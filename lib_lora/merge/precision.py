@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
@@ -38,22 +39,57 @@ def convert(lora: LoraFile, precision: Precision, progress: Progress = QUIET) ->
                     "Numbers are too large for {kind}", kind=precision, where=key, cure="Save as bf16 or fp32."
                 )
             adapters[key] = after
-            size = size_of(before)
-            error = _squared_error(before, after)
+            size = squared_size(before)
+            error = squared_error(before, after)
             results.append(ModuleResult(block, before.rank, after.rank, wanted=size, kept=size, error=error))
             progress.passed(len(adapters), len(lora.adapters), say("converting"))
     saved = LoraFile({key: adapters[key] for key in lora.adapters}, lora.metadata, lora.extras, lora.path)
     return saved, MergeReport(rows_of(results, list(blocks)), lora.size, saved.size, ())
 
 
-def _squared_error(before: Adapter, after: Adapter) -> float:
-    if all(torch.equal(a.float(), b.float()) for a, b in zip(before.parameters(), after.parameters(), strict=True)):
+def squared_error(before: Adapter, after: Adapter) -> float:
+    """Return the squared norm of what the changes of two adapters differ in: one, and the same rounded or rewritten.
+
+    Of a change that depends on the model's weights it is that of its numbers.
+    """
+    one, two = before.parameters(), after.parameters()
+    if len(one) == len(two) and before.alpha == after.alpha and all(map(_same_numbers, one, two)):
         return 0.0
-    if before.needs_weight:  # as `size_of`: the error of its numbers
-        pairs = zip(before.parameters(), after.parameters(), strict=True)
-        return sum(float((a.double() - b.double()).square().sum()) for a, b in pairs)
+    inner, other = _inside(before), _inside(after)
+    if inner is not None and other is not None:
+        own = zip(_own(before, inner), _own(after, other), strict=True)
+        return squared_error(inner, other) + sum(_distance(a, b) for a, b in own)
+    if before.needs_weight:
+        return sum(map(_distance, one, two))
     if not before.is_thin:
-        return float((before.delta() - after.delta()).double().square().sum())
-    one, two = before.factors(), after.factors()
-    error = squared_difference(one.up, one.down, two.up, two.down)
+        return _distance(before.delta(), after.delta())
+    left, right = before.factors(), after.factors()
+    error = squared_difference(left.up, left.down, right.up, right.down)
     return error if math.isfinite(error) else math.inf
+
+
+def squared_size(adapter: Adapter) -> float:
+    """Return the squared norm that an error of `squared_error` is a share of."""
+    inner = _inside(adapter)
+    if inner is None:
+        return size_of(adapter)
+    return squared_size(inner) + sum(float(tensor.double().square().sum()) for tensor in _own(adapter, inner))
+
+
+def _inside(adapter: Adapter) -> Adapter | None:
+    found = getattr(adapter, "inner", None)
+    return found if isinstance(found, Adapter) else None
+
+
+def _own(adapter: Adapter, inner: Adapter) -> list[Tensor]:
+    """Return the numbers of an adapter that are not of the one inside of it."""
+    taken = {id(tensor) for tensor in inner.parameters()}
+    return [tensor for tensor in adapter.parameters() if id(tensor) not in taken]
+
+
+def _same_numbers(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one.float(), other.float())
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    return float((one.double() - other.double()).square().sum())

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lib_lora.formats.checkpoint import CheckpointFile
+from lib_lora.formats.files import is_pickle
+from lib_lora.formats.hashes import tensor_hash
 from lib_lora.formats.lora import LoraFile
 from lib_lora.formats.metadata import FIELDS, RECIPE, family_labels, network_facts
 from lib_lora.merge.extract_spec import ExtractSpec
@@ -21,7 +23,14 @@ def merged(lora: LoraFile, source: LoraFile, step: Mapping[str, object]) -> Lora
     ``ss_`` and user fields of the source stay; the stored hashes go, because they are the source's.
     """
     kept = {key: value for key, value in source.metadata.items() if not key.startswith("sshs_")}
-    return _with_recipe(lora, kept, [*read_recipe(source.metadata), {**step, **_named(source)}])
+    return _with_recipe(lora, kept, [*read_recipe(source.metadata), {**step, **_named(source), **step}])
+
+
+def hashed(source: LoraFile) -> dict[str, str]:
+    """Return the hash of a file's tensors as they are, for a step; nothing where it lies nowhere or is a pickle."""
+    if source.path is None or is_pickle(source.path):
+        return {}
+    return {"autov3": tensor_hash(source.path)[:12]}
 
 
 def merged_from_many(lora: LoraFile, sources: Sequence[tuple[LoraFile, Mapping[str, float]]]) -> LoraFile:

@@ -49,6 +49,7 @@ class Adapter(ABC):
         has_factors: whether the change is a product of matrices by itself.
         is_thin: whether that product's rank is the one that the file states.
         takes_norms: whether it fits layers whose weight is one number a channel.
+        in_comfyui: whether ComfyUI reads its parts, below names of its own form.
     """
 
     kind: ClassVar[str]
@@ -60,6 +61,7 @@ class Adapter(ABC):
     has_factors: ClassVar[bool] = False
     is_thin: ClassVar[bool] = False
     takes_norms: ClassVar[bool] = False
+    in_comfyui: ClassVar[bool] = False
     key: str
     alpha: float
 
@@ -169,6 +171,14 @@ class Adapter(ABC):
     def with_weight_part(self, part: Adapter | None) -> Adapter | None:
         """Return the adapter with another change of the weight, and of the bias what it was; None for nothing."""
         return part
+
+    def as_peft(self, *, folded: bool) -> Adapter | None:
+        """Return the same change as PEFT's LoRA holds it: up and down, lengths of outputs, a bias; None: it cannot.
+
+        Args:
+            folded: multiply alpha/rank into the numbers, so that the scale is 1.
+        """
+        return None
 
     def factors(self) -> Factors:
         """Return the change as a product of two matrices, exact but for fp32 rounding; of no kind with `needs_weight`.

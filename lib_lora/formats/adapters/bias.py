@@ -83,6 +83,16 @@ class BiasAdapter(Adapter):
         return self.inner is not None and self.inner.is_thin
 
     @property
+    def in_comfyui(self) -> bool:  # type: ignore[override]  # of what is inside, not of the kind
+        """Whether ComfyUI reads what changes the weight; it reads every bias."""
+        return self.inner is None or self.inner.in_comfyui
+
+    def as_peft(self, *, folded: bool) -> BiasAdapter | None:
+        """Return it with the change of the weight as PEFT holds it; a bias alone has no form there."""
+        inner = None if self.inner is None else self.inner.as_peft(folded=folded)
+        return None if inner is None else replace(self, inner=inner)
+
+    @property
     def weight_part(self) -> Adapter | None:
         """What changes the weight."""
         return self.inner

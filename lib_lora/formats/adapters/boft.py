@@ -19,6 +19,7 @@ class BoftAdapter(OftAdapter):
     kind: ClassVar[str] = "boft"
     title: ClassVar[str] = "BOFT"
     sides: ClassVar[int] = 4
+    in_comfyui: ClassVar[bool] = True
 
     @classmethod
     def matches(cls, parts: Mapping[str, Tensor]) -> bool:

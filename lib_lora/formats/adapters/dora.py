@@ -62,10 +62,22 @@ class DoraAdapter(Around):
             take_parts(key, parts, required=("lora_down.weight",), optional=(_SCALE,))  # raises: nothing is added
         inner, scale = read_adapter(key, rest), checked(key, {_SCALE: parts[_SCALE]})[_SCALE]
         scale = scale.reshape(-1, 1) if scale.ndim == 1 else scale
+        if scale.ndim == 2 < len(inner.shape):  # PEFT's: as many sides as the weight has, so that they meet its rows
+            scale = scale.reshape(*scale.shape, 1, 1)
         adapter = cls(key, inner, scale)
         if inner.needs_weight or scale.numel() != max(scale.shape[:2]) or not adapter._fits(inner.shape):
             raise shape_error(key, {**inner.tensors(), _SCALE: scale})
         return adapter
+
+    @property
+    def in_comfyui(self) -> bool:  # type: ignore[override]  # of what is inside, not of the kind
+        """Whether ComfyUI reads what is added first."""
+        return self.inner.in_comfyui
+
+    def as_peft(self, *, folded: bool) -> DoraAdapter | None:
+        """Return it with what is added first as PEFT holds it; PEFT has lengths of outputs only."""
+        inner = self.inner.as_peft(folded=folded) if self.dora_scale.shape[1] == 1 else None
+        return None if inner is None else replace(self, inner=inner)
 
     def network_args(self) -> dict[str, str]:
         """Return LyCORIS' names: what is added first, with its weight decomposed, and along which axis."""

@@ -22,6 +22,7 @@ class FullAdapter(Adapter):
     signs: ClassVar[str] = "diff"
     names: ClassVar[str] = signs
     takes_norms: ClassVar[bool] = True
+    in_comfyui: ClassVar[bool] = True
     key: str
     diff: Tensor
     alpha: float = 1.0

@@ -31,6 +31,7 @@ class GloraAdapter(Adapter):
     signs: ClassVar[str] = r"[ab][12]\.weight|bm\.weight"
     names: ClassVar[str] = signs
     needs_weight: ClassVar[bool] = True
+    in_comfyui: ClassVar[bool] = True
     key: str
     a1: Tensor
     a2: Tensor

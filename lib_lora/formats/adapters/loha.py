@@ -31,6 +31,7 @@ class LohaAdapter(Adapter):
     signs: ClassVar[str] = r"hada_[wt]\d(?:_[ab])?"
     names: ClassVar[str] = signs
     has_factors: ClassVar[bool] = True
+    in_comfyui: ClassVar[bool] = True
     key: str
     w1_a: Tensor
     w1_b: Tensor

@@ -31,6 +31,7 @@ class LokrAdapter(Adapter):
     signs: ClassVar[str] = r"lokr_[wt]\d(?:_[ab])?"
     names: ClassVar[str] = signs
     has_factors: ClassVar[bool] = True
+    in_comfyui: ClassVar[bool] = True
     key: str
     w1: Tensor | None
     w1_a: Tensor | None

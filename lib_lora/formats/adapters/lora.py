@@ -35,6 +35,7 @@ class LoraAdapter(Adapter):
     names: ClassVar[str] = signs
     has_factors: ClassVar[bool] = True
     is_thin: ClassVar[bool] = True
+    in_comfyui: ClassVar[bool] = True
     key: str
     up: Tensor
     down: Tensor
@@ -119,6 +120,18 @@ class LoraAdapter(Adapter):
         if self.mid is not None:
             down = torch.einsum("nmkl,mj->njkl", self.mid.float(), down.flatten(1))
         return Factors(up * self.scale(), down.flatten(1), self.shape)
+
+    def as_peft(self, *, folded: bool) -> LoraAdapter:
+        """Return it without a Tucker core; alpha/rank is multiplied into the side where fewer digits are lost."""
+        up, down, scale = self.up, self.down, self.scale() if folded else 1.0
+        if self.mid is not None:
+            whole = torch.einsum("nmkl,mj->njkl", self.mid.double(), down.double().flatten(1))
+            up, down = up.flatten(1)[..., None, None], whole.to(down.dtype)
+        if (scale < 1) == bool(up.abs().max() >= down.abs().max()):
+            up = self._times(up, scale) if scale != 1 else up
+        else:
+            down = self._times(down, scale) if scale != 1 else down
+        return replace(self, up=up, down=down, mid=None, alpha=float(down.shape[0]) if folded else self.alpha)
 
     def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the change of the weight."""

@@ -24,6 +24,7 @@ class NormAdapter(Adapter):
     signs: ClassVar[str] = "[wb]_norm"
     names: ClassVar[str] = signs
     takes_norms: ClassVar[bool] = True
+    in_comfyui: ClassVar[bool] = True
     key: str
     w_norm: Tensor | None
     b_norm: Tensor | None

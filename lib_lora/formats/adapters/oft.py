@@ -30,6 +30,7 @@ class OftAdapter(Adapter):
     is_linear: ClassVar[bool] = False
     needs_weight: ClassVar[bool] = True
     sides: ClassVar[int] = 3
+    in_comfyui: ClassVar[bool] = True
     key: str
     blocks: Tensor
     rescale: Tensor | None

@@ -29,6 +29,7 @@ class WholeAdapter(Adapter):
     is_linear: ClassVar[bool] = False
     needs_weight: ClassVar[bool] = True
     takes_norms: ClassVar[bool] = True
+    in_comfyui: ClassVar[bool] = True
     key: str
     weight: Tensor
     alpha: float = 1.0
