@@ -64,7 +64,10 @@ def squared_error(before: Adapter, after: Adapter) -> float:
     if not before.is_thin:
         return _distance(before.delta(), after.delta())
     left, right = before.factors(), after.factors()
-    error = squared_difference(left.up, left.down, right.up, right.down)
+    # Where the scale went from one side to the other, the formula would cancel: it is put there first.
+    q = before.scale() / after.scale()
+    ways = ((left.up, left.down), (left.up / q, left.down * q))
+    error = min(squared_difference(up, down, right.up, right.down) for up, down in ways)
     return error if math.isfinite(error) else math.inf
 
 

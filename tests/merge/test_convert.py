@@ -115,7 +115,7 @@ def test_alpha_is_multiplied_in_where_the_form_has_none_and_that_is_said(tmp_pat
 
 @pytest.mark.parametrize("alpha", [1.0, 2.0, 8.0])
 def test_a_scale_that_is_a_power_of_two_costs_nothing(tmp_path: Path, alpha: float) -> None:
-    source = kohya(tmp_path / "x.safetensors", "sd1", alpha=alpha)
+    source = kohya(tmp_path / "x.safetensors", "sd1", alpha=alpha, dtype=torch.float32)
     made, saved = write(source, ConvertOptions("diffusers"), tmp_path / "y.safetensors")
     assert made.largest == 0
     the_same(changes(source, "sd1"), changes(saved, "sd1"), 0.0)
@@ -212,7 +212,8 @@ def test_diffusers_own_converter_parts_flux_into_the_same_changes(tmp_path: Path
 
 
 def test_different_strengths_of_q_k_and_v_become_one_layer(tmp_path: Path) -> None:
-    tensors: dict[str, Tensor] = {}
+    single = "transformer.single_transformer_blocks.0.proj_out"  # so that the file is known for Flux'
+    tensors = {f"{single}.lora_A.weight": torch.ones(1, 8), f"{single}.lora_B.weight": torch.ones(4, 1)}
     for number, one in enumerate("qv", start=1):
         name = f"transformer.transformer_blocks.0.attn.to_{one}"
         tensors[f"{name}.lora_down.weight"] = torch.randn(number, 8)
@@ -220,7 +221,7 @@ def test_different_strengths_of_q_k_and_v_become_one_layer(tmp_path: Path) -> No
         tensors[f"{name}.alpha"] = torch.tensor(float(3 * number * number))
     source = write_tensors(tmp_path / "x.safetensors", tensors, {})
     parts = {key[-1]: adapter.delta() for key, adapter in read_lora(source).adapters.items()}
-    (whole,) = read_lora(converted(source, "kohya")).adapters.values()
+    whole = read_lora(converted(source, "kohya")).adapters["lora_unet_double_blocks_0_img_attn_qkv"]
     wanted = torch.cat([parts["q"], torch.zeros(4, 8), parts["v"]])
     torch.testing.assert_close(whole.delta(), wanted, atol=1e-5, rtol=1e-6)
 
@@ -245,7 +246,7 @@ def test_what_a_form_cannot_hold_is_refused_with_a_way_out(tmp_path: Path) -> No
     }
     source = write_tensors(tmp_path / "s.safetensors", {**lora, **strange}, {})
     with pytest.raises(InputError, match="names in the form original are not known.*nowhere"):
-        converted(source, "original")
+        converted(source, "original", name="strange")
     made, _ = write(source, ConvertOptions("kohya-ldm"), tmp_path / "k.safetensors")
     assert "keep their names" in "\n".join(map(str, made.notes))
     with pytest.raises(InputError, match="nothing to convert"):
