@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lib_lora.architectures.stored import StoredLayer
 from lib_lora.errors import InputError
-from lib_lora.formats.adapters import Adapter, BiasAdapter, LoraAdapter, NormAdapter
+from lib_lora.formats.adapters import Adapter, BiasAdapter, FullAdapter, LoraAdapter, NormAdapter
 from lib_lora.formats.checkpoint import COMPUTED, CheckpointFile
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile, all_finite, in_order_of_blocks, natural, predicted_size
@@ -51,6 +51,7 @@ class _Found:
         unchanged, weak: layers that are the same but for rounding; those that lost directions to rounding.
         rest: squared norms of the changes of norms and biases, by layer, that were left out.
         convolutions: layers that were left out because their rank is 0.
+        whole: layers whose SVD does not converge.
     """
 
     adapters: dict[str, Adapter] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class _Found:
     weak: int = 0
     rest: dict[str, float] = field(default_factory=dict)
     convolutions: list[str] = field(default_factory=list)
+    whole: list[str] = field(default_factory=list)
 
 
 def extract(
@@ -152,7 +154,14 @@ def _weight(
     total, full = squared(change), min(change.shape)
     if total == 0:
         return None, ModuleResult(block, full, 0)
-    spectrum, count = leading(change, rule, floor=floor)
+    try:
+        spectrum, count = leading(change, rule, floor=floor)
+    except torch.linalg.LinAlgError:
+        found.whole.append(one.key)
+        low = change.to(TYPES[order.precision])
+        rounded = squared(change - low.float())
+        result = ModuleResult(block, full, full, wanted=total, kept=total, error=rounded)
+        return FullAdapter(one.key, low.reshape(one.shape)), result
     found.weak += 0 < count < rule.choose(spectrum.sigma, energy=total)
     if count == 0:
         return None, ModuleResult(block, full, 0)
@@ -300,6 +309,12 @@ def _notes(found: _Found, lora: LoraFile) -> Iterator[Sentence]:
             "{n} {n:layer has|layers have} fewer ranks than asked for: the other directions are no stronger than "
             "rounding.",
             n=found.weak,
+        )
+    if found.whole:
+        yield say(
+            "{n} {n:layer is|layers are} kept number by number, because the SVD does not converge (e.g. {name}).",
+            n=len(found.whole),
+            name=found.whole[0],
         )
     if found.convolutions:
         yield say(

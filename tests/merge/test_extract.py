@@ -183,6 +183,20 @@ def test_norms_and_biases_are_kept_number_by_number_where_asked(tmp_path: Path) 
     assert not any("norms and biases" in note for note in notes)
 
 
+def test_a_layer_whose_svd_does_not_converge_is_kept_number_by_number(tmp_path: Path, monkeypatch) -> None:
+    def failing(matrix: Tensor, *_: object, **__: object) -> None:
+        raise torch.linalg.LinAlgError("it does not converge")
+
+    monkeypatch.setattr("lib_lora.merge.extract.leading", failing)
+    tuned, original = pair_of(tmp_path, "sd1")
+    lora, notes, result = extracted(tmp_path, tuned, original, precision="fp32")
+    wanted = differences(tuned, original)
+    assert relative(lora.adapters[KEYS["sd1"][0]].delta(), wanted[made.QUERY]) < 1e-6
+    assert relative(lora.adapters[KEYS["sd1"][1]].delta(), wanted[made.CONV]) < 1e-6
+    assert result.report.relative_error < 1e-6
+    assert any("kept number by number" in note for note in notes)
+
+
 def test_the_recipe_names_both_parents_by_hash_and_the_method(tmp_path: Path) -> None:
     tuned, original = pair_of(tmp_path, "sdxl")
     tensors, _ = read_tensors(tuned)
