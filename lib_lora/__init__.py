@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lib_lora.host.request import GenerateRequest as GenerateRequest
     from lib_lora.live.attach import attach as attach
     from lib_lora.merge.compress import compress as compress
+    from lib_lora.merge.method import MethodOptions as MethodOptions
     from lib_lora.merge.rank import RankRule as RankRule
     from lib_lora.progress import Stoppable as Stoppable
     from lib_lora.services.notebook import add as add
@@ -41,6 +42,7 @@ _PLACES = {
     "host.request": ("GenerateRequest",),
     "live.attach": ("attach",),
     "merge.compress": ("compress",),
+    "merge.method": ("MethodOptions",),
     "merge.rank": ("RankRule",),
     "progress": ("Stoppable",),
     "services.notebook": ("add", "analyze", "bake", "multipliers", "open_studio", "train_lora"),

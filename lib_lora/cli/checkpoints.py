@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lib_lora.cli.common import TerminalProgress, give, presets_of, stopped_by_keyboard
-from lib_lora.cli.files import block_table
 from lib_lora.cli.flags import add_flags, given
 from lib_lora.cli.given_loras import FORM, ingredient
+from lib_lora.cli.merge_table import block_table
 from lib_lora.options import OVERWRITE, options_of
 
 

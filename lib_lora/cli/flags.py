@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from lib_lora.options import REQUIRED, Option
+from lib_lora.options import OVERWRITE, REQUIRED, Option
 
 METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "TEXT", dict: "NAME=VALUE"}
 
@@ -33,6 +34,14 @@ def add_flags(
             more["nargs"] = "+"
         required = needed and one.default is REQUIRED
         parser.add_argument(*names, dest=one.name, default=None, required=required, help=explained(one), **more)
+
+
+def add_file(command: argparse.ArgumentParser, *, out: bool) -> None:
+    """Add the file that a command is about; with ``out`` the one that it writes."""
+    command.add_argument("file", type=Path, metavar="FILE", help="LoRA file")
+    if out:
+        command.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
+        add_flags(command, (OVERWRITE,))
 
 
 def explained(one: Option) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lib_lora.blocks.errors import TagError
+from lib_lora.blocks.near import near_names
+from lib_lora.errors import InputError
 from lib_lora.formats.names import ENDING
 from lib_lora.sentences import say
 from lib_lora.walk import files_below
@@ -48,6 +50,30 @@ def find_named(name: str, folders: Iterable[Path], known: Mapping[str, Path]) ->
         if wanted in (name_in_tags(inner.with_suffix("").as_posix()), name_in_tags(inner.as_posix())):
             return path
     return None
+
+
+def file_of_name(name: str, folders: Sequence[Path], known: Mapping[str, Path]) -> Path:
+    """Return the file that a tag's name means: a path, or a file in the folders by name or inner path.
+
+    Raises:
+        InputError: there is none; with the nearest names.
+    """
+    direct = Path(name)
+    if direct.suffix == ENDING and direct.is_file():
+        return direct
+    found = find_named(name, folders, known)
+    if found is not None:
+        return found
+    near = near_names(name, known) or sorted(known)[:_SHOWN]
+    looked = ", ".join(map(str, folders)) or say("no folder given")
+    if near:
+        cure = say("Did you mean: {names}?", names=near)
+    elif folders:
+        cure = say("Put the file into this folder, or correct the name.")
+    else:
+        cure = say("Say in which folder the LoRA files are.")
+    option = "" if folders else "lora_dir"
+    raise InputError("There is no LoRA called “{name}”", name=name, where=looked, cure=cure, option=option)
 
 
 def namesakes(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> list[str]:

@@ -33,12 +33,24 @@ def dense_sum(key: str, shares: Sequence[Weighted], *, dtype: torch.dtype) -> tu
         raise InputError("The sum holds numbers that are not finite", where=key, cure="Choose smaller strengths.")
     if wanted == 0:
         return None, 0.0, 0.0
+    adapter, error = dense_adapter(key, [one for one, _ in shares], weight, bias, dtype=dtype)
+    return adapter, wanted, error
+
+
+def dense_adapter(
+    key: str, sources: Sequence[Adapter], weight: Tensor | None, bias: Tensor | None, *, dtype: torch.dtype
+) -> tuple[Adapter, float]:
+    """Return changes in fp32, not all of them 0, as an adapter, and the squared error of rounding them.
+
+    It is a normalization where all sources are; see `dense_sum`.
+    """
+    wanted = sum(float(total.double().square().sum()) for total in (weight, bias) if total is not None)
     for kind in (dtype, torch.float32):
         saved = [None if total is None else total.to(kind) for total in (weight, bias)]
         error = sum(_error(total, low) for total, low in zip((weight, bias), saved, strict=True))
         if error <= (4 * torch.finfo(kind).eps) ** 2 * wanted:
             break
-    return _adapter(key, *saved, norm=all(isinstance(one, NormAdapter) for one, _ in shares)), wanted, error
+    return _adapter(key, *saved, norm=all(isinstance(one, NormAdapter) for one in sources)), error
 
 
 def _adapter(key: str, weight: Tensor | None, bias: Tensor | None, *, norm: bool) -> Adapter:

@@ -21,13 +21,13 @@ from lib_lora.formats.metadata import network_facts
 from lib_lora.formats.one_by_one import OpenTensors, open_tensors
 from lib_lora.merge.budget import within
 from lib_lora.merge.extract_spec import ExtractSpec
+from lib_lora.merge.make import Made
 from lib_lora.merge.pairing import Pair, both_names, pair, rest_of
 from lib_lora.merge.precision import TYPES
 from lib_lora.merge.rank import RankRule, Spectrum, squared
 from lib_lora.merge.recipe import of_checkpoints
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
 from lib_lora.merge.sketch import leading
-from lib_lora.merge.spec import Made
 from lib_lora.merge.truncated import truncated
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import Sentence, say

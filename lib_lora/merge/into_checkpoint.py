@@ -25,7 +25,7 @@ from lib_lora.formats.saving import save_hashed
 from lib_lora.live.targets import misfit, unused_extras
 from lib_lora.merge.bake import multiplier_of
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
-from lib_lora.merge.sum import Summand
+from lib_lora.merge.shares import Summand
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import Sentence, say
 

@@ -187,6 +187,11 @@ def squared_difference(up: Tensor, down: Tensor, low_up: Tensor, low_down: Tenso
 
 def full_shape(key: str, factors: Factors) -> tuple[int, ...]:
     """Return the delta's shape with the kernel of a 3×3 convolution, which LoHa and LoKr may leave out."""
-    if len(factors.shape) == 2 and is_3x3_key(key) and factors.shape[1] % 9 == 0:
-        return (factors.shape[0], factors.shape[1] // 9, 3, 3)
-    return factors.shape
+    return with_kernel(key, factors.shape)
+
+
+def with_kernel(key: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a delta's shape with the kernel of a 3×3 convolution where it is left out."""
+    if len(shape) == 2 and is_3x3_key(key) and shape[1] % 9 == 0:
+        return (shape[0], shape[1] // 9, 3, 3)
+    return shape

@@ -33,10 +33,12 @@ def hashed(source: LoraFile) -> dict[str, str]:
     return {"autov3": tensor_hash(source.path)[:12]}
 
 
-def merged_from_many(lora: LoraFile, sources: Sequence[tuple[LoraFile, Mapping[str, float]]]) -> LoraFile:
-    """Return ``lora`` as the sum of sources with their multiples by block.
+def merged_from_many(
+    lora: LoraFile, sources: Sequence[tuple[LoraFile, Mapping[str, float]]], step: Mapping[str, object]
+) -> LoraFile:
+    """Return ``lora`` as joined by one step from sources with their multiples by block.
 
-    Of the metadata stays what all sources say alike; trigger words are joined, titles listed. The recipe has one step
+    Of the metadata stays what all sources say alike; trigger words are joined, titles listed. The recipe has the step
     with every source in it, and how each was made.
     """
     tables = [source.metadata for source, _ in sources]
@@ -51,7 +53,7 @@ def merged_from_many(lora: LoraFile, sources: Sequence[tuple[LoraFile, Mapping[s
     ):
         if values:
             kept.update(dict.fromkeys(keys, ", ".join(values)))
-    return _with_recipe(lora, kept, [{"op": "sum", "sources": _entries(sources)}])
+    return _with_recipe(lora, kept, [{**step, "sources": _entries(sources)}])
 
 
 def _entries(sources: Sequence[tuple[LoraFile, Mapping[str, float]]]) -> list[dict[str, object]]:

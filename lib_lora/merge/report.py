@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 
 
 @dataclass(frozen=True)
@@ -86,4 +86,25 @@ def _row(block: str, results: Sequence[ModuleResult]) -> BlockRow:
         energy_kept=sum(result.kept for result in results) / wanted if wanted else 1.0,
         relative_error=sqrt(sum(result.error for result in results) / wanted) if wanted else 0.0,
         size=wanted,
+    )
+
+
+def then(first: MergeReport, second: MergeReport) -> MergeReport:
+    """Return the report of two steps in a row: their errors are independent, so their squares add up."""
+    later = {row.block: row for row in second.rows}
+    rows = tuple(_both(row, later.get(row.block)) for row in first.rows)
+    return MergeReport(rows, first.bytes_before, second.bytes_after, first.dropped + second.dropped)
+
+
+def _both(first: BlockRow, second: BlockRow | None) -> BlockRow:
+    if second is None:  # all of its modules were dropped before
+        return first
+    return BlockRow(
+        block=first.block,
+        modules=second.modules,
+        rank_before=first.rank_before,
+        rank_after=second.rank_after,
+        energy_kept=first.energy_kept * second.energy_kept,
+        relative_error=hypot(first.relative_error, second.relative_error),
+        size=first.size,
     )

@@ -14,8 +14,8 @@ from lib_lora.formats.saving import check_target
 from lib_lora.host.noise_schedule import marks_of
 from lib_lora.merge.extract import extract
 from lib_lora.merge.extract_spec import ExtractSpec
+from lib_lora.merge.make import Made
 from lib_lora.merge.pairing import pair
-from lib_lora.merge.spec import Made
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import Sentence, say
 

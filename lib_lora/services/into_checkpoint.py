@@ -14,8 +14,9 @@ from lib_lora.formats.names import proposed_stem
 from lib_lora.formats.saving import check_target
 from lib_lora.merge.into_checkpoint import Written, plan
 from lib_lora.merge.into_checkpoint import write as write_plan
+from lib_lora.merge.make import summand
 from lib_lora.merge.recipe import into_checkpoint
-from lib_lora.merge.spec import Ingredient, MergeSpec, summand
+from lib_lora.merge.spec import Ingredient, MergeSpec
 from lib_lora.merge.spec import proposed_name as name_of_merge
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say

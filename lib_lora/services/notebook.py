@@ -16,9 +16,12 @@ from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.merge import bake as baking
-from lib_lora.merge import sum as adding
 from lib_lora.merge.difference import known
+from lib_lora.merge.join import join
+from lib_lora.merge.method import MethodOptions
+from lib_lora.merge.rank import RankRule
 from lib_lora.merge.report import MergeReport
+from lib_lora.merge.shares import Summand
 from lib_lora.merge.spec import resolve_blocks
 from lib_lora.progress import QUIET, Progress
 from lib_lora.services.analysis_order import analyze_order, order_of
@@ -108,24 +111,33 @@ def bake(
 def add(
     loras: Sequence[LoraFile | tuple[LoraFile, Weights]],
     *,
+    method: MethodOptions | None = None,
+    rule: RankRule | None = None,
     model: Any = None,
     presets: PresetFile | None = None,
     progress: Progress = QUIET,
 ) -> tuple[LoraFile, MergeReport]:
-    """Return the exact sum of LoRAs, each alone or with its weights, and what that changed.
+    """Return LoRAs as one, each alone or with its weights, and what that changed: the exact sum.
 
-    ``presets`` is where a preset's name is looked up; None takes the shipped ones.
+    Args:
+        loras: what is joined.
+        method: another way to join them; see `lib_lora.merge.join` for what a weight means to it.
+        rule: ranks that stay; without it none is lost, of `ties` and `dare` as many stay as the sum would have.
+        model: a host's ``model``; kinds of adapters that depend on its weights become full differences for it.
+        presets: where a preset's name is looked up; None takes the shipped ones.
+        progress: is told how far it is, and may stop it.
 
     Raises:
-        InputError: none is given, two families of models, or weights that cannot be right.
+        InputError: none is given, two families of models, or weights or a method that cannot be right.
         StoppedError: somebody asked to stop.
     """
     parts = []
     for each in loras:
         lora, weights = each if isinstance(each, tuple) else (each, 1.0)
         numbers = multipliers(lora, weights, presets=presets)
-        parts.append(adding.Summand(known(lora, numbers, model, alone=False), numbers))
-    return adding.add(parts, progress)
+        parts.append(Summand(known(lora, numbers, model, alone=False), numbers))
+    joined = join(parts, method or MethodOptions(), rule, progress)
+    return joined.lora, joined.report
 
 
 def analyze(

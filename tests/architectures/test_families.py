@@ -19,7 +19,8 @@ from lib_lora.errors import InputError
 from lib_lora.formats.adapters import read_adapter
 from lib_lora.formats.inspection import inspection
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
-from lib_lora.merge.spec import Ingredient, MergeSpec, make
+from lib_lora.merge.make import make
+from lib_lora.merge.spec import Ingredient, MergeSpec
 from tests.formats.lora_samples import sample
 from tools import gates
 

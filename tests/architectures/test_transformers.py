@@ -20,7 +20,8 @@ from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.inspection import inspection
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import read_lora, write_lora
-from lib_lora.merge.spec import Ingredient, MergeSpec, make
+from lib_lora.merge.make import make
+from lib_lora.merge.spec import Ingredient, MergeSpec
 
 ANIMA = [
     ("self_attn.q_proj", 2048),

@@ -15,9 +15,11 @@ from lib_lora.live.attach import attach
 from lib_lora.merge.bake import bake
 from lib_lora.merge.compress import compress
 from lib_lora.merge.difference import as_differences, known
+from lib_lora.merge.make import make
 from lib_lora.merge.rank import RankRule
-from lib_lora.merge.spec import Ingredient, MergeSpec, make
-from lib_lora.merge.sum import Summand, add
+from lib_lora.merge.shares import Summand
+from lib_lora.merge.spec import Ingredient, MergeSpec
+from lib_lora.merge.sum import add
 from tests.live.test_attach import graded, predict
 from tests.live.test_kinds import KINDS, NORMS, PLACES, lora_of
 

@@ -14,9 +14,10 @@ from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError, StoppedError
 from lib_lora.formats.adapters import read_adapter
 from lib_lora.formats.lora import LoraFile, write_lora
+from lib_lora.merge.make import make
 from lib_lora.merge.precision import convert
 from lib_lora.merge.rank import RankRule
-from lib_lora.merge.spec import Ingredient, MergeSpec, make, proposed_name, resolve_blocks, row_of_tag, shown_weights
+from lib_lora.merge.spec import Ingredient, MergeSpec, proposed_name, resolve_blocks, row_of_tag, shown_weights
 from lib_lora.services import merge
 from tests.formats.lora_samples import LINEAR, TEXT, reference, relative, sample
 from tests.told import Told
@@ -41,7 +42,7 @@ def test_the_report_goes_over_all_steps(path: Path) -> None:
     told = Told()
     order = MergeSpec((Ingredient(path), Ingredient(path, 0.5)), RankRule("rank", 1), "fp16")
     made = make(order, PRESETS, told)
-    assert list(dict.fromkeys(told.texts)) == ["reading", "adding", "compressing", "converting"]
+    assert list(dict.fromkeys(told.texts)) == ["reading", "comparing", "adding", "compressing", "converting"]
     wanted = 1.5 * reference(sample("linear"))
     got = relative(made.lora.adapters[LINEAR].delta(), wanted)
     row = next(row for row in made.report.rows if row.block == "IN01")

@@ -14,7 +14,8 @@ from lib_lora.formats.adapters import LoraAdapter, read_adapter
 from lib_lora.formats.files import read_tensors
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from lib_lora.merge.recipe import read_recipe
-from lib_lora.merge.sum import Summand, add
+from lib_lora.merge.shares import Summand
+from lib_lora.merge.sum import add
 from tests.formats.lora_samples import CONV, LINEAR, SHAPES, TEXT, key_for, reference, relative, sample
 from tests.told import Told
 

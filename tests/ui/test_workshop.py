@@ -13,6 +13,7 @@ from PIL import Image
 from lib_lora.formats.files import read_header, read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.i18n.words import FOLDER, LANGUAGES, Words
+from lib_lora.merge.method import DENSITY, METHODS
 from lib_lora.sentences import say
 from lib_lora.services import files as file_work
 from lib_lora.services import labels
@@ -26,7 +27,8 @@ from lib_lora.ui.workshop.tables import readable_date
 from tests.conftest import random_lora
 from tests.told import Told
 
-CHOICES = ("exact", "strong directions (sv_ratio)", 16, 0, "as it was")
+SUM = ("Add (exact)", None, 0, "only what they share (least)")
+CHOICES = ("exact", "strong directions (sv_ratio)", 16, 0, "as it was", *SUM)
 
 
 class Host:
@@ -153,13 +155,48 @@ def test_preview_writes_nothing_and_save_writes_the_sum_once(atelier: Atelier) -
 
 def test_the_size_that_is_promised_is_the_size_that_is_written(atelier: Atelier) -> None:
     do = merge.Handlers(atelier, Words("en"))
-    values = [*table(("dress", 1.0, "ALL", 1.0, 1.0)), "compress", "a fixed rank", 1, 0, "fp16 (usual)"]
+    values = [*table(("dress", 1.0, "ALL", 1.0, 1.0)), "compress", "a fixed rank", 1, 0, "fp16 (usual)", *SUM]
     made = preview(do.order(*values), atelier.host.presets)
     path = write_lora(made.lora, atelier.folders.loras / "unsaved.safetensors")
     assert path.stat().st_size == made.report.bytes_after
     assert 0 < made.report.energy_kept < 1
     assert all(adapter.rank == 1 for adapter in made.lora.adapters.values())
     assert do.propose("", "", *values)[0] == "dress_1_r1_fp16"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_previewed_with_what_it_says_of_each_block(
+    atelier: Atelier, method: str, language: str
+) -> None:
+    words = Words(language)
+    do = merge.Handlers(atelier, words)
+    chosen = [*do.choices.untouched()]
+    chosen[5], chosen[6] = words(f"workshop.join_{method}"), 0.5 if method in DENSITY else None
+    values = [*table(("girl", 1.0, "ALL", 1.0, 1.0), ("dress", 0.5, "ALL", 1.0, 1.0)), *chosen]
+    order = do.order(*values)
+    assert (order.method.method, order.method.density) == (method, 0.5 if method in DENSITY else None)
+    _, html, _ = last(do.preview(*values))
+    assert words("workshop.head_cosine") in html
+    assert (words("workshop.head_taken") in html) == (method == "k_lora")
+    assert (words("workshop.head_left") in html) == (method == "project")
+    assert words("workshop.overlap_meaning") in html
+    shown = do.choices.explained(chosen[5])
+    assert shown[0]["info"] == words(f"workshop.join_{method}_info")
+    visible = [update["visible"] for update in shown[1:]]
+    assert visible == [method not in ("sum", "k_lora"), method in DENSITY, method == "dare", method == "project"]
+    assert do.propose("", "", *values)[0].endswith("" if method == "sum" else method)
+
+
+def test_each_tag_of_a_prompt_becomes_its_own_file(atelier: Atelier) -> None:
+    do = merge.Handlers(atelier, Words("ja"))
+    prompt = "<lora:girl:1:MIDD> a <lora:dress:0.5:stop=4>"
+    message, _ = last(do.save_each(prompt))
+    assert "girl_1_MIDD, dress_0.5" in message
+    assert "ファイルに保存できない" in message
+    assert {"girl_1_MIDD", "dress_0.5"} <= set(atelier.host.list_loras())
+    assert "atelier-error" in last(do.save_each(prompt))[0]
+    assert "atelier-error" in last(do.save_each("no tag"))[0]
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "con", "x:y", "girl"])

@@ -100,8 +100,8 @@ def test_the_job_says_in_the_callers_language_what_is_being_done(web: Web, ateli
     monkeypatch.setattr(Job, "update", asked)
     body = {"loras": ["girl", "girl"], "precision": "bf16", "compress": {"kind": "rank", "value": 2}, "out": "two"}
     web.result(web.post("/bake", body))
-    assert list(dict.fromkeys(said["en"])) == ["reading", "adding", "compressing", "converting", "saving"]
-    words = ["読み込み中", "合計中", "圧縮中", "精度を変換中", "保存中"]
+    assert list(dict.fromkeys(said["en"])) == ["reading", "comparing", "adding", "compressing", "converting", "saving"]
+    words = ["読み込み中", "比較中", "合計中", "圧縮中", "精度を変換中", "保存中"]
     assert list(dict.fromkeys(said["ja"])) == words
 
 
@@ -116,9 +116,41 @@ def test_sum_with_a_rank_reports_its_error_by_block(web: Web) -> None:
     assert any(row["relative_error"] > 0 for row in made["blocks"].values())
 
 
+@pytest.mark.parametrize("method", ["ties", "dare", "k_lora", "project"])
+def test_other_methods_are_looked_at_before_anything_is_written(web: Web, atelier: Atelier, method: str) -> None:
+    before = sorted(atelier.folders.loras.iterdir())
+    made = web.result(web.post("/bake", {"loras": ["girl", "girl:0.5:MIDD"], "method": method, "preview": True}))
+    assert sorted(atelier.folders.loras.iterdir()) == before
+    (overlap,) = made["overlaps"]
+    assert overlap["loras"] == ["girl", "girl"]
+    assert overlap["blocks"]["M00"] == pytest.approx(1.0)
+    assert ("taken" in made, "removed" in made) == (method == "k_lora", method == "project")
+    assert made["bytes"] == made["bytes_after"] > 0
+
+
+def test_a_prompts_tags_become_a_file_each_and_what_is_lost_is_said(web: Web, atelier: Atelier) -> None:
+    body = {"prompt": "<lora:girl:1:MIDD> x <lora:girl:0.5:stop=3>", "each": True}
+    for language, said in (("en", "a file cannot hold stop"), ("ja", "ファイルに保存できない")):
+        answer = web.post("/bake", {**body, "overwrite": True}, headers={"Accept-Language": language})
+        assert answer.json()["loras"] == ["girl_1_MIDD", "girl_0.5"]
+        made = web.result(answer)
+        assert [row["lora"] for row in made["files"]] == answer.json()["loras"]
+        assert said in made["notes"][0]
+    assert {"girl_1_MIDD", "girl_0.5"} <= set(web.get("/loras").json()["loras"])
+    refused(web.post("/bake", body), 409)
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
+        ({}, 400),
+        ({"loras": ["girl:1:FAC", "girl"], "each": True, "out": "x"}, 400),
+        ({"prompt": "no tag"}, 400),
+        ({"loras": ["../girl:1"]}, 400),
+        ({"prompt": "<lora:/etc/girl.safetensors:1>"}, 400),
+        ({"loras": ["girl", "girl"], "method": "mean"}, 400),
+        ({"loras": ["girl", "girl"], "seed": 3}, 400),
+        ({"loras": ["girl"], "method": "k_lora"}, 400),
         ({"loras": ["nobody"]}, 404),
         ({"loras": []}, 400),
         ({"loras": ["girl"], "out": "../evil"}, 400),

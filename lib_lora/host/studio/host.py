@@ -12,12 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_lora.blocks.near import near_names
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import LoraFile
-from lib_lora.formats.lora_names import find_named, named_files, namesakes, unnameable
+from lib_lora.formats.lora_names import file_of_name, named_files, namesakes, unnameable
 from lib_lora.host.base import GenerateRequest, GenerateResult, Lease, check_clip_skip
 from lib_lora.host.gpu_memory import gpu_memory
 from lib_lora.host.in_groups import Wish, in_groups, one_after_another
@@ -95,28 +94,7 @@ class StudioHost:
 
     def find_lora(self, name: str) -> Path:
         """Return the file that a tag's ``name`` means: a path, or a file in the LoRA folders by name or inner path."""
-        direct = Path(name)
-        if direct.suffix == ".safetensors" and direct.is_file():
-            return direct
-        known = self.list_loras()
-        found = find_named(name, self.lora_folders, known)
-        if found is not None:
-            return found
-        near = near_names(name, known) or sorted(known)[:5]
-        looked = ", ".join(map(str, self.lora_folders)) or say("no folder given")
-        if near:
-            cure = say("Did you mean: {names}?", names=near)
-        elif self.lora_folders:
-            cure = say("Put the file into this folder, or correct the name.")
-        else:
-            cure = say("Say in which folder the LoRA files are.")
-        raise InputError(
-            "There is no LoRA called “{name}”",
-            name=name,
-            where=looked,
-            cure=cure,
-            option="" if self.lora_folders else "lora_dir",
-        )
+        return file_of_name(name, self.lora_folders, self.list_loras())
 
     def list_loras(self) -> Mapping[str, Path]:
         """Return every LoRA file by the name that a tag calls it; of two with one name the second by its path."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,21 @@ from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.blocks.tag_resolve import format_tag
 from lib_lora.errors import AtelierError, FileError
 from lib_lora.formats.names import ENDING, file_stem
+from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
-from lib_lora.merge.rank import RULES, RankRule, RuleOptions
 from lib_lora.merge.spec import MergeSpec, proposed_name
-from lib_lora.options import Option, find
 from lib_lora.progress import Progress
 from lib_lora.services import files as file_work
 from lib_lora.services import merge
 from lib_lora.services.atelier import Atelier
-from lib_lora.ui.compat import COPYABLE, event_kw, gr, number, update
+from lib_lora.services.file_facts import lora_path
+from lib_lora.services.ingredients import rows_of_prompt
+from lib_lora.ui.compat import COPYABLE, event_kw, gr, update
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import checkpoints, work
 from lib_lora.ui.workshop import rows as table
+from lib_lora.ui.workshop.merge_choices import COUNT, Choices, Widgets
 from lib_lora.ui.workshop.tables import made_table, megabytes
-
-PRECISIONS = ("same", *find(MergeSpec, "precision").choices)
-CAP = find(RuleOptions, "cap")
-FIRST = next(iter(RULES.values()))
-"""The rule that is offered first."""
-METHODS = ("exact", "compress")
-CHOICES = 5
-"""Values behind the rows: method, rule, its value, largest rank, precision."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ class Handlers:
     """The events of the tab in one language."""
 
     def __init__(self, atelier: Atelier, words: Words) -> None:
-        self.atelier, self.words = atelier, words
+        self.atelier, self.words, self.choices = atelier, words, Choices(words)
 
     def refresh(self, *values: Any) -> list[Any]:
         """Return the lists of all rows as they are now."""
@@ -67,13 +61,9 @@ class Handlers:
 
     def order(self, *values: Any) -> MergeSpec:
         """Return the order that rows and choices say."""
-        flat, (method, rule_label, value, cap, label) = values[:-CHOICES], values[-CHOICES:]
-        precision: Any = self.key("precision", PRECISIONS, label)
-        rule = None
-        if method == "compress":
-            most = number(cap, 0, int)
-            rule = RankRule(self.rule(rule_label).name, number(value, 0.0), cap=most if most > 0 else None)
-        return MergeSpec(table.ingredients(self.atelier, flat), rule, None if precision == "same" else precision)
+        flat, chosen = values[:-COUNT], values[-COUNT:]
+        rule, precision, method = self.choices.read(chosen)
+        return MergeSpec(table.ingredients(self.atelier, flat), rule, precision, method)
 
     def propose(self, name: str, last: str, *values: Any) -> tuple[str, str]:
         """Return the name and the newest proposal; a name that a person typed stays."""
@@ -127,11 +117,37 @@ class Handlers:
             done = (update(visible=False, value=False), update(visible=True), path.stem)
             yield note, made_table(made, self.words), idle, *done
 
+    def save_each(self, prompt: str) -> Iterator[tuple[Any, ...]]:
+        """Write a file for every tag of a prompt as it stands; yields (message, cancel button)."""
+        host, folder, idle = self.atelier.host, self.atelier.folders.loras, update(visible=False)
+
+        def asked() -> tuple[MergeSpec, list[str], list[str]]:
+            written = rows_of_prompt(prompt or "", partial(lora_path, self.atelier), host.presets)
+            order = MergeSpec(tuple(one.row for one in written))
+            names = [target.stem for _, target in merge.one_by_one(order, folder, overwrite=False)]
+            return order, names, [note for one in written for note in one.notes]
+
+        found, message = work.tried(self.words, asked)
+        if found is None:
+            yield message, idle
+            return
+        order, names, notes = found
+        job = file_work.submit(
+            self.atelier,
+            names[0],
+            lambda progress: merge.write_each(order, folder, host.presets, model=host.model, progress=progress),
+        )
+        for html in work.shown(self.atelier, self.words, job):
+            yield html, update(visible=not job.ended)
+        if job.result is not None:
+            said = "".join(note_html(sentence_in_words(note, self.words.language), kind="warning") for note in notes)
+            yield note_html(self.words("workshop.each_saved", names=", ".join(names)), kind="good") + said, idle
+
     def _target(self, name: str) -> Path:
         return self.atelier.folders.allowed(self.atelier.folders.loras / f"{file_stem(name)}{ENDING}")
 
     def _title(self, values: Sequence[Any]) -> str:
-        return " + ".join(table.row_text(row) for row in table.used_rows(values[:-CHOICES]))
+        return " + ".join(table.row_text(row) for row in table.used_rows(values[:-COUNT]))
 
     def from_prompt(self, prompt: str) -> list[Any]:
         """Return the rows of a prompt's tags, and a message."""
@@ -158,19 +174,6 @@ class Handlers:
         """Return the table with one LoRA and its block weights."""
         return table.shown_rows([table.row_of(name, vector)])
 
-    def usual(self, label: str) -> Any:
-        """Return the usual value of a rank rule, with what it means."""
-        one = self.rule(label)
-        return update(value=one.default, info=self.words.said(one.help))
-
-    def rule(self, label: str) -> Option:
-        """Return the rank rule that a dropdown's label stands for."""
-        return next((one for one in RULES.values() if self.words.said(one.label) == label), FIRST)
-
-    def key(self, prefix: str, keys: Sequence[str], label: str) -> str:
-        """Return what a dropdown's label stands for; gradio 3 would show the keys themselves at first."""
-        return next((key for key in keys if self.words(f"workshop.{prefix}_{key}") == label), keys[0])
-
     def tag(self, saved: str) -> tuple[Any, str]:
         """Return the tag box for the file that was saved last, and a message."""
         tag, message = work.tried(self.words, lambda: format_tag(ResolvedTag(saved)))
@@ -183,8 +186,7 @@ class Handlers:
 class _Widgets:
     """Everything below the rows."""
 
-    choices: tuple[Any, ...]
-    rule_row: Any
+    choices: Widgets
     name: gr.Textbox
     last: gr.State
     again: gr.Button
@@ -207,13 +209,14 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
         with gr.Column(scale=1, min_width=200):
             get = gr.Button(words("workshop.get_rows"), elem_id="atelier_workshop_merge_get")
             copy = gr.Button(words("workshop.get_generate"), visible=prompt is not None)
+            each = gr.Button(words("workshop.each"), elem_id="atelier_workshop_merge_each")
     rows = table.build_rows(atelier, words)
     add = gr.Button(words("workshop.add_row"), size="sm", elem_id="atelier_workshop_merge_add")
-    below = _build_below(words)
+    below = _build_below(do)
     beside = checkpoints.build(atelier, words, rows)
     _wire(do, rows, below)
     beside.extracted.then(do.refresh, _lists(rows), _lists(rows), **event_kw())
-    name_io = ([below.name, below.last, *rows.inputs, *below.choices], [below.name, below.last])
+    name_io = ([below.name, below.last, *rows.inputs, *below.choices.values], [below.name, below.last])
     changes = [
         add.click(do.add_row, rows.inputs, rows.outputs, **event_kw()),
         get.click(do.from_prompt, [text], [*rows.outputs, below.message], **event_kw()),
@@ -223,6 +226,9 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
         changes.append(copied.then(do.from_prompt, [prompt], [*rows.outputs, below.message], **event_kw()))
     for index, remover in enumerate(rows.removers):
         changes.append(remover.click(_remover(do, index), rows.inputs, rows.outputs, **event_kw()))
+    each.click(do.save_each, [text], [below.message, below.stop], **event_kw(side_by_side=True)).then(
+        do.refresh, _lists(rows), _lists(rows), **event_kw()
+    )
     for change in changes:
         change.then(do.propose, *name_io, **event_kw())
     used = below.use.click(do.tag, [below.saved], [below.tag, below.message], **event_kw())
@@ -236,7 +242,7 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
     def only_row(name: str, vector: str) -> list[Any]:
         # The proposal is noted as one, so that it gives way to the next one.
         values = [*table.row_of(name, vector), *(table.EMPTY * (table.MOST - 1))]
-        fresh, _ = do.propose("", "", *values, METHODS[0], "", FIRST.default, 0, "")
+        fresh, _ = do.propose("", "", *values, *do.choices.untouched())
         return [*do.only_row(name, vector), fresh, fresh]
 
     unchanged = tuple(update() for _ in receives)
@@ -250,38 +256,8 @@ def _remover(do: Handlers, index: int) -> Any:
     return lambda *flat: do.remove_row(index, *flat)
 
 
-def _build_method(words: Words) -> tuple[Any, tuple[Any, ...]]:
-    """Return the row of the rank rule, and method, rule, value, cap and precision."""
-
-    def labels(prefix: str, keys: Sequence[str]) -> list[str]:
-        return [words(f"workshop.{prefix}_{key}") for key in keys]
-
-    methods, precisions = labels("method", METHODS), labels("precision", PRECISIONS)
-    rules = [words.said(one.label) for one in RULES.values()]
-    with gr.Row():
-        method = gr.Radio(
-            list(zip(methods, METHODS, strict=True)),
-            value="exact",
-            label=words("workshop.method"),
-            scale=2,
-            elem_id="atelier_workshop_method",
-        )
-        precision = gr.Dropdown(
-            precisions,
-            value=precisions[0],
-            label=words.said(find(MergeSpec, "precision").label),
-            scale=1,
-            min_width=160,
-        )
-    with gr.Row(visible=False) as rule_row:
-        rule = gr.Dropdown(rules, value=rules[0], label=words("workshop.rule"), scale=2)
-        value = widget(FIRST, words, label=words("workshop.rule_value"), scale=2)
-        cap = widget(CAP, words, value=0, info=words("workshop.cap_info"), scale=1)
-    return rule_row, (method, rule, value, cap, precision)
-
-
-def _build_below(words: Words) -> _Widgets:
-    rule_row, choices = _build_method(words)
+def _build_below(do: Handlers) -> _Widgets:
+    words, choices = do.words, do.choices.build()
     with gr.Row():
         name = gr.Textbox(
             "",
@@ -305,7 +281,6 @@ def _build_below(words: Words) -> _Widgets:
     tag = gr.Textbox("", label=words("workshop.tag"), visible=False, interactive=False, **COPYABLE)
     return _Widgets(
         choices,
-        rule_row,
         name,
         gr.State(""),
         again,
@@ -322,17 +297,20 @@ def _build_below(words: Words) -> _Widgets:
 
 
 def _wire(do: Handlers, rows: table.Rows, below: _Widgets) -> None:
-    method, rule, value, cap, precision = below.choices
-    every = [*rows.inputs, *below.choices]
+    chosen = below.choices
+    every = [*rows.inputs, *below.choices.values]
     name_io = ([below.name, below.last, *every], [below.name, below.last])
     for lora, _, blocks, *_ in rows.values:  # the blocks that stood there were meant for another file
-        chosen = lora.input(lambda: table.KNOWN["blocks"].default, None, [blocks], queue=False, **event_kw())
-        chosen.then(do.propose, *name_io, queue=False, **event_kw())
-    for each in (*(w for row in rows.values for w in row[1:3]), method, value, precision):
+        other = lora.input(lambda: table.KNOWN["blocks"].default, None, [blocks], queue=False, **event_kw())
+        other.then(do.propose, *name_io, queue=False, **event_kw())
+    for each in (*(w for row in rows.values for w in row[1:3]), chosen.kept, chosen.value, chosen.precision):
         each.input(do.propose, *name_io, queue=False, **event_kw())
     below.again.click(lambda last, *values: do.propose("", last, *values), name_io[0][1:], name_io[1], **event_kw())
-    method.change(lambda chosen: update(visible=chosen == "compress"), [method], [below.rule_row], **event_kw())
-    rule.input(do.usual, [rule], [value], **event_kw()).then(do.propose, *name_io, **event_kw())
+    usual = chosen.rule.input(do.choices.usual, [chosen.rule], [chosen.value], **event_kw())
+    shown_now = [chosen.method, chosen.method_row, *chosen.numbers]
+    explained = chosen.method.input(do.choices.explained, [chosen.method], shown_now, **event_kw())
+    for changed in (usual, explained):
+        changed.then(do.propose, *name_io, **event_kw())
     shown = [below.message, below.report, below.stop]
     below.preview.click(do.preview, every, shown, **event_kw(side_by_side=True))
     below.save.click(

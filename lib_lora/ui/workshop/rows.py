@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag
 from lib_lora.blocks.tokens import format_number
 from lib_lora.errors import InputError
 from lib_lora.i18n.words import Words
-from lib_lora.merge.spec import Ingredient, row_of_tag
+from lib_lora.merge.spec import Ingredient
 from lib_lora.options import options_of
 from lib_lora.services import files as file_work
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.file_facts import lora_path
+from lib_lora.services.ingredients import rows_of_prompt as rows_as_written
 from lib_lora.ui.compat import dropdown, gr, number, update
 from lib_lora.ui.option_widget import widget
 
@@ -123,22 +125,14 @@ def rows_of_prompt(atelier: Atelier, prompt: str) -> tuple[list[tuple[Any, ...]]
     Raises:
         InputError: no tag, too many, or one that cannot be right.
     """
-    for error in broken_tags(prompt):
-        raise error
-    tags = [parse_tag(found.text) for found in find_tags(prompt)]
-    if not tags:
-        raise InputError("There is no LoRA in the prompt", cure="Write it as <lora:name:1>.")
-    if len(tags) > MOST:
+    found = rows_as_written(prompt, partial(lora_path, atelier), atelier.host.presets)
+    if len(found) > MOST:
         raise InputError(
-            "The prompt has {n} LoRAs, the table {rows} rows", n=len(tags), rows=MOST, cure="Take some out."
+            "The prompt has {n} LoRAs, the table {rows} rows", n=len(found), rows=MOST, cure="Take some out."
         )
-    host, rows, lost = atelier.host, [], []
-    for tag in tags:
-        path = host.find_lora(tag.name)
-        row, without = row_of_tag(tag, path, host.presets, host.model.family)
-        rows.append((tag.name, row.strength, row.blocks, row.te, row.unet))
-        lost += [f"{tag.name}: {', '.join(without)}"] if without else []
-    return rows, lost
+    rows = [(one.name, *(getattr(one.row, field) for field in FIELDS)) for one in found]
+    lost = {one.name: (*one.lost, *(["other"] if one.row.other is not None else [])) for one in found}
+    return rows, [f"{name}: {', '.join(items)}" for name, items in lost.items() if items]
 
 
 def row_text(row: Sequence[Any]) -> str:

@@ -12,8 +12,8 @@ from lib_lora.blocks.tokens import format_number
 from lib_lora.formats.editing import Change, Hashes
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
+from lib_lora.merge.make import Made
 from lib_lora.merge.report import MergeReport
-from lib_lora.merge.spec import Made
 from lib_lora.ui.messages import note_html
 
 Used = tuple[str, Mapping[str, float]]
@@ -81,18 +81,32 @@ def _kept(share: float) -> str:
 
 def made_table(made: Made, words: Words) -> str:
     """Return what an order gives: a sentence of the whole, the notes on its files, and a row for each block."""
-    return report_table(made.report, made.notes, words, used=made.used)
+    columns = _joined_columns(made)
+    return report_table(made.report, made.notes, words, used=made.used, columns=columns) + _overlaps(made, words)
 
 
 def report_table(
-    report: MergeReport, notes: Sequence[tuple[str, str]], words: Words, *, used: Sequence[Used] = ()
+    report: MergeReport,
+    notes: Sequence[tuple[str, str]],
+    words: Words,
+    *,
+    used: Sequence[Used] = (),
+    columns: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
-    """Return what a work did as `made_table` does; ``used`` are the files and their multiples by block."""
+    """Return what a work did as `made_table` does.
+
+    Args:
+        report, notes: of the work, and on its files.
+        words: of the page's language.
+        used: the files and their multiples by block.
+        columns: further ones: head to block to cell.
+    """
     size = words("workshop.size", before=megabytes(report.bytes_before), after=megabytes(report.bytes_after))
     kept = words("workshop.kept_whole", kept=percent(report.energy_kept), error=error_text(report.relative_error))
     dropped = words("workshop.dropped", n=len(report.dropped)) if report.dropped else ""
     sentence = " · ".join(part for part in (size, kept, dropped) if part)
-    head = ["block", *(f"×{number}" for number in range(1, len(used) + 1)), "kept", "error", "rank"]
+    extra = columns or {}
+    head = ["block", *(f"×{number}" for number in range(1, len(used) + 1)), "kept", "error", "rank", *extra]
     heads = [name if name.startswith("×") else words(f"workshop.head_{name}") for name in head]
     if len(used) == 1:
         heads[1] = words("workshop.head_weight")
@@ -107,6 +121,7 @@ def report_table(
                 _kept(row.energy_kept) if row.rank_after else "–",
                 error_text(row.relative_error) if row.rank_after else "–",
                 ranks,
+                *(cells.get(row.block, "–") for cells in extra.values()),
             ]
         )
     names = " · ".join(f"×{number} = {name}" for number, (name, _) in enumerate(used, start=1))
@@ -114,6 +129,42 @@ def report_table(
     told = "".join(note_html(f"{name}: {sentence_in_words(note, words.language)}") for name, note in notes)
     blocks = table(heads, rows, kind="atelier-block-table")
     return f'<p class="atelier-sum">{escape(sentence)}</p>{told}{blocks}{legend}'
+
+
+def _joined_columns(made: Made) -> dict[str, dict[str, str]]:
+    """Return the columns that only several LoRAs have: head to block to cell."""
+    columns: dict[str, dict[str, str]] = {}
+    if made.removed:
+        columns["cosine"] = {
+            block: f"{signed(one.before)} → {signed(one.after)}" for block, one in made.removed.items()
+        }
+        columns["left"] = {block: percent(one.kept) for block, one in made.removed.items()}
+    elif len(made.overlaps) == 1:
+        columns["cosine"] = {block: signed(value) for block, value in made.overlaps[0].blocks.items()}
+    if made.taken:
+        columns["taken"] = {block: " + ".join(map(str, counts)) for block, counts in made.taken.items()}
+    return columns
+
+
+def _overlaps(made: Made, words: Words) -> str:
+    """Return a line for every two LoRAs: how far they pull the same way, and the block where it is farthest from 0."""
+    lines = []
+    for one in made.overlaps:
+        first, second = (made.used[index][0] for index in (one.first, one.second))
+        line = words("workshop.overlap", first=first, second=second, cosine=signed(one.whole))
+        known = {block: value for block, value in one.blocks.items() if value is not None}
+        if known:
+            most = max(known, key=lambda block: abs(known[block]))
+            line += ", " + words("workshop.overlap_most", block=most, cosine=signed(known[most]))
+        lines.append(escape(line))
+    if not lines:
+        return ""
+    return f'<p class="atelier-legend">{"<br>".join(lines)}<br>{escape(words("workshop.overlap_meaning"))}</p>'
+
+
+def signed(value: float | None) -> str:
+    """Return a cosine as people read it; one that is not known is a dash."""
+    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
 
 
 def percent(share: float) -> str:

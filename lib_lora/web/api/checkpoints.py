@@ -6,8 +6,8 @@ from typing import Any
 
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.merge.extract_spec import ExtractOptions, ExtractSpec, rule_of
+from lib_lora.merge.make import Made
 from lib_lora.merge.rank import RankRule
-from lib_lora.merge.spec import Made
 from lib_lora.options import OVERWRITE, Option, options_of
 from lib_lora.progress import Progress
 from lib_lora.services import checkpoints, extract, into_checkpoint
@@ -57,7 +57,8 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         return {**job_row(atelier, job, call.language), "lora": target.stem}
 
     def into(call: Call) -> Any:
-        order = IntoSpec(checkpoints.file_of(atelier, call["checkpoint"]), ingredients(atelier, call))
+        rows, notes = ingredients(atelier, call)
+        order = IntoSpec(checkpoints.file_of(atelier, call["checkpoint"]), tuple(rows))
         name = call["out"] or into_checkpoint.proposed_name(order, taken=list(checkpoints.listed(atelier)))
         target = checkpoints.new_file(atelier, name)
         into_checkpoint.check(order, target, overwrite=call["overwrite"])
@@ -65,7 +66,8 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
 
         def work(progress: Progress) -> dict[str, Any]:
             written = into_checkpoint.write(order, target, presets, overwrite=call["overwrite"], progress=progress)
-            return written_row(written, call.language)
+            row = written_row(written, call.language)
+            return {**row, "notes": [*(sentence_in_words(note, call.language) for note in notes), *row["notes"]]}
 
         job = submit(atelier, target.stem, work)
         return {**job_row(atelier, job, call.language), "checkpoint": target.stem}

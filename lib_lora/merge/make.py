@@ -1,0 +1,109 @@
+"""Making what an order says: its files are read, joined, compressed and rounded; and the numbers of what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.tag_model import ResolvedTag
+from lib_lora.formats.lora import LoraFile, predicted_size, read_lora
+from lib_lora.live.targets import HasLayers
+from lib_lora.merge.difference import known
+from lib_lora.merge.join import join
+from lib_lora.merge.overlap import Overlap, overlaps
+from lib_lora.merge.precision import TYPES, Precision, convert
+from lib_lora.merge.project import Removal
+from lib_lora.merge.report import MergeReport, then
+from lib_lora.merge.shares import Summand
+from lib_lora.merge.spec import Ingredient, MergeSpec, weights_of
+from lib_lora.progress import QUIET, Progress
+from lib_lora.sentences import say
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an order gives.
+
+    Attributes:
+        lora: the new one, not yet saved.
+        report: what was done by block, with the sizes of whole files.
+        used: each ingredient's name and its multiples by block.
+        notes: an ingredient's name and what was assumed or left out on reading it, once for each file.
+        overlaps: how far every two of them pull the same way.
+        taken: of the method `k_lora`, by block how many modules come from each ingredient.
+        removed: of the method `project`, what it did to each block.
+    """
+
+    lora: LoraFile
+    report: MergeReport
+    used: tuple[tuple[str, dict[str, float]], ...]
+    notes: tuple[tuple[str, str], ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
+    taken: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    removed: Mapping[str, Removal] = field(default_factory=dict)
+
+
+def make(
+    order: MergeSpec,
+    presets: PresetFile,
+    progress: Progress = QUIET,
+    *,
+    model: HasLayers | None = None,
+) -> Made:
+    """Read the files, do what the order says and return the new LoRA, not yet saved.
+
+    With a ``model`` of the LoRAs' family, changes that depend on its weights and cannot stay what they are become full
+    differences for it. ``progress`` is told what is being done, and may stop it.
+
+    Raises:
+        InputError: the order cannot be right; FileError: a file cannot be read.
+        StoppedError: somebody asked to stop.
+    """
+    parts = []
+    for number, row in enumerate(order.ingredients):
+        progress.passed(number, len(order.ingredients), say("reading"))
+        part = summand(row, presets)
+        alone = len(order.ingredients) == 1 and order.rule is None and order.method.method == "sum"
+        lora = known(widened(part.lora, order.precision), part.multipliers, model, alone=alone)
+        parts.append(replace(part, lora=lora))
+    progress.passed(len(parts), len(parts), say("reading"))
+    conflict = overlaps(parts, progress) if len(parts) > 1 else ()
+    joined = join(parts, order.method, order.rule, progress)
+    made, report = rounded(joined.lora, joined.report, order.precision, progress)
+    used = tuple((part.lora.name, {b: part.multipliers[b] for b in part.lora.blocks()}) for part in parts)
+    sources = {row.path for row in order.ingredients}
+    report = replace(report, bytes_before=sum(p.stat().st_size for p in sources), bytes_after=predicted_size(made))
+    notes = dict.fromkeys((part.lora.name, note) for part in parts for note in part.lora.notes)
+    return Made(made, report, used, tuple(notes), conflict, joined.taken, joined.removed)
+
+
+def widened(lora: LoraFile, precision: Precision | None) -> LoraFile:
+    """Return a LoRA in fp32 where its type is going to change, so that nothing is rounded twice."""
+    if precision is None:
+        return lora
+    adapters = {key: adapter.to(dtype=TYPES["fp32"]) for key, adapter in lora.adapters.items()}
+    return replace(lora, adapters=adapters)
+
+
+def rounded(
+    lora: LoraFile, report: MergeReport, precision: Precision | None, progress: Progress = QUIET
+) -> tuple[LoraFile, MergeReport]:
+    """Return a merged LoRA in its new type, and its report with the error of that rounding in it."""
+    if precision is None:
+        return lora, report
+    saved, second = convert(lora, precision, progress)
+    return saved, then(report, second)
+
+
+def summand(row: Ingredient, presets: PresetFile) -> Summand:
+    """Read a row's file and return it with its multiples by block.
+
+    Raises:
+        InputError: the weights cannot be right; FileError: the file cannot be read.
+    """
+    lora = read_lora(row.path)
+    weights = weights_of(row, presets, lora.family)
+    te, unet = row.strength * row.te, row.strength * row.unet
+    tag = ResolvedTag(lora.name, te=te, unet=unet, weights=weights, other=row.other)
+    return Summand(lora, tag.multipliers(lora.family))

@@ -1,0 +1,152 @@
+"""What Merge asks below its rows: how to combine, what to keep, and the precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lib_lora.i18n.words import Words
+from lib_lora.merge.method import DENSITY, METHODS, SIDES, MethodOptions
+from lib_lora.merge.rank import RULES, RankRule, RuleOptions
+from lib_lora.merge.spec import MergeSpec
+from lib_lora.options import Option, find
+from lib_lora.ui.compat import event_kw, gr, number, update
+from lib_lora.ui.option_widget import widget
+
+PRECISIONS = ("same", *find(MergeSpec, "precision").choices)
+KEPT = ("exact", "compress")
+FIRST = next(iter(RULES.values()))
+"""The rule that is offered first."""
+_CAP, _DENSITY, _SEED = find(RuleOptions, "cap"), find(MethodOptions, "density"), find(MethodOptions, "seed")
+
+
+@dataclass(frozen=True)
+class Widgets:
+    """The rows to show and hide, and all that is chosen, in the order that `Choices.read` takes it."""
+
+    rule_row: Any
+    method_row: Any
+    kept: gr.Radio
+    rule: gr.Dropdown
+    value: gr.Number
+    cap: gr.Number
+    precision: gr.Dropdown
+    method: gr.Dropdown
+    density: gr.Number
+    seed: gr.Number
+    side: gr.Dropdown
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """All that is chosen."""
+        return (self.kept, self.rule, self.value, self.cap, self.precision, self.method, *self.numbers)
+
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        """What only some methods ask for."""
+        return (self.density, self.seed, self.side)
+
+
+COUNT = 9
+"""Values that are chosen."""
+
+
+class Choices:
+    """What is chosen, in one language."""
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+
+    def read(self, values: Sequence[Any]) -> tuple[RankRule | None, Any, MethodOptions]:
+        """Return the rule of ranks, the precision and the method; what a method does not ask for does not count.
+
+        Raises:
+            InputError: one of them cannot be right.
+        """
+        kept, rule_label, value, cap, precision, label, density, seed, side = values
+        rule = None
+        if kept == "compress":
+            most = number(cap, 0, int)
+            rule = RankRule(self.rule(rule_label).name, number(value, 0.0), cap=most if most > 0 else None)
+        method, more = self.key("join", METHODS, label), {}
+        if method in DENSITY:
+            more["density"] = number(density, DENSITY[method])
+        if method == "dare":
+            more["seed"] = number(seed, 0, int)
+        if method == "project":
+            more["side"] = self.key("side", SIDES, side)
+        chosen = self.key("precision", PRECISIONS, precision)
+        return rule, None if chosen == "same" else chosen, MethodOptions(method, **more)
+
+    def rule(self, label: str) -> Option:
+        """Return the rank rule that a dropdown's label stands for."""
+        return next((one for one in RULES.values() if self.words.said(one.label) == label), FIRST)
+
+    def key(self, prefix: str, keys: Sequence[str], label: str) -> str:
+        """Return what a dropdown's label stands for; gradio 3 would show the keys themselves at first."""
+        return next((key for key in keys if self.words(f"workshop.{prefix}_{key}") == label), keys[0])
+
+    def usual(self, label: str) -> Any:
+        """Return the usual value of a rank rule, with what it means."""
+        one = self.rule(label)
+        return update(value=one.default, info=self.words.said(one.help))
+
+    def explained(self, label: str) -> list[Any]:
+        """Return the updates that show what a method means and what it asks for."""
+        method = self.key("join", METHODS, label)
+        return [
+            update(info=self.words(f"workshop.join_{method}_info")),
+            update(visible=method in DENSITY or method == "project"),
+            update(visible=method in DENSITY, **({"value": DENSITY[method]} if method in DENSITY else {})),
+            update(visible=method == "dare"),
+            update(visible=method == "project"),
+        ]
+
+    def untouched(self) -> tuple[Any, ...]:
+        """Return the values as they are at first."""
+        labels = [self.words(f"workshop.{key}") for key in ("precision_same", "join_sum", "side_shared")]
+        return (KEPT[0], self.words.said(FIRST.label), FIRST.default, 0, *labels[:2], None, 0, labels[2])
+
+    def build(self) -> Widgets:
+        """Build the widgets; the method's numbers and the rule stay hidden until they are asked for."""
+        words = self.words
+        with gr.Row():
+            method = self._dropdown("join", METHODS, find(MethodOptions, "method"), "workshop_join", scale=2)
+            kept = gr.Radio(
+                list(zip(self._labels("method", KEPT), KEPT, strict=True)),
+                value=KEPT[0],
+                label=words("workshop.method"),
+                scale=2,
+                elem_id="atelier_workshop_method",
+            )
+            precision = self._dropdown("precision", PRECISIONS, find(MergeSpec, "precision"), "workshop_precision")
+        with gr.Row(visible=False) as method_row:
+            density = widget(
+                _DENSITY,
+                words,
+                info=words("workshop.density_info"),
+                scale=1,
+                visible=False,
+                elem_id="atelier_workshop_density",
+            )
+            seed = widget(_SEED, words, value=0, info=words("workshop.seed_info"), scale=1, visible=False)
+            side = self._dropdown("side", SIDES, find(MethodOptions, "side"), "workshop_side", scale=2, visible=False)
+        with gr.Row(visible=False) as rule_row:
+            rules = [words.said(one.label) for one in RULES.values()]
+            rule = gr.Dropdown(rules, value=rules[0], label=words("workshop.rule"), scale=2)
+            value = widget(FIRST, words, label=words("workshop.rule_value"), scale=2)
+            cap = widget(_CAP, words, value=0, info=words("workshop.cap_info"), scale=1)
+        made = Widgets(rule_row, method_row, kept, rule, value, cap, precision, method, density, seed, side)
+        kept.change(lambda chosen: update(visible=chosen == "compress"), [kept], [rule_row], **event_kw())
+        return made
+
+    def _labels(self, prefix: str, keys: Sequence[str]) -> list[str]:
+        return [self.words(f"workshop.{prefix}_{key}") for key in keys]
+
+    def _dropdown(self, prefix: str, keys: Sequence[str], one: Option, ident: str, **more: Any) -> Any:
+        labels = self._labels(prefix, keys)
+        known = {"scale": 1, "min_width": 160, "label": self.words.said(one.label), "elem_id": f"atelier_{ident}"}
+        if prefix == "join":
+            known["info"] = self.words("workshop.join_sum_info")
+        return gr.Dropdown(labels, value=labels[0], **(known | more))
