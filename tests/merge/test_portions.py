@@ -12,7 +12,8 @@ from lib_lora.errors import InputError
 from lib_lora.formats.files import read_header, read_tensors, write_tensors
 from lib_lora.formats.lora import read_lora
 from lib_lora.merge.recipe import read_recipe
-from lib_lora.merge.sum import Summand, add
+from lib_lora.merge.shares import Summand
+from lib_lora.merge.sum import add
 from lib_lora.services.portions import PruneOptions, SplitOptions, prune, split
 from tests.cases import case
 from tests.formats.test_library_cases import CASES, put
