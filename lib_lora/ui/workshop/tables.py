@@ -164,7 +164,7 @@ def _overlaps(made: Made, words: Words) -> str:
 
 def signed(value: float | None) -> str:
     """Return a cosine as people read it; one that is not known is a dash."""
-    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
+    return "–" if value is None else f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")  # no −0.000
 
 
 def percent(share: float) -> str:
