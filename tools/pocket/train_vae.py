@@ -60,9 +60,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument(
-        "--decoder-only", action="store_true", help="leave the encoder, and so all latents, as they are"
-    )
     parser.add_argument("--start", type=Path, help="weights of an earlier, shorter training to go on from")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -72,9 +69,6 @@ def main() -> None:
     vae = new_vae()
     if options.start:
         vae.load_state_dict(torch.load(options.start, weights_only=True))
-    if options.decoder_only:
-        vae.encoder.requires_grad_(False)
-        vae.quant_conv.requires_grad_(False)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=PEAK, betas=(0.9, 0.99), weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, options.steps, pct_start=0.1)
     average = torch.optim.swa_utils.AveragedModel(vae, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
@@ -97,7 +91,6 @@ def main() -> None:
     earlier = options.start.with_suffix(".json") if options.start else None
     summary = {
         "before": json.loads(earlier.read_text()) if earlier and earlier.exists() else None,
-        "decoder_only": options.decoder_only,
         "seed": options.seed,
         "steps": options.steps,
         "minutes": round((time.time() - start) / 60, 1),
