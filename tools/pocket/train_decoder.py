@@ -2,8 +2,8 @@
 
 python tools/pocket/train_decoder.py --work WORK --minutes 90
 
-It begins with WORK/vae.pt, made by `train_vae`, and replaces it; with ``--shipped`` with the shipped file, into which it
-writes the new decoder.
+It begins with WORK/vae.pt, made by `train_vae`, and replaces it; with ``--shipped`` with the shipped file, into which
+it writes the new decoder.
 """
 
 from __future__ import annotations
