@@ -25,7 +25,7 @@ from lib_lora.formats.lora import LoraFile, in_order_of_blocks, read_lora
 from lib_lora.merge.convert.fused import settle
 from lib_lora.merge.rank import squared_norm
 from lib_lora.progress import QUIET, Progress
-from lib_lora.sentences import Sentence, say
+from lib_lora.sentences import say
 
 _CANCELS = 1e-6
 """Share of both norms below which the difference is computed from itself, because the formula would cancel."""
@@ -116,7 +116,7 @@ class FileComparison:
     second_only: tuple[str, ...]
     other_alpha: tuple[str, ...]
     metadata: tuple[Change, ...]
-    notes: tuple[Sentence, ...]
+    notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON, but for the notes, which are sentences."""

@@ -46,7 +46,7 @@ class Converted:
     config: str
     report: MergeReport
     largest: float
-    notes: tuple[Sentence, ...]
+    notes: tuple[str, ...]
 
     def named(self, name: str) -> dict[str, str]:
         """Return the metadata of a file of this name."""

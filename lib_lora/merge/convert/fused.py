@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -116,6 +117,10 @@ def _swapped(adapter: Adapter) -> Adapter:
     return _by_rows(adapter, swap)
 
 
+def _rows_of(tensor: Tensor, rows: slice) -> Tensor:
+    return tensor[rows].clone()
+
+
 def _by_rows(adapter: Adapter, work: Callable[[Tensor], Tensor]) -> Adapter:
     """Return a change after ``work`` on what has a row for every output."""
     if isinstance(adapter, BiasAdapter):
@@ -135,7 +140,7 @@ def _parted(adapter: Adapter, shares: Sequence[int]) -> list[Adapter | None]:
         raise InputError("The outputs of this layer cannot be parted", where=adapter.key, cure="Get the file again.")
     ends = [rows // sum(shares) * sum(shares[: at + 1]) for at in range(len(shares))]
     slices = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-    parts = [_by_rows(adapter, lambda tensor, one=one: tensor[one].clone()) for one in slices]
+    parts = [_by_rows(adapter, partial(_rows_of, rows=one)) for one in slices]
     thin = _side_by_side(parts)
     return [part if _changes(part) else None for part in (thin or parts)]
 

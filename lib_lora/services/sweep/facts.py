@@ -57,9 +57,8 @@ class RunFacts:
 
     def numbers(self) -> dict[str, Any]:
         """Return the facts as plain values; what is not known is None."""
-        names = ("state", "steps", "total", "loss", "before", "steady", "held_before", "held", "drift")
-        names += ("seconds", "bytes")
-        return {name: getattr(self, name) for name in names}
+        losses = ("loss", "before", "steady", "held_before", "held", "drift")
+        return {name: getattr(self, name) for name in ("state", "steps", "total", *losses, "seconds", "bytes")}
 
 
 def run_facts(run: str, values: Mapping[str, Any], folder: Path, view: RunView | None) -> RunFacts:
