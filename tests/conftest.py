@@ -29,6 +29,14 @@ NO_CHROMIUM = "NOBODY CLICKED: Chromium is missing (Debian: apt install chromium
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
+LONGEST = ("tests/ui/test_walk.py", "tests/ui/test_unhappy.py")
+"""The files that take minutes each. They begin: the last file runs alone, while the other processes have no work."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def studio() -> StudioHost:
     return StudioHost.open(device="cpu")

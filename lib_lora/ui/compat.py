@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -162,21 +162,27 @@ def js_kw(code: str) -> dict[str, str]:
     return {"js" if IS_G4 else "_js": code}
 
 
-def event_kw(*, side_by_side: bool = False, in_order: str = "") -> dict[str, Any]:
-    """Return the common keywords of an event.
-
-    Args:
-        side_by_side: several calls of one function may run at once.
-        in_order: events of this name run one after another in the order in which they happened, so that what shows the
-            newest values is not overwritten by what began before (Gradio 3 keeps to that unless it is very busy).
-    """
+def event_kw(*, side_by_side: bool = False) -> dict[str, Any]:
+    """Return the common keywords of an event; ``side_by_side``: several calls of one function may run at once."""
     # Gradio 4.40 cannot describe files in its API page with the pydantic of today, and answers the page with an error.
     quiet: dict[str, Any] = {"show_progress": False, "api_name": False}
     if IS_G6:
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    if IS_G4 and in_order:
-        return quiet | {"concurrency_id": in_order, "concurrency_limit": 1}
     return quiet | ({"concurrency_limit": None} if IS_G4 and side_by_side else {})
+
+
+def on_any(events: Iterable[Any], fn: Any, inputs: Any, outputs: Any, **more: Any) -> None:
+    """Call ``fn`` on any of several events (methods such as ``box.change``), none of which has another handler.
+
+    Gradio 4 and 6 take one handler for them all, of which one call runs at a time, so that what shows the newest values
+    is not overwritten by what began before (Gradio 3 keeps to that unless it is very busy). A handler each, in a form of n fields that all see each other, is a
+    page with n · n connections: with 130 fields a megabyte, and most of the time in which the page opens.
+    """
+    if IS_G4:
+        gr.on(list(events), fn, inputs, outputs, trigger_mode="always_last", **more)
+        return
+    for event in events:
+        event(fn, inputs, outputs, **more)
 
 
 def warn(text: str, page: gr.Blocks | None, task: str) -> None:

@@ -149,6 +149,7 @@ def start_a_long_run(walker: Walker) -> str:
     walker.type("train_trigger", "krnk")
     expect(walker.box("train_name")).to_have_value("krnk_v1")
     walker.type("train_steps", "3000")
+    walker.draws_quickly("krnk")
     walker.press("train_train")
     walker.reads("train_message", walker.words("train.started", name="krnk_v1"))
     walker.reads("train_run", MOVING)

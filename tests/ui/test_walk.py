@@ -46,6 +46,7 @@ def plan_a_run(walker: Walker, trigger: str) -> str:
     walker.type("train_steps", "20")
     walker.reads("train_plan", words("train.about_steps", n=20))
     walker.reads("train_changes", words.said(KNOWN["steps"].label))
+    walker.draws_quickly(trigger)
     return f"{trigger}_v1"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 from lib_lora.i18n.words import Words
+from lib_lora.ui.train.options import KNOWN
 from tests.ui.browser import ROOT, Visitor, open_tab
 
 PATIENCE_MS = 180_000
@@ -100,6 +101,14 @@ class Walker:
             assert not LATIN_WORDS.search(bare), text
         else:
             assert not JAPANESE.search(text), text
+
+    def draws_quickly(self, prompt: str) -> None:
+        """Let a run's samples take two steps, by an option that the search finds: nobody looks at what they show."""
+        self.open("train_more")
+        label = self.words.said(KNOWN["sample_prompts"].label)
+        self.at("train_more").locator(".atelier-find [type=search]").fill(label)
+        self.type("train_sample_prompts_option", f"{prompt} --s 2")
+        self.reads("train_changes", label)
 
     def prompt_reads(self, pattern: str) -> str:
         """Wait until Generate's prompt matches, and return it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ from lib_lora.ui.train.sweep import SweepWidgets, sweep_widgets
 
 FIRST_NAME = "lora_v1"
 UPLOADS = ["image", ".txt", ".caption"]
+NOW = "() => String(performance.now())"
+"""What a script writes into a hidden field so that its change says: look again."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class _Widgets:
     opened: Any
     act: Any
     used: Any
+    moved: Any
     found: Any
     usual: Any
     marked: Any
@@ -184,12 +187,14 @@ def _run(atelier: Atelier, words: Words) -> dict[str, Any]:
         made["opened"] = gr.HTML("", elem_id="atelier_train_opened")
     made["act"] = gr.Textbox(value="", visible=HIDDEN, label="act", elem_id=BOX)
     made["used"] = gr.Textbox(value="", visible=HIDDEN, label="used", elem_id="atelier_train_used")
+    made["moved"] = gr.Textbox(value="", visible=HIDDEN, label="moved", elem_id="atelier_train_moved")
     return made
 
 
-def _refresh(event: Any, form: Form, widgets: _Widgets) -> Any:
-    """Let the plan, the computed values and the marks follow an event."""
-    return event(
+def _follow(events: Sequence[Any], form: Form, widgets: _Widgets) -> None:
+    """Let the plan, the computed values and the marks follow any of several events that have no other handler."""
+    compat.on_any(
+        events,
         form.refresh,
         [*widgets.open_fields, widgets.usual, widgets.marked, *widgets.form.inputs],
         [
@@ -201,8 +206,13 @@ def _refresh(event: Any, form: Form, widgets: _Widgets) -> Any:
             widgets.marked,
             *widgets.form.inputs,
         ],
-        **compat.event_kw(in_order="atelier_train_form"),
+        **compat.event_kw(),
     )
+
+
+def _refresh(step: Any, widgets: _Widgets) -> None:
+    """Let them follow what is done as ``step``: the ``then`` of another event."""
+    step(None, None, widgets.moved, queue=False, **compat.js_kw(NOW), **compat.event_kw())
 
 
 @dataclass(frozen=True)
@@ -214,20 +224,20 @@ class _Looked:
     form: Form
     widgets: _Widgets
 
-    def __call__(self, event: Any) -> Any:
+    def __call__(self, event: Any) -> None:
         """Let the filter in its field, the lines about it, the open caption, the rules and the plan follow."""
         seen = self.filtered(event.then)
         box = [self.widgets.opened_caption, self.widgets.captions.editor.caption]
         open_now = seen.then(self.tools.reopened, [self.widgets.found, *box], box, **compat.event_kw())
         choices = [self.widgets.captions.rule.also, self.widgets.offered]
         ticked = open_now.then(self.tools.offered, choices, choices, **compat.event_kw())
-        return _refresh(ticked.then, self.form, self.widgets)
+        _refresh(ticked.then, self.widgets)
 
-    def again(self, event: Any) -> Any:
+    def again(self, event: Any) -> None:
         """Look again first: captions have changed."""
         editor, found = self.widgets.captions.editor, self.widgets.found
         shown = [found, self.widgets.summary, editor.gallery, editor.tags]
-        return self(event.then(self.intake.again, [found, *self.widgets.sizes], shown, **compat.event_kw()))
+        self(event.then(self.intake.again, [found, *self.widgets.sizes], shown, **compat.event_kw()))
 
     def filtered(self, event: Any) -> Any:
         """Let gallery and tags show what the filter takes, and the line above them say it."""
@@ -269,10 +279,14 @@ def _wire_intake(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
 
 def _wire_form(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
     form = looked.form
-    for component in (widgets.trigger, widgets.kind, widgets.steps, widgets.name, *widgets.form.inputs):
-        _refresh(component.change, form, widgets)
+    options = widgets.form.components
+    shared = [widgets.trigger, widgets.kind, *(options[name] for name in LOOKS)]  # their change has another handler, too
+    alone = [one for name, one in options.items() if name not in LOOKS]
+    _follow([one.change for one in (widgets.steps, widgets.name, widgets.moved, *alone)], form, widgets)
+    for one in shared:
+        _refresh(one.change, widgets)
     page = compat.page_being_built()
-    _refresh(page.load, form, widgets)
+    _refresh(page.load, widgets)
     shown = [widgets.intake_message, widgets.found, widgets.summary]
     shown += [widgets.captions.editor.gallery, widgets.captions.editor.tags]
 
@@ -282,11 +296,11 @@ def _wire_form(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
     looked(page.load(resume, None, shown, **compat.event_kw(side_by_side=True)))
     whole = [*widgets.open_fields, widgets.usual, *widgets.form.inputs]
     started = widgets.train.click(form.train, whole, widgets.message, **compat.event_kw())
-    _refresh(started.then, form, widgets)
+    _refresh(started.then, widgets)
     widgets.probe.click(form.probe, whole, widgets.probe_message, **compat.event_kw())
     sweep = widgets.sweep
     swept = sweep.start.click(form.sweep, [sweep.table, sweep.prompt, *whole], sweep.message, **compat.event_kw())
-    _refresh(swept.then, form, widgets)
+    _refresh(swept.then, widgets)
 
 
 def _wire_orders(orders: Orders, intake: Intake, looked: _Looked, widgets: _Widgets) -> None:

@@ -21,7 +21,7 @@ from lib_lora.services import merge
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import lora_path
 from lib_lora.services.ingredients import rows_of_prompt
-from lib_lora.ui.compat import COPYABLE, event_kw, gr, update
+from lib_lora.ui.compat import COPYABLE, event_kw, gr, on_any, update
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.workshop import checkpoints, work
 from lib_lora.ui.workshop import rows as table
@@ -303,8 +303,8 @@ def _wire(do: Handlers, rows: table.Rows, below: _Widgets) -> None:
     for lora, _, blocks, *_ in rows.values:  # the blocks that stood there were meant for another file
         other = lora.input(lambda: table.KNOWN["blocks"].default, None, [blocks], queue=False, **event_kw())
         other.then(do.propose, *name_io, queue=False, **event_kw())
-    for each in (*(w for row in rows.values for w in row[1:3]), chosen.kept, chosen.value, chosen.precision):
-        each.input(do.propose, *name_io, queue=False, **event_kw())
+    each = (*(w for row in rows.values for w in row[1:3]), chosen.kept, chosen.value, chosen.precision)
+    on_any([one.input for one in each], do.propose, *name_io, queue=False, **event_kw())
     below.again.click(lambda last, *values: do.propose("", last, *values), name_io[0][1:], name_io[1], **event_kw())
     usual = chosen.rule.input(do.choices.usual, [chosen.rule], [chosen.value], **event_kw())
     shown_now = [chosen.method, chosen.method_row, *chosen.numbers]
