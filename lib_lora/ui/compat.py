@@ -175,8 +175,9 @@ def on_any(events: Iterable[Any], fn: Any, inputs: Any, outputs: Any, **more: An
     """Call ``fn`` on any of several events (methods such as ``box.change``), none of which has another handler.
 
     Gradio 4 and 6 take one handler for them all, of which one call runs at a time, so that what shows the newest values
-    is not overwritten by what began before (Gradio 3 keeps to that unless it is very busy). A handler each, in a form of n fields that all see each other, is a
-    page with n · n connections: with 130 fields a megabyte, and most of the time in which the page opens.
+    is not overwritten by what began before (Gradio 3 keeps to that unless it is very busy). A handler each, in a form
+    of n fields that all see each other, is a page with n · n connections: a megabyte of text for 130 fields, and most
+    of the time in which the page opens.
     """
     if IS_G4:
         gr.on(list(events), fn, inputs, outputs, trigger_mode="always_last", **more)

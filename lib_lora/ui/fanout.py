@@ -35,7 +35,9 @@ def fan_out(blocks: Any, quiet: dict[str, Any]) -> None:
         event = getattr(blocks.blocks[component], name)
         first = event(None, None, None, js="() => []", queue=False, **quiet)
         if any(len(handler.targets) > 1 for handler in handlers):
-            raise ValueError(f"a handler of several events shares {name} of {blocks.blocks[component]} with another one")
+            raise ValueError(
+                f"a handler of several events shares {name} of {blocks.blocks[component]} with another one"
+            )
         for handler in handlers:
             handler.targets = [(None, "then")]
             handler.trigger_after = first["id"]

@@ -280,7 +280,8 @@ def _wire_intake(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
 def _wire_form(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
     form = looked.form
     options = widgets.form.components
-    shared = [widgets.trigger, widgets.kind, *(options[name] for name in LOOKS)]  # their change has another handler, too
+    # The change of these has another handler, too.
+    shared = [widgets.trigger, widgets.kind, *(options[name] for name in LOOKS)]
     alone = [one for name, one in options.items() if name not in LOOKS]
     _follow([one.change for one in (widgets.steps, widgets.name, widgets.moved, *alone)], form, widgets)
     for one in shared:
