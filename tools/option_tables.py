@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lib_lora.options import REQUIRED, Option, options_of
 from lib_lora.train.options import TrainOptions
-from lib_lora.web.api import captions, checkpoints, files, folders, picture_tools, pictures, training
+from lib_lora.web.api import captions, checkpoints, files, folders, picture_tools, pictures, rewriting, training
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 PLACE = re.compile(r"(<!-- fields: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -21,6 +21,9 @@ TABLES: Mapping[str, Sequence[Option]] = {
     "compress": files.COMPRESS,
     "POST /extract": checkpoints.EXTRACT,
     "POST /into-checkpoint": checkpoints.INTO,
+    "POST /convert": rewriting.CONVERT,
+    "POST /prune": rewriting.PRUNE,
+    "POST /split": rewriting.SPLIT,
     "POST /label": files.LABEL,
     "fields of a label": files.TEXTS,
     "POST /pictures/look": folders.LOOKED,

@@ -104,7 +104,7 @@ def _refused(adapter: Adapter) -> InputError:
     what = say(
         "A {kind} of a layer that is one in some programs and several in others cannot be rewritten", kind=adapter.title
     )
-    cure = say("Compress the file first: then it is a plain LoRA.")
+    cure = say("Choose a form with the names that the file has.")
     return InputError(what, where=adapter.key, cure=cure)
 
 

@@ -42,10 +42,9 @@ def _refused_by_peft(adapter: Adapter, form: Form) -> InputError:
     what = say("The form {form} cannot hold a {kind}", kind=adapter.title, form=form.name)
     if adapter.kind == "dora":
         what = say("The form {form} cannot hold a DoRA with a length for each input", form=form.name)
-    if adapter.needs_weight:
+    if adapter.in_comfyui:
         return InputError(what, where=adapter.key, cure="Choose kohya's form or ComfyUI's.")
-    cure = say("Choose another form; or compress the file first: then it is a plain LoRA.")
-    return InputError(what, where=adapter.key, cure=cure)
+    return InputError(what, where=adapter.key, cure="Choose one of kohya's forms.")
 
 
 def renamed(adapter: Adapter, parts: Mapping[str, Tensor], form: Form) -> dict[str, Tensor]:

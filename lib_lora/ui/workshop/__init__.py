@@ -8,7 +8,7 @@ from typing import Any
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import HIDDEN, event_kw, gr, js_kw
-from lib_lora.ui.workshop import blocks, merge, metadata
+from lib_lora.ui.workshop import blocks, merge, metadata, rewriting
 
 __all__ = ["WorkshopPanel", "build"]
 
@@ -42,19 +42,21 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
             block_panel = blocks.build(atelier, words)
         with gr.Tab(words("workshop.tab_merge"), id="merge", elem_id="atelier_workshop_tab_merge") as second:
             merge_panel = merge.build(atelier, words, prompt=prompt)
+            rewrite_panel = rewriting.build(atelier, words)
         with gr.Tab(words("workshop.tab_metadata"), id="metadata", elem_id="atelier_workshop_tab_metadata") as third:
             metadata_panel = metadata.build(atelier, words)
     # The file that was chosen last, in whichever tab: the next one opened begins with it. Kept and handed on in the
     # page: an answer of the server would come after what a quick hand chose meanwhile (and a State is the server's).
     chosen = gr.Textbox("", visible=HIDDEN)
-    for tab, panel in ((first, block_panel), (second, merge_panel), (third, metadata_panel)):
+    opened_with = ((first, block_panel), (second, merge_panel), (second, rewrite_panel), (third, metadata_panel))
+    for tab, panel in opened_with:
         panel.file.input(None, [panel.file], [chosen], **js_kw("(name) => name || ''"), **event_kw())
         opened = tab.select(panel.refresh, [*panel.lists], [*panel.lists], **event_kw())
         taken = opened.then(None, [chosen, panel.file], [panel.file], **js_kw(TAKE), **event_kw())
         if panel is merge_panel:
             taken.then(*merge_panel.propose, **event_kw())
     blocks.wire_bake(block_panel, merge_panel, tabs)
-    panels = (block_panel, merge_panel, metadata_panel)
+    panels = (block_panel, merge_panel, rewrite_panel, metadata_panel)
     lists = tuple(widget for panel in panels for widget in panel.lists)
 
     def refresh(*values: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from lib_lora.analysis.file_comparison import compare_files
 from lib_lora.data.images import load_picture
 from lib_lora.errors import AtelierError
 from lib_lora.formats.cover import read_cover, small_cover
@@ -30,7 +31,7 @@ from lib_lora.ui.compat import event_kw, gr, update
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import batch, work
-from lib_lora.ui.workshop.tables import change_table, cut, hash_table, readable_date, table
+from lib_lora.ui.workshop.tables import change_table, comparison_table, cut, hash_table, readable_date, table
 
 FORM = (
     "title",
@@ -49,7 +50,7 @@ KNOWN = {one.name: one for one in options_of(LabelOptions)}
 
 EXPLAINED = ("trigger_words", "preferred_weight", "block_weights")
 
-SAVE, HASH = "workshop metadata", "workshop hash"
+SAVE, HASH, COMPARE = "workshop metadata", "workshop hash", "workshop compare"
 """The kinds of work, so that each one's Cancel stops it and nothing else."""
 IDLE = update(visible=False)
 """What Cancel is told when there is nothing to cancel."""
@@ -209,6 +210,19 @@ class Handlers:
         rows = [[escape(c.key), cut(c.before, self.words), cut(c.after, self.words)] for c in changes]
         return table([self.words("workshop.head_key"), str(name), str(other)], rows, kind="atelier-changes")
 
+    def compare_blocks(self, name: str | None, other: str | None) -> Iterator[tuple[str, Any]]:
+        """Compare what two files change, block by block; yields (table, Cancel)."""
+        try:
+            paths = [file_work.file_of(self.atelier, one) for one in (name, other)]
+        except AtelierError as error:
+            yield error_html(error, self.words), IDLE
+            return
+        job = file_work.submit(self.atelier, f"{name} | {other}", lambda p: compare_files(*paths, p), kind=COMPARE)
+        for html in work.shown(self.atelier, self.words, job):
+            yield html, update(visible=not job.ended)
+        if job.result is not None:
+            yield comparison_table(job.result, self.words), IDLE
+
 
 _FACTS = {
     "base model": "base",
@@ -329,6 +343,11 @@ def _build_more(do: Handlers, words: Words, file: gr.Dropdown) -> tuple[Any, Any
     with gr.Accordion(words("workshop.compare"), open=False):
         other = compat.dropdown(file_work.names(do.atelier), value=None, label=words("workshop.compare_with"))
         differences = gr.HTML()
+        with gr.Row():
+            deep = gr.Button(words("workshop.compare_blocks"), elem_id="atelier_workshop_compare_blocks")
+            halt = work.cancel_button(do.atelier, words, "atelier_workshop_compare_stop", kind=COMPARE)
+        changed = gr.HTML(elem_id="atelier_workshop_compared")
+        deep.click(do.compare_blocks, [file, other], [changed, halt], **event_kw(side_by_side=True))
     with gr.Accordion(words("workshop.raw"), open=False):
         raw = gr.Code("{}", language="json", label=words("workshop.raw"), interactive=False)
     check.click(do.hashes, [file], [said, found, stop], **event_kw(side_by_side=True))

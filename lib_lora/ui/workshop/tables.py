@@ -8,6 +8,7 @@ from datetime import datetime
 from html import escape
 
 from lib_lora.analysis.facts import BlockFacts
+from lib_lora.analysis.file_comparison import BlockComparison, FileComparison
 from lib_lora.blocks.tokens import format_number
 from lib_lora.formats.editing import Change, Hashes
 from lib_lora.i18n.error_words import sentence_in_words
@@ -186,6 +187,25 @@ def change_table(changes: Mapping[str, Sequence[Change]], words: Words) -> str:
         for number, change in enumerate(found)
     ]
     return table(head, rows, kind="atelier-changes") if rows else ""
+
+
+def comparison_table(found: FileComparison, words: Words) -> str:
+    """Return what two files change, block by block: modules, norms, cosine, difference; and the notes."""
+    names = ("block", "modules_both", "norm_first", "norm_second", "cosine", "differs")
+    rows = [
+        _compared(one, words("workshop.compared_all") if one is found.whole else one.block)
+        for one in (*found.blocks, found.whole)
+    ]
+    told = "".join(note_html(sentence_in_words(note, words.language)) for note in found.notes)
+    return told + table([words(f"workshop.head_{name}") for name in names], rows, kind="atelier-block-table")
+
+
+def _compared(one: BlockComparison, name: str) -> list[str]:
+    row = one.row()
+    norms = [f"{row[key]:.3g}" for key in ("norm_first", "norm_second")]
+    cosine, differs = row["cosine"], row["relative_difference"]
+    cells = ["–" if cosine is None else f"{cosine:.4f}", "–" if differs is None else f"{differs:.2%}"]
+    return [escape(name), f"{one.both} / {one.first_only} / {one.second_only}", *norms, *cells]
 
 
 def cut(value: str | None, words: Words) -> str:

@@ -14,6 +14,7 @@ from lib_lora.web.api import (
     picture_tools,
     pictures,
     prompts,
+    rewriting,
     sweeps,
     training,
 )
@@ -31,6 +32,7 @@ def groups(atelier: Atelier) -> tuple[Route, ...]:
         return {"model": {"name": model.name, "family": model.family}, "routes": listed}
 
     made.append(Route("GET", "/about", about, "Name the loaded model and list these routes."))
-    for group in (prompts, pictures, folders, captions, picture_tools, training, sweeps, files, checkpoints, jobs):
+    of_data = (prompts, pictures, folders, captions, picture_tools)
+    for group in (*of_data, training, sweeps, files, checkpoints, rewriting, jobs):
         made.extend(group.routes(atelier))
     return tuple(made)
