@@ -22,7 +22,7 @@ from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.merge import preview
 from lib_lora.ui import workshop
 from lib_lora.ui.compat import gr
-from lib_lora.ui.workshop import batch, blocks, merge, metadata, rewriting, rows, work
+from lib_lora.ui.workshop import batch, blocks, merge, metadata, rows, work
 from lib_lora.ui.workshop.tables import readable_date
 from tests.conftest import random_lora
 from tests.told import Told
@@ -388,24 +388,3 @@ def test_merge_shows_what_was_assumed_on_reading(atelier: Atelier, language: str
         assert said in html
         assert ("The file does not say" in html) == (language == "en")
         assert "girl: " not in html
-
-
-@pytest.mark.parametrize("language", ["en", "ja"])
-def test_a_file_is_converted_pruned_and_split_in_the_panel(atelier: Atelier, language: str) -> None:
-    do = rewriting.Handlers(atelier, Words(language))
-    name = next(iter(atelier.host.list_loras()))
-    usual = ("same", "same", False, "", False, "text", "")
-    *_, (message, table, _, replace) = do.save(name, "convert", "other", False, "comfyui", *usual[1:])
-    assert "other.safetensors" in message
-    assert table
-    assert replace["visible"] is False
-    *_, (message, _, _, replace) = do.save(name, "convert", "other", False, "comfyui", *usual[1:])
-    assert "atelier-error" in message
-    assert replace["visible"] is True
-    *_, (message, *_) = do.save(name, "prune", "", False, *usual)
-    assert "atelier-error" in message
-    *_, (message, table, *_) = do.save(name, "split", "part", False, *usual[:-2], "blocks", "")
-    assert "part_" in table
-    panel = metadata.Handlers(atelier, Words(language))
-    *_, (table, _) = panel.compare_blocks(name, "other")
-    assert "1.0000" in table

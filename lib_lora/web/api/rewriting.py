@@ -28,13 +28,32 @@ COMPARE = (LORA, Option("other", str, "Name of the LoRA that it is compared with
 
 def routes(atelier: Atelier) -> tuple[Route, ...]:
     """Return the routes of files in other forms and parts."""
+    works = _Works(atelier)
+    return (
+        Route(
+            "POST", "/convert", works.convert, "Write a file in another program's form; returns the job.", CONVERT, 202
+        ),
+        Route("POST", "/prune", works.prune, "Write a file without some modules; returns the job.", PRUNE, 202),
+        Route("POST", "/split", works.split, "Write a file as several; returns the job.", SPLIT, 202),
+        Route("GET", "/compare", works.compare, "Say block by block how two files differ.", COMPARE),
+    )
 
-    def target_of(call: Call, name: str) -> Path:
-        return new_file(atelier, call["out"] or name, overwrite=call["overwrite"])
 
-    def convert(call: Call) -> Any:
-        path, options = lora_file(atelier, call["lora"]), ConvertOptions(**call.of(options_of(ConvertOptions)))
-        target = target_of(call, conversion.proposed_name(path, options, taken=list(atelier.host.list_loras())))
+class _Works:
+    """What the routes answer."""
+
+    def __init__(self, atelier: Atelier) -> None:
+        self._atelier = atelier
+
+    def _target(self, call: Call, name: str) -> Path:
+        return new_file(self._atelier, call["out"] or name, overwrite=call["overwrite"])
+
+    def convert(self, call: Call) -> Any:
+        """Queue a conversion."""
+        path, options = lora_file(self._atelier, call["lora"]), ConvertOptions(**call.of(options_of(ConvertOptions)))
+        target = self._target(
+            call, conversion.proposed_name(path, options, taken=list(self._atelier.host.list_loras()))
+        )
         conversion.check(path, options, target, overwrite=call["overwrite"])
 
         def work(progress: Progress) -> dict[str, Any]:
@@ -49,12 +68,13 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
                 "notes": [sentence_in_words(note, call.language) for note in made.notes],
             }
 
-        job = submit(atelier, target.stem, work)
-        return {**job_row(atelier, job, call.language), "lora": target.stem}
+        job = submit(self._atelier, target.stem, work)
+        return {**job_row(self._atelier, job, call.language), "lora": target.stem}
 
-    def prune(call: Call) -> Any:
-        path, options = lora_file(atelier, call["lora"]), PruneOptions(**call.of(options_of(PruneOptions)))
-        target = target_of(call, portions.proposed_name(path, taken=list(atelier.host.list_loras())))
+    def prune(self, call: Call) -> Any:
+        """Queue what takes modules out of a file."""
+        path, options = lora_file(self._atelier, call["lora"]), PruneOptions(**call.of(options_of(PruneOptions)))
+        target = self._target(call, portions.proposed_name(path, taken=list(self._atelier.host.list_loras())))
         portions.check(path, target, overwrite=call["overwrite"])
 
         def work(progress: Progress) -> dict[str, Any]:
@@ -69,33 +89,28 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
                 "notes": [sentence_in_words(note, call.language) for note in made.notes],
             }
 
-        job = submit(atelier, target.stem, work)
-        return {**job_row(atelier, job, call.language), "lora": target.stem}
+        job = submit(self._atelier, target.stem, work)
+        return {**job_row(self._atelier, job, call.language), "lora": target.stem}
 
-    def split(call: Call) -> Any:
-        path, options = lora_file(atelier, call["lora"]), SplitOptions(**call.of(options_of(SplitOptions)))
-        stem = target_of(call, call["out"]).stem if call["out"] else ""
+    def split(self, call: Call) -> Any:
+        """Queue what makes several files of one."""
+        path, options = lora_file(self._atelier, call["lora"]), SplitOptions(**call.of(options_of(SplitOptions)))
+        stem = self._target(call, call["out"]).stem if call["out"] else ""
 
         def work(progress: Progress) -> dict[str, Any]:
             pieces, notes = portions.split(
-                path, options, atelier.folders.loras, stem=stem, overwrite=call["overwrite"], progress=progress
+                path, options, self._atelier.folders.loras, stem=stem, overwrite=call["overwrite"], progress=progress
             )
             told = [sentence_in_words(note, call.language) for note in notes]
             return {"files": [piece_row(piece) for piece in pieces], "notes": told}
 
-        return job_row(atelier, submit(atelier, stem or path.stem, work), call.language)
+        return job_row(self._atelier, submit(self._atelier, stem or path.stem, work), call.language)
 
-    def compare(call: Call) -> Any:
-        found = compare_files(lora_file(atelier, call["lora"]), lora_file(atelier, call["other"]))
+    def compare(self, call: Call) -> Any:
+        """Compare two files."""
+        found = compare_files(lora_file(self._atelier, call["lora"]), lora_file(self._atelier, call["other"]))
         told = [sentence_in_words(note, call.language) for note in found.notes]
         return {"lora": call["lora"], "other": call["other"], **found.as_dict(), "notes": told}
-
-    return (
-        Route("POST", "/convert", convert, "Write a file in another program's form; returns the job.", CONVERT, 202),
-        Route("POST", "/prune", prune, "Write a file without some modules; returns the job.", PRUNE, 202),
-        Route("POST", "/split", split, "Write a file as several; returns the job.", SPLIT, 202),
-        Route("GET", "/compare", compare, "Say block by block how two files differ.", COMPARE),
-    )
 
 
 def piece_row(piece: portions.Piece) -> dict[str, Any]:
