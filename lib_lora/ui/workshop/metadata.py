@@ -213,11 +213,12 @@ class Handlers:
     def compare_blocks(self, name: str | None, other: str | None) -> Iterator[tuple[str, Any]]:
         """Compare what two files change, block by block; yields (table, Cancel)."""
         try:
-            paths = [file_work.file_of(self.atelier, one) for one in (name, other)]
+            first, second = (file_work.file_of(self.atelier, one) for one in (name, other))
         except AtelierError as error:
             yield error_html(error, self.words), IDLE
             return
-        job = file_work.submit(self.atelier, f"{name} | {other}", lambda p: compare_files(*paths, p), kind=COMPARE)
+        titled = f"{name} | {other}"
+        job = file_work.submit(self.atelier, titled, lambda told: compare_files(first, second, told), kind=COMPARE)
         for html in work.shown(self.atelier, self.words, job):
             yield html, update(visible=not job.ended)
         if job.result is not None:
