@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lib_lora.cli.studio import finish
 from lib_lora.host.base import Host
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.jobs.training import Trainings
@@ -16,11 +17,17 @@ from lib_lora.services.jobs.training import Trainings
 @contextmanager
 def running_atelier(host: Host, data: Path) -> Iterator[Atelier]:
     """Give a server's work over a data folder of its own."""
-    made = Atelier(host, Folders.under(data))
-    try:
+    with ending(Atelier(host, Folders.under(data))) as made:
         yield made
+
+
+@contextmanager
+def ending(atelier: Atelier) -> Iterator[Atelier]:
+    """Let the work of a server end with the test: a run that goes on changes the model that other tests share."""
+    try:
+        yield atelier
     finally:
-        end(made.trainings)
+        finish(atelier)
 
 
 def end(trainings: Trainings) -> None:

@@ -28,6 +28,7 @@ from lib_lora.ui.block_weight.row import row_html
 from lib_lora.ui.compat import gr
 from lib_lora.ui.picture_inputs import PictureInputs
 from tests.conftest import random_lora
+from tests.servers import ending
 
 EN = Words("en")
 
@@ -39,7 +40,8 @@ def atelier(studio, model, lora, tmp_path):
     write_lora(random_lora(model, rank=2, conv=True), folders.loras / "locon.safetensors")
     before = studio.lora_folders, studio.presets
     studio.lora_folders = (folders.loras,)
-    yield Atelier(studio, folders)
+    with ending(Atelier(studio, folders)) as made:
+        yield made
     studio.lora_folders, studio.presets = before
 
 

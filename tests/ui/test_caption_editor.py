@@ -14,7 +14,6 @@ from PIL import Image
 from lib_lora.data.name_rules import FILE
 from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.progress import QUIET
-from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.captions import rules_or_usual
 from lib_lora.services.picture_folder import Found, look
 from lib_lora.train.options import usual_values
@@ -35,11 +34,13 @@ from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import Pieces
 from tests.face_detector import detector
 from tests.onnx_file import needs_runtime, write_cutter, write_tagger
+from tests.servers import running_atelier
 
 
 @pytest.fixture
 def atelier(studio, tmp_path):
-    return Atelier(studio, Folders.under(tmp_path / "data"))
+    with running_atelier(studio, tmp_path / "data") as made:
+        yield made
 
 
 @pytest.fixture(params=LANGUAGES)

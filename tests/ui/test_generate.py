@@ -21,6 +21,7 @@ from lib_lora.ui.generate import from_picture
 from lib_lora.ui.generate.lora_list import LoraList, grouped
 from lib_lora.ui.generate.panel import _Generate
 from lib_lora.ui.picture_inputs import chosen_seed
+from tests.servers import ending
 
 EN = Words("en")
 FIELDS = ("", 5, 1, 2, "euler", 4, None, None, 1)
@@ -33,7 +34,8 @@ def atelier(studio, lora, tmp_path):
     write_lora(lora, folders.loras / "plain.safetensors")
     before = studio.lora_folders, studio.presets
     studio.lora_folders = (folders.loras,)
-    yield Atelier(studio, folders)
+    with ending(Atelier(studio, folders)) as made:
+        yield made
     studio.lora_folders, studio.presets = before
 
 

@@ -10,17 +10,18 @@ import pytest
 from PIL import Image
 
 from lib_lora.i18n.words import LANGUAGES, Words
-from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.train import pace
 from lib_lora.ui.train import intake as intake_module
 from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import Pieces
+from tests.servers import running_atelier
 
 
 @pytest.fixture
 def atelier(studio, tmp_path):
-    return Atelier(studio, Folders.under(tmp_path / "data"))
+    with running_atelier(studio, tmp_path / "data") as made:
+        yield made
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 from PIL import Image
 
 from lib_lora.i18n.words import Words
-from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.run_plan import LOOKS
 from lib_lora.ui import compat
 from lib_lora.ui.train import build
@@ -14,11 +13,13 @@ from lib_lora.ui.train.intake import Intake
 from lib_lora.ui.train.options import NAMES
 from lib_lora.ui.train.orders import Orders
 from lib_lora.ui.train.pieces import Pieces
+from tests.servers import running_atelier
 
 
 @pytest.fixture
 def atelier(studio, tmp_path):
-    return Atelier(studio, Folders.under(tmp_path / "data"))
+    with running_atelier(studio, tmp_path / "data") as made:
+        yield made
 
 
 def test_what_follows_the_form_is_one_handler_that_runs_once_at_a_time(atelier):

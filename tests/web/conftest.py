@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ from lib_lora.web.api import add_api
 from lib_lora.web.api.access import Access
 from lib_lora.web.guard import Guard
 from lib_lora.web.routes import BASE, add_routes
+from tests.servers import ending
 
 LOCAL = "http://127.0.0.1:7870"
 
 
 @pytest.fixture
-def atelier(tmp_path: Path, studio, lora) -> Atelier:
+def atelier(tmp_path: Path, studio, lora) -> Iterator[Atelier]:
     folders = Folders.under(tmp_path / "data", confined=True)
     write_lora(lora, folders.loras / "girl.safetensors")
-    return Atelier(StudioHost(studio.model, (folders.loras,), studio.presets), folders)
+    with ending(Atelier(StudioHost(studio.model, (folders.loras,), studio.presets), folders)) as made:
+        yield made
 
 
 class Web:

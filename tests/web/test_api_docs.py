@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from lib_lora.host.studio import StudioHost
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.web.api import add_api
 from lib_lora.web.api.routes import groups
+from tests.servers import ending
 from tools import option_tables
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
@@ -22,14 +24,15 @@ REQUEST = re.compile(r"```http\n(GET|POST) (\S+)\n(?:\n(.*?))?```", re.DOTALL)
 
 
 @pytest.fixture
-def atelier(tmp_path: Path, studio, lora) -> Atelier:
+def atelier(tmp_path: Path, studio, lora) -> Iterator[Atelier]:
     folders = Folders.under(tmp_path / "data", confined=True)
     write_lora(lora, folders.loras / "krnk.safetensors")
     pictures = folders.pictures / "krnk"
     pictures.mkdir()
     for number in range(2):
         Image.new("RGB", (64, 64), (90, 60 * number, 90)).save(pictures / f"{number}.png")
-    return Atelier(StudioHost(studio.model, (folders.loras,), studio.presets), folders)
+    with ending(Atelier(StudioHost(studio.model, (folders.loras,), studio.presets), folders)) as made:
+        yield made
 
 
 def test_every_route_and_every_field_is_explained(atelier: Atelier) -> None:
