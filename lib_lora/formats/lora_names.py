@@ -72,8 +72,13 @@ def file_of_name(name: str, folders: Sequence[Path], known: Mapping[str, Path]) 
         cure = say("Put the file into this folder, or correct the name.")
     else:
         cure = say("Say in which folder the LoRA files are.")
-    option = "" if folders else "lora_dir"
-    raise InputError("There is no LoRA called “{name}”", name=name, where=looked, cure=cure, option=option)
+    raise InputError(
+        "There is no LoRA called “{name}”",
+        name=name,
+        where=looked,
+        cure=cure,
+        option="" if folders else "lora_dir",
+    )
 
 
 def namesakes(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> list[str]:

@@ -27,7 +27,8 @@ def widget(one: Option, words: Words, *, info: bool | str = True, **more: Any) -
     if one.kind is bool:
         return gr.Checkbox(**given | more)
     if one.choices:
-        return gr.Dropdown(list(one.choices), **({"allow_custom_value": True} if one.paths else {}) | given | more)
+        own = {"choices": list(one.choices)} | ({"allow_custom_value": True} if one.paths else {})
+        return gr.Dropdown(**own | given | more)
     if one.kind in (int, float) and not one.auto:
         if one.step is not None:
             low, high = one.offered or (one.low, one.high)

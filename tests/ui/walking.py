@@ -57,6 +57,7 @@ class Walker:
     def open(self, name: str) -> None:
         """Open an accordion."""
         self.at(name).locator(".label-wrap").first.click()
+        self.page.wait_for_timeout(300)  # gradio 6 builds only now what is in it
 
     def bench(self, name: str) -> None:
         """Open a tab of the Workshop: blocks, merge or metadata."""

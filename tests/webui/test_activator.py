@@ -17,7 +17,7 @@ from lib_lora.blocks.weights import BlockWeights
 from lib_lora.host.webui import host as webui_host
 from lib_lora.host.webui import lora_list
 from lib_lora.host.webui.model.layers import unet_layers
-from lib_lora.host.webui.prompt import activator, attachments, hooks
+from lib_lora.host.webui.prompt import activator, attached_loras, hooks
 from lib_lora.host.webui.prompt.overrides import ATTRIBUTE, GenerationOverrides
 from lib_lora.host.webui.prompt.record import add_hashes
 from tests.webui.fakes.tiny_model import WIDTH
@@ -246,7 +246,7 @@ def test_the_forge_family_keeps_the_same_promises(
     picture(host, "cat")  # loads the model
     unet = host.modules.sd_models.model_data.sd_model.forge_objects_original.unet.model.diffusion_model
     model = SimpleNamespace(family="sd1", layers=unet_layers(unet, "sd1"), device=torch.device("cpu"))
-    for user in (activator, attachments, webui_host):
+    for user in (activator, attached_loras, webui_host):
         monkeypatch.setattr(user, "current_model", lambda: model)
     with put_in(host):
         plain = picture(host, "cat")
