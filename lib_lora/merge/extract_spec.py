@@ -40,7 +40,7 @@ class ExtractOptions:
     norms: bool = option(
         False, "Norms and biases", "Keeps what norms and biases learned, too; not every program applies it."
     )
-    precision: str = option("fp16", "Precision", "Of the new file.", choices=tuple(TYPES))
+    precision: str = option("fp16", "Save precision", "Of the new file.", choices=tuple(TYPES))
     prediction: Prediction | None = option(
         None,
         "Prediction",

@@ -55,7 +55,7 @@ class MergeSpec:
     ingredients: tuple[Ingredient, ...]
     rule: RankRule | None = None
     precision: Precision | None = option(
-        None, "Precision", "Of the new file; without it as it was.", choices=tuple(TYPES)
+        None, "Save precision", "Of the new file; without it as it was.", choices=tuple(TYPES)
     )
     method: MethodOptions = MethodOptions()
 

@@ -34,7 +34,7 @@ class ConvertOptions:
         choices=(SAME, *FORMS, *ALSO),
     )
     precision: Precision | None = option(
-        None, "Precision", "Of the new file; without it as it was.", choices=tuple(TYPES)
+        None, "Save precision", "Of the new file; without it as it was.", choices=tuple(TYPES)
     )
 
     def __post_init__(self) -> None:

@@ -46,3 +46,21 @@ def test_a_prompts_loras_are_joined_by_a_method_that_asks_for_its_number(
     expect(walker.at("workshop_density")).to_be_hidden()
     walker.press("workshop_preview")
     expect(walker.at("workshop_report")).to_contain_text(words("workshop.head_left"))
+
+
+@pytest.mark.each_gradio
+def test_a_file_is_written_in_another_form_by_clicks(studio_server, visitor, two_loras) -> None:
+    walker = visit(visitor, studio_server.url, "ja")
+    words = walker.words
+    open_tab(walker.page, "workshop")
+    walker.bench("merge")
+    walker.page.get_by_text(words("workshop.rewrite"), exact=True).click()
+    expect(walker.box("workshop_rewrite_file")).to_have_value("")
+    walker.choose("workshop_rewrite_file", "girl")
+    walker.choose("workshop_rewrite_to", "comfyui")
+    walker.type("workshop_rewrite_name", "girl_comfy")
+    walker.press("workshop_rewrite_save")
+    walker.reads("workshop_rewrite_message", "girl_comfy.safetensors")
+    expect(walker.box("workshop_rewrite_file")).to_have_value("girl")
+    walker.choose("workshop_rewrite_file", "girl_comfy")  # the list has it now
+    assert visitor.complaints == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,16 +49,23 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
     # The file that was chosen last, in whichever tab: the next one opened begins with it. Kept and handed on in the
     # page: an answer of the server would come after what a quick hand chose meanwhile (and a State is the server's).
     chosen = gr.Textbox("", visible=HIDDEN)
-    opened_with = ((first, block_panel), (second, merge_panel), (second, rewrite_panel), (third, metadata_panel))
-    for tab, panel in opened_with:
-        panel.file.input(None, [panel.file], [chosen], **js_kw("(name) => name || ''"), **event_kw())
-        opened = tab.select(panel.refresh, [*panel.lists], [*panel.lists], **event_kw())
-        taken = opened.then(None, [chosen, panel.file], [panel.file], **js_kw(TAKE), **event_kw())
-        if panel is merge_panel:
-            taken.then(*merge_panel.propose, **event_kw())
+    in_tabs: list[tuple[Any, tuple[Any, ...]]] = [(first, (block_panel,)), (second, (merge_panel, rewrite_panel))]
+    in_tabs.append((third, (metadata_panel,)))
+    for tab, panels in in_tabs:
+        lists, refresh = _together(panels)
+        opened = tab.select(refresh, lists, lists, **event_kw())
+        for panel in panels:
+            panel.file.input(None, [panel.file], [chosen], **js_kw("(name) => name || ''"), **event_kw())
+            taken = opened.then(None, [chosen, panel.file], [panel.file], **js_kw(TAKE), **event_kw())
+            if panel is merge_panel:
+                taken.then(*merge_panel.propose, **event_kw())
     blocks.wire_bake(block_panel, merge_panel, tabs)
-    panels = (block_panel, merge_panel, rewrite_panel, metadata_panel)
-    lists = tuple(widget for panel in panels for widget in panel.lists)
+    lists, refresh = _together([panel for _, panels in in_tabs for panel in panels])
+    return WorkshopPanel((block_panel.use, merge_panel.use), merge_panel.prompt, tuple(lists), refresh)
+
+
+def _together(panels: Sequence[Any]) -> tuple[list[Any], Any]:
+    """Return the lists of several panels, and what renews them all."""
 
     def refresh(*values: Any) -> list[Any]:
         found, start = [], 0
@@ -66,6 +74,4 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
             start += len(panel.lists)
         return found
 
-    return WorkshopPanel(
-        uses=(block_panel.use, merge_panel.use), prompt=merge_panel.prompt, lists=lists, refresh=refresh
-    )
+    return [widget for panel in panels for widget in panel.lists], refresh

@@ -76,8 +76,12 @@ class Choices:
             more["seed"] = number(seed, 0, int)
         if method == "project":
             more["side"] = self.key("side", SIDES, side)
-        chosen = self.key("precision", PRECISIONS, precision)
-        return rule, None if chosen == "same" else chosen, MethodOptions(method, **more)
+        return rule, self.precision(precision), MethodOptions(method, **more)
+
+    def precision(self, label: str) -> Any:
+        """Return what a dropdown's label stands for; None: as it was."""
+        chosen = self.key("precision", PRECISIONS, label)
+        return None if chosen == PRECISIONS[0] else chosen
 
     def rule(self, label: str) -> Option:
         """Return the rank rule that a dropdown's label stands for."""
@@ -112,7 +116,7 @@ class Choices:
         """Build the widgets; the method's numbers and the rule stay hidden until they are asked for."""
         words = self.words
         with gr.Row():
-            method = self._dropdown("join", METHODS, find(MethodOptions, "method"), "workshop_join", scale=2)
+            method = self.dropdown("join", METHODS, find(MethodOptions, "method"), "join", scale=2)
             kept = gr.Radio(
                 list(zip(self._labels("method", KEPT), KEPT, strict=True)),
                 value=KEPT[0],
@@ -120,7 +124,7 @@ class Choices:
                 scale=2,
                 elem_id="atelier_workshop_method",
             )
-            precision = self._dropdown("precision", PRECISIONS, find(MergeSpec, "precision"), "workshop_precision")
+            precision = self.dropdown("precision", PRECISIONS, find(MergeSpec, "precision"), "precision")
         with gr.Row(visible=False) as method_row:
             density = widget(
                 _DENSITY,
@@ -131,7 +135,7 @@ class Choices:
                 elem_id="atelier_workshop_density",
             )
             seed = widget(_SEED, words, value=0, info=words("workshop.seed_info"), scale=1, visible=False)
-            side = self._dropdown("side", SIDES, find(MethodOptions, "side"), "workshop_side", scale=2, visible=False)
+            side = self.dropdown("side", SIDES, find(MethodOptions, "side"), "side", scale=2, visible=False)
         with gr.Row(visible=False) as rule_row:
             rules = [words.said(one.label) for one in RULES.values()]
             rule = gr.Dropdown(rules, value=rules[0], label=words("workshop.rule"), scale=2)
@@ -144,9 +148,15 @@ class Choices:
     def _labels(self, prefix: str, keys: Sequence[str]) -> list[str]:
         return [self.words(f"workshop.{prefix}_{key}") for key in keys]
 
-    def _dropdown(self, prefix: str, keys: Sequence[str], one: Option, ident: str, **more: Any) -> Any:
+    def dropdown(self, prefix: str, keys: Sequence[str], one: Option, ident: str, **more: Any) -> Any:
+        """Build a dropdown of keys by their words; ``ident`` is its element id behind ``atelier_workshop_``."""
         labels = self._labels(prefix, keys)
-        known = {"scale": 1, "min_width": 160, "label": self.words.said(one.label), "elem_id": f"atelier_{ident}"}
+        known = {
+            "scale": 1,
+            "min_width": 160,
+            "label": self.words.said(one.label),
+            "elem_id": f"atelier_workshop_{ident}",
+        }
         if prefix == "join":
             known["info"] = self.words("workshop.join_sum_info")
         return gr.Dropdown(labels, value=labels[0], **(known | more))

@@ -24,10 +24,10 @@ from lib_lora.ui.compat import event_kw, gr, update
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import work
+from lib_lora.ui.workshop.merge_choices import PRECISIONS, Choices
 from lib_lora.ui.workshop.tables import error_text, megabytes, table
 
 WORKS = ("convert", "prune", "split")
-PRECISIONS = ("same", *find(ConvertOptions, "precision").choices)
 KIND = "workshop rewrite"
 """The kind of this work, so that its Cancel stops nothing else."""
 
@@ -45,7 +45,7 @@ class Handlers:
     """The events of the part in one language."""
 
     def __init__(self, atelier: Atelier, words: Words) -> None:
-        self.atelier, self.words = atelier, words
+        self.atelier, self.words, self.choices = atelier, words, Choices(words)
 
     def refresh(self, name: str | None) -> list[Any]:
         """Return the list as it is now."""
@@ -72,7 +72,7 @@ class Handlers:
         to, precision, text, blocks, zero, by, groups = values
         taken = file_work.names(self.atelier)
         if what == "convert":
-            options = ConvertOptions(to, None if precision == PRECISIONS[0] else precision)
+            options = ConvertOptions(to, self.choices.precision(precision))
             target = self._target(typed or conversion.proposed_name(path, options, taken=taken))
             conversion.check(path, options, target, overwrite=replace)
             return target.stem, lambda progress: self._convert(path, options, target, replace, progress)
@@ -158,7 +158,7 @@ def build(atelier: Atelier, words: Words) -> RewritePanel:
         [message, result, stop, replace],
         **event_kw(side_by_side=True),
     )
-    done.then(do.refresh, [file], [file], **event_kw())
+    done.then(lambda one: work.choices(atelier, one), [file], [file], **event_kw())
     return RewritePanel(file, (file,), do.refresh)
 
 
@@ -170,7 +170,9 @@ def _build_choices(words: Words) -> tuple[list[Any], list[Any]]:
 
     with gr.Row() as convert:
         to = one(ConvertOptions, "to")
-        precision = one(ConvertOptions, "precision", choices=list(PRECISIONS), value=PRECISIONS[0])
+        precision = Choices(words).dropdown(
+            "precision", PRECISIONS, find(ConvertOptions, "precision"), "rewrite_precision"
+        )
     with gr.Row(visible=False) as prune:
         text, zero = one(PruneOptions, "text_encoders", info=False), one(PruneOptions, "zero", info=False)
         blocks = one(PruneOptions, "blocks")
