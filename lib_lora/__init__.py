@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lib_lora.services.notebook import bake as bake
     from lib_lora.services.notebook import multipliers as multipliers
     from lib_lora.services.notebook import open_studio as open_studio
+    from lib_lora.services.notebook import plan as plan
     from lib_lora.services.notebook import train_lora as train_lora
     from lib_lora.train.options import TrainOptions as TrainOptions
 
@@ -45,7 +46,7 @@ _PLACES = {
     "merge.method": ("MethodOptions",),
     "merge.rank": ("RankRule",),
     "progress": ("Stoppable",),
-    "services.notebook": ("add", "analyze", "bake", "multipliers", "open_studio", "train_lora"),
+    "services.notebook": ("add", "analyze", "bake", "multipliers", "open_studio", "plan", "train_lora"),
     "train.options": ("TrainOptions",),
 }
 _MODULE_OF = {name: f"{__name__}.{place}" for place, names in _PLACES.items() for name in names}

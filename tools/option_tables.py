@@ -9,13 +9,14 @@ from pathlib import Path
 
 from lib_lora.options import REQUIRED, Option, options_of
 from lib_lora.train.options import TrainOptions
-from lib_lora.web.api import captions, checkpoints, files, folders, picture_tools, pictures, rewriting, training
+from lib_lora.web.api import captions, checkpoints, files, folders, picture_tools, pictures, plans, rewriting, training
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 PLACE = re.compile(r"(<!-- fields: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 TABLES: Mapping[str, Sequence[Option]] = {
     "POST /analyze": (*pictures.PICTURE, *pictures.ANALYSIS),
+    "POST /plan": plans.PLAN,
     "POST /bake": files.BAKE,
     "a row of loras": files.ROW,
     "compress": files.COMPRESS,

@@ -156,14 +156,19 @@ def add_host_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where names of LoRA tags are looked up; may be given several times (default: this folder)",
     )
-    group.add_argument(
+    add_presets(group)
+    group.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder with CLIP's vocab.json and merges.txt")
+    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, mps (default: %(default)s)")
+
+
+def add_presets(parser: Any) -> None:
+    """Add the file of presets that `presets_of` reads; ``parser``: or a group of one."""
+    parser.add_argument(
         "--presets",
         type=Path,
         metavar="FILE",
         help="block weight presets, lines of NAME:values (default: the shipped ones)",
     )
-    group.add_argument("--tokenizer", type=Path, metavar="DIR", help="folder with CLIP's vocab.json and merges.txt")
-    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, mps (default: %(default)s)")
 
 
 def presets_of(options: argparse.Namespace) -> PresetFile:

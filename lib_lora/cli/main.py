@@ -20,6 +20,7 @@ from lib_lora.cli import (
     framework,
     merge,
     pictures,
+    plan,
     rewriting,
     sd_scripts,
     studio,
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
         sd_scripts,
         framework,
         pictures,
+        plan,
         merge,
         files,
         checkpoints,
@@ -114,4 +116,5 @@ def _fail(options: argparse.Namespace, error: AtelierError) -> None:
     if options.json:
         row = {"what": error.what, "where": error.where, "cure": error.cure}
         print(as_json({"error": row | {"flag": flag} if flag else row}))
-    say(f"error: {error} ({flag})" if flag else f"error: {error}")
+    said, line, caret = str(error).partition("\n")
+    say(f"error: {said} ({flag}){line}{caret}" if flag else f"error: {error}")

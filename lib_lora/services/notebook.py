@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lib_lora.analysis.effective_block import Analysis
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.blocks.layouts import full_layout
+from lib_lora.blocks.plan import BlockPlan
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.blocks.weights import BlockWeights, fit
@@ -25,6 +26,7 @@ from lib_lora.merge.shares import Summand
 from lib_lora.merge.spec import resolve_blocks
 from lib_lora.progress import QUIET, Progress
 from lib_lora.services.analysis_order import analyze_order, order_of
+from lib_lora.services.block_plan import PlanOptions, plan_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.lone_run import LoneRun
 from lib_lora.train.loop import TrainResult
@@ -162,6 +164,28 @@ def analyze(
     request = GenerateRequest(request) if isinstance(request, str) else request
     order = order_of(request, replace(options or AnalyzeOptions(), **more), host, FileFacts(host))
     return analyze_order(order, host, progress).analyses[0]
+
+
+def plan(
+    weights: str | BlockWeights,
+    *,
+    presets: PresetFile | None = None,
+    **more: Any,
+) -> BlockPlan:
+    """Return which block weights to try next: one block less or more at a time.
+
+    Args:
+        weights: as they are now: a vector, a preset's name, ``NAME:vector`` or sd-scripts' ``down_lr_weight=…``.
+        presets: where a preset's name is looked up; None takes the shipped ones.
+        more: ``fix``, ``step``, ``mode``, ``fill``, ``family``, as of the command.
+
+    Raises:
+        InputError: the weights, a block or a number cannot be right.
+    """
+    if isinstance(weights, BlockWeights):
+        more = {"family": weights.layout.family, **more}
+        weights = weights.format()
+    return plan_of(PlanOptions(weights, **more), presets or PresetFile.shipped()).plan
 
 
 def train_lora(

@@ -8,36 +8,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import pi, sin
 from typing import TYPE_CHECKING
 
-from lib_lora.architectures.registry import architecture_of
 from lib_lora.blocks.block_list import parse_block_list
 from lib_lora.blocks.layouts import OTHER, full_layout, lengths_of
+from lib_lora.blocks.lr_weights import MIDDLE, fitted, read_row, refuse_negative, sd_scripts_counts
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tokens import format_number, read_number
 from lib_lora.blocks.typed import half_width
 from lib_lora.blocks.weights import BlockWeights, fit, unnamed_blocks
 from lib_lora.errors import InputError
 from lib_lora.formats.keys import block_of_key
-from lib_lora.sentences import say
+from lib_lora.sentences import Sentence, say
 
 if TYPE_CHECKING:
     from lib_lora.train.options import TrainOptions
 
-MIDDLE = "M00"
 _PART_OF_MIDDLE = re.compile(r"_(?:middle_block_(\d)|mid_block_(resnets|attentions)_(\d))(?:_|$)")
-
-SHAPES: Mapping[str, Callable[[float], float]] = {
-    "sine": lambda x: sin(pi * x / 2),
-    "cosine": lambda x: sin(pi * (1 - x) / 2),
-    "linear": lambda x: x,
-    "reverse_linear": lambda x: 1 - x,
-    "zeros": lambda x: 0.0,
-}
-"""The words that stand for a row of numbers: the share of the way, 0 to 1, to a number."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +85,7 @@ def _as_block_weights(text: str, family: str) -> BlockNumbers:
         raise InputError("A learning rate cannot be R, U or X", where="block_lr_weight", cure="Write numbers.")
     given = preset.weights()
     weights = fit(given, family)
-    _refuse_negative(weights.values, "block_lr_weight")
+    refuse_negative(weights.values, "block_lr_weight")
     left = unnamed_blocks(given.layout, family)
     note = say("blocks that the learning rates do not name, and that are not trained: {names}", names=left)
     return BlockNumbers(weights.as_dict(), notes=(note,) if left else ())
@@ -105,76 +94,17 @@ def _as_block_weights(text: str, family: str) -> BlockNumbers:
 def _as_sd_scripts(options: TrainOptions, family: str) -> BlockNumbers:
     side, middle = sd_scripts_counts(family)
     table: dict[str, float] = {}
-    notes: list[str] = []
+    notes: list[Sentence] = []
     for name, block in (("down_lr_weight", "IN{:02d}"), ("up_lr_weight", "OUT{:02d}")):
         values = read_row(getattr(options, name), name, count=side)
-        table |= {block.format(n): value for n, value in enumerate(_fitted(values, side, name, notes))}
+        table |= {block.format(n): value for n, value in enumerate(fitted(values, side, name, notes))}
     values = read_row(options.mid_lr_weight, "mid_lr_weight", count=1)
     if len(values) == 1 and not options.as_sd_scripts:  # there the other two parts of SDXL's middle would get 1
         table[MIDDLE] = values[0]
     else:
-        parts = _fitted(values, middle, "mid_lr_weight", notes)
+        parts = fitted(values, middle, "mid_lr_weight", notes)
         table |= {f"{MIDDLE}.{n}": value for n, value in enumerate(parts)} if middle > 1 else {MIDDLE: parts[0]}
     return BlockNumbers(table, notes=tuple(notes))
-
-
-def _fitted(values: Sequence[float], count: int, name: str, notes: list[str]) -> list[float]:
-    """Return ``count`` numbers, as sd-scripts makes them: what is too long is cut, what is missing is 1."""
-    if values and len(values) != count:
-        notes.append(
-            say(
-                "{option} has {n} numbers for {count} blocks: as in sd-scripts, what is too much is cut and what is "
-                "missing is 1",
-                option=name,
-                n=len(values),
-                count=count,
-            )
-        )
-    return [*values[:count], *[1.0] * (count - len(values))]
-
-
-def sd_scripts_counts(family: str) -> tuple[int, int]:
-    """Return how many blocks sd-scripts counts on each side of a family's UNet, and in its middle."""
-    unet = architecture_of(family).required_unet
-    return 3 * unet.levels, 3 if unet.ldm_keys else 1
-
-
-def read_row(text: str, name: str, *, count: int) -> list[float]:
-    """Return the numbers of a list, a word such as ``sine+0.25`` or a single number for all; nothing of an empty text.
-
-    Args:
-        text: as it was typed.
-        name: the option, for the error.
-        count: how many numbers a word or a single number stands for.
-
-    Raises:
-        InputError: it is none of these, or a number is below 0.
-    """
-    if not text.strip():
-        return []
-    word, _, offset = text.strip().partition("+")
-    more = read_number(offset.strip()) if offset.strip() else 0.0
-    if word.strip() in SHAPES and more is not None:
-        shape, last = SHAPES[word.strip()], max(1, count - 1)
-        return [shape(n / last) + more for n in range(count)]
-    # an empty place between two commas is 0 in sd-scripts
-    values = [read_number(item.strip()) if item.strip() else 0.0 for item in text.split(",")]
-    if any(value is None or not math.isfinite(value) for value in values):
-        raise InputError(
-            "“{given}” is neither numbers nor one of {names}",
-            given=text[:60],
-            names=list(SHAPES),
-            where=name,
-            cure="Write numbers separated by commas, or a word such as sine+0.25.",
-        )
-    found = [float(value) for value in values if value is not None]
-    _refuse_negative(found, name)
-    return found * count if len(found) == 1 else found
-
-
-def _refuse_negative(values: Sequence[float], name: str) -> None:
-    if any(value < 0 for value in values):
-        raise InputError("A number of a block cannot be below 0", where=name, cure="Write 0 to leave a block out.")
 
 
 def sizes_of(text: str, name: str, default: float, family: str) -> BlockNumbers:
@@ -225,7 +155,7 @@ def read_list(text: str, name: str) -> list[float]:
             "Number {n} of the list cannot be read", n=bad[0], where=name, cure="Write numbers separated by commas."
         )
     found = [float(value) for value in values if value is not None]
-    _refuse_negative(found, name)
+    refuse_negative(found, name)
     return found
 
 

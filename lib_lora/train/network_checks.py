@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lib_lora.blocks.lr_weights import read_row
 from lib_lora.errors import InputError
-from lib_lora.train.block_numbers import is_name, read_list, read_row
+from lib_lora.train.block_numbers import is_name, read_list
 from lib_lora.train.optimizers import spec_of
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from lib_lora.merge.spec import Ingredient, MergeSpec
 from lib_lora.options import REQUIRED, Option, find, options_of
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.captions import NameRule, TagChange
+from lib_lora.services.block_plan import PlanOptions
 from lib_lora.services.conversion import ConvertOptions
 from lib_lora.services.crops import CropOptions
 from lib_lora.services.cutouts import CutoutOptions
@@ -41,6 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DECLARED = (
     GenerateRequest,
     AnalyzeOptions,
+    PlanOptions,
     Ingredient,
     MergeSpec,
     RuleOptions,
@@ -61,6 +63,7 @@ DECLARED = (
 COMMANDS = {
     "generate": (GenerateRequest,),
     "analyze": (GenerateRequest, AnalyzeOptions),
+    "plan": (PlanOptions,),
     "bake": (Ingredient, MergeSpec),
     "compress": (RuleOptions, MergeSpec),
     "finish": (FinishOptions,),
@@ -80,6 +83,7 @@ COMMANDS = {
 ROUTES = {
     "/analyze": (GenerateRequest, AnalyzeOptions),
     "/resolve": (GenerateRequest,),
+    "/plan": (PlanOptions,),
     "/bake": (MergeSpec, MethodOptions),
     "/extract": (ExtractOptions,),
     "/convert": (ConvertOptions,),

@@ -13,6 +13,7 @@ from lib_lora.web.api import (
     jobs,
     picture_tools,
     pictures,
+    plans,
     prompts,
     rewriting,
     sweeps,
@@ -32,7 +33,7 @@ def groups(atelier: Atelier) -> tuple[Route, ...]:
         return {"model": {"name": model.name, "family": model.family}, "routes": listed}
 
     made.append(Route("GET", "/about", about, "Name the loaded model and list these routes."))
-    of_data = (prompts, pictures, folders, captions, picture_tools)
+    of_data = (prompts, plans, pictures, folders, captions, picture_tools)
     for group in (*of_data, training, sweeps, files, checkpoints, rewriting, jobs):
         made.extend(group.routes(atelier))
     return tuple(made)
