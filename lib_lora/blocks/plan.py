@@ -1,7 +1,7 @@
 """A plan of variants: one block at a time a step lower or higher, to be looked at side by side.
 
 It takes the place of a spreadsheet: base weights, blocks that are decided already (fixed), a step, and which way. Names
-and texts are those of Zuntan's LoraBlockWeightPlotHelper, so that what was written for it can be followed to the letter.
+and texts are those of Zuntan's LoraBlockWeightPlotHelper, so that what was written for it can be followed exactly.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from lib_lora.merge.rank import RULES, RuleOptions
 from lib_lora.merge.spec import Ingredient, MergeSpec
 from lib_lora.options import REQUIRED, Option, find, options_of
 from lib_lora.services.atelier import Atelier, Folders
-from lib_lora.services.captions import NameRule, TagChange
 from lib_lora.services.block_plan import PlanOptions
+from lib_lora.services.captions import NameRule, TagChange
 from lib_lora.services.conversion import ConvertOptions
 from lib_lora.services.crops import CropOptions
 from lib_lora.services.cutouts import CutoutOptions
