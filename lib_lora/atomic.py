@@ -23,8 +23,8 @@ from lib_lora.sentences import Sentence, say
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a system says when a disk, or what somebody may use of it, is full."""
-UNFINISHED = re.compile(r"\.(atelier-)?[0-9a-f]{16}\.tmp")
-"""Names of unfinished files, ours alone."""
+UNFINISHED = re.compile(r"\.(atelier-)?[0-9a-f]{16}\.(tmp|safetensors)")
+"""Names of unfinished files, ours alone; the second ending is of whole ones that were about to take a file's place."""
 OLD = 3600.0
 """Seconds after which an unfinished file belongs to nobody, where the system has no locks that tell."""
 BACKUPS = 3
@@ -141,14 +141,22 @@ def back_up(path: Path, *, keep: int = BACKUPS) -> Path:
         newer = backup_path(path, number - 1)
         if newer.exists():
             os.replace(newer, backup_path(path, number))
-    backup = backup_path(path, 1)
+    return second_name(path, backup_path(path, 1))
+
+
+def second_name(path: Path, name: Path) -> Path:
+    """Give a file another name beside its own and return that; whoever replaces the file does not change this one.
+
+    Raises:
+        OSError: the folder or the disk refuses.
+    """
     try:
-        os.link(path.resolve(), backup)  # costs nothing: the file that replaces it is a new one
-    except OSError:  # a file system without links, or an old backup in the way
-        with path.open("rb") as file, replacing(backup) as copy:
+        os.link(path.resolve(), name)  # costs nothing: the file that replaces it is a new one
+    except OSError:  # a file system without links, or an old file in the way
+        with path.open("rb") as file, replacing(name) as copy:
             shutil.copyfileobj(file, copy)
-        shutil.copystat(path, backup)
-    return backup
+        shutil.copystat(path, name)
+    return name
 
 
 def private_folder(path: Path) -> Path:
@@ -203,6 +211,8 @@ def _claim(file: BinaryIO) -> None:
 
 def _abandoned(path: Path) -> bool:
     """Whether nobody writes the file any more."""
+    if path.suffix != ".tmp":  # nobody holds the lock of what is whole
+        return time.time() - path.stat().st_mtime > OLD
     if os.name != "posix":
         return True  # removing a file that is open fails there
     import fcntl

@@ -9,7 +9,18 @@ from pathlib import Path
 
 from lib_lora.options import REQUIRED, Option, options_of
 from lib_lora.train.options import TrainOptions
-from lib_lora.web.api import captions, checkpoints, files, folders, picture_tools, pictures, plans, rewriting, training
+from lib_lora.web.api import (
+    captions,
+    checkpoints,
+    files,
+    folders,
+    labels,
+    picture_tools,
+    pictures,
+    plans,
+    rewriting,
+    training,
+)
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 PLACE = re.compile(r"(<!-- fields: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -25,8 +36,9 @@ TABLES: Mapping[str, Sequence[Option]] = {
     "POST /convert": rewriting.CONVERT,
     "POST /prune": rewriting.PRUNE,
     "POST /split": rewriting.SPLIT,
-    "POST /label": files.LABEL,
-    "fields of a label": files.TEXTS,
+    "POST /label": labels.LABEL,
+    "POST /label-many": labels.MANY,
+    "fields of a label": labels.TEXTS,
     "POST /pictures/look": folders.LOOKED,
     "POST /pictures/captions": (*captions.IMAGES, *captions.ONLY),
     "POST /pictures/lint": captions.LINTED,

@@ -73,13 +73,17 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class Labels:
-    """What a LoRA file's metadata says of the family: ``ss_base_model_version`` and the fields of ``modelspec``."""
+    """What a LoRA file's metadata says of the family: ``ss_base_model_version`` and the fields of ``modelspec``.
+
+    ``card`` is what AUTOMATIC1111's card of a LoRA calls it; "" where it has no word for it.
+    """
 
     base_model: str
     architecture: str
     resolution: str
     implementation: str
     v2: bool = False
+    card: str = ""
 
 
 Detector = Callable[[Shapes, Sequence["Architecture"]], "str | None"]

@@ -20,7 +20,7 @@ SD1 = Architecture(
     latent_scale=0.18215,
     native_side=512,
     betas=BETAS,
-    labels=Labels("sd_v1", "stable-diffusion-v1", "512x512", "diffusers"),
+    labels=Labels("sd_v1", "stable-diffusion-v1", "512x512", "diffusers", card="SD1"),
     checkpoint_signs=("cond_stage_model.transformer.",),
     clip_skip=True,
 )

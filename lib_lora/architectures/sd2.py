@@ -16,7 +16,7 @@ SD2: Architecture = replace(
     text_encoders=(_TEXT,),
     unet=replace(UNET, cross_widths=(1024,), heads=None),
     velocity_side=768,
-    labels=Labels("sd_v2", "stable-diffusion-v2-512", "512x512", "diffusers", v2=True),
+    labels=Labels("sd_v2", "stable-diffusion-v2-512", "512x512", "diffusers", v2=True, card="SD2"),
     checkpoint_signs=("cond_stage_model.model.transformer.",),
 )
 ARCHITECTURES = (SD2,)

@@ -29,6 +29,7 @@ SDXL = Architecture(
         "stable-diffusion-xl-v1-base",
         "1024x1024",
         "https://github.com/Stability-AI/generative-models",
+        card="SDXL",
     ),
     checkpoint_signs=("conditioner.embedders.0.transformer.",),
 )

@@ -18,6 +18,7 @@ from lib_lora.cli import (
     demo,
     files,
     framework,
+    labels,
     merge,
     pictures,
     plan,
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
         plan,
         merge,
         files,
+        labels,
         checkpoints,
         rewriting,
     ):
@@ -80,8 +82,9 @@ def main(arguments: Sequence[str] | None = None, *, build_app: Callable[..., Any
     """Run one command and return its exit code; ``build_app`` makes the pages of ``studio`` from an `Atelier`."""
     options = parser().parse_args(with_negative_values(sys.argv[1:] if arguments is None else arguments))
     options.build_app = build_app
+    code = 0
     try:
-        options.run(options)
+        code = options.run(options) or 0
     except AtelierError as error:
         _fail(options, error)
         return error.exit_code
@@ -95,7 +98,7 @@ def main(arguments: Sequence[str] | None = None, *, build_app: Callable[..., Any
         cure = cure_of(error) if error.errno in FULL else ""
         _fail(options, AtelierError(reason_of(error), where=place, cure=cure))
         return 1
-    return 0
+    return code
 
 
 def with_negative_values(arguments: Sequence[str]) -> list[str]:

@@ -221,7 +221,7 @@ def finish(story: Story) -> None:
         description="A teal-haired cat girl in an orange scarf, trained on twelve drawn pictures.",
     )
     small_file = story.folder / f"{use.NAME}_small.safetensors"
-    story.files["small"] = labels.write(compressed, label.edit(), target=small_file, overwrite=True).path
+    story.files["small"] = labels.write(compressed, label.order(), target=small_file, overwrite=True).path
     compressed.unlink()
     story.numbers["compress_largest_error"] = max(row.relative_error for row in report.rows)
     for name in ("lora", "baked", "small"):

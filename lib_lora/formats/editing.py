@@ -14,7 +14,9 @@ from PIL import Image
 from lib_lora.atomic import back_up
 from lib_lora.blocks.tokens import read_number, read_tokens
 from lib_lora.errors import FileError, InputError
+from lib_lora.formats.backups import keep_original
 from lib_lora.formats.cover import COVERS, THUMBNAIL, with_cover, without_cover
+from lib_lora.formats.entries import with_entries
 from lib_lora.formats.files import read_header, rewrite_metadata
 from lib_lora.formats.hashes import legacy_hash, tensor_hash
 from lib_lora.formats.metadata import describe, label, remove_private
@@ -31,12 +33,14 @@ class Edit:
 
     Attributes:
         fields: the user's fields (`metadata.FIELDS`) that change; an empty text removes one.
+        entries: other entries by their keys (`entries.with_entries`); an empty text removes one.
         cover: a new cover picture.
         drop_cover: take the cover away.
         drop_private: take away what tells of the training's folders, captions and paths.
     """
 
     fields: Mapping[str, str] = field(default_factory=dict)
+    entries: Mapping[str, str] = field(default_factory=dict)
     cover: Image.Image | None = None
     drop_cover: bool = False
     drop_private: bool = False
@@ -70,7 +74,7 @@ def edited(metadata: Mapping[str, str], edit: Edit) -> dict[str, str]:
     now = describe(metadata).fields
     _check(edit.fields)
     changes = {name: text for name, text in edit.fields.items() if text.strip() != now.get(name, "").strip()}
-    found = label(metadata, changes)
+    found = with_entries(label(metadata, changes), edit.entries)
     if edit.drop_private:
         found = remove_private(found)
     if edit.cover is not None:
@@ -115,7 +119,8 @@ def write_copy(source: str | Path, target: str | Path, edit: Edit, *, overwrite:
 def write_in_place(path: str | Path, edit: Edit) -> tuple[Path, Path]:
     """Edit a file where it lies and return it and the backup of what it was, ``.bak1`` beside it.
 
-    A link is followed, so that it stays a link.
+    What it was before its first edit stays for ever, as ``.original``; of later states the newest three. A link is
+    followed, so that it stays a link.
 
     Raises:
         FileError: the backup or the file cannot be written; the file is then as it was.
@@ -125,6 +130,7 @@ def write_in_place(path: str | Path, edit: Edit) -> tuple[Path, Path]:
     fresh = target.with_name(f".atelier-{secrets.token_hex(8)}{ENDING}")
     try:
         rewrite_metadata(target, fresh, metadata)
+        keep_original(target)
         backup = back_up(target)
         os.replace(fresh, target)
     except OSError as error:

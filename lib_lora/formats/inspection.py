@@ -44,6 +44,7 @@ def inspection(path: str | Path, progress: Progress = QUIET) -> dict[str, Any]:
         "fields": described.fields,
         "facts": described.facts,
         "tags": dict(described.tags),
+        "triggers": dict(described.triggers),
         "metadata": found.metadata,
         "unknown_tensors": sorted((*found.extras, *found.unknown)),
         "notes": [*found.remarks(), *_broken_numbers(path)],

@@ -13,7 +13,9 @@ from lib_lora.formats.adapters import Adapter
 from lib_lora.formats.privacy import private_in, without_private
 
 RECIPE = "atelier_recipe"
-"""Our own key: how a file was made from others, as JSON."""
+"""Our own key: how a file was made from others, step by step, as JSON."""
+ORDER = "atelier_order"
+"""Our own key: the order that made a file, and the files that it was made of, as JSON (`merge.provenance`)."""
 
 FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -58,18 +60,30 @@ _FACTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Description:
-    """What a person wants to know of a file: their own fields, facts of the training, and its commonest tags."""
+    """What a person wants to know of a file.
+
+    Attributes:
+        fields: their own, `FIELDS`.
+        facts: of the training.
+        tags: the commonest tags of its captions, with how many captions have them.
+        triggers: the trigger words, with how many captions have them; None where the file has no counts at all.
+    """
 
     fields: dict[str, str]
     facts: dict[str, str]
     tags: tuple[tuple[str, int], ...]
+    triggers: tuple[tuple[str, int | None], ...] = ()
 
 
 def describe(metadata: Mapping[str, str], *, tag_count: int = 50) -> Description:
     """Return a file's metadata for people; broken or missing parts are left out, never an error."""
     fields = {name: _first(metadata, keys) for name, keys in FIELDS.items()}
     facts = {name: value for name, keys in _FACTS.items() if (value := _first(metadata, keys)) not in ("", "None")}
-    return Description(fields, facts, _common_tags(metadata.get("ss_tag_frequency", ""), tag_count=tag_count))
+    counts = _tag_counts(metadata.get("ss_tag_frequency", ""))
+    common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:tag_count]
+    words = dict.fromkeys(word for part in fields["trigger_words"].split(",") if (word := part.strip()))
+    triggers = tuple((word, counts.get(word, 0) if counts else None) for word in words)
+    return Description(fields, facts, tuple(common), triggers)
 
 
 def _first(metadata: Mapping[str, str], keys: Iterable[str]) -> str:
@@ -77,18 +91,18 @@ def _first(metadata: Mapping[str, str], keys: Iterable[str]) -> str:
     return next((value.lstrip() if value[:2] == " {" else value for key in keys if (value := metadata.get(key))), "")
 
 
-def _common_tags(text: str, *, tag_count: int) -> tuple[tuple[str, int], ...]:
-    """Return the commonest caption tags, summed over the dataset's folders."""
+def _tag_counts(text: str) -> dict[str, int]:
+    """Return how many captions have each tag, summed over the dataset's folders."""
     try:
         folders = json.loads(text) if text else {}
     except (ValueError, RecursionError):
-        return ()
+        return {}
     counts: dict[str, int] = {}
     for folder in folders.values() if isinstance(folders, dict) else ():
         for tag, count in folder.items() if isinstance(folder, dict) else ():
             if type(count) is int:
                 counts[tag.strip()] = counts.get(tag.strip(), 0) + count
-    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:tag_count])
+    return counts
 
 
 def label(metadata: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:

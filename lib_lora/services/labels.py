@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from lib_lora.data.images import load_picture
-from lib_lora.errors import AtelierError, InputError
-from lib_lora.formats.editing import Change, Edit, plan, write_copy, write_in_place
-from lib_lora.formats.header import read_header
+from lib_lora.errors import AtelierError, FileError, InputError
+from lib_lora.formats import backups
+from lib_lora.formats.editing import Change, Edit, changes_of, plan, write_copy, write_in_place
+from lib_lora.formats.editing import edited as edited_metadata
+from lib_lora.formats.files import read_header
+from lib_lora.formats.hashes import tensor_hash
 from lib_lora.formats.metadata import FIELDS, describe
 from lib_lora.formats.saving import check_target
-from lib_lora.options import option, settle
-from lib_lora.progress import Progress
-from lib_lora.sentences import say
+from lib_lora.options import option, options_of, settle
+from lib_lora.sentences import Sentence, say
+from lib_lora.services import cards
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.files import check_own
 
@@ -35,26 +39,55 @@ class LabelOptions:
     tags: str | None = option(None, "Tags", "Words to find it by, separated by commas.")
     usage_hint: str | None = option(None, "", "What to know when it is used.")
     notes: str | None = option(None, "Notes", "Notes of your own.")
+    entries: Mapping[str, Any] = option(
+        {},
+        "Other entries",
+        "Entries by their keys: ss_…, modelspec.…, ssmd_…, or others that the file has; an empty value removes one.",
+        form="KEY=VALUE",
+    )
     cover: str = option("", "Cover picture", "File of the picture that is shown for it.", form="FILE")
+    cover_from_preview: bool = option(
+        False, "Preview picture as cover", "Takes the preview picture beside the file as its cover."
+    )
     remove_cover: bool = option(False, "Remove the cover", "Takes the cover picture away.")
     remove_private: bool = option(
         False,
         "Remove private paths and traces of the training when saving",
         "Takes away folder names, caption tags and other traces of the training.",
     )
+    card: str = option(
+        cards.UPDATE,
+        "Card and preview of the WebUI",
+        "update keeps NAME.json and the preview picture beside the file in step where there are some, write makes "
+        "them, leave does not touch them.",
+        choices=(cards.UPDATE, cards.WRITE, cards.LEAVE),
+    )
+    prefer: str = option(
+        cards.NEITHER,
+        "Where file and card contradict",
+        "What counts where both were changed: neither leaves both as they are.",
+        choices=(cards.NEITHER, cards.FILE, cards.CARD),
+    )
 
     def __post_init__(self) -> None:
         settle(self)
 
-    def edit(self) -> Edit:
-        """Return the change of the metadata.
+    def order(self) -> Order:
+        """Return the change of a file and of what lies beside it.
 
         Raises:
-            FileError: the cover's picture cannot be read.
+            InputError: an entry is no text, or two covers are named. FileError: the cover's picture cannot be read.
         """
+        odd = [key for key, value in self.entries.items() if not isinstance(value, str)]
+        if odd:
+            raise InputError("Metadata must be texts by name", where=str(odd[0])[:60], cure="Put it in quotes.")
+        if sum((bool(self.cover), self.cover_from_preview, self.remove_cover)) > 1:
+            cure = say("Give a picture, or take the preview's, or remove it.")
+            raise InputError("Only one of these can be done with the cover", where="cover", cure=cure)
         texts = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
         picture = load_picture(self.cover) if self.cover else None
-        return Edit(texts, picture, drop_cover=self.remove_cover, drop_private=self.remove_private)
+        edit = Edit(texts, dict(self.entries), picture, drop_cover=self.remove_cover, drop_private=self.remove_private)
+        return Order(edit, self.card, self.prefer, self.cover_from_preview)
 
     def check(self) -> None:
         """Refuse an order that would change nothing.
@@ -62,18 +95,69 @@ class LabelOptions:
         Raises:
             InputError: nothing is said.
         """
-        if all(getattr(self, one.name) == one.default for one in fields(self)):
+        if all(getattr(self, one.name) == one.default for one in options_of(LabelOptions)):
             raise InputError("Nothing is to be changed", cure="Say a title, trigger words, or the like.")
 
 
 @dataclass(frozen=True)
+class Order:
+    """What is to be done with one or many files: `LabelOptions`, checked and with its picture read."""
+
+    edit: Edit
+    card: str = cards.UPDATE
+    prefer: str = cards.NEITHER
+    cover_from_preview: bool = False
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What an order does to a file.
+
+    Attributes:
+        path: the file; ``target`` where it is written.
+        edit: the order's, with what the card knows newer.
+        changes: of the file's metadata.
+        beside: what is written beside it.
+        notes: what is to be said of card and preview.
+    """
+
+    path: Path
+    target: Path
+    edit: Edit
+    changes: tuple[Change, ...]
+    beside: cards.Beside
+    notes: tuple[Sentence, ...] = ()
+
+    @property
+    def all_changes(self) -> tuple[Change, ...]:
+        """The changes of the file, and of what lies beside it."""
+        return (*self.changes, *self.beside.changes)
+
+
+@dataclass(frozen=True)
 class Labeled:
-    """A file after a change: where it is, what changed, what it was (a copy has no backup), and what it says now."""
+    """A file after a change.
+
+    Attributes:
+        path: where it is.
+        changes: what changed in it and beside it.
+        backup: what it was; None for a copy, or where only something beside it changed.
+        fields: what it says now.
+        hash_before, hash_after: SHA-256 of the tensors, as they were and as they lie on the disk now.
+        beside: the card and the preview picture that were written.
+        notes: what is to be said of them.
+        failed: what could not be written beside it.
+    """
 
     path: Path
     changes: tuple[Change, ...]
     backup: Path | None
     fields: Mapping[str, str]
+    hash_before: str = ""
+    hash_after: str = ""
+    beside: tuple[Path, ...] = ()
+    notes: tuple[Sentence, ...] = ()
+    failed: tuple[AtelierError, ...] = field(default=(), repr=False)
 
 
 def check(path: Path, target: Path | None, atelier: Atelier, *, overwrite: bool = False) -> None:
@@ -94,37 +178,105 @@ def check(path: Path, target: Path | None, atelier: Atelier, *, overwrite: bool 
         check_target(target, overwrite=overwrite)
 
 
-def write(path: Path, edit: Edit, *, target: Path | None = None, overwrite: bool = False) -> Labeled:
+def prepare(path: Path, order: Order, *, target: Path | None = None, overwrite: bool = False) -> Planned:
+    """Return what an order does to a file and beside it; nothing is written.
+
+    Raises:
+        InputError: a field cannot be right, or there is no preview picture; FileError: the file cannot be read.
+    """
+    before = read_header(path).metadata
+    found, notes = ({}, []) if order.card == cards.LEAVE else cards.file_step(path, before, prefer=order.prefer)
+    now = describe(before).fields
+    typed = {name for name, text in order.edit.fields.items() if text.strip() != now.get(name, "").strip()}
+    newer = {name: text for name, text in found.items() if name not in typed}
+    edit = replace(order.edit, fields={**order.edit.fields, **newer}, cover=_cover(path, order))
+    after = edited_metadata(before, edit)
+    beside = cards.plan_beside(
+        path,
+        target or path,
+        after,
+        card=order.card,
+        prefer=order.prefer,
+        decided={*typed, *newer},
+        picture=None if order.cover_from_preview else edit.cover,
+        overwrite=overwrite,
+    )
+    return Planned(path, target or path, edit, plan(path, edit), beside, (*notes, *beside.notes))
+
+
+def _cover(path: Path, order: Order) -> Any:
+    """Return the new cover of a file; its preview picture's where that is wanted."""
+    if not order.cover_from_preview:
+        return order.edit.cover
+    return load_picture(cards.preview_beside(path))
+
+
+def write(path: Path, order: Order, *, target: Path | None = None, overwrite: bool = False) -> Labeled:
     """Write a change into a copy, or into the file with a backup beside it; the tensors stay byte for byte.
 
     Raises:
         InputError: a field cannot be right; FileError: a file cannot be read or written. Nothing was changed then.
     """
-    changes, backup = plan(path, edit), None
-    if target is not None:
-        saved = write_copy(path, target, edit, overwrite=overwrite)
+    return carry_out(prepare(path, order, target=target, overwrite=overwrite), overwrite=overwrite)
+
+
+def carry_out(planned: Planned, *, overwrite: bool = False) -> Labeled:
+    """Write what `prepare` has planned; see `write`. What cannot be written beside the file is said with it."""
+    path, backup, before = planned.path, None, tensor_hash(planned.path)
+    if planned.target != path:
+        saved = write_copy(path, planned.target, planned.edit, overwrite=overwrite)
     else:
-        saved, backup = write_in_place(path, edit) if changes else (path, None)
-    return Labeled(saved, changes, backup, describe(read_header(saved).metadata).fields)
+        saved, backup = write_in_place(path, planned.edit) if planned.changes else (path, None)
+    after = tensor_hash(saved)
+    if after != before:
+        cure = say("Check the disk; the file as it was is beside it, as .bak1 or .original.")
+        raise FileError("What the disk returns is not what was written", where=str(saved), cure=cure)
+    beside, failed = cards.write_beside(planned.beside)
+    return Labeled(
+        saved,
+        planned.all_changes,
+        backup,
+        describe(read_header(saved).metadata).fields,
+        before,
+        after,
+        tuple(beside),
+        planned.notes,
+        tuple(failed),
+    )
 
 
-def write_many(
-    paths: Mapping[str, Path], edit: Edit, progress: Progress
-) -> tuple[dict[str, Labeled], list[AtelierError]]:
-    """Write one change into many files; return those that changed, and what kept others from it.
+def plan_undo(path: Path, *, original: bool = False) -> tuple[Change, ...]:
+    """Return what an undo would change in a file's metadata.
 
-    A wish to stop ends it; what is written stays.
+    Raises:
+        InputError: there is nothing to bring back; FileError: a file cannot be read.
     """
-    written: dict[str, Labeled] = {}
-    failed: list[AtelierError] = []
-    for done, (name, path) in enumerate(paths.items()):
-        progress.update(done, len(paths), say("saving"))
-        if progress.stopped:
-            break
-        try:
-            made = write(path, edit)
-            if made.changes:
-                written[name] = made
-        except AtelierError as error:  # one broken file must not keep the others from their labels
-            failed.append(error)
-    return written, failed
+    kept = backups.earlier(path.resolve(), original=original)
+    return changes_of(read_header(path).metadata, read_header(kept).metadata)
+
+
+def undo(path: Path, *, original: bool = False) -> Labeled:
+    """Bring a file's last state back, or the one before its first edit, and its card in step with it.
+
+    Raises:
+        InputError: there is nothing to bring back; FileError: the disk refuses, the file is then as it was.
+    """
+    before = read_header(path).metadata
+    changes = plan_undo(path, original=original)
+    saved, backup = backups.undo(path, original=original)
+    metadata = read_header(saved).metadata
+    now, then = describe(metadata).fields, describe(before).fields
+    beside = cards.plan_beside(
+        path,
+        path,
+        metadata,
+        card=cards.UPDATE,
+        prefer=cards.NEITHER,
+        decided={name for name in FIELDS if now[name] != then[name]},
+        picture=None,
+        overwrite=False,
+    )
+    done, failed = cards.write_beside(beside)
+    digest = tensor_hash(saved)
+    all_changes = (*changes, *beside.changes)
+    return Labeled(saved, all_changes, backup, now, digest, digest, tuple(done), beside.notes, tuple(failed))

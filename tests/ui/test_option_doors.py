@@ -90,6 +90,7 @@ ROUTES = {
     "/prune": (PruneOptions,),
     "/split": (SplitOptions,),
     "/label": (LabelOptions,),
+    "/label-many": (LabelOptions,),
     "/pictures/look": (TrainOptions,),
     "/pictures/tag": (TrainOptions, TagChange),
     "/pictures/captions": (TrainOptions, TagChange),
@@ -233,7 +234,7 @@ def check(one: Option, widget: Any, words: Words, *, usual: bool) -> None:
     if usual and isinstance(widget, gr.Slider | gr.Number | gr.Checkbox) and one.name not in OF_THE_MODEL:
         assert widget.value == shown(one, one.default), one.name
     if isinstance(widget, gr.Dropdown) and one.choices:
-        assert [choice[0] if isinstance(choice, tuple) else choice for choice in widget.choices] == list(one.choices)
+        assert [choice[-1] if isinstance(choice, tuple) else choice for choice in widget.choices] == list(one.choices)
 
 
 def test_a_row_of_merge_starts_as_declared(atelier: Atelier) -> None:

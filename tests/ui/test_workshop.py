@@ -218,7 +218,16 @@ def test_rows_are_added_and_taken_out(atelier: Atelier) -> None:
 
 def form(do: metadata.Handlers, name: str, cover: str = metadata.SAME, private: bool = False, **changes: str) -> list:
     loaded = do.load(name)[: len(metadata.FORM)]
-    return [*(changes.get(field, text) for field, text in zip(metadata.FORM, loaded, strict=True)), cover, private]
+    more = [changes.pop(name, usual) for name, usual in (("entries", ""), ("card", "update"), ("prefer", "neither"))]
+    typed = [changes.get(field, text) for field, text in zip(metadata.FORM, loaded, strict=True)]
+    return [*typed, *more, cover, private]
+
+
+def many(
+    *texts: str, empty: tuple[str, ...] = (), entries: str = "", card: str = "update", marks=(False, False)
+) -> list:
+    """Return the values of the batch form."""
+    return [*texts, *[""] * (len(batch.FIELDS) - len(texts)), list(empty), entries, card, *marks]
 
 
 def test_metadata_is_written_beside_or_in_place_and_tensors_stay(atelier: Atelier, tmp_path: Path) -> None:
@@ -228,7 +237,7 @@ def test_metadata_is_written_beside_or_in_place_and_tensors_stay(atelier: Atelie
     picture = tmp_path / "cover.png"
     Image.new("RGB", (600, 300), "red").save(picture)
     values = form(do, "girl", str(picture), True, author="私", preferred_weight="0.8", block_weights="MIDD")
-    assert "Nothing is written" in do.preview("girl", *values)[0]
+    assert "Nothing is written" in do.preview("girl", "place", "", *values)[0]
     assert "atelier-good" in last(do.save("girl", "copy", "girl_b", *values))[0]
     assert path.read_bytes() == before
     copy = path.with_name("girl_b.safetensors")
@@ -243,9 +252,9 @@ def test_metadata_is_written_beside_or_in_place_and_tensors_stay(atelier: Atelie
     looked = blocks.Handlers(atelier, Words("en"))
     *_, vector, facts, _, _ = last(looked.look("girl"))
     assert vector == looked.choose("MIDD", facts)[0]  # the block weights that the file recommends
-    assert "atelier-error" in do.preview("girl", *form(do, "girl", preferred_weight="much"))[0]
-    assert "Nothing would change" in do.preview("girl", *form(do, "girl"))[0]
-    assert "modelspec.thumbnail" in do.preview("girl", *form(do, "girl", metadata.DROPPED))[1]
+    assert "atelier-error" in do.preview("girl", "place", "", *form(do, "girl", preferred_weight="much"))[0]
+    assert "Nothing would change" in do.preview("girl", "place", "", *form(do, "girl"))[0]
+    assert "modelspec.thumbnail" in do.preview("girl", "place", "", *form(do, "girl", metadata.DROPPED))[1]
 
 
 def test_hashes_comparison_search_and_raw_view(atelier: Atelier) -> None:
@@ -256,25 +265,30 @@ def test_hashes_comparison_search_and_raw_view(atelier: Atelier) -> None:
     (atelier.folders.loras / "broken.safetensors").write_bytes(b"12345678")
     assert "broken" in do.search("word", None)[2]
     assert "atelier-error" in do.load("broken")[-1]
-    assert json.loads(do.load("girl")[len(metadata.FORM) + 3])["ss_seed"] == "1"
+    assert json.loads(do.load("girl")[len(metadata.FORM) + 4])["ss_seed"] == "1"
 
 
 def test_many_files_change_together_and_a_broken_one_keeps_none_from_it(atelier: Atelier) -> None:
     do = batch.Handlers(atelier, Words("en"))
     (atelier.folders.loras / "broken.safetensors").write_bytes(b"12345678")
     chosen = ["girl", "broken", "dress"]
-    message, html = do.preview(["girl", "dress"], "me", "", "", "", True)
+    mine = many("", "", "me", marks=(False, True))
+    message, html, _, seen = last(do.preview(["girl", "dress"], *mine))
     assert "2 of 2" in message
     assert html.count("ss_dataset_dirs") == 2
-    message, *_ = last(do.save(chosen, "me", "", "", "", True))
+    assert "not previewed" in last(do.save(seen, chosen, *mine))[0]
+    message, _, _, seen = last(do.preview(chosen, *mine))
+    assert ("2 of 3" in message, "broken.safetensors" in message) == (True, True)
+    message, *_ = last(do.save(seen, chosen, *mine))
     assert "2 files were changed" in message
     assert "atelier-error" in message
     for name in ("girl", "dress"):
         said = read_header(atelier.folders.loras / f"{name}.safetensors").metadata
         assert (said["modelspec.author"], "ss_dataset_dirs" in said) == ("me", False)
         assert said["modelspec.trigger_phrase"] == f"{name} word"
-    assert "atelier-error" in do.preview([], "me", "", "", "", False)[0]
-    assert "atelier-error" in do.preview(chosen, "", "", "", "", False)[0]
+    assert "atelier-error" in last(do.preview([], *mine))[0]
+    assert "atelier-error" in last(do.preview(chosen, *many()))[0]
+    assert "filled and emptied" in last(do.preview(chosen, *many("a", empty=("trigger_words",))))[0]
 
 
 def test_work_that_is_cancelled_writes_nothing(atelier: Atelier, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,7 +345,8 @@ def test_a_cancelled_batch_says_what_it_had_written(atelier: Atelier, monkeypatc
         return written
 
     monkeypatch.setattr(labels, "write_in_place", write_and_stop)
-    message, html, stop = last(do.save(["girl", "dress"], "me", "", "", "", False))
+    chosen, mine = ["girl", "dress"], many("", "", "me")
+    message, html, stop, _ = last(do.save((chosen, tuple(mine)), chosen, *mine))
     assert Words("en")("workshop.batch_stopped", n=1) in message
     assert "Nothing was written" not in message
     assert ("girl" in html, "dress" in html, stop["visible"]) == (True, False, False)

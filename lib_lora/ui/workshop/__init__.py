@@ -9,7 +9,7 @@ from typing import Any
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import HIDDEN, event_kw, gr, js_kw
-from lib_lora.ui.workshop import blocks, merge, metadata, rewriting
+from lib_lora.ui.workshop import blocks, merge, metadata_page, rewriting
 
 __all__ = ["WorkshopPanel", "build"]
 
@@ -45,7 +45,7 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
             merge_panel = merge.build(atelier, words, prompt=prompt)
             rewrite_panel = rewriting.build(atelier, words)
         with gr.Tab(words("workshop.tab_metadata"), id="metadata", elem_id="atelier_workshop_tab_metadata") as third:
-            metadata_panel = metadata.build(atelier, words)
+            metadata_panel = metadata_page.build(atelier, words)
     # The file that was chosen last, in whichever tab: the next one opened begins with it. Kept and handed on in the
     # page: an answer of the server would come after what a quick hand chose meanwhile (and a State is the server's).
     chosen = gr.Textbox("", visible=HIDDEN)

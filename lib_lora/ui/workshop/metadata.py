@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,22 @@ from lib_lora.analysis.file_comparison import compare_files
 from lib_lora.data.images import load_picture
 from lib_lora.errors import AtelierError
 from lib_lora.formats.cover import read_cover, small_cover
-from lib_lora.formats.editing import Edit, changes_of, hashes_of, plan
+from lib_lora.formats.editing import changes_of, hashes_of
 from lib_lora.formats.files import read_header
 from lib_lora.formats.metadata import describe, private_keys
 from lib_lora.formats.names import ENDING, file_stem, proposed_stem
 from lib_lora.formats.search import find_files
+from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
-from lib_lora.options import options_of
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
+from lib_lora.services import cards, labels
 from lib_lora.services import files as file_work
-from lib_lora.services import labels
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.labels import LabelOptions
 from lib_lora.ui import compat
-from lib_lora.ui.compat import event_kw, gr, update
+from lib_lora.ui.compat import update
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import batch, work
 from lib_lora.ui.workshop.tables import change_table, comparison_table, cut, hash_table, readable_date, table
 
@@ -44,28 +42,15 @@ FORM = (
     "tags",
     "notes",
 )
-"""The fields of the form in their order; those after `IN_SIGHT` stand under "more"."""
-IN_SIGHT = 4
-KNOWN = {one.name: one for one in options_of(LabelOptions)}
-
-EXPLAINED = ("trigger_words", "preferred_weight", "block_weights")
+"""The fields of the form in their order."""
 
 SAVE, HASH, COMPARE = "workshop metadata", "workshop hash", "workshop compare"
 """The kinds of work, so that each one's Cancel stops it and nothing else."""
 IDLE = update(visible=False)
 """What Cancel is told when there is nothing to cancel."""
 
-SAME, DROPPED = "", "dropped"
-"""What the page keeps of the cover: as in the file, taken away, or else the path of a new picture."""
-
-
-@dataclass(frozen=True)
-class MetadataPanel:
-    """The widgets that list LoRAs."""
-
-    file: gr.Dropdown
-    lists: tuple[Any, ...]
-    refresh: Any
+SAME, DROPPED, PREVIEW = "", "dropped", "preview"
+"""What the page keeps of the cover: as in the file, taken away, the preview picture's, or else a new picture's path."""
 
 
 class Handlers:
@@ -91,30 +76,43 @@ class Handlers:
         return update(choices=found, value=value), update(choices=found, value=[]), note_html(message)
 
     def load(self, name: str | None) -> list[Any]:
-        """Return the form filled from a file: fields, cover, private traces, raw view, new name, message."""
+        """Return the form filled from a file and its card: fields, cover, other entries, private traces and more."""
+        empty = [*[""] * len(FORM), None, SAME, "", "", "{}", "", update(value=cards.NEITHER, visible=False)]
         if not name:
-            return [*[""] * len(FORM), None, SAME, "", "{}", "", ""]
+            return [*empty, ""]
         try:
             path = file_work.file_of(self.atelier, name)
             metadata = read_header(path).metadata
         except AtelierError as error:
-            return [*[""] * len(FORM), None, SAME, "", "{}", "", error_html(error, self.words)]
-        fields = describe(metadata).fields
+            return [*empty, error_html(error, self.words)]
+        newer, notes = cards.file_step(path, metadata)
+        fields = {**describe(metadata).fields, **newer}
         raw = {key: cut_raw(value) for key, value in sorted(metadata.items())}
         copy = proposed_stem([name, "edited"], taken=file_work.names(self.atelier))
         values = [fields[field] for field in FORM]
         text = json.dumps(raw, ensure_ascii=False, indent=1)
-        return [*values, read_cover(metadata), SAME, self.private(metadata), text, copy, self.facts(metadata)]
+        prefer = update(value=cards.NEITHER, visible=bool(cards.conflicts(path, metadata)))
+        told = self.facts(metadata) + self.notes(notes)
+        return [*values, read_cover(metadata), SAME, "", self.private(metadata), text, copy, prefer, told]
+
+    def notes(self, notes: Iterable[str]) -> str:
+        """Return what is to be said of a card or a preview picture."""
+        return "".join(note_html(sentence_in_words(note, self.words.language), kind="warning") for note in notes)
 
     def facts(self, metadata: Mapping[str, str]) -> str:
-        """Return a line of what the training left in the file."""
-        facts = describe(metadata).facts
+        """Return what the training left in the file: a line of facts, and the tags of its captions, counted."""
+        found = describe(metadata, tag_count=_TAGS)
         known = [
-            f"{self.words(f'workshop.fact_{key}')}: {readable_date(facts[name]) if key == 'date' else facts[name]}"
+            f"{self.words(f'workshop.fact_{key}')}: {cut_line(readable_date(text) if key == 'date' else text)}"
             for name, key in _FACTS.items()
-            if name in facts
+            if (text := found.facts.get(name))
         ]
-        return f'<p class="atelier-sum">{escape(" · ".join(known))}</p>' if known else ""
+        lines = [" · ".join(known)] if known else []
+        counted = [f"{cut_line(word)} ({count})" for word, count in found.triggers if count is not None]
+        lines += [self.words("workshop.fact_triggers", words=", ".join(counted))] if counted else []
+        tags = [f"{cut_line(tag)} ({count})" for tag, count in found.tags]
+        lines += [self.words("workshop.fact_tags", tags=", ".join(tags))] if tags else []
+        return "".join(f'<p class="atelier-sum">{escape(line)}</p>' for line in lines)
 
     def private(self, metadata: Mapping[str, str]) -> str:
         """Return which keys tell of the training's folders, captions and paths."""
@@ -134,47 +132,74 @@ class Handlers:
             error.where = paths[0].name  # what the person dropped, not where the upload lies meanwhile
             return [update(), SAME, None, error_html(error, self.words)]
 
-    def edit(self, *values: Any) -> Edit:
-        """Return the edit that the form says; a picture that cannot be read raises."""
-        fields, (cover, drop_private) = values[: len(FORM)], values[len(FORM) :]
-        picture = cover if cover not in (SAME, DROPPED) else ""
-        texts = dict(zip(FORM, fields, strict=True))
-        return LabelOptions(**texts, cover=picture, remove_cover=cover == DROPPED, remove_private=drop_private).edit()
+    def preview_cover(self, name: str | None) -> list[Any]:
+        """Return the preview picture beside the file as it is shown, what the page keeps of it, and a message."""
+        try:
+            return [small_cover(load_picture(cards.preview_beside(file_work.file_of(self.atelier, name)))), PREVIEW, ""]
+        except AtelierError as error:
+            return [update(), SAME, error_html(error, self.words)]
 
-    def preview(self, name: str | None, *values: Any) -> tuple[str, str]:
+    def order(self, *values: Any) -> labels.Order:
+        """Return the order that the form says; a picture that cannot be read raises."""
+        fields, (entries, card, prefer, cover, drop_private) = values[: len(FORM)], values[len(FORM) :]
+        options = LabelOptions(
+            **dict(zip(FORM, fields, strict=True)),
+            entries=batch.typed_entries(entries),
+            cover="" if cover in (SAME, DROPPED, PREVIEW) else cover,
+            cover_from_preview=cover == PREVIEW,
+            remove_cover=cover == DROPPED,
+            remove_private=drop_private,
+            card=card,
+            prefer=prefer,
+        )
+        return options.order()
+
+    def preview(self, name: str | None, where: str, copy: str, *values: Any) -> tuple[str, str]:
         """Return a message and the table of what saving would change."""
-        found, message = work.tried(self.words, lambda: plan(file_work.file_of(self.atelier, name), self.edit(*values)))
+
+        def look() -> labels.Planned:
+            path, order = file_work.file_of(self.atelier, name), self.order(*values)
+            return labels.prepare(path, order, target=self._target(copy) if where == "copy" else None)
+
+        found, message = work.tried(self.words, look)
         if found is None:
             return message, ""
-        if not found:
-            return note_html(self.words("workshop.no_change")), ""
-        text = self.words("workshop.will_change", n=len(found))
-        return note_html(text), change_table({name or "": found}, self.words)
+        told = self.notes(found.notes)
+        if not found.all_changes:
+            return note_html(self.words("workshop.no_change")) + told, ""
+        text = self.words("workshop.will_change", n=len(found.all_changes))
+        return note_html(text) + told, change_table({name or "": found.all_changes}, self.words)
 
     def save(self, name: str | None, where: str, copy: str, *values: Any) -> Iterator[tuple[str, str, Any]]:
         """Write the form into a new file or in place; yields (message, table, Cancel)."""
         try:
-            path, edit = file_work.file_of(self.atelier, name), self.edit(*values)
-            plan(path, edit)
+            path, order = file_work.file_of(self.atelier, name), self.order(*values)
             target = self._target(copy) if where == "copy" else None
             labels.check(path, target, self.atelier)
+            labels.prepare(path, order, target=target)
         except AtelierError as error:
             yield error_html(error, self.words), "", IDLE
             return
 
         def write(progress: Progress) -> labels.Labeled:
             progress.passed(0, 1, say("saving"))
-            return labels.write(path, edit, target=target)
+            return labels.write(path, order, target=target)
 
         job = file_work.submit(self.atelier, (target or path).stem, write, kind=SAVE)
         for html in work.shown(self.atelier, self.words, job):
             yield html, "", update(visible=not job.ended)
         if job.result is not None:
-            made: labels.Labeled = job.result
-            text = self.words("workshop.meta_saved", path=str(made.path))
-            if made.backup is not None:
-                text = self.words("workshop.meta_saved_in_place", path=str(made.path), backup=str(made.backup))
-            yield note_html(text, kind="good"), change_table({made.path.stem: made.changes}, self.words), IDLE
+            yield self.saved(job.result), change_table({job.result.path.stem: job.result.changes}, self.words), IDLE
+
+    def saved(self, made: labels.Labeled) -> str:
+        """Return what is said of a file that was written: where, its tensors' hash, what lies beside it."""
+        text = self.words("workshop.meta_saved", path=str(made.path))
+        if made.backup is not None:
+            text = self.words("workshop.meta_saved_in_place", path=str(made.path), backup=made.backup.name)
+        hashes = self.words("workshop.meta_hashes", before=made.hash_before[:12], after=made.hash_after[:12])
+        beside = self.words("workshop.meta_beside", names=", ".join(one.name for one in made.beside))
+        html = note_html(" ".join([text, hashes, *([beside] if made.beside else [])]), kind="good")
+        return html + self.notes(made.notes) + "".join(error_html(error, self.words) for error in made.failed)
 
     def _target(self, name: str) -> Path:
         return self.atelier.folders.allowed(self.atelier.folders.loras / f"{file_stem(name)}{ENDING}")
@@ -239,118 +264,16 @@ _FACTS = {
 }
 
 
+_TAGS = 12
+"""Tags of captions that the form shows."""
+
+
+def cut_line(text: str) -> str:
+    """Return a stranger's text as part of a line: without line ends and control characters, and not too long."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= 80 else f"{line[:80]} …"
+
+
 def cut_raw(value: str) -> str:
     """Return a value for the raw view; a cover picture of many kilobytes is shortened."""
     return value if len(value) <= 20_000 else f"{value[:200]} … ({len(value)})"
-
-
-@dataclass(frozen=True)
-class _Form:
-    fields: tuple[Any, ...]
-    cover: Any
-    new_cover: gr.State
-    drop_private: gr.Checkbox
-    private: gr.HTML
-
-    @property
-    def inputs(self) -> list[Any]:
-        """Return what `Handlers.edit` reads."""
-        return [*self.fields, self.new_cover, self.drop_private]
-
-
-def build(atelier: Atelier, words: Words) -> MetadataPanel:
-    """Build the tab."""
-    do = Handlers(atelier, words)
-    with gr.Row():
-        text = gr.Textbox(
-            "", label=words("workshop.search"), placeholder=words("workshop.search_hint"), max_lines=1, scale=2
-        )
-        file = compat.dropdown(
-            file_work.names(atelier),
-            value=None,
-            label=words("workshop.file"),
-            scale=3,
-            elem_id="atelier_workshop_meta_file",
-        )
-    message = gr.HTML(note_html(words("workshop.choose_file")), elem_id="atelier_workshop_meta_message")
-    form = _build_form(do, words, message)
-    with gr.Row():
-        where = gr.Radio(
-            [(words("workshop.where_copy"), "copy"), (words("workshop.where_place"), "place")],
-            value="copy",
-            label=words("workshop.where"),
-            scale=2,
-        )
-        copy = gr.Textbox(
-            "", label=words("workshop.copy_name"), max_lines=1, scale=2, elem_id="atelier_workshop_meta_copy"
-        )
-    with gr.Row():
-        preview = gr.Button(words("workshop.preview_changes"), elem_id="atelier_workshop_meta_preview")
-        save = gr.Button(words("workshop.save_metadata"), variant="primary", elem_id="atelier_workshop_meta_save")
-        stop = work.cancel_button(atelier, words, "atelier_workshop_meta_stop", kind=SAVE)
-    result = gr.HTML(elem_id="atelier_workshop_meta_result")
-    changes = gr.HTML(elem_id="atelier_workshop_meta_changes")
-    other, raw = _build_more(do, words, file)
-    batch_panel = batch.build(atelier, words)
-    loaded = [*form.fields, form.cover, form.new_cover, form.private, raw, copy, message]
-    lists = (file, other, batch_panel.files)
-    text.submit(do.search, [text, file], [file, batch_panel.files, message], **event_kw())
-    file.change(do.load, [file], loaded, **event_kw())
-    where.change(lambda chosen: update(visible=chosen == "copy"), [where], [copy], **event_kw())
-    preview.click(do.preview, [file, *form.inputs], [result, changes], **event_kw())
-    saved = save.click(
-        do.save, [file, where, copy, *form.inputs], [result, changes, stop], **event_kw(side_by_side=True)
-    )
-    saved.then(do.refresh, [*lists], [*lists], **event_kw())
-    return MetadataPanel(file, lists, do.refresh)
-
-
-def _build_form(do: Handlers, words: Words, message: gr.HTML) -> _Form:
-    def box(name: str) -> gr.Textbox:
-        more = {"lines": 3, "max_lines": 20} if name in ("description", "notes") else {}
-        ident = f"atelier_workshop_meta_{name}"
-        return widget(KNOWN[name], words, info=name in EXPLAINED, value="", elem_id=ident, **more)
-
-    with gr.Row():
-        with gr.Column(scale=3):
-            first = [box(name) for name in FORM[:IN_SIGHT]]
-        with gr.Column(scale=1, min_width=220):
-            cover = gr.Image(
-                label=words.said(KNOWN["cover"].label), height=240, interactive=False, elem_id="atelier_workshop_cover"
-            )
-            drop = compat.picture_input(
-                label=words("workshop.new_cover"), height=100, elem_id="atelier_workshop_cover_drop"
-            )
-            remove = gr.Button(
-                words.said(KNOWN["remove_cover"].label), size="sm", elem_id="atelier_workshop_cover_remove"
-            )
-    new_cover = gr.State(SAME)
-    drop.upload(do.new_cover, [drop], [cover, new_cover, drop, message], **event_kw())
-    remove.click(lambda: (None, DROPPED), None, [cover, new_cover], **event_kw())
-    with gr.Accordion(words("workshop.more"), open=False):
-        rest = [box(name) for name in FORM[IN_SIGHT:]]
-    private = gr.HTML()
-    drop_private = widget(KNOWN["remove_private"], words, info=False, elem_id="atelier_workshop_drop_private")
-    return _Form((*first, *rest), cover, new_cover, drop_private, private)
-
-
-def _build_more(do: Handlers, words: Words, file: gr.Dropdown) -> tuple[Any, Any]:
-    """Build hashes, comparison and the raw view; returns the other file's list and the raw view."""
-    with gr.Accordion(words("workshop.hashes"), open=False):
-        with gr.Row():
-            check = gr.Button(words("workshop.check_hashes"), elem_id="atelier_workshop_check_hashes")
-            stop = work.cancel_button(do.atelier, words, "atelier_workshop_hash_stop", kind=HASH)
-        said, found = gr.HTML(), gr.HTML(elem_id="atelier_workshop_hashes")
-    with gr.Accordion(words("workshop.compare"), open=False):
-        other = compat.dropdown(file_work.names(do.atelier), value=None, label=words("workshop.compare_with"))
-        differences = gr.HTML()
-        with gr.Row():
-            deep = gr.Button(words("workshop.compare_blocks"), elem_id="atelier_workshop_compare_blocks")
-            halt = work.cancel_button(do.atelier, words, "atelier_workshop_compare_stop", kind=COMPARE)
-        changed = gr.HTML(elem_id="atelier_workshop_compared")
-        deep.click(do.compare_blocks, [file, other], [changed, halt], **event_kw(side_by_side=True))
-    with gr.Accordion(words("workshop.raw"), open=False):
-        raw = gr.Code("{}", language="json", label=words("workshop.raw"), interactive=False)
-    check.click(do.hashes, [file], [said, found, stop], **event_kw(side_by_side=True))
-    other.input(do.compare, [file, other], [differences], **event_kw())
-    return other, raw

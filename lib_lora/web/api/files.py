@@ -1,16 +1,13 @@
-"""LoRA files over HTTP: bake, inspect, label; every file is named as a tag names it."""
+"""LoRA files over HTTP: bake, inspect; every file is named as a tag names it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from lib_lora.errors import InputError
-from lib_lora.formats.editing import plan
 from lib_lora.formats.inspection import inspection
-from lib_lora.formats.metadata import FIELDS
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.merge.make import Made
 from lib_lora.merge.method import MethodOptions
@@ -18,16 +15,15 @@ from lib_lora.merge.rank import RULES, RankRule, RuleOptions
 from lib_lora.merge.spec import Ingredient, MergeSpec, proposed_name
 from lib_lora.options import OVERWRITE, Option, options_of
 from lib_lora.progress import Progress
-from lib_lora.services import labels, merge
+from lib_lora.services import merge
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import lora_path
 from lib_lora.services.files import submit
 from lib_lora.services.ingredients import rows_of_prompt, typed_row
-from lib_lora.services.labels import LabelOptions
 from lib_lora.web.api.call import Call, Route, read
+from lib_lora.web.api.labels import LORA
 from lib_lora.web.api.shared import job_row, lora_file, new_file
 
-LORA = Option("lora", str, "Name of the LoRA, as in a tag.")
 ROW = (LORA, *options_of(Ingredient))
 COMPRESS = (
     Option("kind", str, "The rule of ranks.", choices=tuple(RULES)),
@@ -48,15 +44,6 @@ BAKE = (
     Option("preview", bool, "Only say what would come out.", False),
     OVERWRITE,
 )
-TEXTS = options_of(LabelOptions, only=FIELDS)
-LABEL = (
-    LORA,
-    Option("fields", dict, f"{', '.join(FIELDS)}; an empty text removes.", {}),
-    *options_of(LabelOptions, but=FIELDS),
-    Option("out", str, "Name of a copy; without it the file itself is changed, with a backup beside it.", ""),
-    Option("preview", bool, "Only say what would change.", False),
-    OVERWRITE,
-)
 
 
 def routes(atelier: Atelier) -> tuple[Route, ...]:
@@ -71,22 +58,10 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         told = [sentence_in_words(note, call.language) for note in found["notes"]]
         return {"lora": call["lora"], **found, "notes": told}
 
-    def label(call: Call) -> Any:
-        path, options = lora_file(atelier, call["lora"]), label_of(atelier, call)
-        if call["preview"]:
-            return {"lora": call["lora"], "changes": [asdict(change) for change in plan(path, options.edit())]}
-        target = new_file(atelier, call["out"], overwrite=call["overwrite"]) if call["out"] else None
-        labels.check(path, target, atelier, overwrite=call["overwrite"])
-        made = labels.write(path, options.edit(), target=target, overwrite=call["overwrite"])
-        backup = made.backup.name if made.backup else None
-        rows = [asdict(change) for change in made.changes]
-        return {"lora": made.path.stem, "changes": rows, "fields": made.fields, "backup": backup}
-
     does = "Write block weights into a file, or join LoRAs; returns the job."
     return (
         Route("POST", "/bake", bake, does, BAKE, status=202),
         Route("GET", "/inspect", inspect, "Say what is in a file: blocks, ranks, metadata, hashes.", (LORA,)),
-        Route("POST", "/label", label, "Write title, trigger words and so on into a file or a copy.", LABEL),
     )
 
 
@@ -169,21 +144,6 @@ def ingredients(atelier: Atelier, call: Call) -> tuple[list[Ingredient], list[st
         values = read(ROW, given if isinstance(given, Mapping) else {"lora": given}, where="loras")
         rows.append(Ingredient(lora_file(atelier, values.pop("lora")), **values))
     return rows, notes
-
-
-def label_of(atelier: Atelier, call: Call) -> LabelOptions:
-    """Return what is to change; a cover is a picture in the folders of the server.
-
-    Raises:
-        InputError: nothing, a field that is not there or no text, or a path that is not allowed.
-    """
-    given = {one.name: call[one.name] for one in options_of(LabelOptions, but=FIELDS)}
-    if given["cover"]:
-        given["cover"] = str(atelier.folders.allowed(given["cover"], where="cover"))
-    options = LabelOptions(**read(TEXTS, call["fields"], where="fields"), **given)
-    if not call["out"]:
-        options.check()
-    return options
 
 
 def made_row(made: Made, name: str, size: int, language: str, notes: Sequence[str] = ()) -> dict[str, Any]:

@@ -25,10 +25,6 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
     """Return the routes of presets and prompts."""
     families = blocked_families()
 
-    def loras(call: Call) -> Any:
-        listed = atelier.host.list_loras()
-        return {"loras": sorted(listed, key=str.casefold)}
-
     def presets(call: Call) -> Any:
         return presets_row(atelier, call.language)
 
@@ -51,7 +47,6 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         return resolved_row(meaning, call.language)
 
     return (
-        Route("GET", "/loras", loras, "List the LoRAs that tags can name."),
         Route("GET", "/presets", presets, "List the block weight presets, and the text of their file."),
         Route(
             "POST",

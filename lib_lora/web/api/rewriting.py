@@ -15,7 +15,7 @@ from lib_lora.services.conversion import ConvertOptions
 from lib_lora.services.files import submit
 from lib_lora.services.portions import PruneOptions, SplitOptions
 from lib_lora.web.api.call import Call, Route
-from lib_lora.web.api.files import LORA
+from lib_lora.web.api.labels import LORA
 from lib_lora.web.api.shared import job_row, lora_file, new_file
 
 OUT = Option("out", str, "Name of the new file; without it one is made.", "")

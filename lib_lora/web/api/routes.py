@@ -11,6 +11,7 @@ from lib_lora.web.api import (
     files,
     folders,
     jobs,
+    labels,
     picture_tools,
     pictures,
     plans,
@@ -34,6 +35,6 @@ def groups(atelier: Atelier) -> tuple[Route, ...]:
 
     made.append(Route("GET", "/about", about, "Name the loaded model and list these routes."))
     of_data = (prompts, plans, pictures, folders, captions, picture_tools)
-    for group in (*of_data, training, sweeps, files, checkpoints, rewriting, jobs):
+    for group in (*of_data, training, sweeps, labels, files, checkpoints, rewriting, jobs):
         made.extend(group.routes(atelier))
     return tuple(made)
