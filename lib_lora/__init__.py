@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from lib_lora.formats.lora import write_lora as write_lora
     from lib_lora.host.request import GenerateRequest as GenerateRequest
     from lib_lora.live.attach import attach as attach
+    from lib_lora.merge.budget import SavedAs as SavedAs
     from lib_lora.merge.compress import compress as compress
     from lib_lora.merge.method import MethodOptions as MethodOptions
-    from lib_lora.merge.rank import RankRule as RankRule
+    from lib_lora.merge.rank_rule import RankRule as RankRule
     from lib_lora.progress import Stoppable as Stoppable
     from lib_lora.services.notebook import add as add
     from lib_lora.services.notebook import analyze as analyze
@@ -42,9 +43,10 @@ _PLACES = {
     "formats.lora": ("LoraFile", "read_lora", "write_lora"),
     "host.request": ("GenerateRequest",),
     "live.attach": ("attach",),
+    "merge.budget": ("SavedAs",),
     "merge.compress": ("compress",),
     "merge.method": ("MethodOptions",),
-    "merge.rank": ("RankRule",),
+    "merge.rank_rule": ("RankRule",),
     "progress": ("Stoppable",),
     "services.notebook": ("add", "analyze", "bake", "multipliers", "open_studio", "plan", "train_lora"),
     "train.options": ("TrainOptions",),

@@ -170,6 +170,18 @@ def _read_preset(paragraph: list[tuple[int, str]]) -> ElementRules | list[LinePr
     return problems or ElementRules(name, tuple(rules), first)
 
 
+def read_rule(text: str) -> ElementRule:
+    """Read one rule by itself.
+
+    Raises:
+        InputError: it has not three fields, or one of them cannot be read.
+    """
+    found = _read_rule(half_width(without_invisible(text)).strip(), 1)
+    if isinstance(found, ElementRule):
+        return found
+    raise InputError(found.what, where=shorten(text), cure=found.cure)
+
+
 def _read_rule(text: str, line: int) -> ElementRule | LineProblem:
     fields = [field.strip() for field in text.split(":")]
     if len(fields) != 3:

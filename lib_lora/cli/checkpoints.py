@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lib_lora.cli.common import TerminalProgress, give, presets_of, stopped_by_keyboard
-from lib_lora.cli.flags import add_flags, given
+from lib_lora.cli.flags import add_flags, add_rules, given, given_rule
 from lib_lora.cli.given_loras import FORM, ingredient
 from lib_lora.cli.merge_table import block_table
 from lib_lora.options import OVERWRITE, options_of
@@ -21,7 +21,6 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def _add_extract(commands: argparse._SubParsersAction) -> None:
     from lib_lora.merge.extract_spec import ExtractOptions
-    from lib_lora.merge.rank import RULES, RuleOptions
 
     extract = commands.add_parser(
         "extract",
@@ -32,11 +31,8 @@ def _add_extract(commands: argparse._SubParsersAction) -> None:
     extract.add_argument("tuned", type=Path, metavar="TUNED", help="checkpoint that learned something")
     extract.add_argument("original", type=Path, metavar="ORIGINAL", help="checkpoint that it was tuned from")
     _add_out(extract)
-    rules = extract.add_mutually_exclusive_group()
-    add_flags(rules, RULES.values())
-    add_flags(rules, options_of(ExtractOptions, only=("size",)))
-    add_flags(extract, options_of(RuleOptions, only=("cap",)), also={"cap": "--max-rank"})
-    add_flags(extract, options_of(ExtractOptions, but=("size",)))
+    add_rules(extract)
+    add_flags(extract, options_of(ExtractOptions))
     extract.set_defaults(run=run_extract)
 
 
@@ -63,14 +59,11 @@ def _add_out(command: argparse.ArgumentParser) -> None:
 
 def run_extract(options: argparse.Namespace) -> None:
     """Extract, save, and print ranks, sizes and the error per block."""
-    from lib_lora.merge.extract_spec import ExtractOptions, rule_of
-    from lib_lora.merge.rank import RULES, RuleOptions
+    from lib_lora.merge.extract_spec import DEFAULT_RULE, ExtractOptions
     from lib_lora.services import extract
 
-    chosen = next(iter(given(options, RULES.values()).items()), None)
     more = given(options, options_of(ExtractOptions))
-    cap = given(options, options_of(RuleOptions, only=("cap",))).get("cap")
-    rule = rule_of(chosen, cap=cap, size=more.get("size"))
+    rule = given_rule(options) or DEFAULT_RULE
     order = extract.ExtractSpec(tuned=options.tuned, original=options.original, rule=rule, **more)
     progress = TerminalProgress(quiet=options.json)
     try:

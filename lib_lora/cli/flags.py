@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.options import OVERWRITE, REQUIRED, Option
+
+if TYPE_CHECKING:
+    from lib_lora.merge.rank_rule import RankRule
 
 METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "TEXT", dict: "NAME=VALUE"}
 
@@ -42,6 +45,25 @@ def add_file(command: argparse.ArgumentParser, *, out: bool) -> None:
     if out:
         command.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
         add_flags(command, (OVERWRITE,))
+
+
+def add_rules(command: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add the rules that say how many ranks stay, of which one can be given, and what can be said beside one."""
+    from lib_lora.merge.rank_rule import LIMITS, RULES
+
+    add_flags(command.add_mutually_exclusive_group(required=required), RULES.values())
+    add_flags(command, LIMITS, also={"cap": "--max-rank"})
+
+
+def given_rule(namespace: argparse.Namespace) -> RankRule | None:
+    """Return the rule that was typed; None without one.
+
+    Raises:
+        InputError: it cannot be right.
+    """
+    from lib_lora.merge.rank_rule import LIMITS, RULES, rule_of
+
+    return rule_of(given(namespace, RULES.values()), given(namespace, LIMITS))
 
 
 def explained(one: Option) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lib_lora.cli.common import TerminalProgress, presets_of, refuse_existing, stopped_by_keyboard
-from lib_lora.cli.flags import add_file, add_flags, given
+from lib_lora.cli.flags import add_file, add_flags, add_rules, given, given_rule
 from lib_lora.cli.merge_table import give_each, give_made
 from lib_lora.errors import InputError
 from lib_lora.formats.names import ENDING
@@ -45,7 +45,6 @@ def _add_bake(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_compress(commands: argparse._SubParsersAction) -> None:
-    from lib_lora.merge.rank import RULES, RuleOptions
     from lib_lora.merge.spec import MergeSpec
 
     compress = commands.add_parser(
@@ -54,8 +53,7 @@ def _add_compress(commands: argparse._SubParsersAction) -> None:
         description="Lower the rank where little is lost. The error of every block is printed.",
     )
     add_file(compress, out=True)
-    add_flags(compress.add_mutually_exclusive_group(required=True), RULES.values())
-    add_flags(compress, options_of(RuleOptions, only=("cap",)), also={"cap": "--max-rank"})
+    add_rules(compress, required=True)
     add_flags(compress, options_of(MergeSpec))
     _add_base(compress)
     compress.set_defaults(run=run_compress)
@@ -63,7 +61,6 @@ def _add_compress(commands: argparse._SubParsersAction) -> None:
 
 def _add_merge(commands: argparse._SubParsersAction) -> None:
     from lib_lora.merge.method import MethodOptions
-    from lib_lora.merge.rank import RULES, RuleOptions
     from lib_lora.merge.spec import MergeSpec
 
     merge = commands.add_parser(
@@ -98,8 +95,7 @@ def _add_merge(commands: argparse._SubParsersAction) -> None:
     )
     merge.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets (default: the shipped ones)")
     add_flags(merge, options_of(MethodOptions))
-    add_flags(merge.add_mutually_exclusive_group(), RULES.values())
-    add_flags(merge, options_of(RuleOptions, only=("cap",)), also={"cap": "--max-rank"})
+    add_rules(merge)
     add_flags(merge, options_of(MergeSpec))
     _add_base(merge)
     merge.set_defaults(run=run_merge)
@@ -145,12 +141,9 @@ def run_bake(options: argparse.Namespace) -> None:
 
 def run_compress(options: argparse.Namespace) -> None:
     """Compress, save, and print ranks, sizes and the error per block."""
-    from lib_lora.merge.rank import RULES, RankRule, RuleOptions
     from lib_lora.merge.spec import Ingredient, MergeSpec
 
-    ((kind, value),) = given(options, RULES.values()).items()
-    rule = RankRule(kind, value, **given(options, options_of(RuleOptions, only=("cap",))))
-    order = MergeSpec((Ingredient(options.file),), rule, **given(options, options_of(MergeSpec)))
+    order = MergeSpec((Ingredient(options.file),), given_rule(options), **given(options, options_of(MergeSpec)))
     made, saved = _written(options, order, None)
     give_made(options, saved, made)
 
@@ -195,7 +188,6 @@ def _order(options: argparse.Namespace, presets: PresetFile) -> tuple[MergeSpec,
     """Return what is to be joined and how, and what of the tags a file cannot hold."""
     from lib_lora.formats.lora_names import file_of_name, named_files
     from lib_lora.merge.method import MethodOptions
-    from lib_lora.merge.rank import RULES, RankRule, RuleOptions
     from lib_lora.merge.spec import MergeSpec
     from lib_lora.services.ingredients import rows_of_prompt, typed_row
 
@@ -208,17 +200,10 @@ def _order(options: argparse.Namespace, presets: PresetFile) -> tuple[MergeSpec,
     written = [typed_row(text, find, presets, paths=True) for text in options.rows]
     if options.prompt is not None:
         written += rows_of_prompt(options.prompt, find, presets)
-    chosen = given(options, RULES.values())
-    limits = given(options, options_of(RuleOptions, only=("cap",)))
-    rule = RankRule(*next(iter(chosen.items())), **limits) if chosen else None
-    if limits and rule is None:
-        raise InputError(
-            "A largest rank alone says nothing",
-            where="--max-rank",
-            cure="Give a rule with it, for example --energy 0.95.",
-        )
     method = MethodOptions(**given(options, options_of(MethodOptions)))
-    order = MergeSpec(tuple(one.row for one in written), rule, method=method, **given(options, options_of(MergeSpec)))
+    order = MergeSpec(
+        tuple(one.row for one in written), given_rule(options), method=method, **given(options, options_of(MergeSpec))
+    )
     return order, [note for one in written for note in one.notes]
 
 

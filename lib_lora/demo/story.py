@@ -28,7 +28,7 @@ from lib_lora.host.studio import StudioHost
 from lib_lora.live.attach import attach
 from lib_lora.merge.bake import bake
 from lib_lora.merge.compress import compress
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.report import MergeReport
 from lib_lora.progress import Progress
 from lib_lora.services import labels

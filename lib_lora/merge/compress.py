@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
 
 import torch
+from torch import Tensor
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
 from lib_lora.formats.lora import LoraFile
+from lib_lora.live.targets import HasLayers
+from lib_lora.merge.beside_model import largest_of
+from lib_lora.merge.budget import Candidate, SavedAs, candidate, outlined, share_out
 from lib_lora.merge.difference import refuse_dependent
-from lib_lora.merge.rank import RankRule, full_shape, size_of, spectrum
-from lib_lora.merge.recipe import merged, short
+from lib_lora.merge.rank import full_shape, singular_values, size_of, spectrum
+from lib_lora.merge.rank_rule import Largest, RankRule
+from lib_lora.merge.recipe import merged
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
 from lib_lora.merge.truncated import truncated
 from lib_lora.progress import QUIET, Progress
@@ -20,39 +28,149 @@ from lib_lora.sentences import say
 
 _log = logging.getLogger(__name__)
 
+Choose = Callable[[Tensor], int]
+"""Gets a module's singular values; returns how many of them stay."""
 
-def compress(lora: LoraFile, rule: RankRule, progress: Progress = QUIET) -> tuple[LoraFile, MergeReport]:
+
+def compress(
+    lora: LoraFile,
+    rule: RankRule,
+    progress: Progress = QUIET,
+    *,
+    model: HasLayers | None = None,
+    saved: SavedAs | None = None,
+) -> tuple[LoraFile, MergeReport]:
     """Return a LoRA of lower rank: each module's best approximation (Eckart-Young) with as many directions as asked.
 
     LoHa, LoKr, Tucker modules and full differences become plain LoRA; a module that would not get smaller stays as it
     is, one that changes nothing is dropped. Types stay, only alpha becomes fp32. Rank and alpha of the metadata follow,
-    and a step is added to its recipe. ``progress`` is told of every module, and may stop it.
+    and a step is added to its recipe.
+
+    Args:
+        lora: what is made smaller.
+        rule: how much of it stays.
+        progress: is told of every module, and may stop it.
+        model: that the LoRA was made for, for rules that look at it.
+        saved: how the file is going to be saved, for a rule that is its size.
 
     Raises:
-        InputError: no module changes anything, or a change depends on the model's weights.
+        InputError: no module changes anything, a change depends on the model's weights, the rule cannot be followed, or
+            one of its parts holds for no module.
         StoppedError: somebody asked to stop.
     """
     refuse_dependent(lora)
-    blocks = lora.blocks()
-    block_of = {key: block for block, keys in blocks.items() for key in keys}
-    adapters: dict[str, Adapter] = {}
-    results, dropped = [], []
-    for done, (key, adapter) in enumerate(lora.adapters.items(), start=1):
-        reduced, result = _reduce(adapter, rule, block=block_of[key])
-        results.append(result)
-        if reduced is None:
-            dropped.append(key)
-        else:
-            adapters[key] = reduced
-        progress.passed(done, len(lora.adapters), say("compressing"))
-    if not adapters:
-        raise InputError("Nothing is left: the LoRA changes nothing", where=lora.name, cure="Choose another file.")
-    step = {"op": "compress", "rule": rule.kind, "value": short(rule.value), **({"cap": rule.cap} if rule.cap else {})}
-    small = merged(LoraFile(adapters, extras=lora.extras), lora, step)
-    return small, MergeReport(rows_of(results, list(blocks)), lora.size, small.size, tuple(dropped))
+    work = _Work(lora, rule, saved or SavedAs(), largest_of(model, lora, rule), progress)
+    if rule.kind != "size":
+        return work.reduced(work.by_rule)
+    candidates = work.candidates()
+    excess = 0
+    while True:
+        counts = share_out(candidates, rule, work.outline, work.saved, excess=excess)
+        small, report = work.reduced(work.by_count(counts))
+        more = work.saved.size(small) - work.saved.size(work.outline(counts))  # a module that only fp32 holds
+        if work.saved.size(small) <= rule.value * 1e6:
+            return small, report
+        excess = more
 
 
-def _reduce(adapter: Adapter, rule: RankRule, *, block: str) -> tuple[Adapter | None, ModuleResult]:
+@dataclass(frozen=True)
+class _Work:
+    """A file that is made smaller."""
+
+    lora: LoraFile
+    rule: RankRule
+    saved: SavedAs
+    largest: Largest | None
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.rule.refuse_unused(self.block_of, where=self.lora.name)
+
+    @cached_property
+    def block_of(self) -> dict[str, str]:
+        return {key: block for block, keys in self.lora.blocks().items() for key in keys}
+
+    @property
+    def step(self) -> dict[str, object]:
+        return {"op": "compress", **self.rule.step()}
+
+    def by_rule(self, key: str, block: str) -> Choose:
+        """Return how many directions of a module the rule keeps."""
+        return self.rule.at(block, key, self.largest).choose
+
+    def by_count(self, counts: Mapping[str, int]) -> Callable[[str, str], Choose]:
+        """Return the same for directions that were counted before; of a module without a count all stay."""
+        return lambda key, _: lambda sigma: counts.get(key, len(sigma))
+
+    def reduced(self, choose: Callable[[str, str], Choose]) -> tuple[LoraFile, MergeReport]:
+        """Return the smaller file and its report."""
+        adapters: dict[str, Adapter] = {}
+        results, dropped, block_of = [], [], self.block_of
+        for done, (key, adapter) in enumerate(self.lora.adapters.items(), start=1):
+            block = block_of[key]
+            small, result = _reduce(adapter, choose(key, block), block=block)
+            results.append(result)
+            if small is None:
+                dropped.append(key)
+            else:
+                adapters[key] = small
+            self.progress.passed(done, len(self.lora.adapters), say("compressing"))
+        made = self._file(adapters)
+        rows = rows_of(results, list(self.lora.blocks()))
+        return made, MergeReport(rows, self.lora.size, made.size, tuple(dropped))
+
+    def _file(self, adapters: dict[str, Adapter]) -> LoraFile:
+        if not adapters:
+            if self.rule.kind == "base_ratio":
+                cure = say("Choose a larger value, another rule, or another file.")
+                what = say("Nothing is left: no direction is strong enough beside the model")
+                raise InputError(what, where=self.lora.name, cure=cure)
+            what = say("Nothing is left: the LoRA changes nothing")
+            raise InputError(what, where=self.lora.name, cure="Choose another file.")
+        made = merged(LoraFile(adapters, extras=self.lora.extras), self.lora, self.step)
+        made.family = self.lora.family
+        return made
+
+    def candidates(self) -> dict[str, Candidate]:
+        """Return what competes for the size, of all modules whose singular values can be found."""
+        found: dict[str, Candidate] = {}
+        for done, (key, adapter) in enumerate(self.lora.adapters.items(), start=1):
+            part = adapter.weight_part
+            if part is not None and len(part.shape) > 1:
+                one = self._candidate(adapter, part)
+                found.update({key: one} if one is not None else {})
+            self.progress.passed(done, len(self.lora.adapters), say("measuring"))
+        return found
+
+    def _candidate(self, adapter: Adapter, part: Adapter) -> Candidate | None:
+        try:
+            sigma = singular_values(part.factors()).double()
+        except torch.linalg.LinAlgError:  # it stays as it is, and `_reduce_weight` says so
+            return None
+        count = self.rule.choose(sigma)
+        dtype, of = self.saved.dtype, self.rule.part_of(self.block_of[adapter.key], adapter.key)
+        whole = sum(t.numel() * (dtype or t.dtype).itemsize for t in part.parameters())
+        found = candidate(adapter, sigma[:count], dtype, rest=float(sigma[count:].square().sum()), part=of)
+        capped = count == self.rule.cap and count * found.price < whole
+        return found if capped else replace(found, whole=whole)
+
+    def outline(self, counts: Mapping[str, int]) -> LoraFile:
+        """Return the file of a choice of directions, its numbers not known."""
+        adapters = {}
+        for key, adapter in self.lora.adapters.items():
+            count = counts.get(key)
+            kept: Adapter | None = adapter
+            if count is not None:
+                kept = outlined(adapter, count) if not self._whole(adapter, count) else adapter
+            if kept is not None:
+                adapters[key] = kept
+        return self._file(adapters)
+
+    def _whole(self, adapter: Adapter, count: int) -> bool:
+        return count > 0 and _no_smaller(adapter.weight_part, count)
+
+
+def _reduce(adapter: Adapter, choose: Choose, *, block: str) -> tuple[Adapter | None, ModuleResult]:
     """Return one module's smaller adapter (None where its change is zero) and its part of the report.
 
     A bias stays as it is beside it, and so does the change of a normalization.
@@ -61,12 +179,12 @@ def _reduce(adapter: Adapter, rule: RankRule, *, block: str) -> tuple[Adapter | 
     if part is None or len(part.shape) == 1:
         size = size_of(adapter)
         return adapter, ModuleResult(block, adapter.rank, adapter.rank, wanted=size, kept=size)
-    reduced, result = _reduce_weight(part, rule, block=block)
+    reduced, result = _reduce_weight(part, choose, block=block)
     kept = adapter.with_weight_part(reduced)
     return kept, replace(result, rank_after=result.rank_after if kept is None else max(result.rank_after, 1))
 
 
-def _reduce_weight(adapter: Adapter, rule: RankRule, *, block: str) -> tuple[Adapter | None, ModuleResult]:
+def _reduce_weight(adapter: Adapter, choose: Choose, *, block: str) -> tuple[Adapter | None, ModuleResult]:
     """Return the smaller adapter of a change of a weight matrix, and its part of the report."""
     factors = adapter.factors()
     try:
@@ -75,13 +193,20 @@ def _reduce_weight(adapter: Adapter, rule: RankRule, *, block: str) -> tuple[Ada
         _log.warning("%s stays as it is, its SVD does not converge: %s", adapter.key, error)
         return adapter, ModuleResult(block, adapter.rank, adapter.rank)
     squares = found.sigma.double().square()
-    total, count = float(squares.sum()), rule.choose(found.sigma)
+    total, count = float(squares.sum()), choose(found.sigma)
     if count == 0:
-        return None, ModuleResult(block, adapter.rank, 0)
-    if count * (found.left.shape[0] + found.right.shape[1]) >= sum(t.numel() for t in adapter.parameters()):
+        return None, ModuleResult(block, adapter.rank, 0, wanted=total, error=total)
+    if _no_smaller(adapter, count):
         return adapter, ModuleResult(block, adapter.rank, adapter.rank, wanted=total, kept=total)
     dtype, scale = adapter.parameters()[0].dtype, abs(adapter.scale())
     shape = full_shape(adapter.key, factors)
     small, rounding = truncated(adapter.key, found, count=count, shape=shape, dtype=dtype, scale=scale)
     kept, lost = float(squares[:count].sum()), float(squares[count:].sum())
     return small, ModuleResult(block, adapter.rank, count, wanted=total, kept=kept, error=lost + rounding)
+
+
+def _no_smaller(part: Adapter | None, count: int) -> bool:
+    """Whether a change of a weight with so many directions would have no fewer numbers than it has."""
+    assert part is not None
+    rows, *rest = part.shape
+    return count * (rows + prod(rest)) >= sum(t.numel() for t in part.parameters())

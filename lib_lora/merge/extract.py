@@ -19,12 +19,13 @@ from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile, all_finite, in_order_of_blocks, natural, predicted_size
 from lib_lora.formats.metadata import network_facts
 from lib_lora.formats.one_by_one import OpenTensors, open_tensors
-from lib_lora.merge.budget import within
-from lib_lora.merge.extract_spec import ExtractSpec
+from lib_lora.merge.budget import SavedAs, candidate, outlined, share_out
+from lib_lora.merge.extract_spec import SIZE_RANK, ExtractSpec
 from lib_lora.merge.make import Made
 from lib_lora.merge.pairing import Pair, both_names, pair, rest_of
 from lib_lora.merge.precision import TYPES
-from lib_lora.merge.rank import RankRule, Spectrum, squared
+from lib_lora.merge.rank import Spectrum, largest_singular_value, squared
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.recipe import of_checkpoints
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
 from lib_lora.merge.sketch import leading
@@ -71,6 +72,7 @@ def extract(
     progress: Progress = QUIET,
     *,
     hashes: Mapping[Path, str] = MappingProxyType({}),
+    name: str = "unsaved",
 ) -> Made:
     """Return the LoRA that turns the original into the tuned checkpoint as nearly as its ranks allow, not yet saved.
 
@@ -83,6 +85,7 @@ def extract(
         tuned, original: two checkpoints of one family.
         progress: is told of every layer, and may stop it.
         hashes: SHA-256 of the files, for the recipe.
+        name: of the new file, without ending, for a rule that is its size.
 
     Raises:
         InputError: the checkpoints are of different families or have no layer in common, nothing differs, or the size
@@ -91,11 +94,13 @@ def extract(
     """
     pairs, notes = pair(tuned, original)
     pairs = [one for one in pairs if order.text or not one.key.startswith("lora_te")]
+    blocks = {one.key: block_of_key(one.key, tuned.family.name) for one in pairs}
+    order.rule.refuse_unused(blocks, where=tuned.path.stem)
     found = _Found()
     with open_tensors(tuned.path) as new, open_tensors(original.path) as old:
         for number, one in enumerate(sorted(pairs, key=lambda one: natural(one.key))):
             progress.passed(number, len(pairs), say("extracting"))
-            _layer(order, one, new, old, found, block=block_of_key(one.key, tuned.family.name))
+            _layer(order, one, new, old, found, block=blocks[one.key])
         progress.passed(len(pairs), len(pairs), say("extracting"))
         notes += rest_of(tuned, original, new, old, progress)
     if not found.adapters:
@@ -105,12 +110,12 @@ def extract(
             cure="Choose the checkpoint that was tuned, and the one that it was tuned from.",
         )
     lora = of_checkpoints(LoraFile(found.adapters), order, tuned, original, hashes)
-    if order.size is not None:
-        lora = _small_enough(lora, found, order.size, name=tuned.path.stem)
+    if order.rule.kind == "size":
+        lora = _small_enough(lora, found, order.rule, blocks, SavedAs(name))
     order_of_blocks = in_order_of_blocks({one.block: None for one in found.results.values()}, tuned.family.name)
     rows = rows_of(found.results.values(), list(order_of_blocks))
     before = tuned.header.size + original.header.size
-    report = MergeReport(rows, before, predicted_size(lora), tuple(found.unchanged))
+    report = MergeReport(rows, before, predicted_size(lora, name=name), tuple(found.unchanged))
     return Made(lora, report, (), tuple((tuned.path.stem, note) for note in (*notes, *_notes(found, lora))))
 
 
@@ -139,7 +144,7 @@ def _layer(order: ExtractSpec, one: Pair, new: OpenTensors, old: OpenTensors, fo
 def _rule_for(order: ExtractSpec, shape: tuple[int, ...]) -> RankRule | None:
     """Return a layer's rule; None where it is left out."""
     if order.conv_rank is None or len(shape) != 4 or shape[2:] == (1, 1):
-        return order.rule
+        return RankRule("rank", order.rule.cap or SIZE_RANK) if order.rule.kind == "size" else order.rule
     return RankRule("rank", order.conv_rank) if order.conv_rank else None
 
 
@@ -147,10 +152,7 @@ def _weight(
     order: ExtractSpec, one: Pair, new: OpenTensors, old: OpenTensors, found: _Found, *, rule: RankRule, block: str
 ) -> tuple[Adapter | None, ModuleResult]:
     """Return the low-rank change of a layer's weight, None where it is unchanged, and its part of the report."""
-    tuned, original = _read(one.new, new, part="weight"), _read(one.old, old, part="weight")
-    floor = max(_rounding(tuned), _rounding(original)) * _spread(one.shape)
-    change = (tuned.float() - original.float()).flatten(1)
-    del tuned, original
+    change, floor, rule = _change(one, new, old, rule, block=block)
     total, full = squared(change), min(change.shape)
     if total == 0:
         return None, ModuleResult(block, full, 0)
@@ -169,6 +171,16 @@ def _weight(
     lost = _lost(change, spectrum, count, total=total)
     found.sigmas[one.key] = spectrum.sigma[:count].clone()
     return adapter, ModuleResult(block, full, count, wanted=total, kept=total - lost, error=lost + rounded)
+
+
+def _change(
+    one: Pair, new: OpenTensors, old: OpenTensors, rule: RankRule, *, block: str
+) -> tuple[Tensor, float, RankRule]:
+    """Return a layer's change as a matrix, the singular value that rounding alone can make, and the layer's rule."""
+    tuned, original = _read(one.new, new, part="weight"), _read(one.old, old, part="weight")
+    floor = max(_rounding(tuned), _rounding(original)) * _spread(one.shape)
+    rule = rule.at(block, one.key, lambda _: largest_singular_value(original.flatten(1)))
+    return (tuned.float() - original.float()).flatten(1), floor, rule
 
 
 def _lost(change: Tensor, spectrum: Spectrum, count: int, *, total: float) -> float:
@@ -268,27 +280,37 @@ def _spread(shape: tuple[int, ...]) -> float:
     return _MARGIN * (math.sqrt(shape[0]) + math.sqrt(math.prod(shape[1:])))
 
 
-def _small_enough(lora: LoraFile, found: _Found, size: float, *, name: str) -> LoraFile:
-    """Return the LoRA cut to a size in MB, and enter what is lost into the results."""
-    plain = {key: (one.weight_part, found.sigmas[key]) for key, one in lora.adapters.items() if key in found.sigmas}
-    keep = within(lora, found.sigmas, int(size * 1e6), now=predicted_size(lora, name=name))
-    adapters: dict[str, Adapter] = {}
-    for key, adapter in lora.adapters.items():
-        if key not in plain:
-            adapters[key] = adapter
-            continue
-        part, sigma = plain[key]
+def _small_enough(lora: LoraFile, found: _Found, rule: RankRule, blocks: Mapping[str, str], saved: SavedAs) -> LoraFile:
+    """Return the LoRA cut to a size, and enter what is lost into the results."""
+    candidates = {
+        key: candidate(lora.adapters[key], sigma, None, part=rule.part_of(blocks[key], key))
+        for key, sigma in found.sigmas.items()
+    }
+
+    def outline(counts: Mapping[str, int]) -> LoraFile:
+        kept = {key: one if key not in counts else outlined(one, counts[key]) for key, one in lora.adapters.items()}
+        return _with_adapters(lora, kept)
+
+    keep = share_out(candidates, rule, outline, saved)
+    kept: dict[str, Adapter | None] = dict(lora.adapters)
+    for key, count in keep.items():
+        sigma, result, part = found.sigmas[key], found.results[key], lora.adapters[key].weight_part
         assert isinstance(part, LoraAdapter)  # what `truncated` makes
-        count, result = keep[key], found.results[key]
-        cut = _cut(part, count) if count else None
-        kept = adapter.with_weight_part(cut)
+        kept[key] = lora.adapters[key].with_weight_part(_cut(part, count) if count else None)
         lost = float(sigma[count:].double().square().sum())
         found.results[key] = replace(
             result, rank_after=count, kept=max(result.kept - lost, 0.0), error=result.error + lost
         )
-        if kept is not None:
-            adapters[key] = kept
-    return replace(lora, adapters=adapters, metadata={**lora.metadata, **network_facts(adapters)})
+    return _with_adapters(lora, kept)
+
+
+def _with_adapters(lora: LoraFile, found: Mapping[str, Adapter | None]) -> LoraFile:
+    adapters = {key: one for key, one in found.items() if one is not None}
+    if not adapters:
+        raise InputError("There is nothing to write", where=lora.name, cure="Keep at least one module.")
+    made = replace(lora, adapters=adapters, metadata={**lora.metadata, **network_facts(adapters)})
+    made.family = lora.family
+    return made
 
 
 def _cut(part: LoraAdapter, count: int) -> LoraAdapter:

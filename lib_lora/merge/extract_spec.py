@@ -8,9 +8,8 @@ from typing import Literal
 
 from lib_lora.errors import InputError
 from lib_lora.merge.precision import TYPES
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.options import option, settle
-from lib_lora.sentences import say
 
 DEFAULT_RULE = RankRule("rank", 32)
 SIZE_RANK = 128
@@ -22,13 +21,6 @@ Prediction = Literal["epsilon", "v"]
 class ExtractOptions:
     """What can be said of an extraction, besides the files and the rank; making one checks every number."""
 
-    size: float | None = option(
-        None,
-        "Largest size (MB)",
-        "Size of the whole file: the layers share it by what they learned. In place of a rank.",
-        low=0.001,
-        high=100_000,
-    )
     conv_rank: int | None = option(
         None,
         "Rank of 3×3 convolutions",
@@ -59,7 +51,8 @@ class ExtractSpec(ExtractOptions):
     Attributes:
         tuned: the checkpoint that learned something.
         original: the one that it was tuned from.
-        rule: how many directions of each layer are kept; with a ``size`` the most that compete for it.
+        rule: how many directions of each layer are kept; of a size its ``cap`` is how many of each compete for it, 128
+            without one.
     """
 
     tuned: Path = Path()
@@ -72,17 +65,3 @@ class ExtractSpec(ExtractOptions):
             raise InputError(
                 "The two checkpoints are one file", where=self.tuned.name, cure="Choose the one that it was tuned from."
             )
-        if self.size is not None and self.rule.kind != "rank":
-            raise InputError(
-                "A size and the rule {rule} contradict each other",
-                rule=self.rule.kind,
-                where=say("size"),
-                cure="Give one of the two.",
-            )
-
-
-def rule_of(chosen: tuple[str, float] | None, *, cap: int | None, size: float | None) -> RankRule:
-    """Return the rule of ranks that somebody chose by name and value; without one the usual, or that of a size."""
-    if chosen is not None:
-        return RankRule(*chosen, cap=cap)
-    return RankRule("rank", cap or SIZE_RANK) if size is not None else RankRule("rank", DEFAULT_RULE.value, cap=cap)

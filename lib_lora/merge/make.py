@@ -9,6 +9,7 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.formats.lora import LoraFile, predicted_size, read_lora
 from lib_lora.live.targets import HasLayers
+from lib_lora.merge.budget import SavedAs
 from lib_lora.merge.difference import known
 from lib_lora.merge.join import join
 from lib_lora.merge.overlap import Overlap, overlaps
@@ -50,11 +51,17 @@ def make(
     progress: Progress = QUIET,
     *,
     model: HasLayers | None = None,
+    name: str = "unsaved",
 ) -> Made:
     """Read the files, do what the order says and return the new LoRA, not yet saved.
 
-    With a ``model`` of the LoRAs' family, changes that depend on its weights and cannot stay what they are become full
-    differences for it. ``progress`` is told what is being done, and may stop it.
+    Args:
+        order: what is made.
+        presets: of block weights.
+        progress: is told what is being done, and may stop it.
+        model: of the LoRAs' family: changes that depend on its weights and cannot stay what they are become full
+            differences for it, and rules of ranks may look at it.
+        name: of the new file, without ending, which is part of its size.
 
     Raises:
         InputError: the order cannot be right; FileError: a file cannot be read.
@@ -69,11 +76,14 @@ def make(
         parts.append(replace(part, lora=lora))
     progress.passed(len(parts), len(parts), say("reading"))
     conflict = overlaps(parts, progress) if len(parts) > 1 else ()
-    joined = join(parts, order.method, order.rule, progress)
+    saved = SavedAs(name, None if order.precision is None else TYPES[order.precision])
+    joined = join(parts, order.method, order.rule, progress, model=model, saved=saved)
     made, report = rounded(joined.lora, joined.report, order.precision, progress)
     used = tuple((part.lora.name, {b: part.multipliers[b] for b in part.lora.blocks()}) for part in parts)
     sources = {row.path for row in order.ingredients}
-    report = replace(report, bytes_before=sum(p.stat().st_size for p in sources), bytes_after=predicted_size(made))
+    report = replace(
+        report, bytes_before=sum(p.stat().st_size for p in sources), bytes_after=predicted_size(made, name=name)
+    )
     notes = dict.fromkeys((part.lora.name, note) for part in parts for note in part.lora.notes)
     return Made(made, report, used, tuple(notes), conflict, joined.taken, joined.removed)
 

@@ -22,8 +22,7 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.dense import dense_adapter
 from lib_lora.merge.method import MethodOptions
 from lib_lora.merge.modulewise import module_by_module
-from lib_lora.merge.rank import RankRule
-from lib_lora.merge.recipe import short
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.report import MergeReport, ModuleResult
 from lib_lora.merge.shares import Share, Summand, common_shape, refuse_unknown_numbers, widest
 from lib_lora.merge.sketch import leading
@@ -79,7 +78,7 @@ def join_numbers(
     Args:
         parts: what is joined; a change counts times its multiple, before anything is trimmed or dropped.
         method: which of the two, with its numbers.
-        rule: ranks that stay; None: as many as the exact sum would have.
+        rule: ranks that stay, neither a file's size nor beside a model; None: as many as the exact sum would have.
         progress: is told of every module, and may stop it.
 
     Raises:
@@ -94,11 +93,10 @@ def join_numbers(
         return dare(changes, names, density=method.kept, seed=method.drawn)
 
     def join(key: str, shares: Sequence[Share], block: str) -> tuple[Adapter | None, ModuleResult]:
-        return _Module(key, shares, block, method.method, dtype).joined(combine, rule)
+        own = None if rule is None else rule.at(block, key)
+        return _Module(key, shares, block, method.method, dtype).joined(combine, own)
 
-    kept: dict[str, object] = {} if rule is None else {"rule": rule.kind, "value": short(rule.value)}
-    if rule is not None and rule.cap:
-        kept["cap"] = rule.cap
+    kept = {} if rule is None else rule.step()
     return module_by_module(parts, join, doing=say("joining"), step={**method.step(), **kept}, progress=progress)
 
 

@@ -21,7 +21,8 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.bake import rounded_part
 from lib_lora.merge.method import MethodOptions
 from lib_lora.merge.overlap import cosine, inner_product
-from lib_lora.merge.rank import NOISE, product_norm, size_of, spectrum
+from lib_lora.merge.rank import product_norm, size_of, spectrum
+from lib_lora.merge.rank_rule import NOISE
 from lib_lora.merge.recipe import merged
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
 from lib_lora.merge.shares import (

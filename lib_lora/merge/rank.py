@@ -1,4 +1,4 @@
-"""Ranks: the spectrum of a change from its factors, and the rules that say how much of it to keep."""
+"""The spectrum and the size of a change, from its factors."""
 
 from __future__ import annotations
 
@@ -9,91 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, Factors
 from lib_lora.formats.keys import is_3x3_key
-from lib_lora.options import find, option, options_of
 
 _log = logging.getLogger(__name__)
 
-NOISE = 1e-7
-"""Singular values below this share of the largest are rounding noise of fp32."""
 _SLICE = 2**20
 """Numbers that are computed in fp64 at once."""
-
-
-@dataclass(frozen=True)
-class RuleOptions:
-    """What can be said of ranks; each rule's default is the value to start with."""
-
-    sv_ratio: float = option(
-        16.0,
-        "strong directions (sv_ratio)",
-        "Keeps what is stronger than the strongest direction divided by this; 16 is usual, larger keeps more.",
-        low=1.001,
-        high=1_000_000,
-    )
-    rank: int = option(
-        16, "a fixed rank", "Keeps so many directions of every module: 4, 8, 16 …", low=1, high=100_000, form="N"
-    )
-    energy: float = option(
-        0.95,
-        "a share of the energy",
-        "Keeps this share of the energy (squared singular values): 0.9 to 0.99.",
-        low=0.0001,
-        high=1,
-    )
-    cumulative: float = option(
-        0.95, "a share of the strength", "Keeps this share of the sum of singular values.", low=0.0001, high=1
-    )
-    cap: int | None = option(
-        None, "Largest rank", "Keeps at most so many directions, whatever the rule says.", low=1, high=100_000
-    )
-
-
-RULES = {one.name: one for one in options_of(RuleOptions, but=("cap",))}
-
-
-@dataclass(frozen=True)
-class RankRule:
-    """How many singular values σ₁ ≥ σ₂ ≥ … to keep of each module.
-
-    Args:
-        kind: "rank": ``value`` of them; "sv_ratio": those above σ₁/value; "energy": the fewest whose squares sum up to
-            ``value`` of all squares; "cumulative": the fewest that sum up to ``value`` of all.
-        value: within the bounds of `RULES`.
-        cap: at most so many, whatever the rule says.
-    """
-
-    kind: str
-    value: float
-    cap: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.kind not in RULES:
-            raise InputError("There is no rank rule {rule!r}", rule=self.kind, cure="Use one of {names}.", names=RULES)
-        object.__setattr__(self, "value", RULES[self.kind].read(self.value))
-        object.__setattr__(self, "cap", find(RuleOptions, "cap").read(self.cap))
-
-    def choose(self, sigma: Tensor, *, energy: float | None = None) -> int:
-        """Return how many of ``sigma`` (m,), sorted downwards, to keep: 0 if all are 0, else at least 1.
-
-        Where ``sigma`` holds only the largest ones, ``energy`` is the sum of all squares; an answer that is no smaller
-        than m then means that more are needed to tell.
-        """
-        sigma = sigma.double()
-        sigma = sigma[sigma > NOISE * sigma[0]] if sigma.numel() else sigma
-        if not sigma.numel():
-            return 0
-        if self.kind == "rank":
-            count = int(self.value)
-        elif self.kind == "sv_ratio":
-            count = int((sigma > sigma[0] / self.value).sum())
-        else:
-            sums = (sigma.square() if self.kind == "energy" else sigma).cumsum(0)
-            whole = energy if energy is not None and self.kind == "energy" else float(sums[-1])
-            count = int((sums < self.value * whole).sum()) + 1
-        return min(count, sigma.numel(), self.cap or count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +42,37 @@ def spectrum(factors: Factors) -> Spectrum:
     q_down, r_down = torch.linalg.qr(down.T)
     left, sigma, right = _svd(r_up @ r_down.T)
     return Spectrum(q_up @ left, sigma, right @ q_down.T)
+
+
+def singular_values(factors: Factors) -> Tensor:
+    """Return the singular values (m,) of ``up @ down`` in fp32, downwards, without their directions.
+
+    Raises:
+        torch.linalg.LinAlgError: the SVD does not converge.
+    """
+    up, down = factors.up.detach(), factors.down.detach()
+    if up.shape[1] >= min(up.shape[0], down.shape[1]):
+        return torch.linalg.svdvals(up @ down)
+    triangles = (torch.linalg.qr(side, mode="r")[1] for side in (up, down.T))
+    left, right = triangles
+    return torch.linalg.svdvals(left @ right.T)
+
+
+def largest_singular_value(matrix: Tensor) -> float:
+    """Return the largest singular value of a matrix, by subspace iteration on eight random directions.
+
+    It stops when a step changes it by less than a hundred thousandth, or after 60 steps.
+    """
+    matrix = matrix.detach().float()
+    basis = torch.randn(matrix.shape[1], 8, generator=torch.Generator().manual_seed(0)).to(matrix.device)
+    before = 0.0
+    for _ in range(60):
+        basis = torch.linalg.qr(matrix.T @ torch.linalg.qr(matrix @ basis)[0])[0]
+        found = float(torch.linalg.svdvals(matrix @ basis)[0])
+        if abs(found - before) <= 1e-5 * found:
+            break
+        before = found
+    return found
 
 
 def dense_spectrum(matrix: Tensor) -> Spectrum:

@@ -93,10 +93,8 @@ def of_checkpoints(
         role: {"name": one.path.name, **({"sha256": hashes[one.path]} if one.path in hashes else {})}
         for role, one in (("tuned", tuned), ("original", original))
     }
-    limits = {"cap": order.rule.cap, "conv_rank": order.conv_rank, "size": order.size}
-    rule = {"rule": order.rule.kind, "value": short(order.rule.value)}
-    kept = {name: value for name, value in limits.items() if value is not None}
-    step = {"op": "extract", **files, **rule, **kept, "text": order.text, "norms": order.norms}
+    conv = {} if order.conv_rank is None else {"conv_rank": order.conv_rank}
+    step = {"op": "extract", **files, **order.rule.step(), **conv, "text": order.text, "norms": order.norms}
     return _with_recipe(lora, {key: value for key, value in known.items() if value}, [step])
 
 

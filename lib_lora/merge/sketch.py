@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lib_lora.merge.rank import RankRule, Spectrum, dense_spectrum, squared
+from lib_lora.merge.rank import Spectrum, dense_spectrum, squared
+from lib_lora.merge.rank_rule import RankRule
 
 OVERSAMPLE = 16
 """Random directions beyond those that are wanted."""

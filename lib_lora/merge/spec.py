@@ -15,7 +15,7 @@ from lib_lora.errors import InputError
 from lib_lora.formats.names import proposed_stem
 from lib_lora.merge.method import MethodOptions
 from lib_lora.merge.precision import TYPES, Precision
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.options import find, option, settle
 from lib_lora.sentences import say
 
@@ -115,14 +115,9 @@ def proposed_name(order: MergeSpec, *, taken: Sequence[str] = ()) -> str:
         blocks = row.blocks.strip()
         blocks = "blocks" if "," in blocks else "" if blocks == "ALL" else blocks
         names.append("_".join(part for part in (row.path.stem, format_number(row.strength), blocks) if part))
-    ends = [_rule_name(order.rule)] if order.rule else []
+    ends = [order.rule.name] if order.rule else []
     way = [] if order.method.method == "sum" else [order.method.method]
     return proposed_stem(["+".join(names), *way, *ends, order.precision or ""], taken=taken)
-
-
-def _rule_name(rule: RankRule) -> str:
-    kind = {"rank": "r", "sv_ratio": "sv", "energy": "e", "cumulative": "c"}[rule.kind]
-    return f"{kind}{format_number(rule.value)}"
 
 
 def row_of_tag(tag: ParsedTag, path: Path, presets: PresetFile, family: str) -> tuple[Ingredient, tuple[str, ...]]:

@@ -14,7 +14,8 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.bake import rounded_part
 from lib_lora.merge.dense import dense_sum
 from lib_lora.merge.modulewise import module_by_module
-from lib_lora.merge.rank import NOISE, product_norm, spectrum, squared_difference
+from lib_lora.merge.rank import product_norm, spectrum, squared_difference
+from lib_lora.merge.rank_rule import NOISE
 from lib_lora.merge.report import MergeReport, ModuleResult
 from lib_lora.merge.shares import (
     Share,

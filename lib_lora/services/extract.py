@@ -48,7 +48,7 @@ def write(
     tuned, original = check(order, target, overwrite=overwrite)
     order, notes = _predicting(order, tuned, original)
     hashes = {one.path: file_hash(one.path, progress) for one in (tuned, original)}
-    made = extract(order, tuned, original, progress, hashes=hashes)
+    made = extract(order, tuned, original, progress, hashes=hashes, name=target.stem)
     progress.passed(1, 1, say("saving"))
     saved = write_lora(made.lora, target, overwrite=overwrite)
     return replace(made, notes=(*((tuned.path.stem, note) for note in notes), *made.notes)), saved
@@ -88,6 +88,4 @@ def _called(velocity: bool) -> Sentence:
 
 def proposed_name(order: ExtractSpec, *, taken: tuple[str, ...] = ()) -> str:
     """Return a name for the new file that tells what is in it: ``tuned_minus_original_r32``."""
-    kind = {"rank": "r", "sv_ratio": "sv", "energy": "e", "cumulative": "c"}[order.rule.kind]
-    end = f"{order.size:g}MB" if order.size is not None else f"{kind}{order.rule.value:g}"
-    return proposed_stem([f"{order.tuned.stem}_minus_{order.original.stem}", end], taken=list(taken))
+    return proposed_stem([f"{order.tuned.stem}_minus_{order.original.stem}", order.rule.name], taken=list(taken))

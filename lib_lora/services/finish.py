@@ -14,7 +14,7 @@ from lib_lora.formats.lora import read_lora
 from lib_lora.formats.names import ENDING
 from lib_lora.live.targets import HasLayers
 from lib_lora.merge.difference import depending, knows
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.spec import Ingredient, MergeSpec, proposed_name, resolve_blocks
 from lib_lora.options import find, option, settle
 from lib_lora.progress import Progress

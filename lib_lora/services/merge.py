@@ -32,10 +32,15 @@ def check(order: MergeSpec, target: Path, *, overwrite: bool) -> None:
 
 
 def preview(
-    order: MergeSpec, presets: PresetFile, *, model: HasLayers | None = None, progress: Progress = QUIET
+    order: MergeSpec,
+    presets: PresetFile,
+    *,
+    model: HasLayers | None = None,
+    name: str = "",
+    progress: Progress = QUIET,
 ) -> Made:
-    """Make what the order says, write nothing and return it; see `write`."""
-    return make(order, presets, progress, model=model)
+    """Make what the order says, write nothing and return it; see `write`; without a ``name`` the proposed one."""
+    return make(order, presets, progress, model=model, name=name or proposed_name(order))
 
 
 def write(
@@ -62,7 +67,7 @@ def write(
         StoppedError: somebody asked to stop; no file was written.
     """
     check(order, target, overwrite=overwrite)
-    made = make(order, presets, progress, model=model)
+    made = make(order, presets, progress, model=model, name=target.stem)
     progress.passed(1, 1, say("saving"))
     return made, write_lora(made.lora, target, overwrite=overwrite)
 

@@ -17,10 +17,11 @@ from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.merge import bake as baking
+from lib_lora.merge.budget import SavedAs
 from lib_lora.merge.difference import known
 from lib_lora.merge.join import join
 from lib_lora.merge.method import MethodOptions
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.report import MergeReport
 from lib_lora.merge.shares import Summand
 from lib_lora.merge.spec import resolve_blocks
@@ -117,6 +118,7 @@ def add(
     rule: RankRule | None = None,
     model: Any = None,
     presets: PresetFile | None = None,
+    saved: SavedAs | None = None,
     progress: Progress = QUIET,
 ) -> tuple[LoraFile, MergeReport]:
     """Return LoRAs as one, each alone or with its weights, and what that changed: the exact sum.
@@ -125,8 +127,10 @@ def add(
         loras: what is joined.
         method: another way to join them; see `lib_lora.merge.join` for what a weight means to it.
         rule: ranks that stay; without it none is lost, of `ties` and `dare` as many stay as the sum would have.
-        model: a host's ``model``; kinds of adapters that depend on its weights become full differences for it.
+        model: a host's ``model``; kinds of adapters that depend on its weights become full differences for it, and the
+            rule base_ratio looks at it.
         presets: where a preset's name is looked up; None takes the shipped ones.
+        saved: under which name and in which type the file is going to be saved, for a rule that is its size.
         progress: is told how far it is, and may stop it.
 
     Raises:
@@ -138,7 +142,7 @@ def add(
         lora, weights = each if isinstance(each, tuple) else (each, 1.0)
         numbers = multipliers(lora, weights, presets=presets)
         parts.append(Summand(known(lora, numbers, model, alone=False), numbers))
-    joined = join(parts, method or MethodOptions(), rule, progress)
+    joined = join(parts, method or MethodOptions(), rule, progress, model=model, saved=saved)
     return joined.lora, joined.report
 
 

@@ -105,7 +105,7 @@ def test_a_prompts_tags_become_one_file_or_one_each(folder: Path, capsys) -> Non
         (["girl:1:XYZ"], "analyzer"),
         (["girl:much"], "much"),
         (["--prompt", "no tag"], "no LoRA in the prompt"),
-        (["girl", "dress", "--max-rank", 4], "largest rank alone"),
+        (["girl", "dress", "--max-rank", 4], "cap alone says nothing"),
         (["girl", "dress", "--method", "mean"], "sum, ties, dare, k_lora, project"),
         (["girl", "dress", "--seed", 4], "(--seed)"),
         (["girl", "dress:-1", "--method", "project"], "from 0 to 1"),

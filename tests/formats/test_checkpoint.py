@@ -14,7 +14,7 @@ from lib_lora.formats.checkpoint import read_checkpoint
 from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from lib_lora.merge.extract_spec import ExtractSpec
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.spec import Ingredient
 from lib_lora.services import extract, into_checkpoint
 from tests.merge import checkpoint_pairs as made

@@ -16,7 +16,7 @@ from lib_lora.formats.inspection import inspection
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.merge.bake import bake
 from lib_lora.merge.compress import compress
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.sum import Summand, add
 from lib_lora.services.conversion import ConvertOptions, write
 from tests.formats.test_library_cases import CASES, adapter_of, check, put

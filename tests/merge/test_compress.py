@@ -14,7 +14,8 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.merge import rank as rank_module
 from lib_lora.merge.bake import bake
 from lib_lora.merge.compress import compress
-from lib_lora.merge.rank import RankRule, spectrum
+from lib_lora.merge.rank import spectrum
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.recipe import read_recipe
 from tests.formats.lora_samples import CONV, LINEAR, SHAPES, key_for, reference, relative, sample
 

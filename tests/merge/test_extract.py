@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from lib_lora.architectures.registry import architecture_of
+from lib_lora.architectures.stored import stored_layers
 from lib_lora.errors import AtelierError, InputError, StoppedError
 from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.lora import LoraFile, read_lora
 from lib_lora.merge.extract_spec import ExtractSpec
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.recipe import read_recipe
 from lib_lora.services import extract
 from tests.merge import checkpoint_pairs as made
@@ -145,15 +148,33 @@ def test_a_size_is_kept_and_shared_by_what_the_layers_learned(tmp_path: Path) ->
         )
 
     tuned = made.tuned_from(original, tmp_path / "tuned.safetensors", uneven)
-    lora, notes, result = extracted(tmp_path, tuned, original, size=0.03)
-    assert 0.02e6 < (tmp_path / "out.safetensors").stat().st_size <= 0.03e6
+    lora, notes, result = extracted(tmp_path, tuned, original, rule=RankRule("size", 0.03))
+    assert 0.029e6 < (tmp_path / "out.safetensors").stat().st_size <= 0.03e6
     ranks = {key: adapter.rank for key, adapter in lora.adapters.items()}
     assert max(ranks, key=lambda key: ranks[key]) == KEYS["sdxl"][0]
     assert ranks[KEYS["sdxl"][0]] == 30
     assert any("do not fit into the size" in note for note in notes) == (len(ranks) < 8)
     assert 0.9 < result.report.energy_kept < 1
-    with pytest.raises(InputError, match="too few"):
-        extracted(tmp_path, tuned, original, size=0.003)
+    with pytest.raises(InputError, match="smallest possible one has") as refused:
+        extracted(tmp_path, tuned, original, rule=RankRule("size", 0.001))
+    least = re.search(r"has ([\d.]+) MB", str(refused.value))
+    assert least is not None
+    extracted(tmp_path, tuned, original, rule=RankRule("size", float(least[1])))
+    assert (tmp_path / "out.safetensors").stat().st_size <= float(least[1]) * 1e6
+
+
+def test_what_is_weak_beside_the_originals_own_layers_is_left_out(tmp_path: Path) -> None:
+    tuned, original = pair_of(tmp_path, "sd1")
+    kept = read_tensors(original)[0]
+    whole, _, _ = extracted(tmp_path, tuned, original, rule=RankRule("rank", 99), precision="fp32")
+    lora, _, _ = extracted(tmp_path, tuned, original, rule=RankRule("base_ratio", 1.0), precision="fp32")
+    names = stored_layers(architecture_of("sd1"), kept)
+    ranks = {key: lora.adapters[key].rank if key in lora.adapters else 0 for key in whole.adapters}
+    for key, rank in ranks.items():
+        own = torch.linalg.svdvals(kept[str(names[key].weight)].double().flatten(1))
+        change = torch.linalg.svdvals(whole.adapters[key].delta().double().flatten(1))
+        assert rank == int((change > own[0]).sum()), key
+    assert len(set(ranks.values())) > 1
 
 
 def test_convolutions_have_a_rank_of_their_own_and_text_encoders_can_stay(tmp_path: Path) -> None:
@@ -260,8 +281,10 @@ def test_what_cannot_go_together_is_refused_before_any_work(tmp_path: Path) -> N
         assert not target.exists()
     with pytest.raises(InputError, match="are one file"):
         ExtractSpec(tuned=tuned, original=tuned)
-    with pytest.raises(InputError, match="contradict"):
-        ExtractSpec(tuned=tuned, original=original, size=1.0, rule=RankRule("energy", 0.9))
+    with pytest.raises(InputError, match="holds for no module"):
+        extract.write(
+            ExtractSpec(tuned=tuned, original=original, rule=RankRule("rank", 4, parts=(":nothing:2",))), target
+        )
     with pytest.raises(InputError, match="would replace one"):
         extract.write(ExtractSpec(tuned=tuned, original=original), tuned, overwrite=True)
 

@@ -16,7 +16,7 @@ from lib_lora.merge.bake import bake
 from lib_lora.merge.compress import compress
 from lib_lora.merge.difference import as_differences, known
 from lib_lora.merge.make import make
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.shares import Summand
 from lib_lora.merge.spec import Ingredient, MergeSpec
 from lib_lora.merge.sum import add

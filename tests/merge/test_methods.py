@@ -15,7 +15,7 @@ from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.merge.join import Joined, join
 from lib_lora.merge.method import MethodOptions
 from lib_lora.merge.overlap import overlaps
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.recipe import read_recipe
 from lib_lora.merge.shares import Summand
 from tests.formats.lora_samples import LINEAR, SHAPES, TEXT, key_for, reference, relative, sample

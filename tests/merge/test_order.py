@@ -16,7 +16,7 @@ from lib_lora.formats.adapters import read_adapter
 from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.merge.make import make
 from lib_lora.merge.precision import convert
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.spec import Ingredient, MergeSpec, proposed_name, resolve_blocks, row_of_tag, shown_weights
 from lib_lora.services import merge
 from tests.formats.lora_samples import LINEAR, TEXT, reference, relative, sample

@@ -28,7 +28,7 @@ from lib_lora.host.limits import check_order
 from lib_lora.host.studio import StudioHost
 from lib_lora.host.studio.sampling import sampler_name
 from lib_lora.i18n.error_words import FOLDER
-from lib_lora.merge.rank import RankRule
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.spec import Ingredient, MergeSpec, resolve_blocks
 from lib_lora.train import available
 from lib_lora.train.optimizers import OPTIMIZERS

@@ -17,7 +17,7 @@ from lib_lora.host.request import GenerateRequest
 from lib_lora.i18n.words import LANGUAGES, Words, declared_texts
 from lib_lora.merge.extract_spec import ExtractOptions
 from lib_lora.merge.method import MethodOptions
-from lib_lora.merge.rank import RULES, RuleOptions
+from lib_lora.merge.rank_rule import RULES, RuleOptions
 from lib_lora.merge.spec import Ingredient, MergeSpec
 from lib_lora.options import REQUIRED, Option, find, options_of
 from lib_lora.services.atelier import Atelier, Folders

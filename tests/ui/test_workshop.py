@@ -28,7 +28,7 @@ from tests.conftest import random_lora
 from tests.told import Told
 
 SUM = ("Add (exact)", None, 0, "only what they share (least)")
-CHOICES = ("exact", "strong directions (sv_ratio)", 16, 0, "as it was", *SUM)
+CHOICES = ("exact", "strong directions (sv_ratio)", 16, 0, "", "as it was", *SUM)
 
 
 class Host:
@@ -155,9 +155,9 @@ def test_preview_writes_nothing_and_save_writes_the_sum_once(atelier: Atelier) -
 
 def test_the_size_that_is_promised_is_the_size_that_is_written(atelier: Atelier) -> None:
     do = merge.Handlers(atelier, Words("en"))
-    values = [*table(("dress", 1.0, "ALL", 1.0, 1.0)), "compress", "a fixed rank", 1, 0, "fp16 (usual)", *SUM]
+    values = [*table(("dress", 1.0, "ALL", 1.0, 1.0)), "compress", "a fixed rank", 1, 0, "", "fp16 (usual)", *SUM]
     made = preview(do.order(*values), atelier.host.presets)
-    path = write_lora(made.lora, atelier.folders.loras / "unsaved.safetensors")
+    path = write_lora(made.lora, atelier.folders.data / "dress_1_r1_fp16.safetensors")
     assert path.stat().st_size == made.report.bytes_after
     assert 0 < made.report.energy_kept < 1
     assert all(adapter.rank == 1 for adapter in made.lora.adapters.values())
@@ -172,7 +172,7 @@ def test_every_method_is_previewed_with_what_it_says_of_each_block(
     words = Words(language)
     do = merge.Handlers(atelier, words)
     chosen = [*do.choices.untouched()]
-    chosen[5], chosen[6] = words(f"workshop.join_{method}"), 0.5 if method in DENSITY else None
+    chosen[6], chosen[7] = words(f"workshop.join_{method}"), 0.5 if method in DENSITY else None
     values = [*table(("girl", 1.0, "ALL", 1.0, 1.0), ("dress", 0.5, "ALL", 1.0, 1.0)), *chosen]
     order = do.order(*values)
     assert (order.method.method, order.method.density) == (method, 0.5 if method in DENSITY else None)
@@ -181,7 +181,7 @@ def test_every_method_is_previewed_with_what_it_says_of_each_block(
     assert (words("workshop.head_taken") in html) == (method == "k_lora")
     assert (words("workshop.head_left") in html) == (method == "project")
     assert words("workshop.overlap_meaning") in html
-    shown = do.choices.explained(chosen[5])
+    shown = do.choices.explained(chosen[6])
     assert shown[0]["info"] == words(f"workshop.join_{method}_info")
     visible = [update["visible"] for update in shown[1:]]
     assert visible == [method not in ("sum", "k_lora"), method in DENSITY, method == "dare", method == "project"]
@@ -294,7 +294,7 @@ def test_many_files_change_together_and_a_broken_one_keeps_none_from_it(atelier:
 def test_work_that_is_cancelled_writes_nothing(atelier: Atelier, monkeypatch: pytest.MonkeyPatch) -> None:
     do = merge.Handlers(atelier, Words("en"))
 
-    def make_and_stop(order, presets, progress, *, model):
+    def make_and_stop(order, presets, progress, *, model, name):
         file_work.stop(atelier)
         progress.passed(1, 2, say("adding"))
         raise AssertionError("the wish to stop was not heard")

@@ -9,6 +9,7 @@ import pytest
 from lib_lora.formats.lora import read_lora
 from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.merge.extract_spec import DEFAULT_RULE
+from lib_lora.merge.rank_rule import RULES
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.ui.workshop import checkpoints, rows
 from tests.merge import checkpoint_pairs as made
@@ -25,7 +26,7 @@ def atelier(tmp_path: Path, studio) -> Atelier:
 
 
 def more(words: Words, **said: object) -> list[object]:
-    usual = {"cap": "", "size": "", "conv_rank": "", "text": True, "norms": False, "precision": "fp16"}
+    usual = {"cap": 0, "parts": "", "conv_rank": "", "text": True, "norms": False, "precision": "fp16"}
     return [*(usual | said).values(), words("workshop.prediction_auto")]
 
 
@@ -33,7 +34,7 @@ def more(words: Words, **said: object) -> list[object]:
 def test_a_lora_is_extracted_and_written_back_by_two_buttons(atelier: Atelier, language: str) -> None:
     words = Words(language)
     do = checkpoints.Handlers(atelier, words)
-    rule = words.said(checkpoints.RULE.label)
+    rule = words.said(RULES["rank"].label)
     steps = list(do.extract("tuned", "base", "", False, rule, 4, *more(words, conv_rank="2")))
     assert steps[0][2]["visible"]  # Cancel, while it goes on
     message, report, *_ = steps[-1]
@@ -54,11 +55,11 @@ def test_a_lora_is_extracted_and_written_back_by_two_buttons(atelier: Atelier, l
 def test_what_cannot_be_right_is_said_and_a_taken_name_offers_to_replace(atelier: Atelier, language: str) -> None:
     words = Words(language)
     do = checkpoints.Handlers(atelier, words)
-    rule, empty = words.said(checkpoints.RULE.label), rows.EMPTY * rows.MOST
+    rule, empty = words.said(RULES["rank"].label), rows.EMPTY * rows.MOST
     for message, _, _, replace in (
         last(do.extract("", "", "", False, rule, 4, *more(words))),
         last(do.extract("tuned", "tuned", "", False, rule, 4, *more(words))),
-        last(do.extract("tuned", "base", "", False, rule, 4, *more(words, size="much"))),
+        last(do.extract("tuned", "base", "", False, rule, 4, *more(words, conv_rank="much"))),
         last(do.into("base", "", False, *empty)),
         last(do.into("", "", False, *empty)),
     ):
@@ -71,12 +72,13 @@ def test_what_cannot_be_right_is_said_and_a_taken_name_offers_to_replace(atelier
     assert "mine" in last(do.extract("tuned", "base", "mine", True, rule, 4, *more(words)))[0]
 
 
-def test_a_size_takes_the_place_of_a_rank_and_a_rule_shows_its_usual_value(atelier: Atelier) -> None:
+def test_a_rule_shows_its_usual_value_and_holds_its_limits(atelier: Atelier) -> None:
     words = Words("en")
     do = checkpoints.Handlers(atelier, words)
-    order = do.order("tuned", "base", "a fixed rank", 32, *more(words, size="1.5", cap="24"))
-    assert (order.size, order.rule.kind, order.rule.value) == (1.5, "rank", 24)
+    order = do.order("tuned", "base", "a file size (MB)", 1.5, *more(words, cap=24, parts="BASE::0.5, :attn2:1"))
+    rule = order.rule
+    assert (rule.kind, rule.value, rule.cap, rule.parts) == ("size", 1.5, 24, ("BASE::0.5", ":attn2:1"))
     order = do.order("tuned", "base", "a share of the energy", 0.9, *more(words))
     assert (order.rule.kind, order.rule.value) == ("energy", 0.9)
-    assert do.usual("a share of the energy")["value"] == 0.95
-    assert do.usual("a fixed rank")["value"] == 32
+    assert do.rules.shown("a share of the energy")["value"] == 0.95
+    assert do.rules.shown("a fixed rank")["value"] == 32

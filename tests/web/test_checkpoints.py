@@ -50,7 +50,7 @@ def test_extract_and_into_checkpoint_end_in_files_of_the_lists(web: Web, atelier
         ("/extract", {"tuned": "tuned", "original": "base", "out": "girl"}, 409),
         (
             "/extract",
-            {"tuned": "tuned", "original": "base", "size": 1, "compress": {"kind": "energy", "value": 1}},
+            {"tuned": "tuned", "original": "base", "compress": {"kind": "size", "value": 0}},
             400,
         ),
         ("/extract", {"tuned": "tuned", "original": "base", "conv_rank": 1.5}, 400),

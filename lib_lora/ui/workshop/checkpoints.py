@@ -10,9 +10,8 @@ from typing import Any
 from lib_lora.errors import AtelierError, FileError
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.i18n.words import Words
-from lib_lora.merge.extract_spec import DEFAULT_RULE, ExtractOptions, ExtractSpec, rule_of
-from lib_lora.merge.rank import RULES, RuleOptions
-from lib_lora.options import Option, find
+from lib_lora.merge.extract_spec import DEFAULT_RULE, ExtractOptions, ExtractSpec
+from lib_lora.options import find
 from lib_lora.progress import Progress
 from lib_lora.services import checkpoints, extract, into_checkpoint
 from lib_lora.services import files as file_work
@@ -23,12 +22,11 @@ from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import rows as table
 from lib_lora.ui.workshop import work
+from lib_lora.ui.workshop.rule_choice import RuleChoice
 from lib_lora.ui.workshop.tables import made_table, megabytes, report_table
 
-RULE = next(one for one in RULES.values() if one.name == DEFAULT_RULE.kind)
-"""The rule that is offered first."""
-NUMBERS = ("cap", "size", "conv_rank")
-"""Options that may be left empty, typed as texts."""
+RULE_PARTS = 4
+"""Widgets of a rule."""
 SWITCHES = ("text", "norms", "precision")
 PREDICTIONS = ("auto", *find(ExtractOptions, "prediction").choices)
 Shown = tuple[Any, ...]
@@ -47,7 +45,7 @@ class Handlers:
     """The events in one language."""
 
     def __init__(self, atelier: Atelier, words: Words) -> None:
-        self.atelier, self.words = atelier, words
+        self.atelier, self.words, self.rules = atelier, words, RuleChoice(words, DEFAULT_RULE)
 
     def refresh(self, *values: Any) -> list[Any]:
         """Return the lists of checkpoints as they are now."""
@@ -107,42 +105,24 @@ class Handlers:
             done = update(visible=False), update(visible=False, value=False)
             yield self._saved("saved", path, path.stat().st_size), made_table(made, self.words), *done
 
-    def order(self, tuned: str, original: str, rule_label: str, value: Any, *more: Any) -> ExtractSpec:
+    def order(self, tuned: str, original: str, *values: Any) -> ExtractSpec:
         """Return what the fields say.
 
         Raises:
             InputError: one of them cannot be right.
         """
-        typed, (text, norms, precision, prediction) = more[: len(NUMBERS)], more[len(NUMBERS) :]
-        given = {
-            name: find(RuleOptions if name == "cap" else ExtractOptions, name).parse(entry.strip())
-            for name, entry in zip(NUMBERS, typed, strict=True)
-            if entry.strip()
-        }
-        cap, size = given.pop("cap", None), given.get("size")
-        one = self.rule(rule_label)
-        chosen = None if size is not None else (one.name, one.default if value in (None, "") else value)
+        conv, text, norms, precision, prediction = values[RULE_PARTS:]
         said: Any = next((key for key in PREDICTIONS if self.prediction(key) == prediction), PREDICTIONS[0])
         return ExtractSpec(
             tuned=checkpoints.file_of(self.atelier, tuned),
             original=checkpoints.file_of(self.atelier, original),
-            rule=rule_of(chosen, cap=cap, size=size),
+            rule=self.rules.read(*values[:RULE_PARTS]),
+            conv_rank=find(ExtractOptions, "conv_rank").parse(conv.strip()) if conv.strip() else None,
             text=text,
             norms=norms,
             precision=precision,
             prediction=None if said == "auto" else said,
-            **given,
         )
-
-    def usual(self, label: str) -> Any:
-        """Return the usual value of a rank rule, with what it means."""
-        one = self.rule(label)
-        value = DEFAULT_RULE.value if one is RULE else one.default
-        return update(value=value, info=self.words.said(one.help))
-
-    def rule(self, label: str) -> Option:
-        """Return the rank rule that a dropdown's label stands for."""
-        return next((one for one in RULES.values() if self.words.said(one.label) == label), RULE)
 
     def prediction(self, key: str) -> str:
         """Return how a kind of prediction is called in the list."""
@@ -211,16 +191,14 @@ def _build_extract(do: Handlers, words: Words, names: list[str]) -> tuple[Any, A
         with gr.Row():
             tuned, original = (_choice(words, names, name) for name in ("tuned", "original"))
         with gr.Row():
-            labels = [words.said(one.label) for one in RULES.values()]
-            rule = gr.Dropdown(labels, value=words.said(RULE.label), label=words("workshop.rule"), scale=2)
-            value = widget(RULE, words, value=DEFAULT_RULE.value, label=words("workshop.rule_value"), scale=2)
+            rule = do.rules.build()
         with gr.Accordion(words("workshop.extract_more"), open=False):
             more = _build_more(do, words)
         name, replace, save, stop, message, report = _build_end(do, words, "extract")
-    rule.input(do.usual, [rule], [value], **event_kw())
+    do.rules.connect(*rule[:2])
     extracted = save.click(
         do.extract,
-        [tuned, original, name, replace, rule, value, *more],
+        [tuned, original, name, replace, *rule, *more],
         [message, report, stop, replace],
         **event_kw(side_by_side=True),
     )
@@ -230,11 +208,8 @@ def _build_extract(do: Handlers, words: Words, names: list[str]) -> tuple[Any, A
 def _build_more(do: Handlers, words: Words) -> list[Any]:
     """Build what is seldom changed, in the order of `Handlers.order`."""
     with gr.Row():
-        found = []
-        for name in NUMBERS:
-            one = find(RuleOptions if name == "cap" else ExtractOptions, name)
-            found.append(gr.Textbox("", label=words.said(one.label), info=words.said(one.help), max_lines=1))
-    with gr.Row():
+        one = find(ExtractOptions, "conv_rank")
+        found = [gr.Textbox("", label=words.said(one.label), info=words.said(one.help), max_lines=1)]
         found += [widget(find(ExtractOptions, name), words) for name in SWITCHES]
         one = find(ExtractOptions, "prediction")
         labels = [do.prediction(key) for key in PREDICTIONS]

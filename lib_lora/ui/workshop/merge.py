@@ -303,10 +303,10 @@ def _wire(do: Handlers, rows: table.Rows, below: _Widgets) -> None:
     for lora, _, blocks, *_ in rows.values:  # the blocks that stood there were meant for another file
         other = lora.input(lambda: table.KNOWN["blocks"].default, None, [blocks], queue=False, **event_kw())
         other.then(do.propose, *name_io, queue=False, **event_kw())
-    each = (*(w for row in rows.values for w in row[1:3]), chosen.kept, chosen.value, chosen.precision)
+    each = (*(w for row in rows.values for w in row[1:3]), chosen.kept, *chosen.rule[1:], chosen.precision)
     on_any([one.input for one in each], do.propose, *name_io, queue=False, **event_kw())
     below.again.click(lambda last, *values: do.propose("", last, *values), name_io[0][1:], name_io[1], **event_kw())
-    usual = chosen.rule.input(do.choices.usual, [chosen.rule], [chosen.value], **event_kw())
+    usual = do.choices.rules.connect(*chosen.rule[:2])
     shown_now = [chosen.method, chosen.method_row, *chosen.numbers]
     explained = chosen.method.input(do.choices.explained, [chosen.method], shown_now, **event_kw())
     for changed in (usual, explained):

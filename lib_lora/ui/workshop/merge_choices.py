@@ -8,17 +8,18 @@ from typing import Any
 
 from lib_lora.i18n.words import Words
 from lib_lora.merge.method import DENSITY, METHODS, SIDES, MethodOptions
-from lib_lora.merge.rank import RULES, RankRule, RuleOptions
+from lib_lora.merge.rank_rule import RULES, RankRule
 from lib_lora.merge.spec import MergeSpec
 from lib_lora.options import Option, find
 from lib_lora.ui.compat import event_kw, gr, number, update
 from lib_lora.ui.option_widget import widget
+from lib_lora.ui.workshop.rule_choice import RuleChoice
 
 PRECISIONS = ("same", *find(MergeSpec, "precision").choices)
 KEPT = ("exact", "compress")
-FIRST = next(iter(RULES.values()))
+FIRST = next(RankRule(one.name, one.default) for one in RULES.values())
 """The rule that is offered first."""
-_CAP, _DENSITY, _SEED = find(RuleOptions, "cap"), find(MethodOptions, "density"), find(MethodOptions, "seed")
+_DENSITY, _SEED = find(MethodOptions, "density"), find(MethodOptions, "seed")
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,7 @@ class Widgets:
     rule_row: Any
     method_row: Any
     kept: gr.Radio
-    rule: gr.Dropdown
-    value: gr.Number
-    cap: gr.Number
+    rule: tuple[Any, ...]
     precision: gr.Dropdown
     method: gr.Dropdown
     density: gr.Number
@@ -40,7 +39,7 @@ class Widgets:
     @property
     def values(self) -> tuple[Any, ...]:
         """All that is chosen."""
-        return (self.kept, self.rule, self.value, self.cap, self.precision, self.method, *self.numbers)
+        return (self.kept, *self.rule, self.precision, self.method, *self.numbers)
 
     @property
     def numbers(self) -> tuple[Any, ...]:
@@ -48,7 +47,7 @@ class Widgets:
         return (self.density, self.seed, self.side)
 
 
-COUNT = 9
+COUNT = 10
 """Values that are chosen."""
 
 
@@ -56,7 +55,7 @@ class Choices:
     """What is chosen, in one language."""
 
     def __init__(self, words: Words) -> None:
-        self.words = words
+        self.words, self.rules = words, RuleChoice(words, FIRST)
 
     def read(self, values: Sequence[Any]) -> tuple[RankRule | None, Any, MethodOptions]:
         """Return the rule of ranks, the precision and the method; what a method does not ask for does not count.
@@ -64,11 +63,8 @@ class Choices:
         Raises:
             InputError: one of them cannot be right.
         """
-        kept, rule_label, value, cap, precision, label, density, seed, side = values
-        rule = None
-        if kept == "compress":
-            most = number(cap, 0, int)
-            rule = RankRule(self.rule(rule_label).name, number(value, 0.0), cap=most if most > 0 else None)
+        kept, rule_label, value, cap, parts, precision, label, density, seed, side = values
+        rule = self.rules.read(rule_label, value, cap, parts) if kept == "compress" else None
         method, more = self.key("join", METHODS, label), {}
         if method in DENSITY:
             more["density"] = number(density, DENSITY[method])
@@ -83,18 +79,9 @@ class Choices:
         chosen = self.key("precision", PRECISIONS, label)
         return None if chosen == PRECISIONS[0] else chosen
 
-    def rule(self, label: str) -> Option:
-        """Return the rank rule that a dropdown's label stands for."""
-        return next((one for one in RULES.values() if self.words.said(one.label) == label), FIRST)
-
     def key(self, prefix: str, keys: Sequence[str], label: str) -> str:
         """Return what a dropdown's label stands for; gradio 3 would show the keys themselves at first."""
         return next((key for key in keys if self.words(f"workshop.{prefix}_{key}") == label), keys[0])
-
-    def usual(self, label: str) -> Any:
-        """Return the usual value of a rank rule, with what it means."""
-        one = self.rule(label)
-        return update(value=one.default, info=self.words.said(one.help))
 
     def explained(self, label: str) -> list[Any]:
         """Return the updates that show what a method means and what it asks for."""
@@ -110,7 +97,7 @@ class Choices:
     def untouched(self) -> tuple[Any, ...]:
         """Return the values as they are at first."""
         labels = [self.words(f"workshop.{key}") for key in ("precision_same", "join_sum", "side_shared")]
-        return (KEPT[0], self.words.said(FIRST.label), FIRST.default, 0, *labels[:2], None, 0, labels[2])
+        return (KEPT[0], *self.rules.untouched(), *labels[:2], None, 0, labels[2])
 
     def build(self) -> Widgets:
         """Build the widgets; the method's numbers and the rule stay hidden until they are asked for."""
@@ -137,11 +124,8 @@ class Choices:
             seed = widget(_SEED, words, value=0, info=words("workshop.seed_info"), scale=1, visible=False)
             side = self.dropdown("side", SIDES, find(MethodOptions, "side"), "side", scale=2, visible=False)
         with gr.Row(visible=False) as rule_row:
-            rules = [words.said(one.label) for one in RULES.values()]
-            rule = gr.Dropdown(rules, value=rules[0], label=words("workshop.rule"), scale=2)
-            value = widget(FIRST, words, label=words("workshop.rule_value"), scale=2)
-            cap = widget(_CAP, words, value=0, info=words("workshop.cap_info"), scale=1)
-        made = Widgets(rule_row, method_row, kept, rule, value, cap, precision, method, density, seed, side)
+            rule = self.rules.build()
+        made = Widgets(rule_row, method_row, kept, rule, precision, method, density, seed, side)
         kept.change(lambda chosen: update(visible=chosen == "compress"), [kept], [rule_row], **event_kw())
         return made
 

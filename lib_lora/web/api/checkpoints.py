@@ -5,24 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from lib_lora.i18n.error_words import sentence_in_words
-from lib_lora.merge.extract_spec import ExtractOptions, ExtractSpec, rule_of
+from lib_lora.merge.extract_spec import DEFAULT_RULE, ExtractOptions, ExtractSpec
 from lib_lora.merge.make import Made
-from lib_lora.merge.rank import RankRule
 from lib_lora.options import OVERWRITE, Option, options_of
 from lib_lora.progress import Progress
 from lib_lora.services import checkpoints, extract, into_checkpoint
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.files import submit
 from lib_lora.services.into_checkpoint import IntoSpec, Written
-from lib_lora.web.api.call import Call, Route, read
-from lib_lora.web.api.files import COMPRESS, ingredients, made_row
+from lib_lora.web.api.call import Call, Route
+from lib_lora.web.api.files import given_rule, ingredients, made_row
 from lib_lora.web.api.shared import job_row, new_file
 
 EXTRACT = (
     Option("tuned", str, "Name of the checkpoint that learned something."),
     Option("original", str, "Name of the one that it was tuned from."),
     Option("out", str, "Name of the new LoRA; without it one is made.", ""),
-    Option("compress", dict, "Rule of ranks: an object with kind, value, cap; without it rank 32.", None),
+    Option("compress", dict, "Rule of ranks: an object with kind, value, cap, parts; without it rank 32.", None),
     *options_of(ExtractOptions),
     OVERWRITE,
 )
@@ -88,10 +87,7 @@ def extract_order(atelier: Atelier, call: Call) -> ExtractSpec:
         InputError: a field cannot be right.
     """
     tuned, original = (checkpoints.file_of(atelier, call[name]) for name in ("tuned", "original"))
-    if call["compress"] is None:
-        rule = rule_of(None, cap=None, size=call["size"])
-    else:
-        rule = RankRule(**read(COMPRESS, call["compress"], where="compress"))
+    rule = given_rule(call) or DEFAULT_RULE
     return ExtractSpec(tuned=tuned, original=original, rule=rule, **call.of(options_of(ExtractOptions)))
 
 

@@ -11,7 +11,7 @@ from lib_lora.formats.inspection import inspection
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.merge.make import Made
 from lib_lora.merge.method import MethodOptions
-from lib_lora.merge.rank import RULES, RankRule, RuleOptions
+from lib_lora.merge.rank_rule import LIMITS, RULES, RankRule
 from lib_lora.merge.spec import Ingredient, MergeSpec, proposed_name
 from lib_lora.options import OVERWRITE, Option, options_of
 from lib_lora.progress import Progress
@@ -28,7 +28,7 @@ ROW = (LORA, *options_of(Ingredient))
 COMPRESS = (
     Option("kind", str, "The rule of ranks.", choices=tuple(RULES)),
     Option("value", float, "Its number."),
-    *options_of(RuleOptions, only=("cap",)),
+    *LIMITS,
 )
 METHOD = options_of(MethodOptions)
 BAKE = (
@@ -36,7 +36,7 @@ BAKE = (
         "loras", list, "One to bake, several to join: names, objects with a row's fields, or texts: girl:1:FACE.", ()
     ),
     Option("out", str, "Name of the new file; without it one is made.", ""),
-    Option("compress", dict, "Rule of ranks: an object with kind, value, cap; without it nothing is lost.", None),
+    Option("compress", dict, "Rule of ranks: an object with kind, value, cap, parts; without it none is lost.", None),
     *options_of(MergeSpec),
     *METHOD,
     Option("prompt", str, "Takes the LoRA tags of this prompt as rows, behind those of loras.", ""),
@@ -82,7 +82,7 @@ def bake_job(atelier: Atelier, call: Call) -> dict[str, Any]:
     if call["preview"]:
 
         def look(progress: Progress) -> dict[str, Any]:
-            made = merge.preview(order, host.presets, model=host.model, progress=progress)
+            made = merge.preview(order, host.presets, model=host.model, name=name, progress=progress)
             return made_row(made, name, made.report.bytes_after, call.language, notes)
 
         return job_row(atelier, submit(atelier, name, look), call.language)
@@ -116,15 +116,22 @@ def order_of(atelier: Atelier, call: Call) -> tuple[MergeSpec, tuple[str, ...]]:
     Raises:
         InputError: a field cannot be right.
     """
-    presets, rule = atelier.host.presets, None
+    presets = atelier.host.presets
     rows, notes = ingredients(atelier, call)
     for written in rows_of_prompt(call["prompt"], partial(lora_path, atelier), presets) if call["prompt"] else ():
         rows.append(written.row)
         notes += written.notes
-    if call["compress"] is not None:
-        rule = RankRule(**read(COMPRESS, call["compress"], where="compress"))
     method = MethodOptions(**call.of(METHOD))
-    return MergeSpec(tuple(rows), rule, call["precision"], method), tuple(notes)
+    return MergeSpec(tuple(rows), given_rule(call), call["precision"], method), tuple(notes)
+
+
+def given_rule(call: Call) -> RankRule | None:
+    """Return the rule of ranks that a request's ``compress`` describes; None without one.
+
+    Raises:
+        InputError: it cannot be right.
+    """
+    return None if call["compress"] is None else RankRule(**read(COMPRESS, call["compress"], where="compress"))
 
 
 def ingredients(atelier: Atelier, call: Call) -> tuple[list[Ingredient], list[str]]:
