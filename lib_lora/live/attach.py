@@ -20,6 +20,7 @@ from lib_lora.blocks.layouts import BASE
 from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.live import fold
+from lib_lora.live.compiled import notice_hooks
 from lib_lora.live.summed import untouched
 from lib_lora.live.swap import RECORD as SWAPPED
 from lib_lora.live.targets import (
@@ -79,6 +80,7 @@ class Attached:
         self._unet_strength = (strengths or {}).get("unet", 1.0)
         self._text_strength = (strengths or {}).get("te", 1.0)
         self._strategy = strategy
+        notice_hooks()
         self._strength: dict[int, Strength] = {}
         self._handles: dict[int, torch.utils.hooks.RemovableHandle] = {}
         self._folded: dict[int, float] = {}
@@ -116,6 +118,7 @@ class Attached:
 
     def detach(self) -> None:
         """Take everything off; the layers are what they were, byte for byte. Safe to call twice."""
+        notice_hooks()  # the model may have been compiled meanwhile
         for handle in self._handles.values():
             handle.remove()
         for index in list(self._folded):

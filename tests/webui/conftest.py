@@ -173,6 +173,15 @@ def forge(tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
+def neo(tmp_path: Path) -> Iterator[Any]:
+    """A fake Forge Neo; it loads its model at the first picture."""
+    from tests.webui.fakes.forge import Neo
+
+    with Neo(tmp_path).installed() as host:
+        yield host
+
+
+@pytest.fixture
 def reforge(tmp_path: Path) -> Iterator[Any]:
     """A fake reForge; it loads its model at the first look at `shared.sd_model`."""
     from tests.webui.fakes.older_forges import ReForge

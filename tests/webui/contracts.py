@@ -21,7 +21,7 @@ HANDED = {("lib_lora/ui/webui/callbacks.py", "host"): "modules.script_callbacks"
 """Parameters of ours that a module of the host is given to."""
 GENERATION = "p"
 """What our functions call the host's processing object."""
-KINDS = {"A1111": "a1111", "FORGE": "forge", "REFORGE": "reforge"}
+KINDS = {"A1111": "a1111", "FORGE": "forge", "NEO": "neo", "REFORGE": "reforge"}
 """Members of our `HostKind`, and what `installed.kind_of` calls them."""
 SETTING = "host_setting"
 """Our function that asks for a setting of the host by its name."""

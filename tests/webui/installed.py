@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-A1111, FORGE, REFORGE, CLASSIC = "a1111", "forge", "reforge", "classic"
+A1111, FORGE, NEO, REFORGE, CLASSIC = "a1111", "forge", "neo", "reforge", "classic"
 COMMON = (
     "--skip-prepare-environment --skip-torch-cuda-test --skip-version-check --no-download-sd-model "
     "--do-not-download-clip --disable-console-progressbars --api --api-server-stop"
@@ -15,6 +15,10 @@ COMMON = (
 FLAGS = {
     A1111: f"{COMMON} --use-cpu all --no-half --precision full --no-hashing",
     FORGE: f"{COMMON} --always-cpu --all-in-fp32 --attention-pytorch --no-hashing",
+    NEO: (
+        "--skip-prepare-environment --skip-torch-cuda-test --skip-version-check --disable-console-progressbars --api "
+        "--api-server-stop --no-hashing --cpu --force-fp32 --use-pytorch-cross-attention"
+    ),
     REFORGE: f"{COMMON} --always-cpu --all-in-fp32",
     CLASSIC: f"{COMMON} --always-cpu --all-in-fp32",
 }
@@ -47,7 +51,7 @@ def kind_of(folder: Path) -> str:
     if not (folder / "modules_forge").is_dir():
         return A1111
     if (folder / "backend" / "memory_management.py").is_file():
-        return FORGE
+        return NEO if (folder / "backend" / "logging.py").is_file() else FORGE
     return REFORGE if (folder / "modules" / "sd_schedulers.py").is_file() else CLASSIC
 
 

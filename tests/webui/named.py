@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from tests.webui.contracts import Call, Use
 
-ALL = frozenset({"a1111", "forge", "reforge"})
+ALL = frozenset({"a1111", "forge", "neo", "reforge"})
 F = frozenset({"forge"})
+NEO = frozenset({"neo"})
 
 
 def each(file: str, module: str, owner: str, names: str, kinds: frozenset[str] = ALL) -> list[Use]:
@@ -43,7 +44,10 @@ REACHED: tuple[Use, ...] = (
     *each("render/samplers.py", "modules.sd_schedulers", "Scheduler", "name label"),
     *each("lora_list.py", "networks", "", "update_available_networks_by_names"),
     # Forge's model
-    *each("model/forge.py", "backend.diffusion_engine.base", "ForgeDiffusionEngine", "model_config", F),
+    *each("model/forge.py", "backend.diffusion_engine.base", "ForgeDiffusionEngine", "model_config", F | NEO),
     *each("model/forge.py", "backend.patcher.base", "ModelPatcher", "lora_loader", F),
     *each("model/forge.py", "backend.patcher.lora", "LoraLoader", "loaded_hash", F),
+    *each("model/forge.py", "backend.patcher.base", "ModelPatcher", "refresh_loras", F),
+    *each("model/forge.py", "backend.patcher.base", "ModelPatcher", "patches_uuid", NEO),
+    *each("lora_list.py", "modules.shared", "cmd_opts", "lora_dirs", NEO),
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.webui.contracts import PLACES, ROOT, Call, Function, Sources, defined, is_static, member_of, refused
 
 FILE = ROOT / "lib_lora/host/webui/protocols.py"
-KINDS = {"A1111": "a1111", "Forge": "forge", "reForge": "reforge", "Forge classic": "classic"}
+KINDS = {"A1111": "a1111", "Forge": "forge", "Forge Neo": "neo", "reForge": "reforge", "Forge classic": "classic"}
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,12 @@ def surroundings(host: Installed) -> Surroundings:
 def pins_of(folder: Path) -> dict[str, str]:
     """Return what a host pins: its requirements, and PyTorch as its launcher asks for it ("" for any version)."""
     launcher = (folder / "modules" / "launch_utils.py").read_text(encoding="utf-8")
-    torch = re.search(r"pip install (torch==\S+) (torchvision==\S+)", launcher)
-    lines = (folder / "requirements_versions.txt").read_text(encoding="utf-8").splitlines()
-    return pins_in(lines) | pins_in(torch.groups() if torch else ())
+    asked = re.search(r"pip install (torch==\S+) (torchvision==\S+)", launcher)
+    more = re.search(r'"GRADIO_PACKAGE", "([^"]+)"', launcher)  # Forge Neo's page is not among its requirements
+    names = [*(asked.groups() if asked else ()), *(more[1].split() if more else ())]
+    files = (folder / name for name in ("requirements_versions.txt", "requirements.txt"))
+    lines = next(path for path in files if path.is_file()).read_text(encoding="utf-8").splitlines()
+    return pins_in(lines) | pins_in(names)
 
 
 def pins_in(lines: Iterable[str]) -> dict[str, str]:

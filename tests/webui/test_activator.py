@@ -238,7 +238,7 @@ def test_classic_hears_of_a_new_file_and_keeps_the_hashes_that_it_wrote(classic:
     assert "two" not in p.extra_generation_params["Lora hashes"]
 
 
-@pytest.mark.parametrize("kind", ["forge", "reforge", "classic"])
+@pytest.mark.parametrize("kind", ["forge", "neo", "reforge", "classic"])
 def test_the_forge_family_keeps_the_same_promises(
     kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

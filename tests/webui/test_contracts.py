@@ -17,7 +17,7 @@ from tests.webui.contracts import Call, Sources, Use, defined, member_of, parame
 from tests.webui.fakes import core, processing
 from tests.webui.fakes.extra_networks import ExtraNetwork, ExtraNetworkParams, ExtraNetworks
 from tests.webui.fakes.lora_extension import Network, NetworkModule, Networks
-from tests.webui.installed import A1111, CLASSIC, FORGE, REFORGE, kind_of
+from tests.webui.installed import A1111, CLASSIC, FORGE, NEO, REFORGE, kind_of
 from tests.webui.named import REACHED
 from tests.webui.stand_ins import misused, problems, stand_ins
 
@@ -28,6 +28,7 @@ NO_SOURCES = (
 ONLY = {
     A1111: ("a1111",),
     FORGE: ("forge",),
+    NEO: ("forge",),
     REFORGE: ("reforge", "classic", "patches"),
     CLASSIC: ("reforge", "classic", "patches"),
 }
@@ -41,9 +42,14 @@ MISSED = {
         "modules.sd_schedulers.Scheduler.label": "as above",
         "modules.shared.cmd_opts.no_prompt_history": "set for nobody; the host notes each prompt",
         "networks.update_available_networks_by_names": "all folders are read instead",
-    }
+    },
+    NEO: {
+        "network.Network.modules": "only A1111's loader says what it placed",
+        "modules.shared.opts.lora_functional": "off",
+        "modules.shared.opts.no_dpmpp_sde_batch_determinism": "off",
+    },
 }
-"""What an older host lacks and we do without, with what happens instead."""
+"""What a host lacks and we do without, with what happens instead."""
 
 
 def folders() -> list[Path]:
@@ -81,7 +87,9 @@ def name_of(use: Use) -> str:
 
 @pytest.mark.parametrize("kind", MISSED)
 def test_what_a_host_may_lack_is_used_by_us(kind: str) -> None:
-    assert set(MISSED[kind]) <= {name_of(use) for use in (*uses(), *REACHED)}
+    ours = {name_of(use) for use in (*uses(), *REACHED)}
+    ours |= {f"{of}.{member}" for one in stand_ins().values() for of in one.stands_for for member in one.members}
+    assert set(MISSED[kind]) <= ours
 
 
 def test_names_of_this_host_are_there_and_take_our_calls(host: Sources) -> None:
@@ -155,7 +163,7 @@ def test_condition_on_the_kind_of_host_is_followed(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "one.py").write_text(text, encoding="utf-8")
     kinds = {use.chain[-1]: use.kinds for use in uses(tmp_path)}
-    assert kinds == {"a": frozenset(), "x": {FORGE}, "y": {A1111, REFORGE}, "z": frozenset()}
+    assert kinds == {"a": frozenset(), "x": {FORGE}, "y": {A1111, NEO, REFORGE}, "z": frozenset()}
 
 
 SAMPLE = {

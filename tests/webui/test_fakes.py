@@ -64,7 +64,7 @@ def test_fake_second_order_sampler_asks_twice_a_step_but_for_the_last(a1111):
     assert steps == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("kind", ["forge", "reforge", "classic"])
+@pytest.mark.parametrize("kind", ["forge", "neo", "reforge", "classic"])
 def test_fake_family_merges_patches_and_takes_them_back(kind, request):
     host = request.getfixturevalue(kind)
     host.add_lora("one", small_lora())

@@ -32,13 +32,19 @@ def values(model: Any) -> dict[str, bytes]:
     return {name: p.detach().numpy().tobytes() for name, p in model.host.unet.named_parameters()}
 
 
+@pytest.fixture(params=["forge", "neo"])
+def host(request: pytest.FixtureRequest) -> Any:
+    """Either of the two that training knows."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
-def model(forge: Any) -> Any:
-    forge.txt2img("loads the model")
+def model(host: Any) -> Any:
+    host.txt2img("loads the model")
     return current_model()
 
 
-def test_gradients_pass_through_weights_that_were_made_in_inference_mode(forge: Any, model: Any) -> None:
+def test_gradients_pass_through_weights_that_were_made_in_inference_mode(host: Any, model: Any) -> None:
     assert all(p.is_inference() for p in model.host.unet.parameters())
     before = values(model)
     with lent(model, trains_text=False):
@@ -51,27 +57,27 @@ def test_gradients_pass_through_weights_that_were_made_in_inference_mode(forge: 
     assert values(model) == before
 
 
-def test_hooks_and_attention_are_put_back_and_the_picture_is_the_same(forge: Any, model: Any) -> None:
+def test_hooks_and_attention_are_put_back_and_the_picture_is_the_same(host: Any, model: Any) -> None:
     import backend.nn.unet as their_unet
 
-    chosen, before = their_unet.attention_function, forge.txt2img("x").images[0].tobytes()
+    chosen, before = their_unet.attention_function, host.txt2img("x").images[0].tobytes()
     with contextlib.suppress(KeyError), lent(model, trains_text=False):
         assert their_unet.attention_function() == "pytorch"
         assert sum(len(part._forward_pre_hooks) for part in model.host.unet.modules()) == 16 * 3
         raise KeyError
     assert their_unet.attention_function is chosen
     assert not any(part._forward_pre_hooks for part in model.host.unet.modules())
-    assert forge.txt2img("x").images[0].tobytes() == before
+    assert host.txt2img("x").images[0].tobytes() == before
 
 
-def test_the_last_prompts_lora_is_out_of_the_weights(forge: Any, model: Any) -> None:
+def test_the_last_prompts_lora_is_out_of_the_weights(host: Any, model: Any) -> None:
     before = values(model)
-    forge.add_lora("left", a_lora(model, requires_grad=False))
-    forge.txt2img("x <lora:left:1>")
+    host.add_lora("left", a_lora(model, requires_grad=False))
+    host.txt2img("x <lora:left:1>")
     assert values(model) != before
     with lent(model, trains_text=False):
         assert values(model) == before
-        forge.txt2img("x <lora:left:1>")  # a tag in a sample's prompt
+        host.txt2img("x <lora:left:1>")  # a tag in a sample's prompt
         with torch.no_grad():
             model.predict(torch.randn(1, 4, 8, 8), torch.tensor([1]), model.encode_text(["a"]))
         assert values(model) == before
@@ -122,16 +128,16 @@ def test_a_block_that_adds_in_place_can_be_trained_through() -> None:
     ],
     ids=["storage", "half on the CPU", "prediction", "family"],
 )
-def test_what_cannot_be_trained_is_refused_in_a_sentence(forge: Any, change: Any, sentence: str) -> None:
-    forge.load_model()
-    change(forge.sd_model)
+def test_what_cannot_be_trained_is_refused_in_a_sentence(host: Any, change: Any, sentence: str) -> None:
+    host.load_model()
+    change(host.sd_model)
     with pytest.raises(InputError, match=sentence):
         check_training(trains_text=False)
 
 
-def test_before_a_model_is_loaded_nothing_is_refused_and_a_slice_loads_it(forge: Any) -> None:
+def test_before_a_model_is_loaded_nothing_is_refused_and_a_slice_loads_it(host: Any) -> None:
     check_training(trains_text=False)
-    forge.modules.sd_models.forge_model_reload = forge.load_model
+    host.modules.sd_models.forge_model_reload = host.load_model
     with training_slice(QueueLock(), "x", trains_text=False) as lease:
         assert not lease.lost
         assert current_model() is not None

@@ -220,7 +220,7 @@ def test_order_carries_every_setting_and_no_script_of_another_extension(host, re
     assert recorder.orders[0].job == "LoRA Atelier: generate"
 
 
-@pytest.mark.parametrize("kind", ["a1111", "forge", "reforge", "classic"])
+@pytest.mark.parametrize("kind", ["a1111", "forge", "neo", "reforge", "classic"])
 def test_every_kind_of_host_makes_its_own_pictures_of_an_order(kind, request, model, monkeypatch):
     webui = request.getfixturevalue(kind)
     monkeypatch.setattr(host_module, "loaded_model", lambda: model)

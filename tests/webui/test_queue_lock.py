@@ -57,6 +57,18 @@ def test_the_hosts_buttons_are_heard_and_do_not_outlive_the_job(a1111: Any, butt
     assert not progress.interrupted()
 
 
+def test_reload_ui_leaves_our_work_alone_and_interrupts_the_hosts_own(a1111: Any) -> None:
+    progress.survive_reload()
+    progress.survive_reload()  # each new page
+    state = a1111.state
+    with QueueLock().taken("job"):
+        state.request_restart()
+        assert (state.server_command, progress.interrupted()) == ("restart", False)
+    state.begin(job="a picture of somebody's")
+    state.request_restart()
+    assert (state.server_command, state.interrupted) == ("restart", True)
+
+
 def test_an_error_gives_the_lock_back(a1111: Any) -> None:
     lock = QueueLock()
     with pytest.raises(ValueError, match="broken"), lock.taken("job"):

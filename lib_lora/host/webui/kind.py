@@ -14,6 +14,7 @@ class HostKind(str, Enum):
 
     A1111 = "A1111"
     FORGE = "Forge"
+    NEO = "Forge Neo"
     REFORGE = "reForge"
     CLASSIC = "Forge classic"
     UNKNOWN = "unknown"
@@ -26,7 +27,7 @@ def detect() -> HostKind:
     if not _there("modules_forge"):
         return HostKind.A1111
     if _there("backend.memory_management"):
-        return HostKind.FORGE
+        return HostKind.NEO if _there("backend.logging") else HostKind.FORGE
     if _there("ldm_patched.modules.model_management"):
         return HostKind.REFORGE if _there("modules.sd_schedulers") else HostKind.CLASSIC
     return HostKind.UNKNOWN

@@ -34,7 +34,8 @@ def lora_folders() -> tuple[Path, ...]:
     from modules import paths, shared
 
     options = shared.cmd_opts
-    given = (getattr(options, "lora_dir", None), getattr(options, "lyco_dir_backcompat", None))
+    more = getattr(options, "lora_dirs", ())  # Forge Neo: any number of further ones
+    given = (getattr(options, "lora_dir", None), *more, getattr(options, "lyco_dir_backcompat", None))
     return tuple(dict.fromkeys(Path(folder) for folder in given if folder)) or (Path(paths.models_path) / "Lora",)
 
 

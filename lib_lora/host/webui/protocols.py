@@ -94,6 +94,7 @@ class State(Protocol):
     interrupted: bool
     skipped: bool
     stopping_generation: bool
+    server_command: str | None
 
     def begin(self, *, job: str) -> None:
         """Begin a job."""
@@ -103,6 +104,9 @@ class State(Protocol):
 
     def interrupt(self) -> None:
         """Do as the Interrupt button."""
+
+    def request_restart(self) -> None:
+        """Do as the button *Reload UI*."""
 
     def assign_current_image(self, image: Image.Image) -> None:
         """Show a live preview."""
@@ -266,7 +270,7 @@ class TextEngine(Protocol):
     """A text encoder in Forge.
 
     Stands for: backend.text_processing.classic_engine.ClassicTextProcessingEngine
-    Only in: Forge
+    Only in: Forge, Forge Neo
     """
 
     embeddings: Any
@@ -288,20 +292,19 @@ class ModelPatcher(Protocol):
     """A network in Forge with what is to be merged into it.
 
     Stands for: backend.patcher.base.ModelPatcher
-    Only in: Forge
+    Only in: Forge, Forge Neo
     """
 
     model: Any
-
-    def refresh_loras(self) -> None:
-        """Bring the weights to the LoRAs that are wanted."""
+    patches_uuid: object
+    """Neo: what the patches of a patcher are told by. Elsewhere it has `refresh_loras`."""
 
 
 class ForgeObjects(Protocol):
     """The parts of a model in Forge.
 
     Stands for: backend.diffusion_engine.base.ForgeObjects
-    Only in: Forge
+    Only in: Forge, Forge Neo
     """
 
     unet: ModelPatcher
@@ -316,7 +319,7 @@ class ForgeEngine(Protocol):
     """``shared.sd_model`` of Forge.
 
     Stands for: backend.diffusion_engine.base.ForgeDiffusionEngine
-    Only in: Forge
+    Only in: Forge, Forge Neo
     """
 
     sd_checkpoint_info: CheckpointInfo

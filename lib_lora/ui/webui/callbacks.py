@@ -49,9 +49,11 @@ def add_settings() -> None:
 def before_page() -> None:
     """Begin with a new page; the X/Y/Z plot reads its list of axes when its part of it is built."""
     from lib_lora.host.webui.axes.plot import register_axes
+    from lib_lora.host.webui.session.progress import survive_reload
     from lib_lora.i18n.error_words import sentence_of
     from lib_lora.ui.webui import settings, singletons
 
+    survive_reload()
     singletons.new_page()
     language = settings.words().language
 

@@ -138,9 +138,10 @@ class State:
         self.skipped = self.interrupted = self.stopping_generation = False
         self.processing_has_refined_job_count = False
         self.job_timestamp, self.time_start = "0", 0.0
+        self.server_command: str | None = None
 
     def begin(self, job: str = "(unknown)") -> None:
-        self.__init__()
+        State.__init__(self)
         self.job, self.job_count = job, -1
 
     def end(self) -> None:
@@ -151,6 +152,10 @@ class State:
 
     def interrupt(self) -> None:
         self.interrupted = True
+
+    def request_restart(self) -> None:
+        self.interrupt()
+        self.server_command = "restart"
 
     def skip(self) -> None:
         self.skipped = True

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.webui.fakes.a1111 import A1111
 from tests.webui.fakes.lora_extension import Network, Networks
-from tests.webui.fakes.patchers import ModelPatcher, patches_of
+from tests.webui.fakes.patchers import ModelPatcher, NeoPatcher, patches_of
 from tests.webui.fakes.put import module
 from tests.webui.fakes.tiny_model import SdModel, tiny_model
 from tests.webui.fakes.training import Autoencoder
@@ -101,7 +101,7 @@ class Engine:
         self.sd_checkpoint_info, self.sd_model_hash = model.sd_checkpoint_info, model.sd_model_hash
 
     def get_learned_conditioning(self, prompt: Sequence[str]) -> Tensor:
-        self.forge_objects.clip.patcher.refresh_loras()
+        self.forge_objects.clip.patcher.bring()
         return self._tiny.cond_stage_model(list(prompt))
 
     def encode_first_stage(self, x: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ class Forge(A1111):
     def apply_model(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """Predict in chunks of a batch, unconds first, as the family's sampler does."""
         unet = self.sd_model.forge_objects.unet
-        unet.refresh_loras()
+        unet.bring()
         half = x.shape[0] // 2
         order = [*range(half, 2 * half), *range(half)]
         out = unet.model.diffusion_model(x[order], t[order], context=cond[order], transformer_options={})
@@ -254,7 +254,7 @@ def _process(host: Forge, p: Any) -> Any:
     def activated(p: Any, data: Any) -> None:
         activate(p, data)
         engine.forge_objects = engine.forge_objects_after_applying_lora.shallow_copy()
-        engine.forge_objects.clip.patcher.refresh_loras()
+        engine.forge_objects.clip.patcher.bring()
 
     view = _View(host, engine, activated)
     return processing.process_images(view, p)
@@ -291,6 +291,24 @@ def attention_pytorch() -> str:
 def other_attention() -> str:
     """The attention that the host's user chose."""
     return "chosen"
+
+
+class NeoEngine(Engine):
+    """Forge Neo's loaded model."""
+
+    patcher = NeoPatcher
+
+
+class Neo(Forge):
+    """Fake Forge Neo: patchers without `refresh_loras`, which are brought to their patches when they are loaded."""
+
+    engine = NeoEngine
+
+    def memory_modules(self) -> dict[str, ModuleType]:
+        """Return Forge's back end with Neo's way to load."""
+        found = super().memory_modules()
+        found["backend.memory_management"].load_model_gpu = lambda patcher: patcher.bring()
+        return found
 
 
 def memory_functions() -> dict[str, Any]:

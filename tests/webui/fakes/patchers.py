@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 from lib_lora.formats.keys import find_module
 
 
-class ModelPatcher:
-    """Forge's patcher: `lora_patches` by file; a refresh merges what differs from the merged state."""
+class Patcher:
+    """What the patchers of the family share: `lora_patches` by file, and merging what differs from the merged state."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -21,7 +22,7 @@ class ModelPatcher:
         self.model_options: dict[str, Any] = {"transformer_options": {}}
         self.object_patches: dict[str, Any] = {}
 
-    def clone(self) -> ModelPatcher:
+    def clone(self) -> Patcher:
         twin = type(self)(self.model)
         twin.lora_patches, twin.model_options = dict(self.lora_patches), copy.deepcopy(self.model_options)
         return twin
@@ -55,7 +56,8 @@ class ModelPatcher:
         return str(list(self.lora_patches))
 
     @torch.inference_mode()
-    def refresh_loras(self) -> None:
+    def bring(self) -> None:
+        """Bring the weights to the patches; how a host asks for it differs."""
         backup = self.model.__dict__.setdefault("lora_backup", {})
         if self.model.__dict__.get("lora_state", str([])) == self.state():
             return
@@ -67,6 +69,35 @@ class ModelPatcher:
             backup[key] = weight = getattr(owner, last)
             place(self.model, key, nn.Parameter(merged(weight, rows), requires_grad=False))
         self.model.__dict__["lora_state"] = self.state()
+
+
+class ModelPatcher(Patcher):
+    """Forge's patcher: asked for, it merges."""
+
+    def refresh_loras(self) -> None:
+        self.bring()
+
+
+class NeoPatcher(Patcher):
+    """Forge Neo's patcher: it merges as it is loaded; an id says of which patcher the weights are."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.patches_uuid = uuid.uuid4()
+        model.__dict__.setdefault("current_weight_patches_uuid", None)
+
+    def clone(self) -> Patcher:
+        twin = super().clone()
+        twin.patches_uuid = self.patches_uuid
+        return twin
+
+    def add_patches(self, **given: Any) -> set[str]:
+        self.patches_uuid = uuid.uuid4()
+        return super().add_patches(**given)
+
+    def bring(self) -> None:
+        super().bring()
+        self.model.__dict__["current_weight_patches_uuid"] = self.patches_uuid
 
 
 def owner_of(root: nn.Module, key: str) -> tuple[nn.Module, str]:

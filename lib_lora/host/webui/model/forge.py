@@ -23,7 +23,7 @@ from lib_lora.host.webui.model.host_model import (
     named_family,
 )
 from lib_lora.host.webui.model.layers import clip_layers
-from lib_lora.host.webui.protocols import ForgeEngine, TextEngine
+from lib_lora.host.webui.protocols import ForgeEngine, ModelPatcher, TextEngine
 from lib_lora.host.webui.session.restore import attributes_kept
 from lib_lora.sentences import say
 
@@ -115,8 +115,7 @@ class ForgeHostModel(HostModel):
     def settle(self) -> None:
         """Clear the LoRAs of a prompt: they are merged into the weights until another patcher is loaded."""
         patcher = self.live.forge_objects_original.unet
-        merged = getattr(getattr(patcher, "lora_loader", None), "loaded_hash", EMPTY)
-        if self.live.current_lora_hash != EMPTY or merged != EMPTY:
+        if self.live.current_lora_hash != EMPTY or _is_merged(patcher):
             settle(self.live)
 
 
@@ -151,7 +150,17 @@ def settle(live: ForgeEngine) -> None:
     live.current_lora_hash = EMPTY
     for patcher in (live.forge_objects.clip.patcher, live.forge_objects.unet):
         memory_management.load_model_gpu(patcher)
-        patcher.refresh_loras()
+        if hasattr(patcher, "refresh_loras"):  # Neo merges, and unmerges, as it loads
+            patcher.refresh_loras()
+
+
+def _is_merged(patcher: ModelPatcher) -> bool:
+    """Whether the weights hold a prompt's LoRAs; ``patcher`` is the one without any."""
+    loader = getattr(patcher, "lora_loader", None)
+    if loader is not None:
+        return bool(loader.loaded_hash != EMPTY)
+    held = getattr(patcher.model, "current_weight_patches_uuid", None)
+    return held is not None and held != patcher.patches_uuid
 
 
 def make_trainable(network: nn.Module) -> None:

@@ -236,7 +236,7 @@ def chosen_model() -> WebuiModel:
     """
     from modules import sd_models, shared
 
-    if detect() is HostKind.FORGE:
+    if detect() in (HostKind.FORGE, HostKind.NEO):
         sd_models.forge_model_reload()
     elif shared.sd_model is not None:  # reading it loads the first one
         sd_models.reload_model_weights()
@@ -249,7 +249,7 @@ def chosen_model() -> WebuiModel:
 def _recipe(live: Any) -> tuple[tuple[object, ...], Callable[[], HostModel]]:
     """Return what tells the checkpoint in the host's object from another, and how to take it apart."""
     kind = detect()
-    if kind is HostKind.FORGE:
+    if kind in (HostKind.FORGE, HostKind.NEO):
         from lib_lora.host.webui.model import forge
 
         return forge.key_of(live), lambda: forge.ForgeHostModel(live)

@@ -25,8 +25,10 @@ from lib_lora.sentences import say
 _APPLIES: Mapping[HostKind, frozenset[str]] = {
     HostKind.A1111: frozenset({"lora", "loha", "lokr", "dora", "ia3", "full", "norm", "diag-oft", "boft"}),
     HostKind.FORGE: frozenset({"lora", "loha", "lokr", "dora", "glora", "full"}),
+    HostKind.NEO: frozenset({"lora", "loha", "lokr", "dora", "glora", "full", "norm", "diag-oft", "boft", "oft"}),
 }
-"""By host, the kinds that its loader applies as their makers do (A1111's `network_*.py`, Forge's `lora.py`)."""
+"""By host, the kinds that its loader applies as their makers do (A1111's `network_*.py`, Forge's `lora.py`, Neo's
+`weight_adapter`)."""
 
 _TEXT = "lora_te"
 _KEPT = 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 from PIL import Image
@@ -18,6 +19,9 @@ TASK = "task(lora-atelier)"
 
 POLL = 0.1
 """Seconds between two looks; the host has no callback that every sampler calls on every kind of host."""
+
+_running: list[str] = []
+"""The job of ours that the host is at."""
 
 _KEPT = ("job", "job_no", "job_count", "sampling_step", "sampling_steps", "textinfo", "current_latent", "time_start")
 
@@ -52,13 +56,35 @@ def host_job(job: str) -> Iterator[None]:
     state.begin(job=job)
     progress.add_task_to_queue(TASK)
     progress.start_task(TASK)
+    _running.append(job)
     try:
         yield
     finally:
+        _running.remove(job)
         progress.finish_task(TASK)
         state.end()
         state.skipped = state.interrupted = state.stopping_generation = False
         state.current_latent = None
+
+
+def survive_reload() -> None:
+    """Let *Reload UI* leave a job of ours alone: the host interrupts whatever it is at, and ours needs no page.
+
+    To be called before the page is built: its button keeps the function that it finds then.
+    """
+    state = _state()
+    own = state.request_restart
+    if hasattr(own, "__wrapped__"):
+        return
+
+    @wraps(own)
+    def request_restart() -> None:
+        if _running:
+            state.server_command = "restart"
+        else:
+            own()
+
+    state.request_restart = request_restart  # type: ignore[method-assign]
 
 
 @contextmanager
