@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,13 @@ class Installed:
         if not found or not found[0].exists():
             raise FileNotFoundError(f"no Python for the WebUI in {folder}: it has no venv; set WEBUI_PYTHON to it")
         return cls(folder, found[0].absolute(), kind_of(folder))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Return what must stand in its settings: Forge Neo asks at the terminal about those of another version."""
+        launcher = (self.folder / "modules" / "launch_utils.py").read_text(encoding="utf-8")
+        version = re.search(r'^VERSION_UID\b.*= "(\w+)"', launcher, re.MULTILINE)
+        return {"VERSION_UID": version[1]} if version else {}
 
 
 def kind_of(folder: Path) -> str:

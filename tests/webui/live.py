@@ -160,7 +160,7 @@ class LiveHost:
             (self.data / "extensions" / EXTENSION).symlink_to(extension, target_is_directory=True)
         probe = Path(__file__).with_name("probe")
         (self.data / "extensions" / "atelier-probe").symlink_to(probe, target_is_directory=True)
-        settings = {**SETTINGS, "sd_model_checkpoint": checkpoint.name}
+        settings = {**SETTINGS, **self.installed.settings, "sd_model_checkpoint": checkpoint.name}
         (self.data / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
     def command(self, port: int) -> list[str]:
