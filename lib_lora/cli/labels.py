@@ -23,7 +23,7 @@ _LONG = 70
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the commands."""
-    for add in (_add_label, _add_find):
+    for add in (_add_label, _add_find, _add_readme):
         add(commands)
 
 
@@ -73,6 +73,20 @@ def _add_find(commands: argparse._SubParsersAction) -> None:
         help="where is searched; may be given several times (default: this folder)",
     )
     find.set_defaults(run=run_find)
+
+
+def _add_readme(commands: argparse._SubParsersAction) -> None:
+    readme = commands.add_parser(
+        "readme",
+        help="write a page for people out of what a file says of itself",
+        description="Print a page in Markdown out of a file's metadata: use, trigger words, training, what it is made "
+        "of, hash. Nothing private of the training is in it.",
+    )
+    readme.add_argument("file", type=Path, metavar="FILE", help="LoRA file")
+    readme.add_argument("--language", choices=("en", "ja"), default="en", help="of the headings [%(default)s]")
+    readme.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of printing it")
+    add_flags(readme, (OVERWRITE,))
+    readme.set_defaults(run=run_readme)
 
 
 def run_label(options: argparse.Namespace) -> int:
@@ -226,3 +240,15 @@ def run_find(options: argparse.Namespace) -> None:
         say(f"cannot be read: {known[name]}")
     result = {"loras": found, "files": [known[name] for name in found], "all": len(known), "broken": broken}
     give(options, result, [*(str(known[name]) for name in found), f"{len(found)} of {len(known)} files"])
+
+
+def run_readme(options: argparse.Namespace) -> None:
+    """Print or write the page of a file."""
+    from lib_lora.services.readme import readme, write_readme
+
+    text = readme(options.file, options.language)
+    if options.out is None:
+        give(options, {"file": None, "text": text}, [text.rstrip()])
+        return
+    saved = write_readme(text, options.out, overwrite=bool(options.overwrite))
+    give(options, {"file": saved, "text": text}, [str(saved)])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,17 +33,18 @@ _ROUNDS = 8
 class SavedAs:
     """How a new file is going to be saved: its name without ending, and the type of its numbers where that changes.
 
-    A name that is not known yet counts as the longest that there can be.
+    A name that is not known yet counts as the longest that there can be. ``more`` is what its metadata will say besides.
     """
 
     name: str = LONGEST
     dtype: torch.dtype | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def size(self, lora: LoraFile) -> int:
         """Return the bytes of the file; the numbers of the LoRA need not be known."""
         if self.dtype is not None:
             lora = replace(lora, adapters={key: one.to(dtype=self.dtype) for key, one in lora.adapters.items()})
-        return predicted_size(lora, name=self.name)
+        return predicted_size(replace(lora, metadata={**lora.metadata, **self.more}), name=self.name)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from lib_lora.merge.extract_spec import SIZE_RANK, ExtractSpec
 from lib_lora.merge.make import Made
 from lib_lora.merge.pairing import Pair, both_names, pair, rest_of
 from lib_lora.merge.precision import TYPES
+from lib_lora.merge.provenance import noted, of_extract, with_room
 from lib_lora.merge.rank import Spectrum, largest_singular_value, squared
 from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.recipe import of_checkpoints
@@ -111,11 +112,13 @@ def extract(
         )
     lora = of_checkpoints(LoraFile(found.adapters), order, tuned, original, hashes)
     if order.rule.kind == "size":
-        lora = _small_enough(lora, found, order.rule, blocks, SavedAs(name))
+        lora = _small_enough(lora, found, order.rule, blocks, SavedAs(name, more=with_room(of_extract(order, hashes))))
     order_of_blocks = in_order_of_blocks({one.block: None for one in found.results.values()}, tuned.family.name)
     rows = rows_of(found.results.values(), list(order_of_blocks))
     before = tuned.header.size + original.header.size
-    report = MergeReport(rows, before, predicted_size(lora, name=name), tuple(found.unchanged))
+    report = MergeReport(rows, before, 0, tuple(found.unchanged))
+    lora.metadata = noted(lora.metadata, of_extract(order, hashes, error=report.relative_error))
+    report = replace(report, bytes_after=predicted_size(lora, name=name))
     return Made(lora, report, (), tuple((tuned.path.stem, note) for note in (*notes, *_notes(found, lora))))
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.formats.lora import LoraFile, predicted_size, read_lora
 from lib_lora.live.targets import HasLayers
+from lib_lora.merge import provenance
 from lib_lora.merge.budget import SavedAs
 from lib_lora.merge.difference import known
 from lib_lora.merge.join import join
 from lib_lora.merge.overlap import Overlap, overlaps
 from lib_lora.merge.precision import TYPES, Precision, convert
 from lib_lora.merge.project import Removal
+from lib_lora.merge.recipe import short
 from lib_lora.merge.report import MergeReport, then
 from lib_lora.merge.shares import Summand
 from lib_lora.merge.spec import Ingredient, MergeSpec, weights_of
@@ -67,18 +69,22 @@ def make(
         InputError: the order cannot be right; FileError: a file cannot be read.
         StoppedError: somebody asked to stop.
     """
-    parts = []
+    parts, before = [], []
     for number, row in enumerate(order.ingredients):
         progress.passed(number, len(order.ingredients), say("reading"))
         part = summand(row, presets)
+        before.append(part.lora)
         alone = len(order.ingredients) == 1 and order.rule is None and order.method.method == "sum"
         lora = known(widened(part.lora, order.precision), part.multipliers, model, alone=alone)
         parts.append(replace(part, lora=lora))
     progress.passed(len(parts), len(parts), say("reading"))
     conflict = overlaps(parts, progress) if len(parts) > 1 else ()
-    saved = SavedAs(name, None if order.precision is None else TYPES[order.precision])
+    noted = _order(order, parts, before, presets, model)
+    dtype = None if order.precision is None else TYPES[order.precision]
+    saved = SavedAs(name, dtype, more=provenance.with_room(noted))
     joined = join(parts, order.method, order.rule, progress, model=model, saved=saved)
     made, report = rounded(joined.lora, joined.report, order.precision, progress)
+    made.metadata = provenance.noted(made.metadata, replace(noted, error=short(report.relative_error)))
     used = tuple((part.lora.name, {b: part.multipliers[b] for b in part.lora.blocks()}) for part in parts)
     sources = {row.path for row in order.ingredients}
     report = replace(
@@ -86,6 +92,28 @@ def make(
     )
     notes = dict.fromkeys((part.lora.name, note) for part in parts for note in part.lora.notes)
     return Made(made, report, used, tuple(notes), conflict, joined.taken, joined.removed)
+
+
+def _order(
+    order: MergeSpec,
+    parts: Sequence[Summand],
+    before: Sequence[LoraFile],
+    presets: PresetFile,
+    model: HasLayers | None,
+) -> provenance.Order:
+    """Return what is noted of the order; the model only where its weights were asked for."""
+    parents = [
+        provenance.parent_of(row.path, lora.metadata, provenance.row_of(row, presets, lora.family))
+        for row, lora in zip(order.ingredients, before, strict=True)
+    ]
+    asked = any(
+        part.lora.adapters[key].kind != lora.adapters[key].kind
+        for part, lora in zip(parts, before, strict=True)
+        for key in part.lora.adapters.keys() & lora.adapters.keys()
+    )
+    asked = asked or (order.rule is not None and order.rule.kind == "base_ratio")
+    path = getattr(model, "path", None) if asked else None
+    return provenance.of_merge(order, parents, base=path.name if path else "")
 
 
 def widened(lora: LoraFile, precision: Precision | None) -> LoraFile:

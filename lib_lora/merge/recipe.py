@@ -10,7 +10,7 @@ from lib_lora.formats.checkpoint import CheckpointFile
 from lib_lora.formats.files import is_pickle
 from lib_lora.formats.hashes import tensor_hash
 from lib_lora.formats.lora import LoraFile
-from lib_lora.formats.metadata import FIELDS, RECIPE, family_labels, network_facts
+from lib_lora.formats.metadata import FIELDS, ORDER, RECIPE, family_labels, network_facts
 from lib_lora.merge.extract_spec import ExtractSpec
 
 _HASH = "modelspec.hash_sha256"
@@ -22,7 +22,7 @@ def merged(lora: LoraFile, source: LoraFile, step: Mapping[str, object]) -> Lora
 
     ``ss_`` and user fields of the source stay; the stored hashes go, because they are the source's.
     """
-    kept = {key: value for key, value in source.metadata.items() if not key.startswith("sshs_")}
+    kept = {key: value for key, value in source.metadata.items() if not key.startswith("sshs_") and key != ORDER}
     return _with_recipe(lora, kept, [*read_recipe(source.metadata), {**step, **_named(source), **step}])
 
 
@@ -45,7 +45,7 @@ def merged_from_many(
     kept = {
         key: value
         for key, value in tables[0].items()
-        if not key.startswith("sshs_") and all(table.get(key) == value for table in tables)
+        if not key.startswith("sshs_") and key != ORDER and all(table.get(key) == value for table in tables)
     }
     for keys, values in (
         (FIELDS["trigger_words"], _distinct(table.get(FIELDS["trigger_words"][0], "") for table in tables)),

@@ -11,6 +11,7 @@ from lib_lora.formats.forms import ALPHA_TOLD, ALSO, FORMS, form_of
 from lib_lora.formats.lora import WholeFile, read_whole
 from lib_lora.formats.names import proposed_stem
 from lib_lora.formats.saving import check_target
+from lib_lora.merge import provenance
 from lib_lora.merge.convert import Converted, convert, recast
 from lib_lora.merge.precision import TYPES, Precision
 from lib_lora.options import option, settle
@@ -73,6 +74,10 @@ def preview(path: Path, options: ConvertOptions, progress: Progress = QUIET) -> 
     progress.passed(0, 1, say("reading"))
     source = read_whole(path)
     made = _made(source, options, progress)
+    given = {"to": options.to, **({"precision": options.precision} if options.precision else {})}
+    parent = provenance.parent_of(path, source.metadata)
+    order = provenance.of_one(provenance.CONVERT, parent, given, error=made.largest)
+    made = replace(made, metadata=provenance.noted(made.metadata, order))
     notes = (*source.lora.notes, *made.notes)
     size = file_size(made.tensors, made.named("unsaved"))
     report = replace(made.report, bytes_before=path.stat().st_size, bytes_after=size)

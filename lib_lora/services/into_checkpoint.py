@@ -12,6 +12,7 @@ from lib_lora.formats.checkpoint import CheckpointFile, read_checkpoint
 from lib_lora.formats.hashes import file_hash
 from lib_lora.formats.names import proposed_stem
 from lib_lora.formats.saving import check_target
+from lib_lora.merge import provenance
 from lib_lora.merge.into_checkpoint import Written, plan
 from lib_lora.merge.into_checkpoint import write as write_plan
 from lib_lora.merge.make import summand
@@ -70,6 +71,14 @@ def write(
     planned = plan(checkpoint, parts)
     digest = file_hash(checkpoint.path, progress)
     metadata = into_checkpoint(checkpoint, [(part.lora, part.used) for part in parts], digest=digest)
+    own = provenance.Parent(
+        checkpoint.path.stem, digest, provenance.CHECKPOINT, made=provenance.read_order(checkpoint.header.metadata)
+    )
+    rows = [
+        provenance.parent_of(row.path, part.lora.metadata, provenance.row_of(row, presets, part.lora.family))
+        for row, part in zip(order.ingredients, parts, strict=True)
+    ]
+    metadata = provenance.noted(metadata, provenance.of_checkpoint(own, rows))
     if set(checkpoint.header.metadata) - set(metadata):
         note = say("The hash that the checkpoint's metadata holds is left out: it is that of the file before.")
         planned = replace(planned, notes=(*planned.notes, (checkpoint.path.stem, note)))

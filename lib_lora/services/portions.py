@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from lib_lora.errors import InputError
@@ -13,6 +13,7 @@ from lib_lora.formats.forms import part_of
 from lib_lora.formats.lora import WholeFile, read_whole
 from lib_lora.formats.names import ENDING, proposed_stem
 from lib_lora.formats.saving import check_target
+from lib_lora.merge import provenance
 from lib_lora.merge.portions import UNET, Portion, by_blocks, by_model, portion, without
 from lib_lora.options import option, settle
 from lib_lora.progress import QUIET, Progress
@@ -156,6 +157,7 @@ def prune(
     counted = dict(Counter(gone.values()))
     step = {"op": "prune", **counted, **({"extras": extras} if extras else {})}
     made = portion(source, kept, step, extras=not options.extras)
+    made = _noted(path, source, made, provenance.PRUNE, {**asdict(options), "modules": list(options.modules)})
     progress.passed(1, 1, say("saving"))
     _save(path, target, made, overwrite=overwrite)
     sizes = path.stat().st_size, target.stat().st_size
@@ -189,7 +191,7 @@ def split(
     """
     progress.passed(0, 1, say("reading"))
     source = read_whole(path)
-    parts = _parts(source, options, folder, stem or path.stem)
+    parts = _parts(path, source, options, folder, stem or path.stem)
     for one in parts:
         check(path, one.target, overwrite=overwrite)
     pieces = []
@@ -203,7 +205,29 @@ def split(
     return pieces, source.lora.notes
 
 
-def _parts(source: WholeFile, options: SplitOptions, folder: Path, stem: str) -> Sequence[_Part]:
+def split_part(path: Path, options: SplitOptions, label: str, target: Path, *, progress: Progress = QUIET) -> Path:
+    """Write one of the files that `split` would write.
+
+    Raises:
+        InputError: there is no such part, or as `split`; FileError: a file cannot be read or written.
+    """
+    progress.passed(0, 1, say("reading"))
+    parts = {one.label: one for one in _parts(path, read_whole(path), options, target.parent, target.stem)}
+    if label not in parts:
+        raise InputError("The file has no such part", where=label[:60], cure="Split it anew.")
+    check(path, target, overwrite=False)
+    _save(path, target, parts[label].portion, overwrite=False)
+    return target
+
+
+def _noted(path: Path, source: WholeFile, made: Portion, command: str, options: Mapping[str, object]) -> Portion:
+    """Return a portion whose metadata tell what made it; options that say nothing are left out."""
+    given = {name: value for name, value in options.items() if value not in ("", False, [], ())}
+    order = provenance.of_one(command, provenance.parent_of(path, source.metadata), given)
+    return replace(made, metadata=provenance.noted(made.metadata, order))
+
+
+def _parts(path: Path, source: WholeFile, options: SplitOptions, folder: Path, stem: str) -> Sequence[_Part]:
     lora = source.lora
     blocks, each = options.by == BLOCKS, options.by == MODELS
     groups = by_blocks(lora, options.groups) if blocks else by_model(lora, each=each)
@@ -216,6 +240,7 @@ def _parts(source: WholeFile, options: SplitOptions, folder: Path, stem: str) ->
     for label, keys in groups.items():
         step = {"op": "split", "part": label, "of": sorted(groups)}
         made = portion(source, keys, step, extras=label == with_extras)
+        made = _noted(path, source, made, provenance.SPLIT, {**asdict(options), "part": label})
         found.append(_Part(label, folder / f"{stem}_{label}{ENDING}", made))
     return found
 

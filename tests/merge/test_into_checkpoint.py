@@ -247,7 +247,7 @@ def test_a_stored_hash_is_left_out_and_that_is_said(tmp_path: Path) -> None:
     base = made.write_original(tmp_path / "base.safetensors", "sd1", **{"modelspec.hash_sha256": "0x1", "kept": "y"})
     path, _ = simple(tmp_path)
     written = into_checkpoint.write(IntoSpec(base, (Ingredient(path),)), tmp_path / "new.safetensors", PRESETS)
-    assert sorted(read_header(written.path).metadata) == ["atelier_recipe", "kept"]
+    assert sorted(read_header(written.path).metadata) == ["atelier_order", "atelier_recipe", "kept"]
     assert any("hash" in note for _, note in written.plan.notes)
 
 

@@ -49,3 +49,27 @@ def test_what_cannot_be_is_refused(web: Web) -> None:
     ):
         assert web.post("/label-many", body).status_code == 400, body
     assert web.post("/label-many", {"loras": ["nobody"], "fields": {"author": "me"}}).status_code == 404
+
+
+def test_a_file_tells_where_it_comes_from_and_is_made_again(web: Web, atelier: Atelier) -> None:
+    web.result(web.post("/bake", {"loras": ["girl:0.5:MIDD"], "out": "half"}))
+    found = web.get("/inspect?lora=half").json()
+    (parent,) = found["origin"]["parents"]
+    assert (parent["name"], parent["state"], parent["row"]["strength"]) == ("girl", "here", 0.5)
+    assert found["repeat"].startswith("python run.py bake girl.safetensors --strength=0.5 --weights=")
+    assert str(atelier.folders.loras) not in found["repeat"]  # the server answers others
+    made = web.result(web.post("/repeat", {"lora": "half"}))
+    assert made == {"lora": "half_again", "same": True, "hash": found["hash"]["computed"]}
+    assert web.post("/repeat", {"lora": "half", "out": "half"}).status_code == 409
+    (atelier.folders.loras / "girl.safetensors").unlink()
+    answer = web.post("/repeat", {"lora": "half"})
+    assert (answer.status_code, "is not here" in answer.text) == (400, True)
+
+
+def test_a_file_is_told_as_a_page_in_the_language_of_who_asks(web: Web, atelier: Atelier) -> None:
+    odd = {"modelspec.title": "a <b>\x00\n# x", "ss_sd_model_name": "/home/me/m.safetensors", "ss_steps": "9" * 99_999}
+    make(atelier.folders.loras, "dress", odd)
+    text = web.get("/readme?lora=dress").json()["text"]
+    assert text.startswith("# a \\<b\\> \\# x\n\n## How to use it\n\n- `<lora:dress:1>`\n")
+    assert ("/home/me" in text, "m.safetensors" in text) == (False, True)
+    assert "## 使い方" in web.get("/readme?lora=dress", headers={"Accept-Language": "ja"}).json()["text"]

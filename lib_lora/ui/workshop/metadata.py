@@ -25,6 +25,7 @@ from lib_lora.services import cards, labels
 from lib_lora.services import files as file_work
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.labels import LabelOptions
+from lib_lora.services.readme import FACTS
 from lib_lora.ui import compat
 from lib_lora.ui.compat import update
 from lib_lora.ui.messages import error_html, note_html
@@ -104,7 +105,7 @@ class Handlers:
         found = describe(metadata, tag_count=_TAGS)
         known = [
             f"{self.words(f'workshop.fact_{key}')}: {cut_line(readable_date(text) if key == 'date' else text)}"
-            for name, key in _FACTS.items()
+            for name, key in FACTS.items()
             if (text := found.facts.get(name))
         ]
         lines = [" · ".join(known)] if known else []
@@ -248,20 +249,6 @@ class Handlers:
             yield html, update(visible=not job.ended)
         if job.result is not None:
             yield comparison_table(job.result, self.words), IDLE
-
-
-_FACTS = {
-    "base model": "base",
-    "method": "method",
-    "rank": "rank",
-    "alpha": "alpha",
-    "steps": "steps",
-    "epoch": "epoch",
-    "pictures": "pictures",
-    "resolution": "resolution",
-    "learning rate": "rate",
-    "date": "date",
-}
 
 
 _TAGS = 12

@@ -15,7 +15,7 @@ from lib_lora.ui import compat
 from lib_lora.ui.compat import event_kw, gr, update
 from lib_lora.ui.messages import note_html
 from lib_lora.ui.option_widget import widget
-from lib_lora.ui.workshop import batch, earlier, metadata, work
+from lib_lora.ui.workshop import batch, earlier, family, metadata, work
 
 IN_SIGHT = 4
 """Fields of the form that stand above "more"."""
@@ -82,6 +82,7 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
     result = gr.HTML(elem_id="atelier_workshop_meta_result")
     changes = gr.HTML(elem_id="atelier_workshop_meta_changes")
     past = earlier.build(atelier, words, file)
+    made = family.build(atelier, words, file)
     other, raw = _build_more(do, words, file)
     batch_panel = batch.build(atelier, words)
     loaded = [*form.fields, form.cover, form.new_cover, form.entries, form.private, raw, copy, form.prefer, message]
@@ -94,6 +95,7 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
         do.save, [file, where, copy, *form.inputs], [result, changes, stop], **event_kw(side_by_side=True)
     )
     saved.then(do.refresh, [*lists], [*lists], **event_kw())
+    made.then(do.refresh, [*lists], [*lists], **event_kw())
     for done in past.undone:
         done.then(do.load, [file], loaded, **event_kw())
     return MetadataPanel(file, lists, do.refresh)

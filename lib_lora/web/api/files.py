@@ -22,6 +22,7 @@ from lib_lora.services.files import submit
 from lib_lora.services.ingredients import rows_of_prompt, typed_row
 from lib_lora.web.api.call import Call, Route, read
 from lib_lora.web.api.labels import LORA
+from lib_lora.web.api.origins import origin_row
 from lib_lora.web.api.shared import job_row, lora_file, new_file
 
 ROW = (LORA, *options_of(Ingredient))
@@ -56,7 +57,7 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
         path = lora_file(atelier, call["lora"])
         found = inspection(path)
         told = [sentence_in_words(note, call.language) for note in found["notes"]]
-        return {"lora": call["lora"], **found, "notes": told}
+        return {"lora": call["lora"], **found, **origin_row(atelier, path), "notes": told}
 
     does = "Write block weights into a file, or join LoRAs; returns the job."
     return (

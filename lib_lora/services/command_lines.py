@@ -1,0 +1,95 @@
+"""The command that makes a file again on a terminal, from the order in its metadata."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib_lora.blocks.tokens import format_number
+from lib_lora.formats.names import ENDING
+from lib_lora.merge.provenance import INTO, MERGE, SPLIT, Order
+from lib_lora.process import command as program
+from lib_lora.services.lineage import Files
+from lib_lora.services.repeated import again
+
+
+def command_line(order: Order, child: Path, files: Files, *, folders: bool = True) -> str:
+    """Return the command that makes a file again on a terminal; "" where what the file says cannot be carried out.
+
+    Args:
+        order: what made it.
+        child: the file.
+        files: where its parents are looked for; one that is not there is called by its name.
+        folders: whether places are told, or names alone.
+    """
+    found = [files.find(parent, child)[0] or Path(f"{parent.name}{ENDING}") for parent in order.parents]
+    file, *paths = [path if folders else Path(path.name) for path in (child, *found)]
+    out = ["--out", str(file.with_name(f"{again(child)}{ENDING}"))]
+    if order.command in (SPLIT, INTO):  # split would write the other parts, too; the other takes no weights by model
+        return _line(["repeat", str(file), *out])
+    try:
+        words = [*_words(order, paths), *out]
+    except (TypeError, ValueError):  # options that no version of ours wrote
+        return ""
+    return _line([*words, *(["--base", order.base] if order.base else [])])
+
+
+def _line(words: Sequence[str]) -> str:
+    return f"{program()} {shlex.join(words)}"
+
+
+def _words(order: Order, paths: Sequence[Path]) -> list[str]:
+    options = dict(order.options)
+    if order.command == MERGE:
+        return _merge_words(order, paths)
+    rule = options.pop("rule", None)
+    return [order.command, *map(str, paths), *_rule_words(rule), *_option_words(options)]
+
+
+def _merge_words(order: Order, paths: Sequence[Path]) -> list[str]:
+    options = dict(order.options)
+    rule, method = options.pop("rule", None), options.pop("method", None)
+    rows = [parent.row for parent in order.parents]
+    rest = [*_rule_words(rule), *_option_words(method or {}), *_option_words(options)]
+    if order.verb == MERGE:
+        return [MERGE, *(_row_word(path, row) for path, row in zip(paths, rows, strict=True)), *rest]
+    row = {"weights" if name == "blocks" else name: value for name, value in rows[0].items()}
+    return [order.verb, str(paths[0]), *_option_words(row), *rest]
+
+
+def _row_word(path: Path, row: Mapping[str, Any]) -> str:
+    """Return a row as a tag without brackets; strengths that agree stand once."""
+    strength, te, unet = (float(row.get(name, 1.0)) for name in ("strength", "te", "unet"))
+    parts = [format_number(strength)] if te == unet == 1 else []
+    parts = parts or [f"te={format_number(strength * te)}", f"unet={format_number(strength * unet)}"]
+    parts += [f"lbw={row['blocks']}"] if "blocks" in row else []
+    parts += [f"other={format_number(float(row['other']))}"] if row.get("other") is not None else []
+    return ":".join([str(path), *parts])
+
+
+def _rule_words(rule: Any) -> list[str]:
+    if not isinstance(rule, dict):
+        return []
+    words = (
+        [] if rule.get("value") is None else [f"--{str(rule.get('kind')).replace('_', '-')}={_value(rule['value'])}"]
+    )
+    return words + ([f"--max-rank={_value(rule['cap'])}"] if rule.get("cap") is not None else [])
+
+
+def _option_words(options: Mapping[str, Any]) -> list[str]:
+    words: list[str] = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            words += [f"--{flag}", *map(str, value)]
+        else:
+            words.append(f"--{flag}={_value(value)}")
+    return words
+
+
+def _value(value: Any) -> str:
+    return format_number(float(value)) if isinstance(value, int | float) else str(value)
