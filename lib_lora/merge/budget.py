@@ -33,7 +33,7 @@ _ROUNDS = 8
 class SavedAs:
     """How a new file is going to be saved: its name without ending, and the type of its numbers where that changes.
 
-    A name that is not known yet counts as the longest that there can be. ``more`` is what its metadata will say besides.
+    A name that is not known yet counts as the longest that there can be. ``more`` is what its metadata say besides.
     """
 
     name: str = LONGEST

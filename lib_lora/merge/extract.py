@@ -112,12 +112,14 @@ def extract(
         )
     lora = of_checkpoints(LoraFile(found.adapters), order, tuned, original, hashes)
     if order.rule.kind == "size":
-        lora = _small_enough(lora, found, order.rule, blocks, SavedAs(name, more=with_room(of_extract(order, hashes))))
+        lora = _small_enough(
+            lora, found, order.rule, blocks, SavedAs(name, more=with_room(of_extract(order, hashes, name=name)))
+        )
     order_of_blocks = in_order_of_blocks({one.block: None for one in found.results.values()}, tuned.family.name)
     rows = rows_of(found.results.values(), list(order_of_blocks))
     before = tuned.header.size + original.header.size
     report = MergeReport(rows, before, 0, tuple(found.unchanged))
-    lora.metadata = noted(lora.metadata, of_extract(order, hashes, error=report.relative_error))
+    lora.metadata = noted(lora.metadata, of_extract(order, hashes, name=name, error=report.relative_error))
     report = replace(report, bytes_after=predicted_size(lora, name=name))
     return Made(lora, report, (), tuple((tuned.path.stem, note) for note in (*notes, *_notes(found, lora))))
 

@@ -79,7 +79,7 @@ def make(
         parts.append(replace(part, lora=lora))
     progress.passed(len(parts), len(parts), say("reading"))
     conflict = overlaps(parts, progress) if len(parts) > 1 else ()
-    noted = _order(order, parts, before, presets, model)
+    noted = _order(order, parts, before, presets, model, name=name)
     dtype = None if order.precision is None else TYPES[order.precision]
     saved = SavedAs(name, dtype, more=provenance.with_room(noted))
     joined = join(parts, order.method, order.rule, progress, model=model, saved=saved)
@@ -100,6 +100,8 @@ def _order(
     before: Sequence[LoraFile],
     presets: PresetFile,
     model: HasLayers | None,
+    *,
+    name: str,
 ) -> provenance.Order:
     """Return what is noted of the order; the model only where its weights were asked for."""
     parents = [
@@ -113,7 +115,7 @@ def _order(
     )
     asked = asked or (order.rule is not None and order.rule.kind == "base_ratio")
     path = getattr(model, "path", None) if asked else None
-    return provenance.of_merge(order, parents, base=path.name if path else "")
+    return provenance.of_merge(order, parents, base=path.name if path else "", name=name)
 
 
 def widened(lora: LoraFile, precision: Precision | None) -> LoraFile:

@@ -179,24 +179,27 @@ def _rule(rule: RankRule) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value not in (None, [])}
 
 
-def of_merge(order: MergeSpec, parents: Iterable[Parent], *, base: str) -> Order:
-    """Return the order of a merge, a baking or a compression."""
+def of_merge(order: MergeSpec, parents: Iterable[Parent], *, base: str, name: str) -> Order:
+    """Return the order of a merge, a baking or a compression; the new file's name where its size was asked for."""
     options: dict[str, Any] = {}
     if order.rule is not None:
         options["rule"] = _rule(order.rule)
     if order.precision is not None:
         options["precision"] = order.precision
+    if order.rule is not None and order.rule.kind == "size":
+        options["name"] = name
     step = order.method.step()
     if step["op"] != "sum":
         options["method"] = {"method": step.pop("op"), **step}
     return Order(MERGE, tuple(parents), options, base)
 
 
-def of_extract(order: ExtractSpec, hashes: Mapping[Path, str], *, error: float | None = None) -> Order:
-    """Return the order of an extraction from two checkpoints."""
+def of_extract(order: ExtractSpec, hashes: Mapping[Path, str], *, name: str, error: float | None = None) -> Order:
+    """Return the order of an extraction from two checkpoints; the new file's name where its size was asked for."""
     limits = {"conv_rank": order.conv_rank, "prediction": order.prediction}
     options: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
     options |= {"text": order.text, "norms": order.norms, "precision": order.precision, "rule": _rule(order.rule)}
+    options |= {"name": name} if order.rule.kind == "size" else {}
     paths = (order.tuned, order.original)
     parents = tuple(Parent(path.stem, hashes.get(path, ""), CHECKPOINT) for path in paths)
     return Order(EXTRACT, parents, options, error=None if error is None else short(error))

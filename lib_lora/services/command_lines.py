@@ -27,7 +27,8 @@ def command_line(order: Order, child: Path, files: Files, *, folders: bool = Tru
     found = [files.find(parent, child)[0] or Path(f"{parent.name}{ENDING}") for parent in order.parents]
     file, *paths = [path if folders else Path(path.name) for path in (child, *found)]
     out = ["--out", str(file.with_name(f"{again(child)}{ENDING}"))]
-    if order.command in (SPLIT, INTO):  # split would write the other parts, too; the other takes no weights by model
+    # split would write the other parts, too; into-checkpoint takes no weights by model; a size depends on the name
+    if order.command in (SPLIT, INTO) or "name" in order.options:
         return _line(["repeat", str(file), *out])
     try:
         words = [*_words(order, paths), *out]
@@ -72,10 +73,8 @@ def _row_word(path: Path, row: Mapping[str, Any]) -> str:
 def _rule_words(rule: Any) -> list[str]:
     if not isinstance(rule, dict):
         return []
-    words = (
-        [] if rule.get("value") is None else [f"--{str(rule.get('kind')).replace('_', '-')}={_value(rule['value'])}"]
-    )
-    return words + ([f"--max-rank={_value(rule['cap'])}"] if rule.get("cap") is not None else [])
+    flags = {str(rule.get("kind")): rule.get("value"), "max_rank": rule.get("cap"), "parts": rule.get("parts")}
+    return _option_words({name: value for name, value in flags.items() if value is not None})
 
 
 def _option_words(options: Mapping[str, Any]) -> list[str]:

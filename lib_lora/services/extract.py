@@ -37,9 +37,9 @@ def check(order: ExtractSpec, target: Path, *, overwrite: bool) -> tuple[Checkpo
 
 
 def write(
-    order: ExtractSpec, target: Path, *, overwrite: bool = False, progress: Progress = QUIET
+    order: ExtractSpec, target: Path, *, overwrite: bool = False, progress: Progress = QUIET, name: str = ""
 ) -> tuple[Made, Path]:
-    """Extract and write; return what was made and its file.
+    """Extract and write; return what was made and its file. A size counts by ``name``, without it by the target's.
 
     Raises:
         InputError: the order cannot be right; FileError: a file cannot be read or written. A file that was there stays.
@@ -48,7 +48,7 @@ def write(
     tuned, original = check(order, target, overwrite=overwrite)
     order, notes = _predicting(order, tuned, original)
     hashes = {one.path: file_hash(one.path, progress) for one in (tuned, original)}
-    made = extract(order, tuned, original, progress, hashes=hashes, name=target.stem)
+    made = extract(order, tuned, original, progress, hashes=hashes, name=name or target.stem)
     progress.passed(1, 1, say("saving"))
     saved = write_lora(made.lora, target, overwrite=overwrite)
     return replace(made, notes=(*((tuned.path.stem, note) for note in notes), *made.notes)), saved

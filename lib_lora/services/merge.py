@@ -51,6 +51,7 @@ def write(
     model: HasLayers | None = None,
     overwrite: bool = False,
     progress: Progress = QUIET,
+    name: str = "",
 ) -> tuple[Made, Path]:
     """Make what the order says and write it; return it and its file.
 
@@ -61,13 +62,14 @@ def write(
         model: the loaded model, for kinds of changes that depend on its weights.
         overwrite: replace a file of this name.
         progress: is told how far the work is, and may stop it.
+        name: by which its size counts; without it the target's.
 
     Raises:
         InputError: the order cannot be right; FileError: a file cannot be read or written. A file that was there stays.
         StoppedError: somebody asked to stop; no file was written.
     """
     check(order, target, overwrite=overwrite)
-    made = make(order, presets, progress, model=model, name=target.stem)
+    made = make(order, presets, progress, model=model, name=name or target.stem)
     progress.passed(1, 1, say("saving"))
     return made, write_lora(made.lora, target, overwrite=overwrite)
 

@@ -111,7 +111,8 @@ def _carry_out(
     presets = PresetFile.shipped()  # the rows hold numbers
     try:
         if order.command == MERGE:
-            merge.write(merge_spec(order, parents), target, presets, model=model, progress=progress)
+            name = str(order.options.get("name", ""))
+            merge.write(merge_spec(order, parents), target, presets, model=model, progress=progress, name=name)
         elif order.command == CONVERT:
             conversion.write(parents[0], conversion.ConvertOptions(**order.options), target, progress=progress)
         elif order.command == PRUNE:
@@ -122,7 +123,8 @@ def _carry_out(
             part = str(order.options.get("part", ""))
             portions.split_part(parents[0], portions.SplitOptions(**given), part, target, progress=progress)
         elif order.command == EXTRACT:
-            extract.write(_extract_spec(order, parents), target, progress=progress)
+            name = str(order.options.get("name", ""))
+            extract.write(_extract_spec(order, parents), target, progress=progress, name=name)
         else:
             rows = tuple(Ingredient(path, **parent.row) for path, parent in rows_of(order, parents))
             into_checkpoint.write(into_checkpoint.IntoSpec(parents[0], rows), target, presets, progress=progress)
@@ -154,5 +156,5 @@ def merge_spec(order: Order, parents: Sequence[Path]) -> MergeSpec:
 
 def _extract_spec(order: Order, parents: Sequence[Path]) -> ExtractSpec:
     rule = RankRule(**order.options["rule"])
-    given = {name: value for name, value in order.options.items() if name != "rule"}
+    given = {name: value for name, value in order.options.items() if name not in ("rule", "name")}
     return ExtractSpec(tuned=parents[0], original=parents[1], rule=rule, **given)
