@@ -23,8 +23,10 @@ from lib_lora.sentences import Sentence, say
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a system says when a disk, or what somebody may use of it, is full."""
-UNFINISHED = re.compile(r"\.(atelier-)?[0-9a-f]{16}\.(tmp|safetensors)")
-"""Names of unfinished files, ours alone; the second ending is of whole ones that were about to take a file's place."""
+UNFINISHED = re.compile(r"\.(atelier-)?[0-9a-f]{16}\.(tmp|new)")
+"""Names of unfinished files, ours alone; `.new` are whole ones that were about to take a file's place."""
+NEW = ".new"
+"""Ending of a whole file that is about to take another's place: no program lists it."""
 OLD = 3600.0
 """Seconds after which an unfinished file belongs to nobody, where the system has no locks that tell."""
 BACKUPS = 3

@@ -74,7 +74,9 @@ def run_inspect(options: argparse.Namespace) -> None:
 
 def field_row(name: str, text: object) -> str:
     """Return a field as it is printed; what follows a stranger's line break cannot look like a row of ours."""
-    return f"{name}: " + "\n    ".join(str(text).splitlines())
+    said = str(text)
+    cut = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} … ({len(said)} characters)"
+    return f"{name}: " + "\n    ".join(cut.splitlines())
 
 
 def _add_lora_dir(command: argparse.ArgumentParser) -> None:
@@ -105,6 +107,8 @@ def _origin(options: argparse.Namespace) -> tuple[Ancestor, str]:
     return tree, command_line(tree.order, options.file, files) if tree.order else ""
 
 
+_LONGEST = 2000
+"""Characters of a field that are printed."""
 _STATES = {"here": "here", "other": "another file has this name", "missing": "not here"}
 
 

@@ -7,11 +7,10 @@ import secrets
 from itertools import count, takewhile
 from pathlib import Path
 
-from lib_lora.atomic import BACKUPS, back_up, backup_path, cure_of, second_name
+from lib_lora.atomic import BACKUPS, NEW, back_up, backup_path, cure_of, second_name
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.files import read_header
 from lib_lora.formats.hashes import tensor_hash
-from lib_lora.formats.names import ENDING
 from lib_lora.sentences import say
 
 ORIGINAL = ".original"
@@ -79,7 +78,7 @@ def undo(path: str | Path, *, original: bool = False) -> tuple[Path, Path]:
     """
     target = Path(path).resolve()
     kept, backup = earlier(target, original=original), backup_path(target, 1)
-    fresh, present = (target.with_name(f".atelier-{secrets.token_hex(8)}{ENDING}") for _ in range(2))
+    fresh, present = (target.with_name(f".atelier-{secrets.token_hex(8)}{NEW}") for _ in range(2))
     try:
         second_name(kept, fresh)
         if original:

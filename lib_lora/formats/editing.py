@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lib_lora.atomic import back_up
+from lib_lora.atomic import NEW, back_up
 from lib_lora.blocks.tokens import read_number, read_tokens
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.backups import keep_original
@@ -20,7 +20,6 @@ from lib_lora.formats.entries import with_entries
 from lib_lora.formats.files import read_header, rewrite_metadata
 from lib_lora.formats.hashes import legacy_hash, tensor_hash
 from lib_lora.formats.metadata import describe, label, remove_private
-from lib_lora.formats.names import ENDING
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
@@ -127,9 +126,9 @@ def write_in_place(path: str | Path, edit: Edit) -> tuple[Path, Path]:
     """
     target = Path(path).resolve()
     metadata = {**edited(read_header(target).metadata, edit), **dict.fromkeys(_HASHES, "")}
-    fresh = target.with_name(f".atelier-{secrets.token_hex(8)}{ENDING}")
+    fresh = target.with_name(f".atelier-{secrets.token_hex(8)}{NEW}")
     try:
-        rewrite_metadata(target, fresh, metadata)
+        rewrite_metadata(target, fresh, metadata, ending=NEW)
         keep_original(target)
         backup = back_up(target)
         os.replace(fresh, target)

@@ -273,7 +273,12 @@ def _hashed(
 
 
 def rewrite_metadata(
-    source: str | Path, target: str | Path, metadata: Mapping[str, str], *, overwrite: bool = False
+    source: str | Path,
+    target: str | Path,
+    metadata: Mapping[str, str],
+    *,
+    overwrite: bool = False,
+    ending: str = ENDING,
 ) -> Path:
     """Write ``source`` to ``target`` with other metadata; tensor bytes, their order and places stay identical.
 
@@ -281,7 +286,7 @@ def rewrite_metadata(
         FileError: a broken source, an existing target without ``overwrite``, or a refusing disk.
     """
     target, where = Path(target), str(source)
-    check_target(target, overwrite=overwrite)
+    check_target(target, overwrite=overwrite, ending=ending)
     with open_regular(source) as file:
         header = header_of(file, where=where)
 
@@ -295,7 +300,7 @@ def rewrite_metadata(
 
         head = encode_header(header.tensors, _hashed(metadata, header.tensors, part, blocks()))
         size = len(head) + header.size - header.data_start
-        return save_atomically(target, _joined(head, blocks()), size=size, overwrite=overwrite)
+        return save_atomically(target, _joined(head, blocks()), size=size, overwrite=overwrite, ending=ending)
 
 
 def _joined(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:

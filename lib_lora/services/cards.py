@@ -138,7 +138,7 @@ def notes_of(card: Card, found: Step) -> list[Sentence]:
         notes.append(say("The card {name} holds no text for {entries}; they stay.", name=name, entries=list(card.odd)))
     if found.to_file:
         entries = [ENTRIES[one] for one in found.to_file]
-        notes.append(say("The card {name} was changed: {entries}. Saving takes it over.", name=name, entries=entries))
+        notes.append(say("The card {name} is newer: {entries}. Saving takes it over.", name=name, entries=entries))
     notes += [
         say(
             "The card {name} says “{card}” for {entry}, the file “{file}”. Both stay until you say which counts.",

@@ -33,6 +33,8 @@ FACTS = {
 """What the training left in a file, as the metadata call it -> its word (`workshop.fact_…`)."""
 _LONGEST = 20_000
 """Characters of one text."""
+_FACT = 200
+"""Characters of a fact."""
 _MARKS = re.compile(r"([\\`*_\[\]<>#|])")
 
 
@@ -51,7 +53,7 @@ def readme(path: Path, language: str = "en") -> str:
         rows = [f"{_line(one.name)} (`{_code(one.hash[:12])}`)" for one in made.parents]
         parts += _listed(words("readme.made", verb=made.verb), rows)
     facts = {key: said.facts[name] for name, key in FACTS.items() if name in said.facts}
-    rows = [f"{words(f'workshop.fact_{key}')}: {_line(without_folders(text))}" for key, text in facts.items()]
+    rows = [f"{words(f'workshop.fact_{key}')}: {_line(without_folders(text[:_FACT]))}" for key, text in facts.items()]
     parts += _listed(words("readme.training"), rows)
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -73,9 +75,12 @@ def _file(path: Path, found: Contents, said: Description, words: Words) -> list[
         facts.append(f"{words('workshop.fact_rank')} {' – '.join(map(str, dict.fromkeys((ranks[0], ranks[-1]))))}")
     rows = [", ".join([*facts, f"{path.stat().st_size / 1e6:.1f} MB"])]
     rows += [] if is_pickle(path) else [f"AutoV3: `{tensor_hash(path)[:12]}`"]
-    for name in ("author", "tags", "source_url"):
-        text = _line(said.fields[name])
-        rows += [f"{words(f'readme.{name}')}: {text}"] if text else []
+    named = {
+        "author": words("readme.author"),
+        "tags": words("readme.tags"),
+        "source_url": words("readme.source_url"),
+    }
+    rows += [f"{head}: {text}" for name, head in named.items() if (text := _line(said.fields[name]))]
     return rows
 
 

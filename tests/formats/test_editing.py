@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from lib_lora.formats.names import file_stem, proposed_stem
 from lib_lora.formats.search import find_files
 from tests.formats.lora_samples import key_for, sample
 
+ROOT = Path(__file__).resolve().parents[2]
 RED = Image.new("RGB", (800, 400), "red")
 
 
@@ -178,3 +182,52 @@ def test_files_are_found_by_what_they_say_and_broken_ones_named(path: Path) -> N
     assert find_files(files, "OLD") == (["x"], ["b"])
     assert find_files(files, "") == (["b", "x"], [])
     assert find_files(files, "b") == (["b"], [])
+
+
+KILLED = """
+import os, sys
+from lib_lora.formats import editing
+from lib_lora.formats.editing import Edit, write_in_place
+
+def die(*_, **__):
+    os.kill(os.getpid(), 9)
+
+setattr(editing if sys.argv[2] in vars(editing) else editing.os, sys.argv[2], die)
+write_in_place(sys.argv[1], Edit({"title": "new"}))
+"""
+
+
+@pytest.mark.parametrize("step", ["rewrite_metadata", "keep_original", "back_up", "replace", "link"])
+def test_a_kill_in_the_middle_leaves_the_file_and_nothing_that_is_listed(path: Path, step: str) -> None:
+    before = path.read_bytes()
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(path), step], cwd=ROOT, check=False)
+        assert done.returncode == -9
+    assert path.read_bytes() == before
+    assert [one.name for one in path.parent.iterdir() if one.suffix == ".safetensors"] == [path.name]
+    for one in path.parent.glob(".atelier-*"):
+        os.utime(one, (0, 0))  # an hour later
+    time.sleep(1.1)
+    write_in_place(path, Edit({"title": "new"}))
+    assert not list(path.parent.glob(".atelier-*"))
+    assert path.with_name("x.safetensors.original").read_bytes() == before
+
+
+FULL = """
+import resource, signal, sys
+from lib_lora.cli.main import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+sys.exit(main())
+"""
+
+
+def test_a_full_disk_leaves_file_and_backups(path: Path) -> None:
+    write_in_place(path, Edit({"notes": "n"}))
+    before = {one.name: one.read_bytes() for one in path.parent.iterdir()}
+    arguments = ["label", str(path), "--in-place", "--set", f"description={'x' * 4000}", "--json"]
+    full = [sys.executable, "-c", FULL, *arguments]
+    done = subprocess.run(full, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "The disk is full" in done.stdout
+    assert {one.name: one.read_bytes() for one in path.parent.iterdir()} == before

@@ -80,7 +80,7 @@ def test_what_is_typed_here_is_in_the_card_and_what_the_webui_changes_comes_back
     webui_saves(path, activation_text="krnk, smile", preferred_weight=0)
     newer, notes = cards.file_step(path, read_header(path).metadata)
     assert newer == {"trigger_words": "krnk, smile", "preferred_weight": ""}
-    assert "was changed" in notes[0]
+    assert "is newer" in notes[0]
     save(path, author="me")
     assert fields(path) == {"author": "me", "trigger_words": "krnk, smile"}
     assert not save(path, author="me").changes
