@@ -11,7 +11,7 @@ from PIL import Image
 from lib_lora.formats.files import read_header
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
-from lib_lora.ui.workshop import earlier, family, merge, metadata
+from lib_lora.ui.workshop import batch, earlier, family, merge, metadata
 from tests.ui.test_workshop import CHOICES, atelier, form, last, table
 
 __all__ = ["atelier"]
@@ -83,3 +83,10 @@ def test_the_card_is_shown_taken_over_and_asked_about(atelier: Atelier, tmp_path
     assert do.preview_cover("girl")[1] == metadata.PREVIEW
     last(do.save("girl", "place", "", *form(do, "girl", metadata.PREVIEW)))
     assert do.load("girl")[len(metadata.FORM)].size == (64, 64)
+
+
+def test_all_means_all_that_the_search_finds(atelier: Atelier) -> None:
+    do = batch.Handlers(atelier, Words("en"))
+    assert do.all_files("girl word", [])["value"] == ["girl"]
+    assert do.all_files("girl word", ["girl"])["value"] == []
+    assert do.all_files("", ["girl"])["value"] == ["dress", "girl"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import AtelierError, InputError
+from lib_lora.formats.search import find_files
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.options import options_of
@@ -87,9 +88,9 @@ class Handlers:
     def __init__(self, atelier: Atelier, words: Words) -> None:
         self.atelier, self.words = atelier, words
 
-    def all_files(self, chosen: list[str]) -> Any:
-        """Return the list with every file chosen, or none where all were."""
-        found = file_work.names(self.atelier)
+    def all_files(self, search: str, chosen: list[str]) -> Any:
+        """Return the list with every file chosen that the search finds, or none where all were."""
+        found, _ = find_files(self.atelier.host.list_loras(), search)
         return update(choices=found, value=[] if set(chosen or []) == set(found) else found)
 
     def options(self, *values: Any) -> LabelOptions:
@@ -177,15 +178,18 @@ class Handlers:
         return "".join(messages[:_NOTES]) + rest
 
 
-def build(atelier: Atelier, words: Words) -> BatchPanel:
-    """Build the accordion."""
+def build(atelier: Atelier, words: Words, search: Any) -> BatchPanel:
+    """Build the accordion; ``search`` is the box above that files are found with."""
     do = Handlers(atelier, words)
     with gr.Accordion(words("workshop.batch"), open=False, elem_id="atelier_workshop_batch"):
         files = gr.CheckboxGroup(
             file_work.names(atelier), value=[], label=words("workshop.batch_files"), elem_classes=["atelier-many-files"]
         )
         every = gr.Button(words("workshop.batch_all"), size="sm", elem_id="atelier_workshop_batch_all")
-        fields = [_field(words, name) for name in FIELDS]
+        fields = []
+        for start in range(0, len(FIELDS), 2):
+            with gr.Row():
+                fields += [_field(words, name) for name in FIELDS[start : start + 2]]
         choices = [(words.said(KNOWN[name].label), name) for name in FIELDS]
         empty = gr.CheckboxGroup(choices, value=[], label=words("workshop.batch_remove"))
         entries = entries_box(words, "atelier_workshop_batch_entries")
@@ -195,9 +199,9 @@ def build(atelier: Atelier, words: Words) -> BatchPanel:
             preview = gr.Button(words("workshop.preview_changes"), elem_id="atelier_workshop_batch_preview")
             save = gr.Button(words("workshop.batch_save"), variant="primary", elem_id="atelier_workshop_batch_save")
             stop = work.cancel_button(atelier, words, "atelier_workshop_batch_stop", kind=BATCH)
-        message, changes = gr.HTML(elem_id="atelier_workshop_batch_message"), gr.HTML()
+        message, changes = gr.HTML(elem_id="atelier_workshop_batch_message"), gr.HTML(elem_classes=["atelier-long"])
     seen = gr.State(None)
-    every.click(do.all_files, [files], [files], **event_kw())
+    every.click(do.all_files, [search, files], [files], **event_kw())
     values = [files, *fields, empty, entries, card, *marks]
     shown = [message, changes, stop, seen]
     preview.click(do.preview, values, shown, **event_kw(side_by_side=True))

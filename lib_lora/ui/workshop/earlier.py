@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lib_lora.errors import AtelierError
+from lib_lora.errors import AtelierError, InputError
+from lib_lora.i18n.error_words import sentence_of
 from lib_lora.i18n.words import Words
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
@@ -42,6 +43,8 @@ class Handlers:
                 found[self.words(f"workshop.{key}")] = labels.plan_undo(
                     file_work.file_of(self.atelier, name), original=original
                 )
+            except InputError as error:
+                message = note_html(sentence_of(error, self.words.language))
             except AtelierError as error:
                 message = error_html(error, self.words)
         if not found:
@@ -92,5 +95,6 @@ def build(atelier: Atelier, words: Words, file: Any) -> EarlierPanel:
         message, changes = gr.HTML(elem_id="atelier_workshop_undo_message"), gr.HTML()
     seen = [message, changes]
     look.click(do.look, [file], seen, **event_kw())
+    file.change(lambda: ("", ""), None, seen, **event_kw())
     ways = ((last, do.last), (first, do.first))
     return EarlierPanel(tuple(one.click(bring, [file], seen, **event_kw(side_by_side=True)) for one, bring in ways))

@@ -8,17 +8,26 @@ from typing import Any
 
 from lib_lora.errors import AtelierError
 from lib_lora.formats.names import ENDING
+from lib_lora.formats.privacy import without_folders
 from lib_lora.i18n.words import Words
+from lib_lora.merge.extract_spec import ExtractOptions
+from lib_lora.merge.method import MethodOptions
+from lib_lora.merge.rank_rule import RuleOptions
+from lib_lora.merge.spec import Ingredient, MergeSpec
+from lib_lora.options import options_of
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.services import files as file_work
 from lib_lora.services import readme, repeated
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.command_lines import command_line
+from lib_lora.services.conversion import ConvertOptions
 from lib_lora.services.lineage import HERE, Ancestor, Files
+from lib_lora.services.portions import PruneOptions, SplitOptions
 from lib_lora.ui.compat import event_kw, gr, update
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.workshop import work
+from lib_lora.ui.workshop.tables import error_text
 
 FAMILY = "workshop family"
 """The kind of work that it is, so that its own Cancel stops it and nothing else."""
@@ -66,7 +75,7 @@ class Handlers:
             more = {**one.order.options, **({"base": one.order.base} if one.order.base else {})}
             parts.append(self.told(more))
             if one.order.error:
-                parts.append(escape(self.words("workshop.family_error", error=f"{one.order.error:.1e}")))
+                parts.append(escape(self.words("workshop.family_error", error=error_text(one.order.error))))
         elif one.facts:
             known = {name: one.facts[name] for name in ("base model", "method", "steps", "epoch") if name in one.facts}
             facts = {self.words(f"workshop.fact_{readme.FACTS[name]}"): text for name, text in known.items()}
@@ -76,7 +85,7 @@ class Handlers:
 
     def told(self, table: Mapping[str, Any]) -> str:
         """Return options in a few words, as HTML."""
-        return f'<span class="atelier-family-told">{escape(_few(table))}</span>' if table else ""
+        return f'<span class="atelier-family-told">{escape(_few(table, self.words))}</span>' if table else ""
 
     def repeat(self, name: str | None) -> Iterator[tuple[str, Any]]:
         """Make the file again; yields (message, Cancel)."""
@@ -121,9 +130,34 @@ class Handlers:
         return note_html(self.words("workshop.page_saved", path=str(saved)), kind="good")
 
 
-def _few(table: Mapping[str, Any]) -> str:
-    texts = [f"{name} {_few(value) if isinstance(value, dict) else value}" for name, value in table.items()]
-    return ", ".join("".join(c if c.isprintable() else " " for c in text[:120]) for text in texts)
+_DECLARED = (
+    Ingredient,
+    MergeSpec,
+    MethodOptions,
+    RuleOptions,
+    ConvertOptions,
+    PruneOptions,
+    SplitOptions,
+    ExtractOptions,
+)
+_LABELS = {one.name: one.label for holder in _DECLARED for one in options_of(holder) if one.label}
+"""What the options of an order are called in the panels."""
+
+
+def _few(table: Mapping[str, Any], words: Words) -> str:
+    """Return options in a few words; a rule and a method are told by their own options."""
+    texts = []
+    for name, value in table.items():
+        if name == "rule" and isinstance(value, dict):
+            rest = {key: one for key, one in value.items() if key not in ("kind", "value")}
+            value = {str(value.get("kind")): value.get("value"), **rest}
+        if isinstance(value, dict):
+            texts.append(_few(value, words))
+            continue
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        label = words.said(_LABELS[name]) if name in _LABELS else name
+        texts.append(f"{label} {without_folders(shown[:120])}")
+    return ", ".join("".join(char if char.isprintable() else " " for char in text) for text in texts)
 
 
 def build(atelier: Atelier, words: Words, file: Any) -> Any:

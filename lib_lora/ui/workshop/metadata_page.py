@@ -84,11 +84,12 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
     past = earlier.build(atelier, words, file)
     made = family.build(atelier, words, file)
     other, raw = _build_more(do, words, file)
-    batch_panel = batch.build(atelier, words)
+    batch_panel = batch.build(atelier, words, text)
     loaded = [*form.fields, form.cover, form.new_cover, form.entries, form.private, raw, copy, form.prefer, message]
     lists = (file, other, batch_panel.files)
     text.submit(do.search, [text, file], [file, batch_panel.files, message], **event_kw())
     file.change(do.load, [file], loaded, **event_kw())
+    file.change(lambda: ("", ""), None, [result, changes], **event_kw())
     where.change(lambda chosen: update(visible=chosen == "copy"), [where], [copy], **event_kw())
     preview.click(do.preview, [file, where, copy, *form.inputs], [result, changes], **event_kw())
     saved = save.click(
