@@ -22,7 +22,7 @@ class Job(Progress):
         number: counts up over the life of the program.
         kind: what it is: ``generate``, ``analyze``, ``train``, ``bake`` …
         title: what a person calls it: a run's name, a file's name.
-        about: the run that it makes something of; empty for other work.
+        about: the run or the LoRA that it makes something of; empty for other work.
         state: ``waiting``, ``running``, ``done``, ``stopped`` (by a person) or ``failed``.
         done, total, text: the newest `update`.
         partial: what the work shows before it is finished; set by `show`.

@@ -40,7 +40,7 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
     """Build the tab in the open Blocks; ``prompt`` is that of Generate, where it stands in the same page."""
     with gr.Tabs(elem_id="atelier_workshop_tabs") as tabs:
         with gr.Tab(words("workshop.tab_blocks"), id="blocks", elem_id="atelier_workshop_tab_blocks") as first:
-            block_panel = blocks.build(atelier, words)
+            block_panel = blocks.build(atelier, words, prompt=prompt)
         with gr.Tab(words("workshop.tab_merge"), id="merge", elem_id="atelier_workshop_tab_merge") as second:
             merge_panel = merge.build(atelier, words, prompt=prompt)
             rewrite_panel = rewriting.build(atelier, words)

@@ -27,7 +27,7 @@ from lib_lora.services import presets as presets_file
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import COPYABLE, dropdown, event_kw, gr, update
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.workshop import work
+from lib_lora.ui.workshop import planner, work
 from lib_lora.ui.workshop.tables import block_table, megabytes
 
 KIND = "measure"
@@ -190,8 +190,8 @@ def _lines(facts: Facts) -> list[BlockFacts]:
     return [BlockFacts(**line) for line in facts["blocks"]]
 
 
-def build(atelier: Atelier, words: Words) -> BlocksPanel:
-    """Build the tab."""
+def build(atelier: Atelier, words: Words, *, prompt: Any = None) -> BlocksPanel:
+    """Build the tab; ``prompt``: that of the page where pictures are made."""
     do = Handlers(atelier, words)
     facts = gr.State({})
     with gr.Row():
@@ -202,7 +202,6 @@ def build(atelier: Atelier, words: Words) -> BlocksPanel:
     message = gr.HTML(elem_id="atelier_workshop_blocks_message")
     stop = gr.Button(words("workshop.cancel"), variant="stop", size="sm", visible=False)
     summary = gr.HTML(note_html(words("workshop.choose_file")))
-    table = gr.HTML(elem_id="atelier_workshop_blocks_table")
     with gr.Row():
         preset = dropdown(
             file_work.presets(atelier),
@@ -221,6 +220,7 @@ def build(atelier: Atelier, words: Words) -> BlocksPanel:
             scale=3,
             min_width=320,
         )
+    plan = planner.draw(atelier, words)
     with gr.Row():
         use = gr.Button(words("workshop.use"), elem_id="atelier_workshop_blocks_use")
         bake = gr.Button(words("workshop.bake"), variant="primary", elem_id="atelier_workshop_blocks_bake")
@@ -230,12 +230,15 @@ def build(atelier: Atelier, words: Words) -> BlocksPanel:
         name = gr.Textbox("", label=words("workshop.preset_name"), max_lines=1, scale=2)
         replace = gr.Checkbox(False, label=words("workshop.preset_replace"), scale=1)
         save = gr.Button(words("workshop.save_preset"), scale=1, elem_id="atelier_workshop_save_preset")
+    table = gr.HTML(elem_id="atelier_workshop_blocks_table")
     lists = (file, preset)
     again.click(do.refresh, [*lists], [*lists], **event_kw())
-    file.change(do.look, [file], [message, summary, vector, facts, table, stop], **event_kw(side_by_side=True))
+    outputs = [message, summary, vector, facts, table, stop]
+    looked = file.change(do.look, [file], outputs, **event_kw(side_by_side=True))
     stop.click(lambda: file_work.stop(atelier, KIND), None, None, queue=False, **event_kw())
     preset.input(do.choose, [preset, facts], [vector, said], **event_kw())
     vector.change(do.draw, [vector, facts], [table, said], **event_kw())
+    planner.wire(plan, atelier, words, facts=facts, vector=vector, looked=looked, prompt=prompt)
     save.click(do.save_preset, [name, vector, facts, replace], [said, preset], **event_kw())
     used = use.click(do.tag, [vector, preset, facts], [tag, said], **event_kw())
     return BlocksPanel(file, preset, vector, facts, said, bake, do.row, (used, tag), lists, do.refresh)
