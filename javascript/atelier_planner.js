@@ -116,12 +116,17 @@
 
     const send = (row) => {
         paint(row);
+        const before = field(row.dataset.vector)?.value;
         clearTimeout(row.sending);
         row.sending = setTimeout(() => {
             row.sending = null;
             const { fixed, step, mode } = stateOf(row);
-            row.plan.seen = vectorOf(row, row.plan.weights);
-            tell(field(row.dataset.vector), row.plan.seen);
+            const vector = field(row.dataset.vector);
+            if (vector?.value === before) {
+                // else somebody has typed there meanwhile, and the row follows
+                row.plan.seen = vectorOf(row, row.plan.weights);
+                tell(vector, row.plan.seen);
+            }
             tell(field(row.dataset.form), JSON.stringify({ fixed, step: Number(step), mode }));
             keep(row);
         }, 120); // arrow keys held down are one change

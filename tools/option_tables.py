@@ -28,6 +28,7 @@ PLACE = re.compile(r"(<!-- fields: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLES: Mapping[str, Sequence[Option]] = {
     "POST /analyze": (*pictures.PICTURE, *pictures.ANALYSIS),
     "POST /plan": plans.PLAN,
+    "POST /plan/pictures": plans.DRAWN,
     "POST /bake": files.BAKE,
     "a row of loras": files.ROW,
     "compress": files.COMPRESS,

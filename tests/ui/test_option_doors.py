@@ -84,6 +84,7 @@ ROUTES = {
     "/analyze": (GenerateRequest, AnalyzeOptions),
     "/resolve": (GenerateRequest,),
     "/plan": (PlanOptions,),
+    "/plan/pictures": (PlanOptions, GenerateRequest),
     "/bake": (MergeSpec, MethodOptions),
     "/extract": (ExtractOptions,),
     "/convert": (ConvertOptions,),

@@ -58,7 +58,11 @@ def test_the_row_has_a_cell_for_each_block_of_the_file(atelier: Atelier, name: s
     known = json.loads(html.unescape(re.search(r'data-known="([^"]*)"', row)[1]))
     assert len(known["Gobuhime"]) == (17 if name == "girl" else 26)
     assert "data-layouts" in row
-    for one, other, expected in (("mine", "theirs", gr.update()), ("", "theirs", "theirs")):
+    for one, other, expected in (
+        ("mine", "theirs", gr.update()),
+        ("", "theirs", "theirs"),
+        ("", "<lora:x:1>", f"{name} word"),
+    ):
         assert next(planner.Handlers(atelier, Words("en")).open(facts, one, other))[1] == expected
 
 

@@ -30,6 +30,27 @@ def test_analysis_runs_as_a_job_and_gives_numbers_and_files(web: Web) -> None:
         assert web.client.get(file["url"]).status_code == 200
 
 
+def test_a_plans_pictures_are_a_job_with_each_vector_once(web: Web) -> None:
+    body = {"vector": "ALL", "lora": "girl", "fix": "NOT IN04 M00", "mode": "subadd", "prompt": "girl", "steps": 2}
+    answer = web.post("/plan/pictures", {**body, "width": 64, "height": 64})
+    assert answer.json()["pictures"] == 5
+    found = web.result(answer)
+    assert [one["names"] for one in found["variants"]][:2] == [["Sub", "Add"], ["SubIN04_0.5"]]
+    assert found["variants"][1]["value"] == 0.5
+    assert found["variants"][0]["changed"] is None
+    for file in (*found["grids"], *(file for one in found["variants"] for file in one["files"])):
+        assert web.client.get(file["url"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change", [{"lora": "nobody"}, {"fix": "IN99"}, {"step": 0}, {"seeds": 9}, {"vector": "NOSUCH"}, {"prompt": 3}]
+)
+def test_an_impossible_plan_is_refused_before_it_waits(web: Web, atelier: Atelier, change: dict) -> None:
+    body = {"vector": "ALL", "lora": "girl", "prompt": "girl", **change}
+    refused(web.post("/plan/pictures", body), 404 if change.get("lora") else 400)
+    assert atelier.queue.jobs() == []
+
+
 def test_stopped_analysis_keeps_what_it_has(web: Web) -> None:
     body = {"prompt": "girl <lora:girl:1>", "steps": 30, "seeds": 50, "width": 64, "height": 64}
     number = web.post("/analyze", body).json()["job"]

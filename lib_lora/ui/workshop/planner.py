@@ -9,6 +9,7 @@ from typing import Any
 
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.plan import BlockPlan
+from lib_lora.blocks.tag import strip_tags
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import GenerateRequest
@@ -176,7 +177,8 @@ class Handlers:
         changes = {line["block"]: line["delta"] for line in facts["blocks"]}
         amounts = {name: changes[name] for name in layout.names if name in blocks}
         row = row_html(facts["name"], layout, amounts, self._atelier.host.presets, self._words)
-        prompt = compat.update() if own else (other or facts["trigger"])
+        words = strip_tags(other or "").strip(" ,")  # a tag alone draws nothing
+        prompt = compat.update() if own else other if words else facts["trigger"]
         yield [row, prompt, "", ""]
         job = newest(self._atelier, facts["name"])
         for shown in self._follow(job) if job else ():

@@ -10,6 +10,7 @@ from lib_lora.options import Option
 from lib_lora.services.analysis_order import Found, answer
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import STOPPED, Job
+from lib_lora.services.plan_pictures import PlanPictures
 from lib_lora.web.api.call import Call, NotFound, Route
 from lib_lora.web.api.shared import job_row
 from lib_lora.web.routes import file_url
@@ -74,10 +75,34 @@ def find(atelier: Atelier, number: int) -> Job:
 
 
 def result_row(atelier: Atelier, found: Any, language: str) -> Any:
-    """Return a job's result as JSON: an analysis with its numbers and files, else what the job says itself."""
+    """Return a job's result as JSON: an analysis or a plan with its numbers and files, else what the job says itself."""
     if isinstance(found, Found):
         return analysis_row(atelier, found, language)
+    if isinstance(found, PlanPictures):
+        return plan_row(atelier, found, language)
     return found if isinstance(found, dict) else {"text": str(found)}
+
+
+def plan_row(atelier: Atelier, found: PlanPictures, language: str) -> dict[str, Any]:
+    """Return a plan's pictures as JSON: each variant with its names, its changed block, its weights and files."""
+    variants = [
+        {
+            "names": [each.name for each in one.picture.variants],
+            "block": one.picture.block,
+            "value": one.picture.value,
+            "weights": one.picture.weights.format(),
+            "changed": one.changed,
+            "files": [{"name": path.name, "url": file_url(atelier.folders, path)} for path in one.files],
+        }
+        for one in found.shown
+    ]
+    return {
+        "lora": found.order.lora,
+        "variants": variants,
+        "grids": [{"name": path.name, "url": file_url(atelier.folders, path)} for path in found.grids],
+        "notes": [sentence_in_words(note, language) for note in found.notes],
+        "problems": [error_row(each, language) for each in found.problems],
+    }
 
 
 def analysis_row(atelier: Atelier, found: Found, language: str) -> dict[str, Any]:
