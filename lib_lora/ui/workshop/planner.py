@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lib_lora.blocks.layouts import full_layout
@@ -92,9 +92,9 @@ def draw(atelier: Atelier, words: Words) -> PlannerPanel:
             asked["steps"] = ask("steps", min_width=140)
             asked["negative"] = ask("negative", min_width=220)
             asked["cfg_scale"] = ask("cfg_scale", min_width=140)
-            own = {"info": words("planner.own_size"), "precision": 0, "min_width": 110}
             for name in ("width", "height"):  # a slider would have a size, and each model has its own
-                asked[name] = gr.Number(None, label=words.said(KNOWN[name].label), **own, **ident(name))
+                free = replace(KNOWN[name], step=None)
+                asked[name] = widget(free, words, info=words("planner.own_size"), min_width=110, **ident(name))
         estimate = gr.HTML("", elem_classes="atelier-estimate", **ident("estimate"))
         with gr.Row(elem_classes="atelier-bw-line"):
             start = gr.Button(words("planner.render"), variant="primary", min_width=160, **ident("start"))
@@ -104,7 +104,7 @@ def draw(atelier: Atelier, words: Words) -> PlannerPanel:
             texts = gr.HTML("", **ident("texts"))
             with gr.Row(elem_classes="atelier-bw-line"):
                 read = gr.Textbox("", label=words("planner.read"), max_lines=3, scale=5, **ident("read"))
-                fill = gr.Number(0, label=words.said(find(PlanOptions, "fill").label), min_width=90, **ident("fill"))
+                fill = widget(find(PlanOptions, "fill"), words, info=False, value=0, min_width=90, **ident("fill"))
                 take = gr.Button(words("planner.read_take"), size="sm", min_width=120, **ident("take"))
             taken = gr.HTML("", **ident("taken"))
     ordered = {name: asked[name] for name in ASKED}
@@ -267,7 +267,6 @@ class Handlers:
             cfg_scale=compat.number(given["cfg_scale"], KNOWN["cfg_scale"].default),
             width=compat.number(given["width"], 0, int) or None,
             height=compat.number(given["height"], 0, int) or None,
-            sampler=host.samplers[0],
         )
         return order_of(facts["name"], plan, request, host, seeds=compat.number(seeds, SEEDS.default, int))
 

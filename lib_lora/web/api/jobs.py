@@ -75,7 +75,7 @@ def find(atelier: Atelier, number: int) -> Job:
 
 
 def result_row(atelier: Atelier, found: Any, language: str) -> Any:
-    """Return a job's result as JSON: an analysis or a plan with its numbers and files, else what the job says itself."""
+    """Return a job's result as JSON: an analysis or a plan with its numbers and files, else what the job says."""
     if isinstance(found, Found):
         return analysis_row(atelier, found, language)
     if isinstance(found, PlanPictures):
