@@ -51,7 +51,7 @@ def readme(path: Path, language: str = "en") -> str:
     made = read_order(found.metadata)
     if made is not None:
         rows = [f"{_line(one.name)} (`{_code(one.hash[:12])}`)" for one in made.parents]
-        parts += _listed(words("readme.made", verb=made.verb), rows)
+        parts += _listed(words("readme.made", verb=words(f"readme.verb_{made.verb}")), rows)
     facts = {key: said.facts[name] for name, key in FACTS.items() if name in said.facts}
     rows = [f"{words(f'workshop.fact_{key}')}: {_line(without_folders(text[:_FACT]))}" for key, text in facts.items()]
     parts += _listed(words("readme.training"), rows)

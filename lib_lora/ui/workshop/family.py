@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from html import escape
+from types import MappingProxyType
 from typing import Any
 
 from lib_lora.errors import AtelierError
@@ -64,16 +65,16 @@ class Handlers:
 
     def branch(self, one: Ancestor, depth: int = 0) -> str:
         """Return a file of the tree with its parents as HTML."""
-        parts = [f"<b>{escape(one.name)}</b>", self.told(one.row)]
+        parts = [f"<b>{escape(one.name)}</b>", self.told(one.row, _ROW)]
         if depth:
             state = self.words(f"workshop.family_{one.state}")
             kind = "good" if one.state == HERE else "bad"
             digest = escape(one.hash[:12])
             parts.append(f'<code>{digest}</code> <span class="atelier-family-{kind}">{escape(state)}</span>')
         if one.order is not None:
-            parts.append(escape(self.words("workshop.family_made", verb=one.order.verb)))
+            parts.append(escape(self.words("workshop.family_made", verb=self.words(f"readme.verb_{one.order.verb}"))))
             more = {**one.order.options, **({"base": one.order.base} if one.order.base else {})}
-            parts.append(self.told(more))
+            parts.append(self.told(more, _LABELS))
             if one.order.error:
                 parts.append(escape(self.words("workshop.family_error", error=error_text(one.order.error))))
         elif one.facts:
@@ -83,9 +84,9 @@ class Handlers:
         inner = "".join(self.branch(parent, depth + 1) for parent in one.parents)
         return f"<li>{' · '.join(part for part in parts if part)}{f'<ul>{inner}</ul>' if inner else ''}</li>"
 
-    def told(self, table: Mapping[str, Any]) -> str:
+    def told(self, table: Mapping[str, Any], labels: Mapping[str, str] = MappingProxyType({})) -> str:
         """Return options in a few words, as HTML."""
-        return f'<span class="atelier-family-told">{escape(_few(table, self.words))}</span>' if table else ""
+        return f'<span class="atelier-family-told">{escape(_few(table, self.words, labels))}</span>' if table else ""
 
     def repeat(self, name: str | None) -> Iterator[tuple[str, Any]]:
         """Make the file again; yields (message, Cancel)."""
@@ -130,21 +131,13 @@ class Handlers:
         return note_html(self.words("workshop.page_saved", path=str(saved)), kind="good")
 
 
-_DECLARED = (
-    Ingredient,
-    MergeSpec,
-    MethodOptions,
-    RuleOptions,
-    ConvertOptions,
-    PruneOptions,
-    SplitOptions,
-    ExtractOptions,
-)
-_LABELS = {one.name: one.label for holder in _DECLARED for one in options_of(holder) if one.label}
+_COMMANDS = (MergeSpec, MethodOptions, RuleOptions, ConvertOptions, PruneOptions, SplitOptions, ExtractOptions)
+_LABELS = {one.name: one.label for holder in _COMMANDS for one in options_of(holder) if one.label}
 """What the options of an order are called in the panels."""
+_ROW = {one.name: one.label for one in options_of(Ingredient) if one.label}
 
 
-def _few(table: Mapping[str, Any], words: Words) -> str:
+def _few(table: Mapping[str, Any], words: Words, labels: Mapping[str, str]) -> str:
     """Return options in a few words; a rule and a method are told by their own options."""
     texts = []
     for name, value in table.items():
@@ -152,10 +145,10 @@ def _few(table: Mapping[str, Any], words: Words) -> str:
             rest = {key: one for key, one in value.items() if key not in ("kind", "value")}
             value = {str(value.get("kind")): value.get("value"), **rest}
         if isinstance(value, dict):
-            texts.append(_few(value, words))
+            texts.append(_few(value, words, labels))
             continue
         shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        label = words.said(_LABELS[name]) if name in _LABELS else name
+        label = words.said(labels[name]) if name in labels else name
         texts.append(f"{label} {without_folders(shown[:120])}")
     return ", ".join("".join(char if char.isprintable() else " " for char in text) for text in texts)
 
