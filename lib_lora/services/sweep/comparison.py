@@ -119,7 +119,7 @@ def _picture(
 
 def _write(made: Compared) -> None:
     folder = made.sweep.folder
-    for language in LANGUAGES:
+    for language in reversed(LANGUAGES):  # English last: it is shown where a language's own is not there
         write_png(folder / picture_name(language), grid_of(made, language))
     # The mark in front lets spreadsheet programs read the file as UTF-8.
     replace_file(folder / TABLE, csv_of(made).encode("utf-8-sig"), what=say("The table"))
