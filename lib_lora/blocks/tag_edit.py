@@ -9,7 +9,7 @@ from dataclasses import replace
 from lib_lora.blocks.errors import TagError
 from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.blocks.tag_model import ParsedTag, Span, spell
-from lib_lora.blocks.tag_parse import FOREIGN
+from lib_lora.blocks.tag_parse import HIRES
 from lib_lora.blocks.tokens import format_number
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
@@ -18,8 +18,8 @@ Change = Callable[[ParsedTag], ParsedTag]
 
 
 def write_tag(tag: ParsedTag) -> str:
-    """Return the tag as text: names stay names, and items of other extensions stay at the end."""
-    foreign = [item.strip() for item in tag.text[1:-1].split(":") if item.partition("=")[0].strip().lower() in FOREIGN]
+    """Return the tag as text: names stay names, and what it says of the hires pass stays as it is, at the end."""
+    hires = [item.strip() for item in tag.text[1:-1].split(":") if item.partition("=")[0].strip().lower() in HIRES]
     named = {
         "dyn": None if tag.dyn is None else str(tag.dyn),
         "lbw": None if tag.weights is None else tag.weights.text,
@@ -29,7 +29,7 @@ def write_tag(tag: ParsedTag) -> str:
         "stop": None if tag.stop is None else tag.stop.format(),
         "other": None if tag.other is None else format_number(tag.other),
     }
-    return spell(tag.name, tag.te, tag.unet, named, foreign)
+    return spell(tag.name, tag.strengths, named, hires)
 
 
 def change_tag(prompt: str, index: int, change: Change) -> str:

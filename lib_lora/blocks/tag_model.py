@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Literal
 
 from lib_lora.blocks.elements import ElementRules
+from lib_lora.blocks.key_frames import KeyFrames
 from lib_lora.blocks.layouts import BASE, OTHER, first_text_block, full_layout, text_blocks
 from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights, fit
@@ -57,6 +58,20 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class Strengths:
+    """How strong a LoRA is in one pass: text encoder, UNet, and what the UNet's is multiplied with over the steps."""
+
+    te: float
+    unet: float
+    frames: KeyFrames | None = None
+
+    @property
+    def unet_text(self) -> str:
+        """The text of the UNet's item."""
+        return format_number(self.unet) if self.frames is None else self.frames.scaled(self.unet).format()
+
+
+@dataclass(frozen=True)
 class ParsedTag:
     """A tag that is written correctly; names of presets and of the LoRA were not looked up yet."""
 
@@ -71,7 +86,20 @@ class ParsedTag:
     start: Moment | None = None
     stop: Moment | None = None
     other: float | None = None
+    frames: KeyFrames | None = None
+    hires: Strengths | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def strengths(self) -> Strengths:
+        """Return how strong it is in the first pass."""
+        return Strengths(self.te, self.unet, self.frames)
+
+    def in_hires(self) -> ParsedTag:
+        """Return the tag as it is in the hires pass."""
+        if self.hires is None:
+            return self
+        return replace(self, te=self.hires.te, unet=self.hires.unet, frames=self.hires.frames, hires=None)
 
     @property
     def sweep(self) -> Sweep | None:
@@ -102,6 +130,8 @@ class ResolvedTag:
     start: Moment | None = None
     stop: Moment | None = None
     other: float | None = None
+    frames: KeyFrames | None = None
+    hires: Strengths | None = None
     sweep: Sweep | None = None
     sweeps_elements: bool = False
     filled: tuple[str, ...] = ()
@@ -141,16 +171,17 @@ class ResolvedTag:
     def active(self, step: int, total: int) -> bool:
         """Tell whether the LoRA is on at a 0-based step of a run of `total` steps (`stop` is the first step off)."""
         begun = self.start is None or step >= self.start.index(total)
-        return begun and (self.stop is None or step < self.stop.index(total))
+        on = begun and (self.stop is None or step < self.stop.index(total))
+        return on and (self.frames is None or self.frames.at(step, total) != 0)
 
     def _strength(self, block: str) -> float:
         return self.te if block in text_blocks() else self.unet
 
 
-def spell(name: str, te: float, unet: float, named: Mapping[str, str | None], rest: Iterable[str] = ()) -> str:
+def spell(name: str, strengths: Strengths, named: Mapping[str, str | None], rest: Iterable[str] = ()) -> str:
     """Return a tag's text: name, strengths, the ``named`` items that are there in their order, and ``rest``."""
-    items = [name, format_number(te)]
-    if unet != te:
-        items.append(format_number(unet))
+    items = [name, format_number(strengths.te)]
+    if strengths.unet_text != items[-1]:
+        items.append(strengths.unet_text)
     items += [f"{key}={value}" for key, value in named.items() if value is not None]
     return f"<lora:{':'.join([*items, *rest])}>"

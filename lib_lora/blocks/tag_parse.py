@@ -1,11 +1,13 @@
 """The grammar of a LoRA tag, with every spelling that came before ours.
 
     tag   := "<" ("lora" | "lyco") ":" name { ":" item } ">"
-    item  := number                     in order: TE strength, UNet strength, dyn; an empty one keeps its place
+    item  := s                          in order: TE strength, UNet strength, dyn; an empty one keeps its place
            | weights                    legacy, after the strengths; then X value and element preset may follow
-           | "te=" n | "unet=" n | "dyn=" int
+           | "te=" s | "unet=" s | "dyn=" int
+           | "hr=" s | "hrte=" s | "hrunet=" s          strengths of the hires pass
            | "lbw=" weights | "w=" weights | "lbwe=" name | "x=" n | "other=" n
-           | "start=" m | "stop=" m | "step=" [m] "-" [m]
+           | "start=" m | "stop=" m | "end=" m | "step=" [m] "-" [m] | m "-" m
+    s     := number | n "@" position {"," n "@" position}, in square brackets or not
     m     := steps | share with a decimal point
 
 Names are case-insensitive and items may stand in any order, with spaces around them. Full-width signs and digits are
@@ -20,19 +22,21 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from lib_lora.blocks.errors import TagError, shorten, suggest
-from lib_lora.blocks.tag_model import Moment, ParsedTag, Span
+from lib_lora.blocks.key_frames import KeyFrames, are_key_frames, read_key_frames
+from lib_lora.blocks.tag_model import Moment, ParsedTag, Span, Strengths
 from lib_lora.blocks.tokens import read_number
 from lib_lora.blocks.typed import half_width, without_invisible
 from lib_lora.sentences import Sentence, say
 
 _HEAD = re.compile(r"<(?:lora|lyco):", re.IGNORECASE)
-_SCHEDULE = re.compile(r"[0-9.eE+\-]+@[0-9.eE+\-]+(?:\s*,\s*[0-9.eE+\-]+@[0-9.eE+\-]+)*")
+_MOMENT = r"(?:[0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})"
+_STEPS = re.compile(rf"{_MOMENT}\s?-\s?{_MOMENT}")
 _WHOLE = re.compile(r"\+?[0-9]{1,9}")  # nine digits: more is a slip of the hand, for ranks as for steps
 _SHARE = re.compile(r"[0-9]*\.[0-9]*")
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-_KEYS = ("te", "unet", "dyn", "lbw", "w", "lbwe", "x", "other", "start", "stop", "step")
+HIRES = ("hr", "hrte", "hrunet")  # as sd-webui-loractl names them
+_KEYS = ("te", "unet", "dyn", "lbw", "w", "lbwe", "x", "other", "start", "stop", "end", "step", *HIRES)
 _NAMES = ("lbw", "w", "lbwe")  # their values may be names, which keep their own signs
-FOREIGN = ("hr", "hrte", "hrunet")  # sd-webui-loractl's
 RENAME = say("Write the name first; where the file's own name has : < > or =, rename the file.")
 _MOMENT_FORM = say("Write whole steps like 5, or a share of all steps like 0.3.")
 
@@ -43,7 +47,7 @@ class _Items:
 
     tag: str
     named: dict[str, Span] = field(default_factory=dict)
-    strengths: list[tuple[float | None, Span]] = field(default_factory=list)
+    strengths: list[tuple[float | KeyFrames | None, Span]] = field(default_factory=list)
     weights: Span | None = None
     x: Span | None = None
     elements: Span | None = None
@@ -73,13 +77,13 @@ def parse_tag(text: str) -> ParsedTag:
         else:
             items.strengths.append((None, piece))  # <lyco:name:1:1::OUTALL> leaves dyn out
     _join_weights(items)
-    te, unet, dyn = _strengths(items)
+    first, hires, dyn = _strengths(items)
     start, stop = _moments(items)
     return ParsedTag(
         text=text,
         name=name,
-        te=te,
-        unet=unet,
+        te=first.te,
+        unet=first.unet,
         dyn=dyn,
         weights=items.weights,
         elements=items.elements,
@@ -87,6 +91,8 @@ def parse_tag(text: str) -> ParsedTag:
         start=start,
         stop=stop,
         other=_number(items, "other", None),
+        frames=first.frames,
+        hires=hires,
         notes=tuple(items.notes),
     )
 
@@ -141,9 +147,6 @@ def _read_named(items: _Items, piece: Span) -> None:
         raise items.error(
             say("An item has two ="), value.position + value.text.index("="), say("Write name=value once.")
         )
-    if key in FOREIGN:
-        items.notes.append(say("{item}= belongs to another extension and was left out.", item=key))
-        return
     if key not in _KEYS:
         cure = suggest(key, _KEYS) or say("Known are {names}.", names=(name + "=" for name in _KEYS))
         raise items.error(say("There is no item “{item}=”", item=shorten(key)), piece, cure)
@@ -169,11 +172,10 @@ def _read_positional(items: _Items, piece: Span) -> None:
             )
         return
     _refuse_comma(items, piece)
-    if _SCHEDULE.fullmatch(piece.text) and items.weights is None:
-        items.strengths.append((1.0, piece))
-        items.notes.append(
-            say("The schedule {text} is not followed: the strength is 1. Use start=, stop=.", text=shorten(piece.text))
-        )
+    if are_key_frames(half_width(piece.text)) and items.weights is None:
+        items.strengths.append((_key_frames(items, piece), piece))
+    elif _STEPS.fullmatch(half_width(piece.text)) and "step" not in items.named:
+        items.named["step"] = Span(half_width(piece.text), piece.position)
     elif items.weights is None:
         items.weights = piece
     elif items.elements is None:
@@ -210,22 +212,46 @@ def _join_weights(items: _Items) -> None:
     items.elements = elements or items.elements
 
 
-def _strengths(items: _Items) -> tuple[float, float, int | None]:
-    """Return TE, UNet and dyn as the WebUI reads them: UNet follows TE, the named items win."""
+def _strengths(items: _Items) -> tuple[Strengths, Strengths | None, int | None]:
+    """Return the strengths of both passes, and dyn, as the WebUI reads them: UNet follows TE, the named items win."""
     placed = items.strengths
     if len(placed) > 3:
         raise items.error(say("One number too many"), placed[3][1], say("The numbers are TE, UNet and dyn."))
-    te = _number(items, "te", None)
     first, second = [number for number, _ in (*placed, (None, None), (None, None))][:2]
-    te = te if te is not None else 1.0 if first is None else first
-    unet = _number(items, "unet", None)
-    unet = unet if unet is not None else te if second is None else second
+    te = _either(_strength(items, "te"), first, 1.0)
+    unet = _either(_strength(items, "unet"), second, te)
+    hires = None
+    if any(key in items.named for key in HIRES):
+        both = _strength(items, "hr")
+        hires = _pass(_either(_strength(items, "hrte"), both, te), _either(_strength(items, "hrunet"), both, unet))
+    if isinstance(te, KeyFrames):
+        items.notes.append(
+            say(
+                "The text encoder reads the prompt once, before the first step, at strength {te}. te= sets another.",
+                te=te.weights[0],
+            )
+        )
+    return _pass(te, unet), hires, _dyn(items)
+
+
+def _either(*values: float | KeyFrames | None) -> float | KeyFrames:
+    """Return the first that is there."""
+    return next(value for value in values if value is not None)
+
+
+def _pass(te: float | KeyFrames, unet: float | KeyFrames) -> Strengths:
+    begin = te.weights[0] if isinstance(te, KeyFrames) else te
+    return Strengths(begin, 1.0, unet) if isinstance(unet, KeyFrames) else Strengths(begin, unet)
+
+
+def _dyn(items: _Items) -> int | None:
+    placed = items.strengths
     third = placed[2][1] if len(placed) > 2 and placed[2][0] is not None else None
     if third and items.weights and items.x is None and not _WHOLE.fullmatch(half_width(third.text)):
         items.x, third = third, None  # a rank is whole, so this can only be the value of X
     rank = items.named.get("dyn", third)
     if rank is None:
-        return te, unet, None
+        return None
     typed = half_width(rank.text)
     if not _WHOLE.fullmatch(typed) or int(typed) < 1:
         raise items.error(
@@ -233,7 +259,24 @@ def _strengths(items: _Items) -> tuple[float, float, int | None]:
             rank,
             say("Write a whole number from 1."),
         )
-    return te, unet, int(typed)
+    return int(typed)
+
+
+def _strength(items: _Items, key: str) -> float | KeyFrames | None:
+    """Return what a named strength says: a number, or numbers over the steps."""
+    span = items.named.get(key)
+    return _key_frames(items, span) if span and are_key_frames(span.text) else _number(items, key, span)
+
+
+def _key_frames(items: _Items, span: Span) -> KeyFrames:
+    frames = read_key_frames(half_width(span.text))
+    if frames is None:
+        raise items.error(
+            say("The strengths over the steps “{text}” cannot be read", text=shorten(span.text)),
+            span,
+            say("Write weight@position pairs such as 0@0,1@0.5: positions from 0 to 1, or whole steps."),
+        )
+    return frames
 
 
 def _number(items: _Items, key: str, default: Span | None) -> float | None:
@@ -244,15 +287,6 @@ def _number(items: _Items, key: str, default: Span | None) -> float | None:
     if number is not None:
         return _finite(items, number, span)
     _refuse_comma(items, span)
-    if key in ("te", "unet") and _SCHEDULE.fullmatch(span.text):
-        items.notes.append(
-            say(
-                "The schedule {text} is not followed: {item} is 1. Use start=, stop=.",
-                text=shorten(span.text),
-                item=key,
-            )
-        )
-        return 1.0
     raise items.error(
         say("The item {item}= needs a number, not “{text}”", item=key, text=shorten(span.text)),
         span,
@@ -271,6 +305,10 @@ def _moments(items: _Items) -> tuple[Moment | None, Moment | None]:
     named = items.named
     span = named.get("step")
     start, stop = named.get("start"), named.get("stop")
+    if "end" in named:
+        if stop:
+            raise items.error(say("The items stop= and end= say the same"), named["end"], say("Keep one of them."))
+        stop = named["end"]
     if span is not None:
         if start or stop:
             cure = say("Keep step=A-B, or start= and stop=.")

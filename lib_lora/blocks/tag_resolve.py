@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lib_lora.blocks.elements import ElementFile, ElementRules
 from lib_lora.blocks.errors import PositionError, TagError
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag, Span, spell
+from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag, Span, Strengths, spell
 from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights, fit, unnamed_blocks
 from lib_lora.errors import InputError
@@ -65,6 +65,8 @@ def resolve(
         start=parsed.start,
         stop=parsed.stop,
         other=parsed.other,
+        frames=parsed.frames,
+        hires=parsed.hires,
         sweep=parsed.sweep,
         sweeps_elements=parsed.sweeps_elements,
         filled=vector.filled,
@@ -89,8 +91,10 @@ def format_tag(resolved: ResolvedTag) -> str:
         "start": None if resolved.start is None else resolved.start.format(),
         "stop": None if resolved.stop is None else resolved.stop.format(),
         "other": None if resolved.other is None else format_number(resolved.other),
+        "hrte": None if resolved.hires is None else format_number(resolved.hires.te),
+        "hrunet": None if resolved.hires is None else resolved.hires.unet_text,
     }
-    return spell(_safe(resolved.name), resolved.te, resolved.unet, named)
+    return spell(_safe(resolved.name), Strengths(resolved.te, resolved.unet, resolved.frames), named)
 
 
 def _vector(parsed: ParsedTag, presets: PresetFile, family: str, *, seed: int, fill: float) -> _Vector:
@@ -138,6 +142,7 @@ def _numbers(parsed: ParsedTag, vector: _Vector) -> list[tuple[str, float]]:
     numbers = [("TE", parsed.te), ("UNet", parsed.unet)]
     if parsed.other is not None:
         numbers.append(("other", parsed.other))
+    numbers += [("UNet", parsed.unet * weight) for weight in (parsed.frames.weights if parsed.frames else ())]
     return numbers + (list(vector.weights.as_dict().items()) if vector.weights else [])
 
 
@@ -147,6 +152,7 @@ def _check_products(parsed: ParsedTag, resolved: ResolvedTag) -> None:
     factors += resolved.weights.values if resolved.weights else ()
     factors += [rule.ratio for rule in resolved.elements.rules] if resolved.elements else []
     largest = max(map(abs, factors)) * max(abs(resolved.te), abs(resolved.unet))
+    largest *= max(map(abs, resolved.frames.weights)) if resolved.frames else 1.0
     if not math.isfinite(largest):
         position = parsed.weights.position if parsed.weights else parsed.text.find(":") + 1
         raise TagError(

@@ -7,7 +7,7 @@ may change every step or be one number per sample, and gradients reach the facto
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,14 +38,24 @@ CHEAP = 0.06
 
 @dataclass(frozen=True)
 class Window:
-    """The steps in which the UNet's adapters act: ``start <= step < stop``, counted from 0; stop None is the end."""
+    """The steps in which the UNet's adapters act: ``start <= step < stop``, counted from 0; stop None is the end.
+
+    ``weight`` gives the number that multiplies them at a step; None is 1 everywhere.
+    """
 
     start: int = 0
     stop: int | None = None
+    weight: Callable[[int], float] | None = None
 
     def holds(self, step: int) -> bool:
         """Whether ``step`` lies in the window."""
         return step >= self.start and (self.stop is None or step < self.stop)
+
+    def factor(self, step: int) -> float:
+        """Return what multiplies the UNet's adapters at ``step``; 0 outside of the window."""
+        if not self.holds(step):
+            return 0.0
+        return 1.0 if self.weight is None else self.weight(step)
 
 
 class Folding(Protocol):
@@ -101,8 +111,8 @@ class Attached:
 
     def at_step(self, step: int) -> None:
         """Say which sampling step comes next, counted from 0; the text encoder's adapters know no steps."""
-        was, self._step = self.window.holds(self._step), step
-        if was != self.window.holds(step):
+        was, self._step = self.window.factor(self._step), step
+        if was != self.window.factor(step):
             self._refresh_all()
 
     @contextmanager
@@ -133,9 +143,8 @@ class Attached:
     def _active(self, index: int) -> Strength:
         if self._paused:
             return 0.0
-        if self.targets[index].block != BASE and not self.window.holds(self._step):
-            return 0.0
-        return self._strength[index]
+        factor = 1.0 if self.targets[index].block == BASE else self.window.factor(self._step)
+        return self._strength[index] * factor if factor else 0.0
 
     def _refresh(self, index: int) -> None:
         """Bring one layer to its present multiplier, by the strategy that suits it."""
@@ -163,6 +172,8 @@ class Attached:
         """Whether this layer gets a hook; a per-sample strength and gradients need one."""
         if isinstance(strength, Tensor) or any(p.requires_grad for p in target.adapter.parameters()):
             return True
+        if self._strategy == "auto" and self.window.weight is not None:
+            return True  # another sum in every step would cost more
         if self._strategy != "auto":
             return self._strategy == "factors"
         return target.adapter.cheap_work(target.layer) <= CHEAP

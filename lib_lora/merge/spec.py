@@ -121,7 +121,8 @@ def proposed_name(order: MergeSpec, *, taken: Sequence[str] = ()) -> str:
 
 
 def row_of_tag(tag: ParsedTag, path: Path, presets: PresetFile, family: str) -> tuple[Ingredient, tuple[str, ...]]:
-    """Return a prompt's tag as a row, and what of the tag a file cannot hold: start, stop, lbwe, dyn.
+    """Return a prompt's tag as a row, and what of the tag a file cannot hold: start, stop, lbwe, dyn, weights over
+    the steps, another strength in the hires pass.
 
     Raises:
         InputError: the tag's weights wait for the analyzer (XYZ), or cannot be right.
@@ -138,4 +139,5 @@ def row_of_tag(tag: ParsedTag, path: Path, presets: PresetFile, family: str) -> 
     strength = unet if unet else 1.0
     row = Ingredient(path, strength, blocks, te=te / strength, unet=1.0 if unet else 0.0, other=tag.other)
     lost = {"start": tag.start, "stop": tag.stop, "lbwe": tag.elements, "dyn": tag.dyn}
+    lost |= {"weight@step": tag.frames, "hr": tag.hires}
     return row, tuple(name for name, value in lost.items() if value is not None)

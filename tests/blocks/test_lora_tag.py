@@ -175,10 +175,8 @@ def test_random_values_belong_to_the_seed_and_the_lora() -> None:
     assert first.weights != read("<lora:m:1:lbw=RAND>", seed=5).weights
 
 
-def test_foreign_items_and_schedules_are_reported_not_followed() -> None:
-    tag = read("<lora:n:0@0,1@0.5:lbw=ALL:hr=0.5:w=NONE>")
-    assert tag.te == tag.unet == 1.0
-    assert len(tag.notes) == 3
+def test_what_is_left_out_or_large_is_said() -> None:
+    assert read("<lora:n:1:lbw=ALL:w=NONE>").notes == ("w= was left out because lbw= is there.",)
     assert any("very large" in note for note in read("<lora:n:1000>").notes)
 
 

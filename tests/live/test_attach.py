@@ -177,6 +177,22 @@ def test_a_window_acts_in_its_steps_only_and_never_on_text(model, lora):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_weight_for_each_step_is_the_lora_at_that_weight(model, lora, strategy):
+    weights, blocks, single = [0.0, 0.25, 1.0, -0.5], {**graded(model), "BASE": 0.0}, []
+    for weight in weights:
+        scaled = {name: number * weight for name, number in blocks.items()}
+        with attach(model, lora, scaled, strategy=strategy):
+            single.append(predict(model))
+    window = Window(0, 5, lambda step: weights[step % len(weights)])
+    with attach(model, lora, blocks, strategy=strategy, window=window) as attached:
+        for step in (0, 1, 2, 3, 2, 0):
+            attached.at_step(step)
+            torch.testing.assert_close(predict(model), single[step], atol=1e-5, rtol=1e-5)
+        attached.at_step(5)
+        assert torch.equal(predict(model), single[0])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_paused_is_no_lora_and_comes_back_exactly(model, lora, strategy):
     without = predict(model)
     with attach(model, lora, graded(model), strategy=strategy) as attached:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -151,6 +152,44 @@ def test_hires_resolves_its_own_tags(host: Any) -> None:
     none = host.txt2img("cat <lora:one:1:FACE>", enable_hr=True, hr_prompt="cat")
     assert other.images[0].tobytes() == none.images[0].tobytes() != same.images[0].tobytes()
     assert f"<lora:one:1:lbw={ZEROS}>" in other.extra_generation_params["Hires LoRA block weights"]
+
+
+def test_hires_has_the_strength_that_its_tag_says(host: Any) -> None:
+    apart = host.txt2img("cat <lora:one:1:FACE>", enable_hr=True, hr_prompt="cat <lora:one:0.25:FACE>")
+    within = host.txt2img("cat <lora:one:1:FACE:hr=0.25>", enable_hr=True)
+    same = host.txt2img("cat <lora:one:1:FACE>", enable_hr=True)
+    assert within.images[0].tobytes() == apart.images[0].tobytes() != same.images[0].tobytes()
+    assert ":hrte=0.25:hrunet=0.25>" in within.infotexts[0]
+    plain = host.txt2img("cat <lora:one:1>", enable_hr=True, hr_prompt="cat <lora:one:0.25>")
+    assert host.txt2img("cat <lora:one:1:hr=0.25>", enable_hr=True).images[0].tobytes() == plain.images[0].tobytes()
+
+
+def test_a_strength_over_the_steps_is_that_of_each_step(host: Any) -> None:
+    layer = host.sd_model.model.diffusion_model.input_blocks[1][1].proj_out
+    x, seen = torch.ones(1, WIDTH, 2, 2), []
+    host.modules.script_callbacks.on_cfg_denoiser(lambda _: seen.append(layer(x).clone()))
+    picture(host, "cat <lora:one:0:0@0,1@0.5:UNET>", steps=4)
+    plain, half, full, still = seen
+    assert torch.allclose(half - plain, (full - plain) / 2, atol=1e-5)
+    assert torch.equal(full, still)
+    assert not torch.allclose(full, plain, atol=1e-4)
+    seen.clear()
+    picture(host, "cat <lora:one:[0@0,1@0.5]:te=0:UNET>", steps=4)
+    assert all(torch.equal(one, two) for one, two in zip(seen, (plain, half, full, still), strict=True))
+
+
+def test_neos_own_schedule_lets_go_of_what_we_follow(host: Any) -> None:
+    class LoRAControl:
+        """As Neo's extension keeps it."""
+
+        mapping: dict[str, list[tuple[float, float]]] = {}
+
+    p = host.order("cat <lora:one:[0@0,1@1]> <lora:two:1>")
+    files = {name: host.networks.available_networks[name].filename for name in ("one", "two")}
+    LoRAControl.mapping = {files["one"]: [(0, 0), (1, 1)], files["two"]: [(0, 0), (1, 1)]}
+    p.scripts = MagicMock(alwayson_scripts=[LoRAControl()])
+    host.run(p)
+    assert list(LoRAControl.mapping) == [files["two"]]
 
 
 def test_a_sweep_gives_every_picture_of_a_batch_its_own_weights(host: Any) -> None:

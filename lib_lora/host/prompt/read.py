@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag, readable_tags, resolve, strip_tags
 from lib_lora.blocks.tag_model import ResolvedTag
+from lib_lora.blocks.tag_parse import HIRES
 from lib_lora.blocks.typed import without_comments, without_invisible
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import AtelierError
@@ -75,6 +77,8 @@ def read_prompt(
         if not (swept and tag.sweep)
         for note in tag.notes
     ]
+    unused = say("There is no hires pass here: {names} do nothing.", names=[f"{name}=" for name in HIRES])
+    notes += [say("{name}: {said}", name=tag.name, said=unused) for tag in tags if tag.hires]
     notes += [*tag_remarks(prompt, negative), *text_remarks(prompt, negative)]
     words = without_invisible(strip_tags(without_comments(prompt), others=True))
     return ReadPrompt(words, _plain(negative), tuple(tags), tuple(dict.fromkeys(notes)), tuple(problems))
@@ -122,4 +126,5 @@ def check_usable(request: GenerateRequest, usable: Iterable[ResolvedTag], proble
 def window_of(tag: ResolvedTag, steps: int) -> Window:
     """Return the steps in which the tag acts, of a run of ``steps``."""
     start = tag.start.index(steps) if tag.start else 0
-    return Window(start, tag.stop.index(steps) if tag.stop else None)
+    weight = None if tag.frames is None else partial(tag.frames.at, total=steps)
+    return Window(start, tag.stop.index(steps) if tag.stop else None, weight)

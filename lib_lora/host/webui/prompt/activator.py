@@ -20,6 +20,7 @@ from lib_lora.host.webui.prompt import record
 from lib_lora.host.webui.prompt.attached_loras import Attachments
 from lib_lora.host.webui.prompt.conditioning import ATTRIBUTES, Encoded, pass_of, reached_by
 from lib_lora.host.webui.prompt.host_loader import misfits
+from lib_lora.host.webui.prompt.neo_schedule import let_go
 from lib_lora.host.webui.prompt.overrides import overrides_of
 from lib_lora.host.webui.prompt.plan import TagOrder, TagPlan, make_plan
 from lib_lora.host.webui.prompt.record import Notifier
@@ -76,6 +77,7 @@ class Activator:
         for text in misfits(plan.named) if given and detect() is HostKind.A1111 else ():
             record.tell_note(p, "", text, self.notifier)
         record.add_hashes(p, plan.named)
+        let_go(p, {one.lora.path for one in plan.ours if one.lora.path is not None})
         self.attachments.expect(p, plan.ours, lambda error: record.tell_error(p, error, self.notifier))
 
     def deactivate(self, p: Processing) -> None:
@@ -96,7 +98,7 @@ class Activator:
         return not problems
 
     def _plan(self, p: Processing, params_list: list[ExtraNetworkParams], *, hires: bool) -> TagPlan:
-        plan = self._resolve(p, params_list)
+        plan = self._resolve(p, params_list, hires=hires)
         prompts = _batch_prompts(p, hires=hires)
         for prompt in prompts[:1]:  # the host reads the tags of a batch from its first prompt
             plan.problems += [error for error in broken_tags(prompt) if not _of_another(error)]
@@ -113,7 +115,7 @@ class Activator:
             stop()
         return plan
 
-    def _resolve(self, p: Processing, params_list: list[ExtraNetworkParams]) -> TagPlan:
+    def _resolve(self, p: Processing, params_list: list[ExtraNetworkParams], *, hires: bool = False) -> TagPlan:
         if not params_list:
             return TagPlan()
         seeds = getattr(p, "seeds", None) or getattr(p, "all_seeds", None) or [0]
@@ -124,6 +126,7 @@ class Activator:
             overrides=overrides_of(p),
             implied=_implied(),
             lists_missing=detect() is HostKind.A1111,
+            hires=hires,
             steps=_steps(p),
         )
         return make_plan(params_list, order)

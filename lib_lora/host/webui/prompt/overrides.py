@@ -52,4 +52,4 @@ def overrides_of(p: Processing) -> GenerationOverrides:
 
 def plain(tag: ParsedTag) -> ParsedTag:
     """Return a tag without block weights, elements and steps."""
-    return replace(tag, weights=None, elements=None, x=None, start=None, stop=None, other=None)
+    return replace(tag, weights=None, elements=None, x=None, start=None, stop=None, other=None, frames=None)

@@ -45,6 +45,7 @@ class TagOrder:
         overrides: what the generation wants.
         implied: a LoRA that the host adds to every prompt where its loader is not given it, "" for none.
         lists_missing: the host itself names LoRAs that it does not find; else one stops all the others.
+        hires: it is the hires pass.
         steps: of the pass; None where the sampler decides how many of them it makes.
     """
 
@@ -54,6 +55,7 @@ class TagOrder:
     overrides: GenerationOverrides = field(default_factory=GenerationOverrides)
     implied: str = ""
     lists_missing: bool = True
+    hires: bool = False
     steps: int | None = None
 
     @property
@@ -137,7 +139,7 @@ class _Planner:
             self._add_unread(tag)
             return
         overrides = self.order.overrides
-        parsed = overrides.changed(tag.parsed)
+        parsed = overrides.changed(tag.parsed.in_hires() if self.order.hires else tag.parsed)
         notes = self.plan.notes.setdefault(parsed.name, [])
         if overrides.off and not is_plain(parsed):
             notes.append(say("LoRA Block Weight is off: weights, elements and steps do not count."))

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from lib_lora.blocks.errors import TagError, suggest
 from lib_lora.blocks.tag import find_tags, parse_tag
 from lib_lora.blocks.tag_model import ParsedTag
+from lib_lora.blocks.tag_parse import HIRES
 from lib_lora.blocks.tokens import format_number
 from lib_lora.host.webui.protocols import ExtraNetworkParams
 
 NETWORKS = ("lora", "lyco")
-OURS = ("lbw", "w", "lbwe", "x", "other", "start", "stop", "step")
+OURS = ("lbw", "w", "lbwe", "x", "other", "start", "stop", "end", "step", *HIRES)
 """Named items that are not the host's own."""
 
 
@@ -101,7 +102,7 @@ def reading_of(parsed: ParsedTag) -> HostReading:
 
 def is_plain(parsed: ParsedTag) -> bool:
     """Tell whether the host can do all that the tag says."""
-    own = (parsed.weights, parsed.elements, parsed.start, parsed.stop, parsed.other)
+    own = (parsed.weights, parsed.elements, parsed.start, parsed.stop, parsed.other, parsed.frames)
     return all(value is None for value in own)
 
 
