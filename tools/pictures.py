@@ -42,6 +42,7 @@ class Photographer:
 
     @property
     def language(self) -> str:
+        """The language of the page."""
         return self.walker.language
 
     def take(self, name: str, *, of: str = "", until: str = "") -> None:
