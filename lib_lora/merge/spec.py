@@ -138,6 +138,6 @@ def row_of_tag(tag: ParsedTag, path: Path, presets: PresetFile, family: str) -> 
     te, unet = tag.te, tag.unet
     strength = unet if unet else 1.0
     row = Ingredient(path, strength, blocks, te=te / strength, unet=1.0 if unet else 0.0, other=tag.other)
-    lost = {"start": tag.start, "stop": tag.stop, "lbwe": tag.elements, "dyn": tag.dyn}
+    lost: dict[str, object] = {"start": tag.start, "stop": tag.stop, "lbwe": tag.elements, "dyn": tag.dyn}
     lost |= {"weight@step": tag.frames, "hr": tag.hires}
     return row, tuple(name for name, value in lost.items() if value is not None)
