@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lib_lora.progress import Stoppable as Stoppable
     from lib_lora.services.notebook import add as add
     from lib_lora.services.notebook import analyze as analyze
+    from lib_lora.services.notebook import analyze_tiers as analyze_tiers
     from lib_lora.services.notebook import bake as bake
     from lib_lora.services.notebook import multipliers as multipliers
     from lib_lora.services.notebook import open_studio as open_studio
@@ -48,7 +49,16 @@ _PLACES = {
     "merge.method": ("MethodOptions",),
     "merge.rank_rule": ("RankRule",),
     "progress": ("Stoppable",),
-    "services.notebook": ("add", "analyze", "bake", "multipliers", "open_studio", "plan", "train_lora"),
+    "services.notebook": (
+        "add",
+        "analyze",
+        "analyze_tiers",
+        "bake",
+        "multipliers",
+        "open_studio",
+        "plan",
+        "train_lora",
+    ),
     "train.options": ("TrainOptions",),
 }
 _MODULE_OF = {name: f"{__name__}.{place}" for place, names in _PLACES.items() for name in names}

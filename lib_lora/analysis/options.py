@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lib_lora.analysis.tiers.result import NORMS, PICTURES, PREDICTION
 from lib_lora.errors import InputError
 from lib_lora.options import option, settle
 from lib_lora.sentences import say
@@ -41,11 +42,41 @@ class AnalyzeOptions:
         step=0.5,
         offered=(0, 16),
     )
+    tier: str = option(
+        "pictures",
+        "How exact",
+        "pictures: the grid, the judge. prediction: what the model would say at several noise levels, in a minute. "
+        "norms: how large the change is, at once. all: all three, and how far they agree.",
+        choices=("pictures", "prediction", "norms", "all"),
+    )
+    trigger: tuple[str, ...] = option(
+        (),
+        "Captions with the trigger",
+        "For the prediction; without them the prompt, else the trigger words in the file.",
+        form="TEXT",
+    )
+    neutral: tuple[str, ...] = option(
+        (),
+        "Other captions",
+        "For the prediction: what the LoRA should leave alone; without them some of our own.",
+        form="TEXT",
+    )
+    levels: int = option(
+        3, "Noise levels", "For the prediction: at how many noise levels the model is asked.", low=3, high=12, step=1
+    )
+    beside: tuple[str, ...] = option(
+        (), "Compare with", "LoRAs whose change is compared with this one's, block by block (cosine).", form="NAME"
+    )
     rows: bool = option(False, "One row a block", "The grid has one row a block instead of one column.")
 
     def __post_init__(self) -> None:
         settle(self)
         _ = self.ranges
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """The tiers that are asked for; the first costs nothing and comes with every other one."""
+        return {"norms": (NORMS,), "all": (NORMS, PREDICTION, PICTURES)}.get(self.tier, (NORMS, self.tier))
 
     @property
     def ranges(self) -> tuple[tuple[float, float], ...]:

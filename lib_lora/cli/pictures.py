@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.cli.common import (
     TerminalProgress,
@@ -21,6 +21,8 @@ from lib_lora.options import OVERWRITE, Option, options_of
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from lib_lora.services.analysis_order import Found
 
 HOST_ONLY = ("scheduler",)
 """What only a WebUI heeds."""
@@ -43,10 +45,12 @@ def register(commands: argparse._SubParsersAction) -> None:
         "analyze",
         help="Effective Block Analyzer: which block does what",
         description="Change one block at a time and look what changes in the picture. "
-        "The LoRA's tag carries XYZ: <lora:NAME:1:XYZ>; where none does, the first LoRA is analyzed.",
+        "The LoRA's tag carries XYZ: <lora:NAME:1:XYZ>; where none does, the first LoRA is analyzed. "
+        "Without pictures and without a prompt: --lora NAME --tier norms, or --tier prediction.",
     )
-    add_flags(analyze.add_argument_group("picture"), _picture(but="batch"))
+    add_flags(analyze.add_argument_group("picture"), _picture(but="batch"), needed=False)
     add_flags(analyze.add_argument_group("analysis"), _analysis())
+    analyze.add_argument("--mask", type=Path, metavar="FILE", help="picture that is white on the subject")
     analyze.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for grids and tables")
     add_flags(analyze, (OVERWRITE,))
     add_host_options(analyze)
@@ -91,31 +95,53 @@ def run_generate(options: argparse.Namespace) -> None:
 
 
 def run_analyze(options: argparse.Namespace) -> None:
-    """Analyze, save grids and tables, and print the ranking of each range."""
+    """Analyze, save grids and tables, and print the ranking of each range and what each tier says."""
     from lib_lora.analysis.options import AnalyzeOptions
+    from lib_lora.analysis.tiers.result import PICTURES
+    from lib_lora.data import load_picture
     from lib_lora.host.request import GenerateRequest
-    from lib_lora.services.analysis_order import analyze_order, answer, order_of, save, table_name
+    from lib_lora.services.analysis_order import analyze_order, order_of, save, table_name
     from lib_lora.services.file_facts import FileFacts
 
-    request = GenerateRequest(**given(options, _picture(but="batch")))
+    request = GenerateRequest(**{"prompt": "", **given(options, _picture(but="batch"))})
     chosen = AnalyzeOptions(**given(options, _analysis()))
-    tables = [options.out / table_name(*pair) for pair in chosen.ranges]
-    for table in tables:
+    tables = [options.out / table_name(*pair) for pair in chosen.ranges] if PICTURES in chosen.tiers else []
+    for table in (*tables, *(options.out / f"tier_{tier}.csv" for tier in chosen.tiers)):
         if table.exists():
             refuse_existing(table, overwrite=options.overwrite)
     host, progress = open_studio(options), TerminalProgress(quiet=options.json)
-    order = order_of(request, chosen, host, FileFacts(host))
+    mask = load_picture(options.mask) if options.mask else None
+    order = order_of(request, chosen, host, FileFacts(host), mask=mask)
     with stopped_by_keyboard(progress):
         whole = analyze_order(order, host, progress)
     progress.close()
     options.out.mkdir(parents=True, exist_ok=True)
     saved = save(whole, options.out)
+    result, lines = _told_analysis(saved, host.model.family)
     files = [str(path) for path in saved.files]
-    results, lines = [], []
-    for found in whole.analyses:
-        tell(found.notes, found.problems)
-        results.append({**answer(found), **told(found.notes, found.problems)})
-        lines += [f"{row.name:>8} {row.mean:8.3f} %" for row in found.ranking()]
-        lines.append(f"noise floor {found.noise_floor:.3f} %")
-    grids = [name for name in files if name.endswith(".png")]
-    give(options, {**results[0], "ranges": results, "grids": grids, "csv": tables[0], "files": files}, [*lines, *files])
+    grids = [str(path) for path, *_ in saved.grids]
+    table = {"csv": tables[0]} if tables else {}
+    give(options, {**result, "grids": grids, **table, "files": files}, [*lines, *files])
+
+
+def _told_analysis(found: Found, family: str) -> tuple[dict[str, Any], list[str]]:
+    """Return what an analysis found as JSON and in lines, and say its notes."""
+    from lib_lora.analysis.tiers.agreement import agreements
+    from lib_lora.services.analysis_order import answer
+    from lib_lora.services.block_tiers import sentence_of, tier_answer
+
+    ranges, lines = [], []
+    for one in found.analyses:
+        tell(one.notes, one.problems)
+        ranges.append({**answer(one), **told(one.notes, one.problems)})
+        lines += [f"{row.name:>8} {row.mean:8.3f} %" for row in one.ranking()]
+        lines.append(f"noise floor {one.noise_floor:.3f} %")
+    tiers = tier_answer(found.tiers, family)
+    for result, row in zip(found.tiers, tiers["tiers"], strict=True):
+        if not found.analyses:
+            tell(result.notes, ())
+        said = {one.block: one.said for one in result.rows}
+        row |= {"notes": list(result.notes), "sentences": said}
+        lines += [f"{result.tier}:", *(f"  {said[block]}" for block in result.ranking())]
+    lines += [sentence_of(one) for one in agreements(found.tiers)]
+    return {**(ranges[0] if ranges else {}), "ranges": ranges, **tiers}, lines

@@ -32,7 +32,7 @@ from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.report import MergeReport
 from lib_lora.progress import Progress
 from lib_lora.services import labels
-from lib_lora.services.analysis_order import analyze_order, order_of
+from lib_lora.services.analysis_order import order_of, render_order
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.labels import LabelOptions
 from lib_lora.services.regularization import draw_missing
@@ -190,7 +190,7 @@ def look_at_blocks(story: Story) -> None:
     request = GenerateRequest(prompt, seed=use.SEEDS[0], steps=story.size.sampling_steps, cfg_scale=use.CFG)
     every = AnalyzeOptions(blocks=f"{full_layout(story.host.model.family).length}ALL")
     order = order_of(request, every, story.host, FileFacts(story.host))
-    (found,) = analyze_order(order, story.host, story.progress).analyses
+    (found,) = render_order(order, story.host, story.progress).analyses
     story.analysis = found
     story.numbers["noise_floor"] = found.noise_floor
     story.files["grid"], story.files["table"] = story.folder / "blocks.png", story.folder / "blocks.csv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -202,8 +203,10 @@ def all_finite(tensor: Tensor) -> bool:
     """Whether a tensor of any type holds neither NaN nor infinite numbers."""
     if not tensor.is_floating_point():
         return True
-    values = tensor if tensor.element_size() > 1 else tensor.float()  # fp8 has no isfinite
-    return bool(torch.isfinite(values).all())
+    values = tensor if tensor.element_size() > 1 else tensor.float()  # fp8 has no order
+    if not values.numel():
+        return True
+    return all(map(math.isfinite, map(float, torch.aminmax(values))))  # a fifth of the time of `isfinite`
 
 
 def predicted_size(lora: LoraFile, *, name: str = "unsaved") -> int:

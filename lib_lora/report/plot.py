@@ -96,15 +96,24 @@ def curve_svg(
     )
 
 
-def bars_svg(values: Mapping[str, float], *, floor: float | None = None, summary: str = "") -> str:
+def bars_svg(
+    values: Mapping[str, float],
+    *,
+    errors: Mapping[str, float] | None = None,
+    floor: float | None = None,
+    summary: str = "",
+) -> str:
     """One upright bar for each name as one <svg>; "" when no value is finite.
 
-    Bars whose size is below `floor` get the class `noise`; a dashed line shows the floor.
+    Bars whose size is below `floor` get the class `noise`; a dashed line shows the floor. `errors` are the lengths, to
+    either side of a bar's end, of its error bar.
     """
     finite = {name: value for name, value in values.items() if math.isfinite(value)}
     if not finite:
         return ""
-    extremes = [0.0, *finite.values(), *([floor] if floor is not None else [])]
+    spreads = {name: size for name, size in (errors or {}).items() if name in finite and math.isfinite(size)}
+    ends = [finite[name] + sign * size for name, size in spreads.items() for sign in (-1, 1)]
+    extremes = [0.0, *finite.values(), *ends, *([floor] if floor is not None else [])]
     bottom, top = _range(extremes, margin=0.0)
     top += 0.06 * (top - bottom)
 
@@ -115,6 +124,9 @@ def bars_svg(values: Mapping[str, float], *, floor: float | None = None, summary
     marks = [_y_tick(place(tick), tick) for tick in linear_ticks(bottom, top)]
     for index, name in enumerate(values):
         marks.append(_bar(name, finite.get(name), slot=slot, index=index, place=place, floor=floor))
+        if spreads.get(name):
+            ends_of = [place(finite[name] + sign * spreads[name]) for sign in (-1, 1)]
+            marks.append(_error_bar(slot * (index + 0.5), 0.15 * slot, *ends_of))
     if floor is not None:
         marks.append(f'<line class="floor" x1="0" x2="100%" y1="{place(floor):.2f}%" y2="{place(floor):.2f}%"/>')
     crowded = " crowded" if len(values) > 20 else ""
@@ -136,6 +148,16 @@ def _bar(
         f'<rect class="{kind}" x="{middle - 0.36 * slot:.2f}%" width="{0.72 * slot:.2f}%" y="{high:.2f}%" '
         f'height="{max(low - high, 0.3):.2f}%"><title>{escape(name)}: {format_number(value)}</title></rect>{label}'
     )
+
+
+def _error_bar(middle: float, half: float, low: float, high: float) -> str:
+    """A line from end to end with a short one across each."""
+    caps = "".join(
+        f'<line x1="{middle - half:.2f}%" x2="{middle + half:.2f}%" y1="{end:.2f}%" y2="{end:.2f}%"/>'
+        for end in (low, high)
+    )
+    line = f'<line x1="{middle:.2f}%" x2="{middle:.2f}%" y1="{low:.2f}%" y2="{high:.2f}%"/>'
+    return f'<g class="error" stroke="currentColor">{line}{caps}</g>'
 
 
 def _range(values: Iterable[float], *, margin: float) -> tuple[float, float]:

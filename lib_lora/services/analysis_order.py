@@ -13,6 +13,8 @@ from PIL import Image
 from lib_lora.analysis.effective_block import Analysis, SweepSpec, analyze, pictures_of
 from lib_lora.analysis.grid import GridStyle, draw_grid
 from lib_lora.analysis.options import AnalyzeOptions
+from lib_lora.analysis.tiers.picture_tier import draw_maps, picture_result
+from lib_lora.analysis.tiers.result import PICTURES, BlockResult
 from lib_lora.atomic import replace_file
 from lib_lora.blocks.block_list import parse_block_list
 from lib_lora.blocks.layouts import full_layout
@@ -25,6 +27,7 @@ from lib_lora.host.limits import check_order
 from lib_lora.progress import Progress, SubProgress
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.block_tiers import TierOrder, quick_tiers, save_tiers
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import new_folder
@@ -41,29 +44,46 @@ LARGEST_CELL = 256
 
 @dataclass(frozen=True)
 class AnalysisOrder:
-    """What is to be analyzed: one plan for each range, over the same pictures."""
+    """What is to be analyzed: one plan for each range, over the same pictures.
+
+    Attributes:
+        mask: white on the subject, for the judgement of the pictures; None for none.
+    """
 
     request: GenerateRequest
     plans: tuple[SweepSpec, ...]
     filled: frozenset[str]
-    rows: bool
+    options: AnalyzeOptions
+    quick: TierOrder
+    mask: Image.Image | None = None
 
     @property
     def pictures(self) -> int:
         """Pictures that will be rendered."""
-        return sum(pictures_of(plan, self.filled) for plan in self.plans)
+        return sum(pictures_of(plan, self.filled) for plan in self.plans) if PICTURES in self.options.tiers else 0
 
 
 @dataclass(frozen=True)
 class Found:
-    """What an order has found so far: an analysis for each range that was begun, grids, and files once it ended."""
+    """What an order has found so far: an analysis for each range that was begun, grids, and files once it ended.
+
+    ``tiers`` are the results of the tiers that were asked for, of the first range.
+    """
 
     analyses: tuple[Analysis, ...]
     grids: tuple[tuple[Image.Image | Path, str, int, float], ...]
     files: tuple[Path, ...] = ()
+    tiers: tuple[BlockResult, ...] = ()
 
 
-def order_of(request: GenerateRequest, options: AnalyzeOptions, host: Host, files: FileFacts) -> AnalysisOrder:
+def order_of(
+    request: GenerateRequest,
+    options: AnalyzeOptions,
+    host: Host,
+    files: FileFacts,
+    *,
+    mask: Image.Image | None = None,
+) -> AnalysisOrder:
     """Return the order that picture and options describe; without XYZ in the prompt ``options.lora`` is analyzed.
 
     Raises:
@@ -75,7 +95,11 @@ def order_of(request: GenerateRequest, options: AnalyzeOptions, host: Host, file
     layout = full_layout(facts[0].family if facts else host.model.family)
     entries = parse_block_list(options.blocks, layout) or [(name,) for name in layout.names if name in filled]
     plans = tuple(SweepSpec(examined, others, tuple(entries), layout, options) for examined, others in options.ranges)
-    order = AnalysisOrder(replace(request, prompt=prompt, batch=1), plans, filled, options.rows)
+    request = replace(request, prompt=prompt, batch=1)
+    quick = TierOrder.of(request, options, plans[0], host)
+    order = AnalysisOrder(request, plans, filled, options, quick, mask)
+    for name in options.beside:
+        files.of(name)
     check_order(order.request, order.pictures, native_side=host.model.native_side)
     check_clip_skip(request.clip_skip, host.model)
     return order
@@ -96,6 +120,8 @@ def _marked(prompt: str, label: str) -> str:
     matches = find_tags(prompt)
     if any(tag.sweep for tag in readable_tags(prompt)):
         return prompt
+    if not matches and label:
+        return f"{prompt} <lora:{label}:1:XYZ>".strip()
     if not matches:
         raise InputError(
             "No LoRA of the prompt carries XYZ, so nothing would change",
@@ -109,17 +135,29 @@ def run(order: AnalysisOrder, host: Host, job: Job, *, outputs: Path, speed: Spe
     """Work on an order in the job queue: show each part, save what there is at the end or after a stop."""
     began = time.monotonic()
     found = analyze_order(order, host, job, show=job.show)
-    if not job.stopped:
+    if not job.stopped and order.pictures:
         seconds = time.monotonic() - began
         side = host.model.native_side
         speed.record(host.model.name, order.request, side=side, pictures=order.pictures, seconds=seconds)
-    return save(found, new_folder(outputs / "analysis")) if found.grids else found
+    return save(found, new_folder(outputs / "analysis")) if found.grids or found.tiers else found
 
 
 def analyze_order(
     order: AnalysisOrder, host: Host, progress: Progress, *, show: Callable[[Found], None] | None = None
 ) -> Found:
     """Return what an order finds, or found before a stop; nothing is saved. ``show`` is given what there is so far."""
+    quick = quick_tiers(order.quick, order.request, order.options, host, order.filled, progress)
+    if PICTURES not in order.options.tiers:
+        return Found((), (), tiers=quick)
+    found = render_order(order, host, progress, show=show)
+    judged = [picture_result(each, lora=order.quick.tag.name, mask=order.mask) for each in found.analyses[:1]]
+    return replace(found, tiers=(*quick, *judged))
+
+
+def render_order(
+    order: AnalysisOrder, host: Host, progress: Progress, *, show: Callable[[Found], None] | None = None
+) -> Found:
+    """Return what the pictures of an order show, without its other tiers; else as `analyze_order`."""
     before: list[Analysis] = []
     total, done = order.pictures * order.request.steps, 0
     for plan in order.plans:
@@ -145,7 +183,7 @@ def _found(order: AnalysisOrder, analyses: Sequence[Analysis]) -> Found:
     for analysis in analyses:
         style = GridStyle(
             cell=min(LARGEST_CELL, *(source.width for source in analysis.sources), LARGEST_CELL),
-            transpose=not order.rows,
+            transpose=not order.options.rows,
         )
         for number in range(len(analysis.sources) if analysis.rows else 0):
             picture = draw_grid(analysis, title=order.request.prompt, seed_index=number, style=style)
@@ -167,7 +205,12 @@ def save(found: Found, folder: Path) -> Found:
         path = folder / table_name(analysis.plan.examined, analysis.plan.others)
         # The mark in front lets spreadsheet programs read the file as UTF-8.
         files.append(replace_file(path, analysis.to_csv().encode("utf-8-sig"), what=say("The table")))
-    return Found(found.analyses, tuple(grids), (*files, *(path for path, *_ in grids)))
+    files += save_tiers(found.tiers, folder)
+    for result in found.tiers:
+        if result.tier == PICTURES and found.analyses[0].sources:
+            maps = draw_maps(found.analyses[0], result, title=result.lora)
+            files.append(write_png(folder / "maps.png", maps))
+    return replace(found, grids=tuple(grids), files=(*files, *(path for path, *_ in grids)))
 
 
 def table_name(examined: float, others: float) -> str:

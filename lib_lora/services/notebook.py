@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib_lora.analysis.effective_block import Analysis
 from lib_lora.analysis.options import AnalyzeOptions
+from lib_lora.analysis.tiers.result import BlockResult
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.plan import BlockPlan
 from lib_lora.blocks.presets import PresetFile
@@ -26,7 +27,7 @@ from lib_lora.merge.report import MergeReport
 from lib_lora.merge.shares import Summand
 from lib_lora.merge.spec import resolve_blocks
 from lib_lora.progress import QUIET, Progress
-from lib_lora.services.analysis_order import analyze_order, order_of
+from lib_lora.services.analysis_order import analyze_order, order_of, render_order
 from lib_lora.services.block_plan import PlanOptions, plan_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.lone_run import LoneRun
@@ -167,7 +168,29 @@ def analyze(
     """
     request = GenerateRequest(request) if isinstance(request, str) else request
     order = order_of(request, replace(options or AnalyzeOptions(), **more), host, FileFacts(host))
-    return analyze_order(order, host, progress).analyses[0]
+    return render_order(order, host, progress).analyses[0]
+
+
+def analyze_tiers(
+    host: Host,
+    request: GenerateRequest | str,
+    options: AnalyzeOptions | None = None,
+    *,
+    progress: Progress = QUIET,
+    **more: Any,
+) -> tuple[BlockResult, ...]:
+    """Return what each tier of an analysis finds: ``tier`` norms (at once), prediction (a minute), pictures, or all.
+
+    Args:
+        host, request, options, progress: as for `analyze`; ``tier="norms"`` needs no words in the prompt but the tag.
+
+    Raises:
+        InputError: there is no LoRA to analyze, or nothing says what its trigger is.
+        StoppedError: somebody asked to stop before there was a result.
+    """
+    request = GenerateRequest(request) if isinstance(request, str) else request
+    order = order_of(request, replace(options or AnalyzeOptions(), **more), host, FileFacts(host))
+    return analyze_order(order, host, progress).tiers
 
 
 def plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from PIL import Image
 from lib_lora.analysis.effective_block import Analysis
 from lib_lora.analysis.options import AnalyzeOptions, parse_range
 from lib_lora.blocks.layouts import Layout, attention_layout, full_layout, unet_families
+from lib_lora.blocks.tag import Span
+from lib_lora.blocks.tag_edit import change_tag
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
@@ -22,11 +24,14 @@ from lib_lora.options import options_of
 from lib_lora.sentences import say
 from lib_lora.services.analysis_order import KIND, AnalysisOrder, Found, order_of, range_text, submit
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.block_tiers import vector_of
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.jobs.job import STOPPED, Job
+from lib_lora.services.prompt_tags import index_of
 from lib_lora.services.speed import Speed
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight.row import WATCH, watch_html
+from lib_lora.ui.block_weight.tier_view import tiers_html
 from lib_lora.ui.compat import HIDDEN, gr
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.option_widget import widget
@@ -51,11 +56,12 @@ class _Widgets:
     grids: Any
     table: Any
     files: Any
+    use: Any
 
     @property
     def shown(self) -> list[Any]:
         """What the handlers return values for."""
-        return [self.status, self.grids, self.table, self.files]
+        return [self.status, self.grids, self.table, self.files, self.use]
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,7 @@ def wire(panel: AnalyzerPanel, prompt: Any, lora: Any, picture: PictureInputs, *
         event(estimate, inputs, widgets.estimate, **light)
     whole = [*inputs, *picture.heavy]
     widgets.start.click(start, whole, widgets.shown, **compat.event_kw(side_by_side=True))
+    widgets.use.click(logic.use, [prompt, lora], [prompt, widgets.status], **compat.event_kw())
     widgets.stop.click(logic.stop, None, widgets.status, **light)
     compat.page_being_built().load(logic.resume, None, widgets.shown, **compat.event_kw(side_by_side=True))
 
@@ -157,6 +164,16 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
         info=words("block_weight.also_hint"),
         **ident("also"),
     )
+    kinds = [(words(f"block_weight.tier_{kind}"), kind) for kind in KNOWN["tier"].choices]
+    tier = gr.Radio(
+        kinds,
+        value=KNOWN["tier"].default,
+        label=words.said(KNOWN["tier"].label),
+        info=words.said(KNOWN["tier"].help),
+        **ident("tier"),
+    )
+    with gr.Accordion(words("block_weight.for_prediction"), open=False), gr.Row():
+        asked = [draw(name, info=True) for name in ("trigger", "neutral", "levels", "beside")]
     with gr.Accordion(words("block_weight.how_shown"), open=False), gr.Row():
         colors = [words(f"block_weight.{color}") for color in KNOWN["color"].choices]
         color = gr.Radio(colors, value=colors[0], label=words.said(KNOWN["color"].label), **ident("color"))
@@ -172,13 +189,14 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
     empty = {"headers": [words("block_weight.block")], "data": [[""]]}  # gradio 4 cannot draw a table without headings
     table = gr.Dataframe(empty, interactive=False, label=words("block_weight.table"), visible=False, **ident("table"))
     files = gr.File(label=words("block_weight.files"), interactive=False, visible=False, **ident("files"))
+    use = gr.Button(words("block_weight.use_result"), visible=False, size="sm", **ident("use"))
     kept = {"gain": gain, "rows": rows, "seeds": seeds, "also": also} | (
         {"threshold": threshold} if level is None else {}
     )
     for key, component in kept.items():
         remember(atelier, component, f"analyzer.{key}")
-    fields = [examined, others, also, blocks, seeds, color, threshold, gain, rows]
-    return _Widgets(fields, estimate, start, stop, status, grids, table, files)
+    fields = [examined, others, also, blocks, seeds, color, threshold, gain, rows, tier, *asked]
+    return _Widgets(fields, estimate, start, stop, status, grids, table, files, use)
 
 
 def layouts_of(atelier: Atelier) -> list[Layout]:
@@ -201,6 +219,8 @@ class _Analyzer:
             order = self._order(prompt, label, fields, values)
         except AtelierError as error:
             return error_html(error, words) if prompt and "<lora" in prompt.lower() else ""
+        if not order.pictures:
+            return words("block_weight.estimate_quick")
         model = self._atelier.host.model
         seconds = self._speed.seconds(model.name, order.request, side=model.native_side, pictures=order.pictures)
         if seconds is None:
@@ -212,7 +232,7 @@ class _Analyzer:
         try:
             order = self._order(prompt, label, fields, values)
         except AtelierError as error:
-            yield [error_html(error, self._words), compat.update(), compat.update(), compat.update()]
+            yield [error_html(error, self._words), *[compat.update()] * 4]
             return
 
         yield from self._show(submit(self._atelier, order, self._words("block_weight.analyzer_job")))
@@ -223,7 +243,7 @@ class _Analyzer:
         if jobs and not jobs[-1].ended:
             yield from self._show(jobs[-1])
         else:
-            yield [compat.update()] * 4  # gradio 4 takes a generator without a value for empty values
+            yield [compat.update()] * 5  # gradio 4 takes a generator without a value for empty values
 
     def stop(self) -> Any:
         """Stop the analysis that runs or waits; what is finished is kept.
@@ -235,8 +255,23 @@ class _Analyzer:
             job.stop()
         return compat.update() if jobs else note_html(self._words("block_weight.nothing_runs"))
 
+    def use(self, prompt: str, label: str) -> tuple[Any, str]:
+        """Write the weights that the finished analysis suggests into the chosen tag; returns prompt and message."""
+        jobs = [job for job in self._atelier.queue.jobs(KIND) if job.result is not None and job.result.tiers]
+        if not jobs:
+            return compat.update(), note_html(self._words("block_weight.nothing_runs"))
+        weights = vector_of(jobs[-1].result.tiers[-1], self._atelier.host.model.family)
+        try:
+            place = index_of(prompt, label)
+            changed = change_tag(prompt, place, lambda tag: replace(tag, weights=Span(weights.format(), 0), x=None))
+        except AtelierError as error:
+            return compat.update(), error_html(error, self._words)
+        kept = ", ".join(name for name, value in weights.as_dict().items() if value)
+        return changed, note_html(self._words("block_weight.used_result", blocks=kept), kind="good")
+
     def _order(self, prompt: str, label: str, fields: Any, values: Any) -> AnalysisOrder:
-        examined, others, also, blocks, seeds, color, threshold, gain, rows = fields
+        examined, others, also, blocks, seeds, color, threshold, gain, rows, tier, *asked = fields
+        trigger, neutral, levels, beside = asked
         words = self._words
         if None in (examined, others, threshold, gain):
             cure = say("Fill in examined block and all others, for example 0 and 1.")
@@ -251,6 +286,11 @@ class _Analyzer:
             color="white" if color == words("block_weight.white") else KNOWN["color"].default,
             gain=gain,
             rows=bool(rows),
+            tier=tier or KNOWN["tier"].default,
+            trigger=_lines(trigger),
+            neutral=_lines(neutral),
+            levels=compat.number(levels, KNOWN["levels"].default),
+            beside=_lines(beside),
         )
         request = self._picture.request(prompt or "", *values)
         return order_of(request, chosen, self._atelier.host, self._files)
@@ -259,8 +299,8 @@ class _Analyzer:
         shown: Any = None
         for now in follow(job):
             found: Found | None = now.result or now.partial
-            if found is shown or found is None or not found.analyses:
-                updates = [compat.update()] * 3
+            if found is shown or found is None or not (found.analyses or found.tiers):
+                updates = [compat.update()] * 4
             else:
                 shown = found
                 updates = self._pictures(found)
@@ -271,11 +311,13 @@ class _Analyzer:
 
     def _pictures(self, found: Found) -> list[Any]:
         words = self._words
-        files = [str(path) for path in found.files if path.suffix == ".csv"]
+        files = [str(path) for path in found.files if path.suffix == ".csv" or path.name.startswith(("tier_", "maps"))]
+        table = table_of(found.analyses, words) if found.analyses else None
         return [
-            "".join(self._figure(*grid) for grid in found.grids),
-            compat.update(value=table_of(found.analyses, words), visible=bool(found.grids)),
+            "".join(self._figure(*grid) for grid in found.grids) + tiers_html(found.tiers, words),
+            compat.update(value=table, visible=True) if found.grids else compat.update(visible=False),
             compat.update(value=files or None, visible=bool(files)),
+            compat.update(visible=bool(found.tiers)),
         ]
 
     def _figure(self, picture: Image.Image | Path, text: str, seed: int, gain: float) -> str:
@@ -289,8 +331,11 @@ class _Analyzer:
 
     def _end(self, job: Job, found: Found | None) -> str:
         words = self._words
-        if found is None or not found.grids:
+        if found is None or not (found.grids or found.tiers):
             return note_html(words("block_weight.stopped_early"))
+        if not found.grids:
+            folder = found.files[0].parent if found.files else ""
+            return note_html(words("block_weight.measured", folder=folder), kind="good")
         floor = max(analysis.noise_floor for analysis in found.analyses)
         kind = "block_weight.stopped" if job.state == STOPPED else "block_weight.finished"
         folder = found.files[0].parent if found.files else ""
@@ -323,6 +368,11 @@ def table_of(analyses: tuple[Analysis, ...], words: Words) -> dict[str, Any]:
         for name, (values, above) in rows.items()
     ]
     return {"headers": headers, "data": data}
+
+
+def _lines(text: str | None) -> tuple[str, ...]:
+    """Return the lines of a box that say something."""
+    return tuple(line.strip() for line in (text or "").splitlines() if line.strip())
 
 
 def data_url(picture: Image.Image) -> str:

@@ -9,6 +9,7 @@ from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.options import Option
 from lib_lora.services.analysis_order import Found, answer
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.block_tiers import tier_answer
 from lib_lora.services.jobs.job import STOPPED, Job
 from lib_lora.services.plan_pictures import PlanPictures
 from lib_lora.web.api.call import Call, NotFound, Route
@@ -116,4 +117,8 @@ def analysis_row(atelier: Atelier, found: Found, language: str) -> dict[str, Any
         for analysis in found.analyses
     ]
     files = [{"name": path.name, "url": file_url(atelier.folders, path)} for path in found.files]
-    return {"ranges": ranges, "files": files}
+    tiers = tier_answer(found.tiers, atelier.host.model.family)
+    for result, row in zip(found.tiers, tiers["tiers"], strict=True):
+        row["notes"] = [sentence_in_words(note, language) for note in result.notes]
+        row["sentences"] = {one.block: sentence_in_words(one.said, language) for one in result.rows}
+    return {"ranges": ranges, **tiers, "files": files}
