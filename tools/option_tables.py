@@ -13,6 +13,7 @@ from lib_lora.web.api import (
     captions,
     checkpoints,
     files,
+    fit,
     folders,
     labels,
     picture_tools,
@@ -27,6 +28,7 @@ PLACE = re.compile(r"(<!-- fields: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 TABLES: Mapping[str, Sequence[Option]] = {
     "POST /analyze": (*pictures.PICTURE, *pictures.ANALYSIS),
+    "POST /fit": fit.FIT,
     "POST /plan": plans.PLAN,
     "POST /plan/pictures": plans.DRAWN,
     "POST /bake": files.BAKE,

@@ -120,8 +120,8 @@ def _marked(prompt: str, label: str) -> str:
     matches = find_tags(prompt)
     if any(tag.sweep for tag in readable_tags(prompt)):
         return prompt
-    if not matches and label:
-        return f"{prompt} <lora:{label}:1:XYZ>".strip()
+    if not prompt.strip() and label:
+        return f"<lora:{label}:1:XYZ>"
     if not matches:
         raise InputError(
             "No LoRA of the prompt carries XYZ, so nothing would change",

@@ -114,7 +114,9 @@ def test_analyze_takes_the_files_blocks_and_the_first_lora_as_page_and_rest_do(f
     code, result = call(capsys, "analyze", *words, "--overwrite")
     assert code == 0
     assert all(row["modules"] for row in result["blocks"].values())
-    assert {path.name for path in Path("out").iterdir()} == {"blocks_0_1.csv", "grid_0_1_0.png"}
+    tiers = {f"tier_{tier}.{end}" for tier in ("norms", "pictures") for end in ("csv", "png")}
+    assert {path.name for path in Path("out").iterdir()} == {"blocks_0_1.csv", "grid_0_1_0.png", "maps.png", *tiers}
+    assert [one["tier"] for one in result["tiers"]] == ["norms", "pictures"]
 
 
 def test_bake_writes_the_numbers_of_the_preset(folder, capsys, studio):

@@ -225,6 +225,9 @@ def test_an_order_marks_the_chosen_lora_and_counts_its_pictures(atelier, files):
         order(atelier, files, prompt="no lora")
 
 
+TIERS = ["tier_norms.csv", "tier_norms.png", "tier_pictures.csv", "tier_pictures.png", "maps.png"]
+
+
 def test_several_ranges_run_in_one_go_grow_and_are_saved(atelier, files, tmp_path):
     seen = []
     job = Job("analyze", "x", lambda job: None)
@@ -235,6 +238,7 @@ def test_several_ranges_run_in_one_go_grow_and_are_saved(atelier, files, tmp_pat
     assert [path.name for path in found.files] == [
         "blocks_0_1.csv",
         "blocks_2_0.csv",
+        *TIERS,
         "grid_0_1_3.png",
         "grid_2_0_3.png",
     ]
@@ -255,7 +259,7 @@ def test_a_stopped_order_keeps_and_saves_what_is_finished(atelier, files, tmp_pa
     found = run(order(atelier, files, also=("2,0",)), atelier.host, job, outputs=tmp_path, speed=Speed(tmp_path / "s"))
     assert len(found.analyses) == 1
     assert not found.analyses[0].finished
-    assert [path.suffix for path in found.files] == [".csv", ".png"]
+    assert [path.name for path in found.files] == ["blocks_0_1.csv", *TIERS, "grid_0_1_3.png"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

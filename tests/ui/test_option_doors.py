@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lib_lora.analysis.fit.options import FitOptions
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.cli.main import parser
 from lib_lora.formats.lora import write_lora
@@ -42,6 +43,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DECLARED = (
     GenerateRequest,
     AnalyzeOptions,
+    FitOptions,
     PlanOptions,
     Ingredient,
     MergeSpec,
@@ -63,6 +65,7 @@ DECLARED = (
 COMMANDS = {
     "generate": (GenerateRequest,),
     "analyze": (GenerateRequest, AnalyzeOptions),
+    "fit": (FitOptions,),
     "plan": (PlanOptions,),
     "bake": (Ingredient, MergeSpec),
     "compress": (RuleOptions, MergeSpec),
@@ -82,6 +85,7 @@ COMMANDS = {
 }
 ROUTES = {
     "/analyze": (GenerateRequest, AnalyzeOptions),
+    "/fit": (FitOptions,),
     "/resolve": (GenerateRequest,),
     "/plan": (PlanOptions,),
     "/plan/pictures": (PlanOptions, GenerateRequest),

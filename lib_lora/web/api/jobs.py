@@ -10,6 +10,7 @@ from lib_lora.options import Option
 from lib_lora.services.analysis_order import Found, answer
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.block_tiers import tier_answer
+from lib_lora.services.fit_order import Fitted
 from lib_lora.services.jobs.job import STOPPED, Job
 from lib_lora.services.plan_pictures import PlanPictures
 from lib_lora.web.api.call import Call, NotFound, Route
@@ -81,6 +82,9 @@ def result_row(atelier: Atelier, found: Any, language: str) -> Any:
         return analysis_row(atelier, found, language)
     if isinstance(found, PlanPictures):
         return plan_row(atelier, found, language)
+    if isinstance(found, Fitted):
+        said = {"said": sentence_in_words(found.said, language)}
+        return {**found.answer(), **said, "notes": [sentence_in_words(note, language) for note in found.notes]}
     return found if isinstance(found, dict) else {"text": str(found)}
 
 

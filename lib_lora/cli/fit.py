@@ -1,0 +1,66 @@
+"""``fit``: find the block weights of a LoRA that keep its subject and change the model least."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lib_lora.cli.common import (
+    TerminalProgress,
+    add_host_options,
+    give,
+    open_studio,
+    refuse_existing,
+    stopped_by_keyboard,
+    tell,
+)
+from lib_lora.cli.flags import add_flags, given
+from lib_lora.options import OVERWRITE, Option, options_of
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Add the command."""
+    fit = commands.add_parser(
+        "fit",
+        help="find the block weights that keep the subject and change the model least",
+        description="Ask the model, with each block of the LoRA moved a little, what it says to the training pictures "
+        "and to captions of other things; find the weights of least change that keep as much of the subject as --keep "
+        "says. What was gained and lost is measured on pictures and captions that were not learned from. Ctrl-C keeps "
+        "the rounds that are done; the same command goes on from there.",
+    )
+    add_flags(fit.add_argument_group("search"), _options())
+    fit.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON file for what was found")
+    add_flags(fit, (OVERWRITE,))
+    add_host_options(fit)
+    fit.set_defaults(run=run)
+
+
+def _options() -> tuple[Option, ...]:
+    from lib_lora.analysis.fit.options import FitOptions
+
+    return options_of(FitOptions)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Search, save, and print the vector, the tag and the table."""
+    from lib_lora.analysis.fit.options import FitOptions
+    from lib_lora.atomic import replace_file
+    from lib_lora.cli.common import as_json
+    from lib_lora.sentences import say
+    from lib_lora.services.fit_order import fit_weights, table_of
+
+    chosen = FitOptions(**given(options, _options()))
+    refuse_existing(options.out, overwrite=options.overwrite)
+    host, progress = open_studio(options), TerminalProgress(quiet=options.json)
+    record = options.out.with_name(f"{options.out.name}.rounds")
+    with stopped_by_keyboard(
+        progress, kept="the rounds that are done are kept, and the same command goes on from there"
+    ):
+        found = fit_weights(chosen, host, progress, record=record)
+    progress.close()
+    tell(found.notes, ())
+    result = {**found.answer(), "said": found.said, "notes": list(found.notes)}
+    replace_file(options.out, as_json(result).encode(), what=say("The result"))
+    record.unlink(missing_ok=True)
+    tag = f"<lora:{chosen.lora}:1:lbw={found.vector.format()}>"
+    give(options, {**result, "tag": tag, "file": options.out}, [found.said, *table_of(found), tag, str(options.out)])
