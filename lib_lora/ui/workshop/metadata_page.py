@@ -54,7 +54,12 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
     do = metadata.Handlers(atelier, words)
     with gr.Row():
         text = gr.Textbox(
-            "", label=words("workshop.search"), placeholder=words("workshop.search_hint"), max_lines=1, scale=2
+            "",
+            label=words("workshop.search"),
+            placeholder=words("workshop.search_hint"),
+            max_lines=1,
+            scale=2,
+            elem_id="atelier_workshop_meta_search",
         )
         file = compat.dropdown(
             file_work.names(atelier),
