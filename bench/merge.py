@@ -1,10 +1,11 @@
-"""What do compressing, merging, baking and extracting cost beside sd-scripts' tools, and which error do they make?
+"""What do work on files and the listing of many cost beside sd-scripts' tools, and which error is made?
 
     python bench/merge.py --sd-scripts DIR --python DIR/venv/bin/python --json
 
-Both sides get the same files, as wide as SD1.5's layers, and one thread each; CPU time of the whole process is taken,
-and what the same command takes on a file of one small layer (its start) is subtracted and shown. The error is that of
-the written file against the exact change, relative, in Frobenius norm.
+Both sides get the same files, with the layers of a whole SD1.5 or SDXL model, and one thread each; CPU time of the
+whole process is taken, and what the same command takes on a file of one layer (its start) is subtracted and shown.
+The error is that of the written file against the exact change, relative, in Frobenius norm. Listing and inspecting have
+no other side; they are measured in one process, whose start does not count.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,21 +28,9 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from bench.mergers.material import write_checkpoints, write_lora_of  # noqa: E402
-from lib_lora.architectures.registry import architecture_of  # noqa: E402
-from lib_lora.architectures.stored import stored_layers  # noqa: E402
-from lib_lora.formats.files import read_tensors  # noqa: E402
-from lib_lora.formats.lora import LoraFile, read_lora  # noqa: E402
-
-OURS = """
-import sys; from pathlib import Path
-from lib_lora.blocks.presets import PresetFile; from lib_lora.merge.rank import RankRule
-from lib_lora.merge.spec import Ingredient, MergeSpec; from lib_lora.services import merge
-a, b, rank, out = sys.argv[1:]
-order = MergeSpec((Ingredient(Path(a)), Ingredient(Path(b))), RankRule("rank", int(rank)))
-merge.write(order, Path(out), PresetFile.parse(""))
-"""
-"""Merging two files to a rank."""
+from bench.mergers.material import Layer, layers, write_checkpoints, write_lora_of  # noqa: E402
+from lib_lora.formats.lora import read_lora  # noqa: E402
+from lib_lora.formats.one_by_one import open_tensors  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -47,43 +38,79 @@ class Work:
     """One comparison: our command and the tool's, with the folder of the files in place of ``{}``."""
 
     name: str
+    family: str
+    files: tuple[str, ...]
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
+    factors: tuple[float, ...] = ()
 
 
 PRECISION = ("--save_precision", "fp16")
+R128, A64, B64 = "{}/r128.safetensors", "{}/a64.safetensors", "{}/b64.safetensors"
+COMPRESS = (
+    ("r128",),
+    ("compress", R128, "--rank", "32", "--out"),
+    ("resize_lora.py", "--model", R128, "--new_rank", "32", *PRECISION, "--save_to"),
+    (1.0,),
+)
 WORKS = (
+    Work("compress SD1.5 r128 to r32", "sd1", *COMPRESS),
     Work(
-        "compress r128 to r32",
-        ("-m", "lib_lora", "compress", "{}/r128.safetensors", "--rank", "32", "--out"),
-        ("resize_lora.py", "--model", "{}/r128.safetensors", "--new_rank", "32", *PRECISION, "--save_to"),
+        "svd-merge SD1.5 2 x r64 to r64",
+        "sd1",
+        ("a64", "b64"),
+        ("merge", A64, B64, "--rank", "64", "--out"),
+        ("svd_merge_lora.py", "--models", A64, B64, "--ratios", "1", "1", "--new_rank", "64", *PRECISION, "--save_to"),
+        (1.0, 1.0),
     ),
     Work(
-        "merge 2 x r64 to r64",
-        ("-c", OURS, "{}/a64.safetensors", "{}/b64.safetensors", "64"),
-        ("svd_merge_lora.py", "--models", "{}/a64.safetensors", "{}/b64.safetensors", "--ratios", "1", "1")
-        + ("--new_rank", "64", *PRECISION, "--save_to"),
+        "bake SD1.5 r128 at 0.8",
+        "sd1",
+        ("r128",),
+        ("bake", R128, "--strength", "0.8", "--out"),
+        ("merge_lora.py", "--models", R128, "--ratios", "0.8", *PRECISION, "--save_to"),
+        (0.8,),
     ),
     Work(
-        "bake r128 at 0.8",
-        ("-m", "lib_lora", "bake", "{}/r128.safetensors", "--strength", "0.8", "--out"),
-        ("merge_lora.py", "--models", "{}/r128.safetensors", "--ratios", "0.8", *PRECISION, "--save_to"),
+        "sum SD1.5 2 x r64",
+        "sd1",
+        ("a64", "b64"),
+        ("merge", A64, B64, "--out"),
+        ("merge_lora.py", "--models", A64, B64, "--ratios", "1", "1", "--concat", *PRECISION, "--save_to"),
+        (1.0, 1.0),
     ),
     Work(
-        "extract r32",
-        ("-m", "lib_lora", "extract", "{}/tuned.safetensors", "{}/original.safetensors", "--rank", "32", "--out"),
+        "extract SD1.5 r32",
+        "sd1",
+        (),
+        ("extract", "{}/tuned.safetensors", "{}/original.safetensors", "--rank", "32", "--out"),
         ("extract_lora_from_models.py", "--model_tuned", "{}/tuned.safetensors", "--model_org")
         + ("{}/original.safetensors", "--dim", "32", *PRECISION, "--save_to"),
     ),
+    Work("compress SDXL r128 to r32", "sdxl", *COMPRESS),
 )
+LISTING = """
+import resource, sys
+from pathlib import Path
+from lib_lora.formats.contents import contents_of
+from lib_lora.formats.inspection import inspection
+paths = sorted(Path(sys.argv[2]).glob("*.safetensors"))[: int(sys.argv[3])]
+before = resource.getrusage(resource.RUSAGE_SELF)
+for path in paths:
+    contents_of(path) if sys.argv[1] == "list" else inspection(path)
+after = resource.getrusage(resource.RUSAGE_SELF)
+print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+"""
+LISTS = (("list", 500), ("inspect", 300))
 
 
-def prepare(folder: Path, count: int) -> Path:
-    """Write the files of one size; return their folder."""
+def prepare(folder: Path, work: Work, found: list[Layer]) -> Path:
+    """Write the files of a work; return their folder."""
     folder.mkdir()
-    write_checkpoints(folder, count)
-    for number, (name, rank) in enumerate((("r128", 128), ("a64", 64), ("b64", 64))):
-        write_lora_of(folder / f"{name}.safetensors", count, rank, seed=number)
+    if not work.files:
+        write_checkpoints(folder, found)
+    for number, name in enumerate(work.files):
+        write_lora_of(folder / f"{name}.safetensors", found, int(name[1:]), seed=number)
     return folder
 
 
@@ -98,45 +125,66 @@ def seconds(command: list[str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def wanted(work: Work, folder: Path) -> dict[str, torch.Tensor]:
-    """Return the exact change of every module, in fp64."""
-    if work.name.startswith("extract"):
-        new, old = (read_tensors(folder / f"{name}.safetensors")[0] for name in ("tuned", "original"))
-        table = stored_layers(architecture_of("sd1"), new)
-        return {key: new[str(one.weight)].double() - old[str(one.weight)].double() for key, one in table.items()}
-    files = ("a64", "b64") if work.name.startswith("merge") else ("r128",)
-    loras = [read_lora(folder / f"{name}.safetensors") for name in files]
-    factor = 0.8 if work.name.startswith("bake") else 1.0
-    return {key: factor * sum(one.adapters[key].delta().double() for one in loras) for key in loras[0].adapters}
+def wanted(work: Work, folder: Path, found: list[Layer]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the exact change of every module, in fp64."""
+    if work.files:
+        loras = [read_lora(folder / f"{name}.safetensors") for name in work.files]
+        for key in loras[0].adapters:
+            pairs = zip(work.factors, loras, strict=True)
+            yield key, sum(factor * _delta(one.adapters[key]) for factor, one in pairs)
+        return
+    with open_tensors(folder / "tuned.safetensors") as new, open_tensors(folder / "original.safetensors") as old:
+        for one in found:
+            yield one.key, new.tensor(one.tensor).double() - old.tensor(one.tensor).double()
 
 
-def error(made: LoraFile, exact: dict[str, torch.Tensor]) -> float:
+def _delta(adapter: Any) -> torch.Tensor:
+    return (adapter.up.double() @ adapter.down.double().flatten(1)) * adapter.scale()
+
+
+def error(made: Path, exact: Iterator[tuple[str, torch.Tensor]]) -> float:
     """Return the relative error of a file over all modules."""
-    lost = sum(
-        float((change - (made.adapters[key].delta().double() if key in made.adapters else 0)).square().sum())
-        for key, change in exact.items()
-    )
-    return (lost / sum(float(change.square().sum()) for change in exact.values())) ** 0.5
+    adapters, lost, whole = read_lora(made).adapters, 0.0, 0.0
+    for key, change in exact:
+        got = _delta(adapters[key]) if key in adapters else 0
+        lost += float((change - got).square().sum())
+        whole += float(change.square().sum())
+    return (lost / whole) ** 0.5
 
 
-def compare(work: Work, options: argparse.Namespace, small: Path, large: Path) -> dict[str, Any]:
+def compare(work: Work, options: argparse.Namespace, place: Path) -> dict[str, Any]:
     """Return the CPU seconds of both sides without their start, and the errors."""
-    reference = [
-        options.python,
-        "-m",
-        "bench.mergers.reference",
-        str(Path(options.sd_scripts).resolve()),
-    ]
-    row: dict[str, Any] = {"work": work.name}
-    exact = wanted(work, large)
-    for side, start, parts in (("ours", [sys.executable], work.ours), ("theirs", reference, work.theirs)):
+    found = layers(work.family, every=options.every)
+    small, large = prepare(place / "small", work, found[:1]), prepare(place / "large", work, found)
+    reference = [options.python, "-m", "bench.mergers.reference", str(Path(options.sd_scripts).resolve())]
+    row: dict[str, Any] = {"work": work.name, "layers": len(found)}
+    ours = [sys.executable, "-m", "lib_lora"]
+    for side, start, parts in (("ours", ours, work.ours), ("theirs", reference, work.theirs)):
         times = []
         for folder in (small, large):
-            out = folder / f"{side}-{work.name.split()[0]}.safetensors"
+            out = folder / f"{side}.safetensors"
             times.append(seconds([*start, *(part.replace("{}", str(folder)) for part in parts), str(out)]))
-        row[side] = {"start": times[0], "seconds": times[1] - times[0], "error": error(read_lora(out), exact)}
+        row[side] = {
+            "start": times[0],
+            "seconds": times[1] - times[0],
+            "error": error(out, wanted(work, large, found)),
+            "bytes": out.stat().st_size,
+        }
     row["ratio"] = row["theirs"]["seconds"] / max(row["ours"]["seconds"], 0.01)
     return row
+
+
+def listed(name: str, count: int, place: Path) -> dict[str, Any]:
+    """Return the CPU seconds of listing or inspecting so many files, each of all layers of SD1.5 at rank 8."""
+    first = place / "0000.safetensors"
+    write_lora_of(first, layers("sd1"), 8, seed=0)
+    for number in range(1, count):
+        shutil.copy(first, place / f"{number:04}.safetensors")
+    command = [sys.executable, "-c", LISTING, name, str(place), str(count)]
+    run = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=True
+    )
+    return {"work": f"{name} {count} files", "seconds": float(run.stdout), "bytes": first.stat().st_size}
 
 
 def main() -> None:
@@ -144,28 +192,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sd-scripts", required=True, help="a checkout of sd-scripts")
     parser.add_argument("--python", default=sys.executable, help="an interpreter with its requirements")
-    parser.add_argument(
-        "--layers", type=int, default=24, help="layers of the UNet, up to 24: a third each of 320, 640, 1280"
-    )
+    parser.add_argument("--every", type=int, default=1, help="take every n-th layer only")
     parser.add_argument("--works", nargs="*", default=[""], help="names, or parts of names")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        small, large = prepare(Path(place) / "small", 1), prepare(Path(place) / "large", options.layers)
-        rows = []
-        for work in WORKS:
-            if any(wish in work.name for wish in options.works):
-                rows.append(compare(work, options, small, large))
-                print(_line(rows[-1]), file=sys.stderr, flush=True)
-    print(json.dumps({"layers": options.layers, "works": rows}) if options.json else "\n".join(map(_line, rows)))
+    rows = []
+    for work in WORKS:
+        if any(wish in work.name for wish in options.works):
+            with tempfile.TemporaryDirectory() as place:
+                rows.append(compare(work, options, Path(place)))
+            print(_line(rows[-1]), file=sys.stderr, flush=True)
+    for name, count in LISTS:
+        if any(wish in f"{name} {count} files" for wish in options.works):
+            with tempfile.TemporaryDirectory() as place:
+                rows.append(listed(name, count, Path(place)))
+            print(_line(rows[-1]), file=sys.stderr, flush=True)
+    print(json.dumps(rows, indent=1) if options.json else "\n".join(map(_line, rows)))
 
 
 def _line(row: dict[str, Any]) -> str:
+    if "ours" not in row:
+        return f"{row['work']}: {row['seconds']:.2f} s"
     sides = ", ".join(
         f"{side} {row[side]['seconds']:.2f} s (start {row[side]['start']:.2f} s), error {row[side]['error']:.2e}"
         for side in ("ours", "theirs")
     )
-    return f"{row['work']}: {row['ratio']:.1f} times less CPU; {sides}"
+    return f"{row['work']}, {row['layers']} layers: {row['ratio']:.1f} times less CPU; {sides}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ WebUI the process is the host's and nothing here runs: a resumed run equals one 
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 WANTED: Mapping[str, str] = {
     # MKL chooses its way by the alignment of memory, which differs from call to call; AUTO keeps to one way.
@@ -107,3 +108,18 @@ def side_by_side(work: Sequence[Callable[[], T]]) -> list[T]:
 @cache
 def _threads(count: int) -> Executor:
     return ThreadPoolExecutor(count, thread_name_prefix="side by side")
+
+
+def return_freed() -> None:
+    """Return memory that is free to the system, where the C library can be asked to (glibc)."""
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _trim() -> Any:
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # another C library
+        return None

@@ -6,6 +6,7 @@ What it would spend on loading and building a whole model is left out, to its fa
 
 from __future__ import annotations
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -14,10 +15,9 @@ from typing import Any
 import torch
 
 from bench.trainers.stand_in import without_torchvision
+from lib_lora.formats.keys import to_diffusers
 
 ROOT, TEXT = "model.diffusion_model.", "cond_stage_model.transformer."
-_DIFFUSERS = {1: (0, 0), 2: (0, 1), 4: (1, 0), 5: (1, 1), 7: (2, 0), 8: (2, 1)}
-"""Input blocks with attention as (level, number)."""
 
 
 class Transformer2DModel(torch.nn.Module):
@@ -28,16 +28,26 @@ class CLIPAttention(torch.nn.Module):
     """Stands for transformers' class, whose name the tool looks for."""
 
 
-def grown(weights: dict[str, torch.Tensor], kind: type[torch.nn.Module], depth: int) -> torch.nn.Module:
-    """Return a tree of modules with a Linear for each weight; at ``depth`` a ``kind``."""
+class CLIPMLP(torch.nn.Module):
+    """Stands for transformers' class, whose name the tool looks for."""
+
+
+KINDS = {r"attentions\.\d+": Transformer2DModel, r"self_attn": CLIPAttention, r"mlp": CLIPMLP}
+
+
+def grown(weights: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """Return a tree of modules with a Linear for each weight, and the classes that the tool looks for above them."""
     root = torch.nn.Module()
     for path, weight in weights.items():
         place, steps = root, path.split(".")
         for number, step in enumerate(steps[:-1], start=1):
             if not hasattr(place, step):
-                place.add_module(step, kind() if number == depth else torch.nn.Module())
+                here = ".".join(steps[:number])
+                kind = next((k for end, k in KINDS.items() if re.search(rf"(^|\.){end}$", here)), torch.nn.Module)
+                place.add_module(step, kind())
             place = getattr(place, step)
-        linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        linear = torch.nn.Linear(1, 1, bias=False)
+        linear.in_features, linear.out_features = weight.shape[1], weight.shape[0]
         linear.weight = torch.nn.Parameter(weight, requires_grad=False)
         place.add_module(steps[-1], linear)
     return root
@@ -50,12 +60,10 @@ def load(v2: bool, path: str, *_: Any, **__: Any) -> tuple[Any, None, Any]:
     text, unet = {}, {}
     for name, weight in load_file(path).items():
         if name.startswith(ROOT):
-            _, block, _, rest = name[len(ROOT) :].removesuffix(".weight").split(".", 3)
-            level, number = _DIFFUSERS[int(block)]
-            unet[f"down_blocks.{level}.attentions.{number}.{rest}"] = weight
+            unet[to_diffusers(name[len(ROOT) :].removesuffix(".weight"), "sd1")] = weight
         else:
             text[name[len(TEXT) :].removesuffix(".weight")] = weight
-    return grown(text, CLIPAttention, 5), None, grown(unet, Transformer2DModel, 4)
+    return grown(text), None, grown(unet)
 
 
 def main() -> None:

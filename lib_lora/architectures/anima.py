@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 
 from lib_lora.architectures.base import (
@@ -109,6 +110,7 @@ def _with_own_names(shapes: Shapes) -> Shapes:
     return own if sure else shapes
 
 
+@lru_cache(maxsize=2**16)
 def respell(key: str) -> str:
     """Return kohya's name of a module that diffusers names; any other stays."""
     found = _DIFFUSERS.fullmatch(key)

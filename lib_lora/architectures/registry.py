@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 
 import lib_lora.architectures as folder
 from lib_lora.architectures.base import UNKNOWN, Architecture, Layout, Shapes
@@ -73,6 +73,13 @@ def family_of_lora(shapes: Shapes) -> str:
     Transformers are asked first: each claims only what has its own names, while a UNet's detector also knows files
     that hold nothing but a text encoder.
     """
+    return _family_of(tuple((name, tuple(shape)) for name, shape in shapes.items()))
+
+
+@lru_cache(maxsize=256)
+def _family_of(items: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
+    """Return what `family_of_lora` does; many files of a folder have the same names and shapes."""
+    shapes = dict(items)
     groups: dict[Callable[..., str | None], list[Architecture]] = {}
     for one in sorted(architectures(), key=_order, reverse=True):
         groups.setdefault(one.detect, []).append(one)
@@ -103,3 +110,4 @@ def _replace(known: dict[str, Architecture]) -> None:
     _known.update(known)
     layouts.cache_clear()
     layouts_of_length.cache_clear()
+    _family_of.cache_clear()

@@ -14,7 +14,7 @@ from lib_lora.errors import FileError
 from lib_lora.formats.adapters import NormAdapter
 from lib_lora.formats.adapters.registry import UNKNOWN_KIND, kind_of, rank_in, read_adapter
 from lib_lora.formats.families import family_of
-from lib_lora.formats.files import is_pickle, read_header, read_some, read_tensors, read_with_notes, torch_type
+from lib_lora.formats.files import is_pickle, read_header, read_some, read_tensors, read_with_notes, torch_types
 from lib_lora.formats.keys import block_of_key, find_module, has_module_table
 from lib_lora.formats.lora import alpha_notes, in_order_of_blocks, natural, refuse_strangers
 from lib_lora.formats.naming import named
@@ -182,13 +182,9 @@ def _outline(path: Path) -> tuple[dict[str, Tensor], dict[str, str], int, tuple[
         tensors, metadata, notes = read_with_notes(path)
         return tensors, metadata, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()), notes
     header = read_header(path)
+    types = torch_types(header, header.tensors, where=str(path))
     outline = {
-        name: torch.empty(
-            info.shape,
-            dtype=torch_type(info.dtype, where=say("{file}, tensor {name!r}", file=path, name=name)),
-            device="meta",
-        )
-        for name, info in header.tensors.items()
+        name: torch.empty(info.shape, dtype=types[info.dtype], device="meta") for name, info in header.tensors.items()
     }
     small = [name for name, info in header.tensors.items() if name.endswith(".alpha") and info.end - info.start <= 64]
     outline |= read_some(path, header, small)

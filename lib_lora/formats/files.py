@@ -106,10 +106,9 @@ def read_some(path: str | Path, header: Header, names: Iterable[str]) -> dict[st
         FileError: the disk, this PyTorch or the safetensors library refuses.
     """
     where = str(path)
-    types = {
-        name: torch_type(header.tensors[name].dtype, where=say("{file}, tensor {name!r}", file=where, name=name))
-        for name in names
-    }
+    names = list(names)
+    kinds = torch_types(header, names, where=where)
+    types = {name: kinds[header.tensors[name].dtype] for name in names}
     try:
         if header.notes:  # metadata that the library refuses: it gets the tensors without them
             full = {name: info for name, info in header.tensors.items() if info.end > info.start}
@@ -132,6 +131,21 @@ def read_some(path: str | Path, header: Header, names: Iterable[str]) -> dict[st
 def _sound(tensor: Tensor) -> Tensor:
     """Return a tensor whose truth values, if it has such, are 0 or 1, whatever bytes the file has."""
     return tensor.view(torch.uint8) != 0 if tensor.dtype is torch.bool else tensor
+
+
+def torch_types(header: Header, names: Iterable[str], *, where: str) -> dict[str, torch.dtype]:
+    """Return PyTorch's types of the tensors of these names, by safetensors' names of them.
+
+    Raises:
+        FileError: this PyTorch does not have one.
+    """
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(header.tensors[name].dtype, name)
+    return {
+        kind: torch_type(kind, where=say("{file}, tensor {name!r}", file=where, name=name))
+        for kind, name in first.items()
+    }
 
 
 def torch_type(name: str, *, where: str) -> torch.dtype:
@@ -216,22 +230,26 @@ def write_tensors(
     if not tensors:
         raise InputError("There is nothing to write", where=str(target), cure="Keep at least one module.")
     named = {_TORCH_NAMES[key]: key for key in _TORCH_NAMES}
-    plan = plan_layout((name, _type_name(name, t, named), tuple(t.shape)) for name, t in tensors.items())
-    data = {name: raw_bytes(tensors[name]) for name in plan}
+    like = getattr(tensors, "outline", tensors)  # tensors on the disk are read one at a time
+    plan = plan_layout((name, _type_name(name, t, named), tuple(t.shape)) for name, t in like.items())
 
     def part(name: str, start: int, end: int) -> bytes:
-        return data[name][start:end].tobytes()
+        return raw_bytes(tensors[name])[start:end].tobytes()
 
-    metadata = _hashed(metadata, plan, part, data.values())
+    def blocks() -> Iterator[memoryview]:
+        return (raw_bytes(tensors[name]) for name in plan)
+
+    metadata = _hashed(metadata, plan, part, blocks())
     head = encode_header(plan, metadata)
     size = len(head) + sum(info.end - info.start for info in plan.values())
-    return save_atomically(target, [head, *data.values()], size=size, overwrite=overwrite, ending=ending)
+    return save_atomically(target, _joined(head, blocks()), size=size, overwrite=overwrite, ending=ending)
 
 
 def file_size(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
     """Return the bytes of the file that `write_tensors` would write; hashes are counted as they will be."""
     named = {_TORCH_NAMES[key]: key for key in _TORCH_NAMES}
-    plan = plan_layout((name, _type_name(name, t, named), tuple(t.shape)) for name, t in tensors.items())
+    like = getattr(tensors, "outline", tensors)
+    plan = plan_layout((name, _type_name(name, t, named), tuple(t.shape)) for name, t in like.items())
     lengths = {"sshs_model_hash": 64, "sshs_legacy_hash": 8, "modelspec.hash_sha256": 66}
     true = {key: "0" * lengths[key] if key in lengths else value for key, value in metadata.items()}
     return len(encode_header(plan, true)) + sum(info.end - info.start for info in plan.values())
@@ -303,6 +321,6 @@ def rewrite_metadata(
         return save_atomically(target, _joined(head, blocks()), size=size, overwrite=overwrite, ending=ending)
 
 
-def _joined(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _joined(head: bytes, blocks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     yield head
     yield from blocks

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.mistaken import START, mistaken
-from lib_lora.sentences import say
+from lib_lora.sentences import Sentence, say
 
 HEADER_LIMIT = 32 * 2**20
 """Bytes of a header; the largest real ones, with a cover picture in them, stay below 10 MB."""
@@ -50,14 +51,15 @@ ITEM_BYTES: Mapping[str, int] = {
 """Bytes per number, in the order in which the safetensors library ranks its types."""
 
 _RANKING = tuple(ITEM_BYTES)
+_LONG = re.compile(rb"[0-9]{19}")
+"""Digits that may be of a number which is too large."""
 _BLANKS = b" \t\r\n"
 _METADATA = "__metadata__"
 _FIELDS = {"dtype", "shape", "data_offsets"}
 _CURE = say("Download or copy the file again.")
 
 
-@dataclass(frozen=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """Where one tensor lies: type name, shape, and its first and end byte relative to the data region."""
 
     dtype: str
@@ -193,7 +195,9 @@ def _loaded(raw: bytes) -> dict[str, object]:
     if raw.lstrip(_BLANKS)[:1] != b"{":
         raise ValueError(say("it does not start with a brace"))
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_int=_integer, parse_constant=_no_number)
+        parse_int = _integer if _LONG.search(raw) else int
+        pairs = _sound if b"\\u" in raw else _unique
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=pairs, parse_int=parse_int, parse_constant=_no_number)
     except RecursionError as error:
         raise ValueError(say("its entries are nested too deeply")) from error
     except UnicodeError as error:
@@ -207,11 +211,16 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     table = dict(pairs)
     if len(table) != len(pairs) and any(sum(name == one for one, _ in pairs) > 1 for name in (*_FIELDS, _METADATA)):
         raise ValueError(say("a name occurs twice"))
+    return table
+
+
+def _sound(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object of `_unique` whose texts can be shown and saved, which a lone surrogate cannot."""
     for name, value in pairs:
-        name.encode("utf-8")  # a lone surrogate is a ValueError: such a text could never be shown or saved
+        name.encode("utf-8")
         if isinstance(value, str):
             value.encode("utf-8")
-    return table
+    return _unique(pairs)
 
 
 def _integer(text: str) -> int:
@@ -226,27 +235,33 @@ def _no_number(text: str) -> float:
 
 def _tensor_info(name: str, entry: object, *, where: str) -> TensorInfo:
     """Check one tensor's entry by itself."""
-    place = say("{file}, tensor {name!r}", file=where, name=name[:200])
-    if not isinstance(entry, dict) or not set(entry) >= _FIELDS:
-        raise FileError("A tensor's entry is broken", where=place, cure=_CURE)
+
+    def place() -> Sentence:  # made only for an error: a header has thousands of tensors
+        return say("{file}, tensor {name!r}", file=where, name=name[:200])
+
+    if not isinstance(entry, dict) or not entry.keys() >= _FIELDS:
+        raise FileError("A tensor's entry is broken", where=place(), cure=_CURE)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise FileError(
-            "Unknown number type {kind!r}", kind=str(dtype)[:20], where=place, cure="Use an fp16 file of this LoRA."
+            "Unknown number type {kind!r}", kind=str(dtype)[:20], where=place(), cure="Use an fp16 file of this LoRA."
         )
     if not _counts(shape) or len(shape) > DIMENSION_LIMIT:
-        raise FileError("A tensor's shape is broken", where=place, cure=_CURE)
+        raise FileError("A tensor's shape is broken", where=place(), cure=_CURE)
     if not _counts(offsets) or len(offsets) != 2:
-        raise FileError("A tensor's place is broken", where=place, cure=_CURE)
+        raise FileError("A tensor's place is broken", where=place(), cure=_CURE)
     start, end = offsets
     if end - start != prod(shape) * ITEM_BYTES[dtype]:
-        raise FileError("A tensor's shape and its bytes disagree", where=place, cure=_CURE)
+        raise FileError("A tensor's shape and its bytes disagree", where=place(), cure=_CURE)
     return TensorInfo(dtype, tuple(shape), start, end)
 
 
 def _counts(value: object) -> bool:
     """Whether ``value`` is a list of whole numbers from 0 up (``True`` is none)."""
-    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
+    if type(value) is not list:
+        return False
+    # a loop over a generator takes as long again, and there are thousands of these lists
+    return not [number for number in value if type(number) is not int or number < 0]
 
 
 def _check_cover(tensors: Mapping[str, TensorInfo], *, data_bytes: int, where: str) -> None:

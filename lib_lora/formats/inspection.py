@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lib_lora.formats.contents import Module, contents_of
 from lib_lora.formats.files import is_pickle, read_tensors
 from lib_lora.formats.hashes import file_hash, tensor_hash
 from lib_lora.formats.lora import all_finite
 from lib_lora.formats.metadata import describe
+from lib_lora.formats.one_by_one import open_tensors
 from lib_lora.progress import QUIET, Progress, SubProgress
 from lib_lora.sentences import say
 
@@ -53,13 +56,21 @@ def inspection(path: str | Path, progress: Progress = QUIET) -> dict[str, Any]:
 
 def _broken_numbers(path: Path) -> list[str]:
     """Return a note where tensors of the file hold NaN or infinite numbers; alphas are told apart already."""
-    tensors, _ = read_tensors(path)
-    broken = [name for name, one in tensors.items() if not name.endswith(".alpha") and not all_finite(one)]
+    if is_pickle(path):
+        broken = [name for name, one in read_tensors(path)[0].items() if not _sound(name, one)]
+    else:
+        with open_tensors(path) as file:
+            names = sorted(file.header.tensors, key=lambda name: file.header.tensors[name].start)
+            broken = [name for name in names if not _sound(name, file.tensor(name))]
     if not broken:
         return []
     return [
         say("{n} {n:tensor holds|tensors hold} NaN or infinite numbers (e.g. {name}).", n=len(broken), name=broken[0])
     ]
+
+
+def _sound(name: str, tensor: Tensor) -> bool:
+    return name.endswith(".alpha") or all_finite(tensor)
 
 
 def _block(modules: Sequence[Module]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from lib_lora.blocks.layouts import OTHER, blocked_families, full_layout
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.adapters import Adapter, read_adapter
+from lib_lora.formats.adapters.on_disk import PartTensors, outline_of
 from lib_lora.formats.adapters.parts import SCALES, scaled_fp8
 from lib_lora.formats.adapters.registry import rank_in
 from lib_lora.formats.families import family_of
@@ -36,14 +37,14 @@ class LoraFile:
     """A LoRA; one with other adapters is a new object.
 
     Attributes:
-        adapters: by kohya module name.
+        adapters: by kohya module name; those of a large file are read when they are asked for.
         metadata: the header's texts.
         extras: tensors that belong to no adapter.
         path: where the file lies.
         notes: what was assumed or left out on reading, in sentences for people.
     """
 
-    adapters: dict[str, Adapter]
+    adapters: Mapping[str, Adapter]
     metadata: dict[str, str] = field(default_factory=dict)
     extras: dict[str, Tensor] = field(default_factory=dict)
     path: Path | None = None
@@ -54,10 +55,15 @@ class LoraFile:
         """The family of models that it was made for, by names and shapes; "unknown" where nothing tells it."""
         shapes = {
             f"{key}.{part}": tuple(tensor.shape)
-            for key, adapter in self.adapters.items()
+            for key, adapter in self.outline.items()
             for part, tensor in adapter.tensors().items()
         }
         return family_of(shapes)
+
+    @property
+    def outline(self) -> Mapping[str, Adapter]:
+        """The adapters as far as they are known without reading numbers: kinds, shapes, types, ranks, alphas."""
+        return outline_of(self.adapters)
 
     @property
     def name(self) -> str:
@@ -67,7 +73,7 @@ class LoraFile:
     @property
     def size(self) -> int:
         """Bytes of all tensors as they would be written."""
-        adapted = (tensor for adapter in self.adapters.values() for tensor in adapter.tensors().values())
+        adapted = (tensor for adapter in self.outline.values() for tensor in adapter.tensors().values())
         return sum(tensor.numel() * tensor.element_size() for tensor in (*adapted, *self.extras.values()))
 
     def to(self, device: torch.device | str) -> LoraFile:
@@ -98,12 +104,20 @@ class WholeFile:
         lora: the one that is applied.
         found: its tensors by kohya's names, in the file's types.
         tensors, metadata: under the file's own names.
+        parts: by module and part the name of its tensor, of a file that is read piece by piece.
     """
 
     lora: LoraFile
     found: Named
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
     metadata: dict[str, str]
+    parts: Mapping[str, Mapping[str, str | Tensor]] | None = None
+
+    def module(self, key: str) -> dict[str, Tensor]:
+        """Return the parts of a module in the file's types."""
+        if self.parts is None:
+            return self.found.modules[key]
+        return {part: self.tensors[one] if isinstance(one, str) else one for part, one in self.parts[key].items()}
 
 
 def read_lora(path: str | Path) -> LoraFile:
@@ -127,19 +141,19 @@ def read_whole(path: str | Path) -> WholeFile:
     refuse_strangers(found, where=where)
     adapters = {}
     for key in sorted(found.modules, key=natural):
-        parts = {part: _computable(tensor) for part, tensor in found.modules[key].items()}
+        parts = {part: computable(tensor) for part, tensor in found.modules[key].items()}
         try:
             adapters[key] = read_adapter(key, parts)
         except FileError as error:
             error.where = say("{file}, {part}", file=where, part=error.where)
             raise
-    _refuse_broken_numbers(adapters, where=where)
+    refuse_broken_numbers(adapters, where=where)
     notes = (*notes, *found.notes, *alpha_notes(found), *assumptions(adapters.values()))
-    extras = {name: _computable(tensor) for name, tensor in found.extras.items()}
+    extras = {name: computable(tensor) for name, tensor in found.extras.items()}
     return WholeFile(LoraFile(adapters, found.metadata, extras, Path(path), notes), found, tensors, metadata)
 
 
-def _computable(tensor: Tensor) -> Tensor:
+def computable(tensor: Tensor) -> Tensor:
     """Return a tensor of a type that can be computed with: fp8 as fp16, which holds every number of it exactly."""
     if not tensor.is_floating_point() or tensor.element_size() > 1:
         return tensor
@@ -184,7 +198,12 @@ def natural(key: str) -> tuple[str | int, ...]:
     return tuple(int(text) if text.isdecimal() and text.isascii() else text for text in re.split(r"(\d+)", key))
 
 
-def _refuse_broken_numbers(adapters: Mapping[str, Adapter], *, where: str) -> None:
+def refuse_broken_numbers(adapters: Mapping[str, Adapter], *, where: str) -> None:
+    """Refuse adapters that hold NaN or infinite numbers.
+
+    Raises:
+        FileError: there are some; the first are named.
+    """
     broken = [key for key, adapter in adapters.items() if not all(map(all_finite, adapter.parameters()))]
     if broken:
         n, names, more = len(broken), broken[:_SHOWN], len(broken) - _SHOWN
@@ -211,10 +230,8 @@ def all_finite(tensor: Tensor) -> bool:
 
 def predicted_size(lora: LoraFile, *, name: str = "unsaved") -> int:
     """Return the bytes of the file that `write_lora` would write under ``name``."""
-    tensors = dict(lora.extras)
-    for key, adapter in lora.adapters.items():
-        tensors.update({f"{key}.{part}": tensor for part, tensor in adapter.tensors().items()})
-    return file_size(tensors, complete(lora.metadata, lora.adapters, family=lora.family, name=name))
+    tensors = PartTensors(lora.adapters, lora.extras).outline
+    return file_size(tensors, complete(lora.metadata, lora.outline, family=lora.family, name=name))
 
 
 def write_lora(lora: LoraFile, path: str | Path, *, dtype: torch.dtype | None = None, overwrite: bool = False) -> Path:
@@ -231,16 +248,16 @@ def write_lora(lora: LoraFile, path: str | Path, *, dtype: torch.dtype | None = 
     check_target(target, overwrite=overwrite)
     if not lora.adapters:
         raise InputError("There is nothing to write", where=target.name, cure="Keep at least one module.")
-    tensors = dict(lora.extras)
-    for key, adapter in lora.adapters.items():
-        saved = adapter if dtype is None else adapter.to(dtype=dtype)
-        if not all(map(all_finite, saved.parameters())):
+    adapters = lora.adapters
+    if dtype is not None:
+        adapters = {key: adapter.to(dtype=dtype) for key, adapter in adapters.items()}
+    for key, adapter in adapters.items():
+        if not all(map(all_finite, adapter.parameters())):
             what = (
                 say("Numbers are too large for {kind}", kind=dtype)
                 if dtype
                 else say("Numbers are too large for saving")
             )
             raise InputError(what, where=key, cure="Save as bf16 or fp32.")
-        tensors.update({f"{key}.{part}": tensor for part, tensor in saved.tensors().items()})
-    metadata = complete(lora.metadata, lora.adapters, family=lora.family, name=target.stem)
-    return write_tensors(target, tensors, metadata, overwrite=overwrite)
+    metadata = complete(lora.metadata, lora.outline, family=lora.family, name=target.stem)
+    return write_tensors(target, PartTensors(adapters, lora.extras), metadata, overwrite=overwrite)

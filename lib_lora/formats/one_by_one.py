@@ -71,11 +71,11 @@ class OpenTensors:
 
 
 @contextmanager
-def open_tensors(path: str | Path) -> Iterator[OpenTensors]:
-    """Open a safetensors file and check its header.
+def open_tensors(path: str | Path, header: Header | None = None) -> Iterator[OpenTensors]:
+    """Open a safetensors file and check its header; one whose header is known already, as it was then.
 
     Raises:
         FileError: the file is missing, not a file, truncated, or its header lies about the data.
     """
     with open_regular(path) as file:
-        yield OpenTensors(file, header_of(file, where=str(path)), str(path))
+        yield OpenTensors(file, header or header_of(file, where=str(path)), str(path))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
+from lib_lora.formats.adapters.on_disk import Scratch
 from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.rank import size_of
 from lib_lora.merge.recipe import merged, short
@@ -30,7 +31,7 @@ def bake(lora: LoraFile, multipliers: Mapping[str, float], progress: Progress = 
     blocks = lora.blocks()
     strengths = {block: multiplier_of(block, multipliers) for block in blocks}
     block_of = {key: block for block, keys in blocks.items() for key in keys}
-    adapters: dict[str, Adapter] = {}
+    adapters = Scratch()
     results, dropped = [], []
     for done, (key, adapter) in enumerate(lora.adapters.items()):
         progress.passed(done, len(lora.adapters), say("baking"))
@@ -40,8 +41,9 @@ def bake(lora: LoraFile, multipliers: Mapping[str, float], progress: Progress = 
             dropped.append(key)
             results.append(ModuleResult(block, rank_before=adapter.rank, rank_after=0))
             continue
-        adapters[key] = adapter.scaled(q)
-        results.append(rounded_part(block, adapter, adapters[key], q=q))
+        scaled = adapter.scaled(q)
+        results.append(rounded_part(block, adapter, scaled, q=q))
+        adapters[key] = scaled
     progress.passed(len(lora.adapters), len(lora.adapters), say("baking"))
     if not adapters:
         raise InputError("Nothing is left: every block has weight 0", where=lora.name, cure="Keep at least one block.")

@@ -42,9 +42,12 @@ class SavedAs:
 
     def size(self, lora: LoraFile) -> int:
         """Return the bytes of the file; the numbers of the LoRA need not be known."""
+        adapters, family = lora.outline, lora.family
         if self.dtype is not None:
-            lora = replace(lora, adapters={key: one.to(dtype=self.dtype) for key, one in lora.adapters.items()})
-        return predicted_size(replace(lora, metadata={**lora.metadata, **self.more}), name=self.name)
+            adapters = {key: one.to(dtype=self.dtype) for key, one in adapters.items()}
+        saved = replace(lora, adapters=adapters, metadata={**lora.metadata, **self.more})
+        saved.family = family
+        return predicted_size(saved, name=self.name)
 
 
 @dataclass(frozen=True)

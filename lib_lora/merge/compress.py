@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
+from lib_lora.formats.adapters.on_disk import Scratch
 from lib_lora.formats.lora import LoraFile
 from lib_lora.live.targets import HasLayers
 from lib_lora.merge.beside_model import largest_of
@@ -104,7 +105,7 @@ class _Work:
 
     def reduced(self, choose: Callable[[str, str], Choose]) -> tuple[LoraFile, MergeReport]:
         """Return the smaller file and its report."""
-        adapters: dict[str, Adapter] = {}
+        adapters = Scratch()
         results, dropped, block_of = [], [], self.block_of
         for done, (key, adapter) in enumerate(self.lora.adapters.items(), start=1):
             block = block_of[key]
@@ -119,7 +120,7 @@ class _Work:
         rows = rows_of(results, list(self.lora.blocks()))
         return made, MergeReport(rows, self.lora.size, made.size, tuple(dropped))
 
-    def _file(self, adapters: dict[str, Adapter]) -> LoraFile:
+    def _file(self, adapters: Mapping[str, Adapter]) -> LoraFile:
         if not adapters:
             if self.rule.kind == "base_ratio":
                 cure = say("Choose a larger value, another rule, or another file.")
@@ -157,7 +158,7 @@ class _Work:
     def outline(self, counts: Mapping[str, int]) -> LoraFile:
         """Return the file of a choice of directions, its numbers not known."""
         adapters = {}
-        for key, adapter in self.lora.adapters.items():
+        for key, adapter in self.lora.outline.items():
             count = counts.get(key)
             kept: Adapter | None = adapter
             if count is not None:
@@ -188,7 +189,7 @@ def _reduce_weight(adapter: Adapter, choose: Choose, *, block: str) -> tuple[Ada
     """Return the smaller adapter of a change of a weight matrix, and its part of the report."""
     factors = adapter.factors()
     try:
-        found = spectrum(factors)
+        found = spectrum(factors, lambda sigma: 0 if _no_smaller(adapter, kept := choose(sigma)) else kept)
     except torch.linalg.LinAlgError as error:
         _log.warning("%s stays as it is, its SVD does not converge: %s", adapter.key, error)
         return adapter, ModuleResult(block, adapter.rank, adapter.rank)

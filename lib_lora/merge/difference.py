@@ -25,7 +25,7 @@ def refuse_dependent(lora: LoraFile) -> None:
     Raises:
         InputError: it holds such kinds; they are named.
     """
-    kinds = dependent(lora.adapters.values())
+    kinds = dependent(lora.outline.values())
     if kinds:
         what = say(
             "A LoRA of the kind {kinds} cannot be compressed: its change depends on the model's weights", kinds=kinds
@@ -84,9 +84,9 @@ def depending(lora: LoraFile, multipliers: Mapping[str, float], *, alone: bool) 
     """Return the keys of what can be merged so only where the model's weights are known; see `known`."""
     blocks = lora.blocks()
     asked = {key for block, keys in blocks.items() for key in keys if multipliers.get(block, 1.0) not in (0.0, 1.0)}
-    moving = {key for key, one in lora.adapters.items() if one.needs_weight}
+    moving = {key for key, one in lora.outline.items() if one.needs_weight}
     if alone:  # a multiple of a linear kind, and 0 or 1 of any, needs no model
-        moving = {key for key in moving & asked if not lora.adapters[key].is_linear}
+        moving = {key for key in moving & asked if not lora.outline[key].is_linear}
     return moving
 
 

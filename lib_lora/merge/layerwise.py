@@ -23,6 +23,7 @@ from lib_lora.merge.modulewise import module_by_module
 from lib_lora.merge.report import MergeReport, ModuleResult
 from lib_lora.merge.shares import (
     Share,
+    Shares,
     Summand,
     common_shape,
     family_of_all,
@@ -75,12 +76,14 @@ def pick_layers(parts: Sequence[Summand], progress: Progress = QUIET) -> tuple[L
     return lora, report, {block: tuple(count[n] for n in range(len(parts))) for block, count in taken.items()}
 
 
-def _chosen(modules: dict[str, list[Share]], progress: Progress) -> dict[str, int]:
+def _chosen(modules: Shares, progress: Progress) -> dict[str, int]:
     """Return the index of the file that each module is taken from; of a module that none changes none."""
     chosen: dict[str, int] = {}
     heard: dict[str, dict[int, _Loudness]] = {}
+    strength: dict[str, dict[int, float]] = {}
     for done, (key, shares) in enumerate(modules.items(), start=1):
         acting = [share for share in shares if share.q != 0]
+        strength[key] = {share.index: abs(share.q) for share in shares}
         if len(acting) == 1:
             chosen[key] = acting[0].index
         elif acting:
@@ -90,7 +93,6 @@ def _chosen(modules: dict[str, list[Share]], progress: Progress) -> dict[str, in
     for found in heard.values():
         for index, loudness in found.items():
             totals[index] += loudness.whole
-    strength = {key: {share.index: abs(share.q) for share in shares} for key, shares in modules.items()}
     for key, found in heard.items():
         says = {
             index: strength[key][index] * loudness.top / totals[index] if totals[index] else 0.0

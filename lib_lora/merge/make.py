@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_model import ResolvedTag
-from lib_lora.formats.lora import LoraFile, predicted_size, read_lora
+from lib_lora.formats.adapters.on_disk import StoredAdapters
+from lib_lora.formats.lora import LoraFile, predicted_size
+from lib_lora.formats.stored_lora import open_lora
 from lib_lora.live.targets import HasLayers
 from lib_lora.merge import provenance
 from lib_lora.merge.budget import SavedAs
@@ -122,8 +124,8 @@ def widened(lora: LoraFile, precision: Precision | None) -> LoraFile:
     """Return a LoRA in fp32 where its type is going to change, so that nothing is rounded twice."""
     if precision is None:
         return lora
-    adapters = {key: adapter.to(dtype=TYPES["fp32"]) for key, adapter in lora.adapters.items()}
-    return replace(lora, adapters=adapters)
+    read = StoredAdapters(lora.outline, lora.adapters.__getitem__)
+    return replace(lora, adapters=read.changed(lambda adapter: adapter.to(dtype=TYPES["fp32"])))
 
 
 def rounded(
@@ -142,7 +144,7 @@ def summand(row: Ingredient, presets: PresetFile) -> Summand:
     Raises:
         InputError: the weights cannot be right; FileError: the file cannot be read.
     """
-    lora = read_lora(row.path)
+    lora = open_lora(row.path)
     weights = weights_of(row, presets, lora.family)
     te, unet = row.strength * row.te, row.strength * row.unet
     tag = ResolvedTag(lora.name, te=te, unet=unet, weights=weights, other=row.other)

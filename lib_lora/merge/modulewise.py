@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
+from lib_lora.formats.adapters.on_disk import Scratch
 from lib_lora.formats.keys import block_of_key
-from lib_lora.formats.lora import LoraFile
+from lib_lora.formats.lora import LoraFile, in_order_of_blocks
 from lib_lora.merge.recipe import merged_from_many
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
 from lib_lora.merge.shares import Share, Summand, all_extras, family_of_all, shares_by_module
@@ -37,7 +38,7 @@ def module_by_module(
     """
     family = family_of_all(parts)
     shares = shares_by_module(parts, family)
-    adapters: dict[str, Adapter] = {}
+    adapters = Scratch()
     results, dropped = [], []
     for done, (key, found) in enumerate(shares.items(), start=1):
         made, result = join(key, found, block_of_key(key, family))
@@ -50,7 +51,7 @@ def module_by_module(
     if not adapters:
         raise InputError("Nothing is left: the new file would change nothing", cure="Keep a strength that is not 0.")
     whole = LoraFile(adapters, extras=all_extras(parts))
-    order = list(LoraFile({key: found[0].adapter for key, found in shares.items()}).blocks())
+    order = list(in_order_of_blocks({block_of_key(key, family): None for key in shares}, family))
     saved = merged_from_many(whole, [(part.lora, part.used) for part in parts], step)
     before = sum(part.lora.size for part in parts)
     return saved, MergeReport(rows_of(results, order), before, saved.size, tuple(dropped))

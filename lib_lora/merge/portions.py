@@ -11,6 +11,7 @@ from lib_lora.blocks.block_list import parse_block_list
 from lib_lora.blocks.layouts import BASE, OTHER, blocked_families, full_layout
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
+from lib_lora.formats.adapters.on_disk import SomeTensors
 from lib_lora.formats.forms import part_of
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile, WholeFile
@@ -32,10 +33,10 @@ class Portion:
     Attributes:
         tensors: under the file's own names.
         metadata: with the recipe.
-        lora: the adapters that are left.
+        lora: the adapters that are left; those of a large file without their numbers.
     """
 
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
     metadata: dict[str, str]
     lora: LoraFile
 
@@ -56,13 +57,12 @@ def portion(source: WholeFile, keys: Collection[str], step: Mapping[str, object]
     Raises:
         InputError: nothing is left.
     """
-    adapters = {key: adapter for key, adapter in source.lora.adapters.items() if key in keys}
+    adapters = {key: adapter for key, adapter in source.lora.outline.items() if key in keys}
     if not adapters:
         raise InputError("Nothing is left of the file", where=source.lora.name, cure="Keep at least one module.")
     of = source.found.keys
-    tensors = {
-        name: tensor for name, tensor in source.tensors.items() if (of[name] in adapters if name in of else extras)
-    }
+    names = [name for name in source.tensors if (of[name] in adapters if name in of else extras)]
+    tensors = SomeTensors(source.tensors, names)
     made = merged(
         LoraFile(adapters, extras=source.lora.extras if extras else {}), source.lora, {**step, **hashed(source.lora)}
     )
@@ -98,14 +98,14 @@ def without(
         if not any(one in key for key in lora.adapters):
             what = say("No module's name has “{text}” in it", text=one)
             raise InputError(what, where=lora.name, cure="Look at the names in the file.")
-    for key, adapter in lora.adapters.items():
+    for key in lora.adapters:
         if text and part_of(key, family) != UNET:
             gone[key] = "text"
         elif block_of_key(key, family) in named:
             gone[key] = "blocks"
         elif any(one in key for one in modules):
             gone[key] = "modules"
-        elif zero and changes_nothing(adapter):
+        elif zero and changes_nothing(lora.adapters[key]):
             gone[key] = "zero"
     return gone
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
+from lib_lora.formats.adapters.on_disk import Scratch
 from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.rank import size_of, squared_difference
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
@@ -29,22 +30,20 @@ def convert(lora: LoraFile, precision: Precision, progress: Progress = QUIET) ->
         InputError: a number is too large for the precision.
         StoppedError: somebody asked to stop.
     """
-    dtype, results, adapters = TYPES[precision], [], {}
-    blocks = lora.blocks()
-    for block, keys in blocks.items():
-        for key in keys:
-            before, after = lora.adapters[key], lora.adapters[key].to(dtype=dtype)
-            if not all(bool(torch.isfinite(tensor).all()) for tensor in after.parameters()):
-                raise InputError(
-                    "Numbers are too large for {kind}", kind=precision, where=key, cure="Save as bf16 or fp32."
-                )
-            adapters[key] = after
-            size = squared_size(before)
-            error = squared_error(before, after)
-            results.append(ModuleResult(block, before.rank, after.rank, wanted=size, kept=size, error=error))
-            progress.passed(len(adapters), len(lora.adapters), say("converting"))
-    saved = LoraFile({key: adapters[key] for key in lora.adapters}, lora.metadata, lora.extras, lora.path)
-    return saved, MergeReport(rows_of(results, list(blocks)), lora.size, saved.size, ())
+    dtype, results, adapters = TYPES[precision], [], Scratch()
+    block_of = {key: block for block, keys in lora.blocks().items() for key in keys}
+    for done, (key, before) in enumerate(lora.adapters.items(), start=1):
+        after = before.to(dtype=dtype)
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in after.parameters()):
+            raise InputError(
+                "Numbers are too large for {kind}", kind=precision, where=key, cure="Save as bf16 or fp32."
+            )
+        adapters[key] = after
+        size, error = squared_size(before), squared_error(before, after)
+        results.append(ModuleResult(block_of[key], before.rank, after.rank, wanted=size, kept=size, error=error))
+        progress.passed(done, len(lora.adapters), say("converting"))
+    saved = LoraFile(adapters, lora.metadata, lora.extras, lora.path)
+    return saved, MergeReport(rows_of(results, list(lora.blocks())), lora.size, saved.size, ())
 
 
 def squared_error(before: Adapter, after: Adapter) -> float:

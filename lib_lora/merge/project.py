@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, Factors
+from lib_lora.formats.adapters.on_disk import Scratch
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.bake import rounded_part
@@ -94,7 +95,7 @@ def project(
     first, second = parts
     family, dtype = family_of_all(parts), widest([first])
     _check_shares(second)
-    adapters: dict[str, Adapter] = {}
+    adapters = Scratch()
     results, dropped, sums = [], [], {block: _Sums() for block in first.lora.blocks()}
     modules = shares_by_module(parts, family)
     for done, (key, shares) in enumerate(modules.items(), start=1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,28 +21,51 @@ _SLICE = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """A thin SVD in fp32: ``left`` (out, m), ``sigma`` (m,) downwards, ``right`` (m, in·kh·kw)."""
+    """A thin SVD in fp32: ``left`` (out, k), ``sigma`` (m,) downwards, ``right`` (k, in·kh·kw); k is m, or fewer."""
 
     left: Tensor
     sigma: Tensor
     right: Tensor
 
 
-def spectrum(factors: Factors) -> Spectrum:
+def spectrum(factors: Factors, keep: Callable[[Tensor], int] | None = None) -> Spectrum:
     """Return the SVD of ``up @ down``: QR of both factors and SVD of the small core, never of the dense matrix.
 
     Where the factors' rank reaches the smaller side, the product itself is the smaller problem.
+
+    Args:
+        factors: of the change.
+        keep: gets all singular values and says how many directions are wanted; None: all.
 
     Raises:
         torch.linalg.LinAlgError: the SVD does not converge, in fp64 neither.
     """
     up, down = factors.up.detach(), factors.down.detach()
     if up.shape[1] >= min(up.shape[0], down.shape[1]):
-        return dense_spectrum(up @ down)
-    q_up, r_up = torch.linalg.qr(up)
-    q_down, r_down = torch.linalg.qr(down.T)
-    left, sigma, right = _svd(r_up @ r_down.T)
-    return Spectrum(q_up @ left, sigma, right @ q_down.T)
+        found = dense_spectrum(up @ down)
+        count = len(found.sigma) if keep is None else keep(found.sigma)
+        return Spectrum(found.left[:, :count], found.sigma, found.right[:count])
+    if up.shape[0] >= down.shape[1]:
+        return _thin(up, down, keep)
+    turned = _thin(down.T, up.T, keep)
+    return Spectrum(turned.right.T, turned.sigma, turned.left.T)
+
+
+def _thin(long: Tensor, short: Tensor, keep: Callable[[Tensor], int] | None) -> Spectrum:
+    """Return the SVD of ``long @ short``, long (m, r), short (r, n), r below both, and m no less than n.
+
+    Of the longer factor only the triangle of its QR is computed: with V the right singular vectors, the left ones are
+    ``long · (short · V) / σ``.
+    """
+    basis, other = torch.linalg.qr(short.T)
+    if keep is None:  # of σ = 0 only an orthonormal basis tells left singular vectors
+        q, triangle = torch.linalg.qr(long)
+        left, sigma, right = _svd(triangle @ other.T)
+        return Spectrum(q @ left, sigma, right @ basis.T)
+    _, sigma, right = _svd(torch.linalg.qr(long, mode="r")[1] @ other.T)
+    count = keep(sigma)
+    scale = sigma[:count].clamp(min=torch.finfo(sigma.dtype).tiny)
+    return Spectrum(long @ (other.T @ right[:count].T) / scale, sigma, right[:count] @ basis.T)
 
 
 def singular_values(factors: Factors) -> Tensor:
@@ -130,10 +154,15 @@ def product_norm(factors: Factors) -> float:
     return max(0.0, float(((up.T @ up) * (down @ down.T)).sum()))
 
 
-def squared_difference(up: Tensor, down: Tensor, low_up: Tensor, low_down: Tensor) -> float:
-    """Return ‖up·down − low_up·low_down‖² as ``(up−low_up)·down + low_up·(down−low_down)``, without the products."""
-    left = torch.cat([up - low_up, low_up], dim=1).double()
-    right = torch.cat([down, down - low_down], dim=0).double()
+def squared_difference(
+    up: Tensor, down: Tensor, low_up: Tensor, low_down: Tensor, *, dtype: torch.dtype = torch.float64
+) -> float:
+    """Return ‖up·down − low_up·low_down‖² as ``(up−low_up)·down + low_up·(down−low_down)``, without the products.
+
+    Of the same numbers rounded fp32 tells it well enough.
+    """
+    left = torch.cat([up - low_up, low_up], dim=1).to(dtype)
+    right = torch.cat([down, down - low_down], dim=0).to(dtype)
     product = float(((left.T @ left) * (right @ right.T)).sum())
     return abs(product)  # a sum of squares; cancellation can leave a negative rest of rounding, and NaN must stay
 

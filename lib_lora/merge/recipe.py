@@ -124,7 +124,7 @@ def _named(source: LoraFile) -> dict[str, object]:
 
 
 def _with_recipe(lora: LoraFile, kept: Mapping[str, str], steps: Sequence[object]) -> LoraFile:
-    metadata = {**kept, **network_facts(lora.adapters), RECIPE: _json(steps)}
+    metadata = {**kept, **network_facts(lora.outline), RECIPE: _json(steps)}
     return LoraFile(adapters=lora.adapters, metadata=metadata, extras=lora.extras, path=None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -70,7 +70,7 @@ def widest(parts: Sequence[Summand]) -> torch.dtype:
         InputError: no part.
     """
     _refuse_none(parts)
-    types = {adapter.parameters()[0].dtype for part in parts for adapter in part.lora.adapters.values()}
+    types = {adapter.parameters()[0].dtype for part in parts for adapter in part.lora.outline.values()}
     wide = [dtype if dtype.itemsize > 1 else torch.float16 for dtype in types]
     result = wide[0]
     for dtype in wide[1:]:
@@ -78,18 +78,42 @@ def widest(parts: Sequence[Summand]) -> torch.dtype:
     return result
 
 
-def shares_by_module(parts: Sequence[Summand], family: str) -> dict[str, list[Share]]:
-    """Return the shares of every module; two spellings of one SDXL module are one, in the first file's spelling."""
-    spelled: dict[str, str] = {}
-    shares: dict[str, list[Share]] = {}
-    for index, part in enumerate(parts):
-        block_of = {key: block for block, keys in part.lora.blocks().items() for key in keys}
-        strengths = {block: multiplier_of(block, part.multipliers) for block in set(block_of.values())}
-        for key, adapter in part.lora.adapters.items():
-            module = find_module(key, family)
-            name = spelled.setdefault(module.key if module is not None else key, key)
-            shares.setdefault(name, []).append(Share(adapter, strengths[block_of[key]], part.lora.name, index))
-    return shares
+class Shares(Mapping[str, list[Share]]):
+    """The shares of every module, which are read from their files when they are asked for.
+
+    Two spellings of one SDXL module are one, in the first file's spelling.
+    """
+
+    def __init__(self, parts: Sequence[Summand], family: str) -> None:
+        self._parts = parts
+        self._found: dict[str, list[tuple[int, str, float]]] = {}
+        spelled: dict[str, str] = {}
+        for index, part in enumerate(parts):
+            block_of = {key: block for block, keys in part.lora.blocks().items() for key in keys}
+            strengths = {block: multiplier_of(block, part.multipliers) for block in set(block_of.values())}
+            for key in part.lora.adapters:
+                module = find_module(key, family)
+                name = spelled.setdefault(module.key if module is not None else key, key)
+                self._found.setdefault(name, []).append((index, key, strengths[block_of[key]]))
+
+    def __getitem__(self, key: str) -> list[Share]:
+        loras = [part.lora for part in self._parts]
+        return [Share(loras[at].adapters[own], q, loras[at].name, at) for at, own, q in self._found[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def shares_by_module(parts: Sequence[Summand], family: str) -> Shares:
+    """Return the shares of every module.
+
+    Raises:
+        InputError: a multiple is missing or not finite.
+    """
+    return Shares(parts, family)
 
 
 def refuse_dependent_shares(key: str, shares: Sequence[Share]) -> None:

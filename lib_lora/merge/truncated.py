@@ -40,7 +40,7 @@ def _rounded(
     root = (found.sigma[:count] / scale).sqrt()
     up, down = found.left[:, :count] * root, root[:, None] * found.right[:count]
     low_up, low_down = up.to(dtype), down.to(dtype)
-    error = squared_difference(up, down, low_up.float(), low_down.float()) * scale**2
+    error = squared_difference(up, down, low_up.float(), low_down.float(), dtype=torch.float32) * scale**2
     if len(shape) == 4:
         low_up, low_down = low_up[:, :, None, None], low_down.reshape(count, *shape[1:])
     adapter = LoraAdapter(key, low_up.contiguous(), low_down.contiguous(), None, as_fp32(scale * count))

@@ -8,9 +8,10 @@ from pathlib import Path
 from lib_lora.errors import InputError
 from lib_lora.formats.files import file_size, write_tensors
 from lib_lora.formats.forms import ALPHA_TOLD, ALSO, FORMS, form_of
-from lib_lora.formats.lora import WholeFile, read_whole
+from lib_lora.formats.lora import WholeFile
 from lib_lora.formats.names import proposed_stem
 from lib_lora.formats.saving import check_target
+from lib_lora.formats.stored_lora import open_whole
 from lib_lora.merge import provenance
 from lib_lora.merge.convert import Converted, convert, recast
 from lib_lora.merge.precision import TYPES, Precision
@@ -72,7 +73,7 @@ def _has_options(options: ConvertOptions) -> bool:
 def preview(path: Path, options: ConvertOptions, progress: Progress = QUIET) -> Converted:
     """Make what the options say, write nothing and return it; see `write`."""
     progress.passed(0, 1, say("reading"))
-    source = read_whole(path)
+    source = open_whole(path)
     made = _made(source, options, progress)
     given = {"to": options.to, **({"precision": options.precision} if options.precision else {})}
     parent = provenance.parent_of(path, source.metadata)

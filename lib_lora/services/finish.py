@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.formats.lora import read_lora
 from lib_lora.formats.names import ENDING
+from lib_lora.formats.stored_lora import open_lora
 from lib_lora.live.targets import HasLayers
 from lib_lora.merge.difference import depending, knows
 from lib_lora.merge.rank_rule import RankRule
@@ -139,7 +139,7 @@ def finish(atelier: Atelier, run: str, options: FinishOptions, *, file: str = ""
     target = target_of(order, atelier.folders.loras, out=out, taken=list(atelier.host.list_loras()))
     merge.check(order, target, overwrite=False)
     (row,) = order.ingredients
-    resolve_blocks(row.blocks, presets, read_lora(row.path).family)
+    resolve_blocks(row.blocks, presets, open_lora(row.path).family)
 
     def work(progress: Progress) -> dict[str, Any]:
         made, saved = merge.write(order, target, presets, model=model, progress=progress)
@@ -166,7 +166,7 @@ def _family(lora: Path) -> str:
 def _read_family(lora: Path, _: int) -> str:
     """Return a file's family, read once for each content: a page asks every second."""
     try:
-        return read_lora(lora).family
+        return open_lora(lora).family
     except AtelierError:
         return ""
 
@@ -174,7 +174,7 @@ def _read_family(lora: Path, _: int) -> str:
 @lru_cache(maxsize=256)
 def _depends(lora: Path, _: int, weights: tuple[tuple[str, float], ...], alone: bool) -> bool:
     """Whether baking these weights, alone or with fewer ranks, needs the model; asked once for each content."""
-    return bool(depending(read_lora(lora), dict(weights), alone=alone))
+    return bool(depending(open_lora(lora), dict(weights), alone=alone))
 
 
 def _fits(name: str, presets: PresetFile, family: str) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 from lib_lora.errors import InputError
 from lib_lora.formats.files import write_tensors
 from lib_lora.formats.forms import part_of
-from lib_lora.formats.lora import WholeFile, read_whole
+from lib_lora.formats.lora import WholeFile
 from lib_lora.formats.names import ENDING, proposed_stem
 from lib_lora.formats.saving import check_target
+from lib_lora.formats.stored_lora import open_whole
 from lib_lora.merge import provenance
 from lib_lora.merge.portions import UNET, Portion, by_blocks, by_model, portion, without
 from lib_lora.options import option, settle
@@ -146,7 +147,7 @@ def prune(
     """
     check(path, target, overwrite=overwrite)
     progress.passed(0, 1, say("reading"))
-    source = read_whole(path)
+    source = open_whole(path)
     lora = source.lora
     gone = without(lora, text=options.text_encoders, blocks=options.blocks, modules=options.modules, zero=options.zero)
     extras = len(lora.extras) if options.extras else 0
@@ -190,7 +191,7 @@ def split(
         StoppedError: somebody asked to stop; files that are there are whole.
     """
     progress.passed(0, 1, say("reading"))
-    source = read_whole(path)
+    source = open_whole(path)
     parts = _parts(path, source, options, folder, stem or path.stem)
     for one in parts:
         check(path, one.target, overwrite=overwrite)
@@ -212,7 +213,7 @@ def split_part(path: Path, options: SplitOptions, label: str, target: Path, *, p
         InputError: there is no such part, or as `split`; FileError: a file cannot be read or written.
     """
     progress.passed(0, 1, say("reading"))
-    parts = {one.label: one for one in _parts(path, read_whole(path), options, target.parent, target.stem)}
+    parts = {one.label: one for one in _parts(path, open_whole(path), options, target.parent, target.stem)}
     if label not in parts:
         raise InputError("The file has no such part", where=label[:60], cure="Split it anew.")
     check(path, target, overwrite=False)

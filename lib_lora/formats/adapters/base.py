@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -68,7 +68,12 @@ class Adapter(ABC):
     @classmethod
     def matches(cls, parts: Mapping[str, Tensor]) -> bool:
         """Whether the parts under one key are, completely or not, of this kind."""
-        return any(re.fullmatch(cls.signs, part) for part in parts)
+        return cls.may_be(parts)
+
+    @classmethod
+    def may_be(cls, names: Collection[str]) -> bool:
+        """Whether parts of these names can be of this kind; `matches` may also look at their shapes."""
+        return any(re.fullmatch(cls.signs, name) for name in names)
 
     @classmethod
     def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +20,11 @@ class BoftAdapter(OftAdapter):
     title: ClassVar[str] = "BOFT"
     sides: ClassVar[int] = 4
     in_comfyui: ClassVar[bool] = True
+
+    @classmethod
+    def may_be(cls, names: Collection[str]) -> bool:
+        """Whether there are blocks; OFT has the same names."""
+        return "oft_blocks" in names
 
     @classmethod
     def matches(cls, parts: Mapping[str, Tensor]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Collection, Mapping
 
@@ -16,7 +17,7 @@ SCALES = ("weight_scale", "scale_weight", "weight_scale_inv", "weight_scale_2", 
 
 def as_fp32(value: float) -> float:
     """Return ``value`` rounded to what fp32 can hold; infinity beyond."""
-    return float(torch.tensor(value, dtype=torch.float64).to(torch.float32))
+    return ctypes.c_float(value).value
 
 
 def take_parts(

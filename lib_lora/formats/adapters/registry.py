@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from torch import Tensor
 
@@ -21,12 +22,23 @@ _CURE = say("Get the file again, or use another one.")
 def register(kind: type[Adapter]) -> type[Adapter]:
     """Add a kind: files that hold it are read, attached, merged and described from now on. Usable as a decorator."""
     KINDS.append(kind)
+    _possible.cache_clear()
     return kind
 
 
 def find_kind(parts: Mapping[str, Tensor]) -> type[Adapter] | None:
     """Return the kind that the parts of a module are of, complete or not; None where none is known."""
-    return next((kind for kind in KINDS if kind.matches(parts)), None)
+    return next((kind for kind, sure in _possible(frozenset(parts)) if sure or kind.matches(parts)), None)
+
+
+@lru_cache(maxsize=1024)
+def _possible(names: frozenset[str]) -> tuple[tuple[type[Adapter], bool], ...]:
+    """Return the kinds that parts of these names may be of, and whether the names tell it already.
+
+    A folder has many thousands of modules, and few sets of names.
+    """
+    by_names = Adapter.matches.__func__  # type: ignore[attr-defined]  # of a class method
+    return tuple((kind, kind.matches.__func__ is by_names) for kind in KINDS if kind.may_be(names))  # type: ignore[attr-defined]
 
 
 def kind_of(parts: Mapping[str, Tensor]) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lib_lora.architectures.registry import find_architecture
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
+from lib_lora.formats.adapters.on_disk import TensorScratch
 from lib_lora.formats.forms import ALPHA_FOLDED, ALPHA_TOLD, Form, part_of, spelled
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile, WholeFile, all_finite, in_order_of_blocks
@@ -33,14 +34,14 @@ class Converted:
     Attributes:
         tensors: by the form's names.
         metadata: with the recipe, without what only a file's name tells.
-        lora: the same adapters by kohya's names.
+        lora: the same adapters by kohya's names, without their numbers.
         config: the text of PEFT's ``adapter_config.json``; "" where the form has none.
         report: by block; its errors are those of rounding.
         largest: the largest relative error of a module.
         notes: what was done besides renaming, in sentences.
     """
 
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
     metadata: dict[str, str]
     lora: LoraFile
     config: str
@@ -92,27 +93,28 @@ def convert(source: WholeFile, form: Form, precision: Precision | None = None, p
             what = say("A file in the form {form} cannot be of a text encoder", form=form.name)
         raise InputError(what, where=lora.name, cure="Split it into its parts first.")
     names, strange = _names(settled, family, form)
-    modules = {}
+    tensors = TensorScratch()
+    tensors.update({name: source.tensors[name] for name in source.found.extras})
+    measured, counts, after = Measured(family), _Counts(), {}
     for done, (key, adapter) in enumerate(settled.adapters.items(), start=1):
-        raw = source.found.modules[key] if key in lora.adapters and adapter is lora.adapters[key] else None
-        modules[key] = _module(adapter, raw, form, precision)
+        raw = source.module(key) if key in lora.adapters and key not in settled.sources else None
+        module = _module(adapter, raw, form, precision)
+        measured.add(key, module.before, module.after)
+        counts.add(module)
+        after[key] = module.after.to(device="meta")
+        for part, tensor in renamed(module.after, module.parts, form).items():
+            tensors[f"{names[key]}.{part}" if names[key] else part] = tensor
         progress.passed(done, len(settled.adapters), say("converting"))
-    pairs = {key: (module.before, module.after) for key, module in modules.items()}
-    report, largest = measured(pairs, family, size=lora.size)
-    tensors = dict(source.found.extras)
-    for key, module in modules.items():
-        found = renamed(module.after, module.parts, form)
-        tensors.update({f"{names[key]}.{part}" if names[key] else part: one for part, one in found.items()})
-    new = LoraFile({key: module.after for key, module in modules.items()}, extras=lora.extras)
+    new = LoraFile(after, extras=lora.extras)
     step = {"op": "convert", "form": form.name, **({"precision": precision} if precision else {}), **hashed(lora)}
     made = merged(new, lora, step)
     made.family = family
     config = ""
     if form.alpha == ALPHA_TOLD:
-        paths = {names[key].removeprefix(form.unet): module.after for key, module in modules.items()}
+        paths = {names[key].removeprefix(form.unet): one for key, one in after.items()}
         config = peft_config(paths, part=parts.pop(), unet=known is not None and known.unet is not None)
-    notes = (*_notes(settled, modules, form), *strange)
-    return Converted(tensors, made.metadata, made, config, report, largest, notes)
+    notes = (*_notes(settled, counts, form), *strange)
+    return Converted(tensors, made.metadata, made, config, measured.report(lora.size), measured.largest, notes)
 
 
 def _refuse_extras(lora: LoraFile, form: Form) -> None:
@@ -189,20 +191,39 @@ def _first_type(adapter: Adapter) -> torch.dtype:
     return adapter.parameters()[-1].dtype
 
 
-def measured(pairs: Mapping[str, tuple[Adapter, Adapter]], family: str, *, size: int) -> tuple[MergeReport, float]:
-    """Return the report of adapters before and after, by key, and the largest relative error of one of them."""
-    results, largest = [], 0.0
-    for key, (before, after) in pairs.items():
+class Measured:
+    """What rounding made of a file's changes, module by module."""
+
+    def __init__(self, family: str) -> None:
+        self._family, self._results, self.largest = family, list[ModuleResult](), 0.0
+
+    def add(self, key: str, before: Adapter, after: Adapter) -> None:
+        """Measure one module; ``largest`` is the largest relative error of one."""
         wanted = squared_size(before)
         error = 0.0 if after is before else squared_error(before, after)
-        largest = max(largest, sqrt(error / wanted) if wanted else 0.0)
-        block = block_of_key(key, family)
-        results.append(ModuleResult(block, before.rank, after.rank, wanted=wanted, kept=wanted, error=error))
-    blocks = in_order_of_blocks({result.block: result for result in results}, family)
-    return MergeReport(rows_of(results, list(blocks)), size, 0, ()), largest
+        self.largest = max(self.largest, sqrt(error / wanted) if wanted else 0.0)
+        block = block_of_key(key, self._family)
+        self._results.append(ModuleResult(block, before.rank, after.rank, wanted=wanted, kept=wanted, error=error))
+
+    def report(self, size: int) -> MergeReport:
+        """Return the report; ``size`` is that of the tensors before."""
+        blocks = in_order_of_blocks({result.block: result for result in self._results}, self._family)
+        return MergeReport(rows_of(self._results, list(blocks)), size, 0, ())
 
 
-def _notes(settled: Settled, modules: Mapping[str, _Module], form: Form) -> Iterable[Sentence]:
+@dataclass
+class _Counts:
+    """How many modules had a Tucker core that was expanded, and how many a scale."""
+
+    cores: int = 0
+    scaled: int = 0
+
+    def add(self, module: _Module) -> None:
+        self.cores += "lora_mid.weight" in module.before.tensors() and module.after is not module.before
+        self.scaled += _scale(module.before) != 1
+
+
+def _notes(settled: Settled, counts: _Counts, form: Form) -> Iterable[Sentence]:
     """Yield what was done besides renaming and rounding."""
     if settled.parted:
         yield say("{n} {n:layer|layers} with q, k and v in one became several.", n=settled.parted)
@@ -210,15 +231,13 @@ def _notes(settled: Settled, modules: Mapping[str, _Module], form: Form) -> Iter
         yield say("q, k and v became one layer in {n} places.", n=settled.fused)
     if settled.swapped:
         yield say("The halves of the last modulation changed places, as the other program has them.")
-    cores = sum("lora_mid.weight" in one.before.tensors() and one.after is not one.before for one in modules.values())
-    if cores and form.peft:
-        yield say("The Tucker cores of {n} {n:module|modules} were expanded into a plain LoCon.", n=cores)
-    scaled = sum(_scale(one.before) != 1 for one in modules.values())
-    if form.alpha == ALPHA_FOLDED and scaled:
+    if counts.cores and form.peft:
+        yield say("The Tucker cores of {n} {n:module|modules} were expanded into a plain LoCon.", n=counts.cores)
+    if form.alpha == ALPHA_FOLDED and counts.scaled:
         yield say(
             "The form {form} has no alpha: in {n} {n:module|modules} alpha/rank was multiplied into the numbers.",
             form=form.name,
-            n=scaled,
+            n=counts.scaled,
         )
     if form.alpha == ALPHA_TOLD:
         yield say("Alphas and ranks stand in adapter_config.json beside the file; both belong together.")

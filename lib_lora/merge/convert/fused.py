@@ -7,7 +7,7 @@ of the whole change. Several with the same ``down`` are the rows of one ``up``; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from lib_lora.architectures.transformer import Layer, Transformer, flat
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, BiasAdapter, FullAdapter, LoraAdapter
+from lib_lora.formats.adapters.on_disk import Scratch
 from lib_lora.sentences import say
 
 
@@ -30,7 +31,7 @@ class Settled:
         sources: by the name of each that is new, the names of those that it was made of.
     """
 
-    adapters: dict[str, Adapter]
+    adapters: MutableMapping[str, Adapter]
     fused: int = 0
     parted: int = 0
     swapped: int = 0
@@ -43,7 +44,7 @@ def settle(adapters: Mapping[str, Adapter], transformer: Transformer | None, *, 
     Raises:
         InputError: a layer's kind of change can be neither parted nor put together.
     """
-    done = Settled({})
+    done = Settled(Scratch())
     groups: dict[str, list[Adapter | None]] = {}
     for key, adapter in adapters.items():
         layer, at = _found(key, transformer)

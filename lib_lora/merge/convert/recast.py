@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lib_lora.errors import InputError
+from lib_lora.formats.adapters.on_disk import TensorScratch
 from lib_lora.formats.lora import WholeFile, all_finite
 from lib_lora.formats.peft import HEADER_KEY
-from lib_lora.merge.convert.convert import Converted, measured
+from lib_lora.merge.convert.convert import Converted, Measured
 from lib_lora.merge.precision import TYPES, Precision
 from lib_lora.merge.recipe import hashed, merged
 from lib_lora.progress import QUIET, Progress
@@ -23,22 +24,23 @@ def recast(source: WholeFile, precision: Precision, progress: Progress = QUIET) 
         InputError: a number is too large for the precision.
         StoppedError: somebody asked to stop.
     """
-    lora, dtype = source.lora, TYPES[precision]
-    tensors = dict(source.tensors)
-    for name, key in source.found.keys.items():
-        tensor = tensors[name]
-        if tensor.is_floating_point() and tensor.numel() > 1:
-            tensors[name] = tensor.to(dtype)
-            if not all_finite(tensors[name]):
+    lora, dtype, tensors = source.lora, TYPES[precision], TensorScratch()
+    for name in source.tensors:
+        tensor, key = source.tensors[name], source.found.keys.get(name)
+        if key is not None and tensor.is_floating_point() and tensor.numel() > 1:
+            tensor = tensor.to(dtype)
+            if not all_finite(tensor):
                 what = say("Numbers are too large for {kind}", kind=precision)
                 raise InputError(what, where=key, cure="Save as bf16 or fp32.")
-    after = {}
+        tensors[name] = tensor
+    measured, after = Measured(lora.family), {}
     for done, (key, adapter) in enumerate(lora.adapters.items(), start=1):
-        after[key] = adapter.to(dtype=dtype)
+        saved = adapter.to(dtype=dtype)
+        measured.add(key, adapter, saved)
+        after[key] = saved.to(device="meta")
         progress.passed(done, len(lora.adapters), say("converting"))
     made = merged(replace(lora, adapters=after), lora, {"op": "convert", "precision": precision, **hashed(lora)})
+    made.family = lora.family
     if HEADER_KEY in source.metadata:
         made.metadata[HEADER_KEY] = source.metadata[HEADER_KEY]
-    pairs = {key: (adapter, after[key]) for key, adapter in lora.adapters.items()}
-    report, largest = measured(pairs, lora.family, size=lora.size)
-    return Converted(tensors, made.metadata, made, "", report, largest, ())
+    return Converted(tensors, made.metadata, made, "", measured.report(lora.size), measured.largest, ())
