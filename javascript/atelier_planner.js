@@ -106,7 +106,7 @@
                 const fixed = row.plan.fixed.has(block);
                 const now = short(row.plan.weights[block] ?? 0);
                 one.classList.toggle("atelier-taken", fixed && now === value);
-                one.classList.toggle("atelier-kept", fixed && now === before);
+                one.classList.toggle("atelier-plan-kept", fixed && now === before);
                 one.classList.toggle("atelier-decided", fixed);
             }
         }
@@ -187,6 +187,12 @@
             const found = kept(row);
             if (found) change(row, () => restore(row, found));
             row.querySelector("[data-act=again]").hidden = true;
+        },
+        next: (row) => {
+            const start = page().querySelector("#atelier_plan_start");
+            // What was decided last is on its way to the server still.
+            if (row.sending) setTimeout(() => acts.next(row), LOOK_MS);
+            else (start?.querySelector("button") ?? start)?.click();
         },
         take_hint: (row, button) => {
             const name = row.querySelector(`.atelier-plan-known[data-row="${button.dataset.row}"]`).value;

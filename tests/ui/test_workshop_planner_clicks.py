@@ -80,6 +80,9 @@ def test_from_a_plan_to_a_baked_file(studio_server, visitor, girl, language: str
     expect(walker.box("workshop_vector")).to_have_value(vector(walker, IN04="0.75"))
     expect(cell(page, "OUT05", "fix")).not_to_be_checked()
     expect(walker.at("workshop_blocks_table")).to_contain_text("0.75")
+    act(page, "next").click()
+    expect(page.locator(".atelier-variant")).to_have_count(3)
+    expect(variant(page, "OUT05", "0.75", "take")).to_be_visible()
     after = _presets(studio_server).read_bytes() if _presets(studio_server).is_file() else None
     assert after == before, "presets stay until one is saved"
 

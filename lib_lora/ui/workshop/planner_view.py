@@ -152,7 +152,9 @@ def pictures_html(made: PlanPictures, folders: Folders, words: Words) -> str:
     return (
         f'<div class="atelier-variants" data-lora="{escape(order.lora)}">'
         f'<p class="atelier-hint">{_said(words, "pictures_info")} {grids}</p>'
-        f'<div class="atelier-variant-grid">{cells}</div></div>'
+        f'<div class="atelier-variant-grid">{cells}</div>'
+        f'<button type="button" class="atelier-act primary atelier-plan-act" data-act="next">'
+        f"{_said(words, 'next')}</button></div>"
     )
 
 
