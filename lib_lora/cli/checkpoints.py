@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lib_lora.cli.common import TerminalProgress, give, presets_of, stopped_by_keyboard
 from lib_lora.cli.flags import add_flags, add_rules, given, given_rule
-from lib_lora.cli.given_loras import FORM, ingredient
 from lib_lora.cli.merge_table import block_table
+from lib_lora.cli.typed_rows import EXAMPLES, FORM, add_lora_folders, typed_rows
 from lib_lora.options import OVERWRITE, options_of
 
 
@@ -44,10 +44,9 @@ def _add_into(commands: argparse._SubParsersAction) -> None:
         "for byte, and so do types, order and metadata.",
     )
     into.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="SD1, SD2, SDXL, Flux or Anima .safetensors")
-    into.add_argument(
-        "loras", nargs="+", metavar="LORA", help=f"{FORM}: strength and block weights (a preset or numbers) as in a tag"
-    )
+    into.add_argument("loras", nargs="+", metavar=FORM, help=EXAMPLES)
     _add_out(into)
+    add_lora_folders(into)
     into.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets (default: the shipped ones)")
     into.set_defaults(run=run_into)
 
@@ -93,8 +92,9 @@ def run_into(options: argparse.Namespace) -> None:
     """Write the checkpoint, and print its hash and what rounding made of each block's change."""
     from lib_lora.services import into_checkpoint
 
-    order = into_checkpoint.IntoSpec(options.checkpoint, tuple(map(ingredient, options.loras)))
     presets, progress = presets_of(options), TerminalProgress(quiet=options.json)
+    rows = typed_rows(options.loras, options.lora_dir, presets)
+    order = into_checkpoint.IntoSpec(options.checkpoint, tuple(one.row for one in rows))
     try:
         with stopped_by_keyboard(progress, kept="no file is written"):
             written = into_checkpoint.write(
@@ -102,7 +102,7 @@ def run_into(options: argparse.Namespace) -> None:
             )
     finally:
         progress.close()
-    notes = [f"{name}: {note}" for name, note in written.plan.notes]
+    notes = [note for one in rows for note in one.notes] + [f"{name}: {note}" for name, note in written.plan.notes]
     result = {
         "file": written.path,
         "sha256": written.sha256,

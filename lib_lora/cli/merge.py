@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lib_lora.cli.common import TerminalProgress, presets_of, refuse_existing, stopped_by_keyboard
 from lib_lora.cli.flags import add_file, add_flags, add_rules, given, given_rule
 from lib_lora.cli.merge_table import give_each, give_made
+from lib_lora.cli.typed_rows import EXAMPLES, FORM, add_lora_folders, typed_rows
 from lib_lora.errors import InputError
 from lib_lora.formats.names import ENDING
 from lib_lora.options import OVERWRITE, options_of
@@ -72,8 +73,8 @@ def _add_merge(commands: argparse._SubParsersAction) -> None:
     merge.add_argument(
         "rows",
         nargs="*",
-        metavar="LORA:STRENGTH:BLOCKS",
-        help="a file or its name, as in a tag without brackets: girl:1:FACE dress:-0.5 style:0.7:1,0,…",
+        metavar=FORM,
+        help=EXAMPLES,
     )
     merge.add_argument("--prompt", metavar="TEXT", help="take the LoRA tags of this prompt, as they stand there")
     merge.add_argument("--each", action="store_true", help="one file each instead of one of all")
@@ -85,14 +86,7 @@ def _add_merge(commands: argparse._SubParsersAction) -> None:
     )
     add_flags(merge, (OVERWRITE,))
     merge.add_argument("--preview", action="store_true", help="print the numbers, write nothing")
-    merge.add_argument(
-        "--lora-dir",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="where names are looked up; may be given several times (default: this folder)",
-    )
+    add_lora_folders(merge)
     merge.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets (default: the shipped ones)")
     add_flags(merge, options_of(MethodOptions))
     add_rules(merge)
@@ -186,20 +180,10 @@ def run_merge(options: argparse.Namespace) -> None:
 
 def _order(options: argparse.Namespace, presets: PresetFile) -> tuple[MergeSpec, list[str]]:
     """Return what is to be joined and how, and what of the tags a file cannot hold."""
-    from lib_lora.formats.lora_names import file_of_name, named_files
     from lib_lora.merge.method import MethodOptions
     from lib_lora.merge.spec import MergeSpec
-    from lib_lora.services.ingredients import rows_of_prompt, typed_row
 
-    folders = options.lora_dir or [Path()]
-    known = named_files(folders)
-
-    def find(name: str) -> Path:
-        return file_of_name(name, folders, known)
-
-    written = [typed_row(text, find, presets, paths=True) for text in options.rows]
-    if options.prompt is not None:
-        written += rows_of_prompt(options.prompt, find, presets)
+    written = typed_rows(options.rows, options.lora_dir, presets, prompt=options.prompt)
     method = MethodOptions(**given(options, options_of(MethodOptions)))
     order = MergeSpec(
         tuple(one.row for one in written), given_rule(options), method=method, **given(options, options_of(MergeSpec))

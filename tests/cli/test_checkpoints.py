@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lib_lora.blocks.presets import PresetFile
 from lib_lora.cli import checkpoints, common
 from lib_lora.cli import main as cli
-from lib_lora.cli.given_loras import ingredient
-from lib_lora.errors import FileError, InputError
+from lib_lora.cli.typed_rows import typed_rows
+from lib_lora.errors import InputError
 from lib_lora.formats.files import read_tensors
 from lib_lora.formats.lora import read_lora
 from tests.merge import checkpoint_pairs as made
@@ -62,22 +63,24 @@ def test_a_person_reads_the_error_of_every_block_and_what_was_left_out(tmp_path:
     assert "checking what was written" in said
 
 
-def test_a_strength_and_block_weights_stand_behind_the_file(tmp_path: Path) -> None:
+def test_a_strength_and_block_weights_stand_behind_the_file_or_its_name(tmp_path: Path) -> None:
     path = tmp_path / "a:0.5" if _colons_allowed(tmp_path) else tmp_path / "a"
     path = path.with_name(path.name + ".safetensors")
-    path.write_bytes(b"x")
-    for text, strength, blocks in (
-        (f"{path}", 1.0, "ALL"),
-        (f"{path}:0.8", 0.8, "ALL"),
-        (f"{path}:-1.5:FACE", -1.5, "FACE"),
-        (f"{path}::1,0,0.5", 1.0, "1,0,0.5"),
+    plain = tmp_path / "girl.safetensors"
+    for one in (path, plain):
+        one.write_bytes(b"x")
+    presets = PresetFile.shipped()
+    for text, wanted, strength, blocks in (
+        (f"{path}", path, 1.0, "ALL"),
+        (f"{path}:0.8", path, 0.8, "ALL"),
+        (f"{path}:-1.5:FACE", path, -1.5, "FACE"),
+        ("girl:te=0.5:unet=1", plain, 1.0, "ALL"),
     ):
-        row = ingredient(text)
-        assert (row.path, row.strength, row.blocks) == (path, strength, blocks)
-    with pytest.raises(FileError, match="no such file"):
-        ingredient(f"{tmp_path / 'gone.safetensors'}:0.8")
-    with pytest.raises(InputError, match="no number"):
-        ingredient(f"{path}:strong")
+        (row,) = (one.row for one in typed_rows([text], [tmp_path], presets))
+        assert (row.path, row.strength, row.blocks) == (wanted, strength, blocks)
+    for text, words in ((f"{tmp_path / 'gone.safetensors'}:0.8", "gone"), ("girl:much", "much")):
+        with pytest.raises(InputError, match=words):
+            typed_rows([text], [tmp_path], presets)
 
 
 def _colons_allowed(folder: Path) -> bool:
