@@ -78,9 +78,8 @@ def test_a_strength_and_block_weights_stand_behind_the_file_or_its_name(tmp_path
     ):
         (row,) = (one.row for one in typed_rows([text], [tmp_path], presets))
         assert (row.path, row.strength, row.blocks) == (wanted, strength, blocks)
-    for text, words in ((f"{tmp_path / 'gone.safetensors'}:0.8", "gone"), ("girl:much", "much")):
-        with pytest.raises(InputError, match=words):
-            typed_rows([text], [tmp_path], presets)
+    with pytest.raises(InputError, match="gone"):
+        typed_rows([f"{tmp_path / 'gone.safetensors'}:0.8"], [tmp_path], presets)
 
 
 def _colons_allowed(folder: Path) -> bool:
