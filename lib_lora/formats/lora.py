@@ -225,7 +225,7 @@ def all_finite(tensor: Tensor) -> bool:
     values = tensor if tensor.element_size() > 1 else tensor.float()  # fp8 has no order
     if not values.numel():
         return True
-    return all(map(math.isfinite, map(float, torch.aminmax(values))))  # a fifth of the time of `isfinite`
+    return all(map(math.isfinite, map(float, torch.aminmax(values.detach()))))  # a fifth of the time of `isfinite`
 
 
 def predicted_size(lora: LoraFile, *, name: str = "unsaved") -> int:
