@@ -14,7 +14,8 @@ from lib_lora.errors import FileError
 from lib_lora.formats.adapters import NormAdapter
 from lib_lora.formats.adapters.registry import UNKNOWN_KIND, kind_of, rank_in, read_adapter
 from lib_lora.formats.families import family_of
-from lib_lora.formats.files import is_pickle, read_header, read_some, read_tensors, read_with_notes, torch_types
+from lib_lora.formats.files import is_pickle, read_some, read_tensors, read_with_notes, torch_types
+from lib_lora.formats.header import Header, read_header
 from lib_lora.formats.keys import block_of_key, find_module, has_module_table
 from lib_lora.formats.lora import alpha_notes, in_order_of_blocks, natural, refuse_strangers
 from lib_lora.formats.naming import named
@@ -59,6 +60,7 @@ class Contents:
         notes: what was assumed on reading, in sentences.
         size: bytes of all tensors.
         faults: by its template, why and which modules `read_lora` refuses though their kind is applied.
+        header: the file's, checked; None where it is a pickle.
     """
 
     path: Path
@@ -70,6 +72,7 @@ class Contents:
     notes: tuple[str, ...]
     size: int
     faults: Mapping[str, Fault] = field(default_factory=dict)
+    header: Header | None = field(default=None, repr=False)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -147,9 +150,10 @@ def contents_of(path: str | Path) -> Contents:
         FileError: the file is broken or holds no LoRA.
     """
     path = Path(path)
-    tensors, metadata, size, notes = _outline(path)
+    header = None if is_pickle(path) else read_header(path)
+    tensors, metadata, size, notes = _outline(path, header)
     found = named(tensors, metadata, path)
-    if found.twice and not is_pickle(path):  # whether they are the same, only their numbers tell
+    if found.twice and header is not None:  # whether they are the same, only their numbers tell
         found = named(read_tensors(path)[0], metadata, path)
     refuse_strangers(found, where=str(path), known=False)
     shapes = {f"{key}.{part}": tuple(t.shape) for key, parts in found.modules.items() for part, t in parts.items()}
@@ -161,7 +165,7 @@ def contents_of(path: str | Path) -> Contents:
     notes = (*notes, *found.notes, *alpha_notes(found))
     faults = _faults(modules, found.modules)
     extras = tuple(sorted(found.extras))
-    return Contents(path, family, modules, found.metadata, extras, found.unknown, notes, size, faults)
+    return Contents(path, family, modules, found.metadata, extras, found.unknown, notes, size, faults, header)
 
 
 def _faults(modules: Iterable[Module], parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Fault]:
@@ -176,12 +180,11 @@ def _faults(modules: Iterable[Module], parts: Mapping[str, Mapping[str, Tensor]]
     return faults
 
 
-def _outline(path: Path) -> tuple[dict[str, Tensor], dict[str, str], int, tuple[str, ...]]:
+def _outline(path: Path, header: Header | None) -> tuple[dict[str, Tensor], dict[str, str], int, tuple[str, ...]]:
     """Return tensors without numbers (but for alphas), the metadata, the bytes of all tensors, and remarks."""
-    if is_pickle(path):
+    if header is None:
         tensors, metadata, notes = read_with_notes(path)
         return tensors, metadata, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()), notes
-    header = read_header(path)
     types = torch_types(header, header.tensors, where=str(path))
     outline = {
         name: torch.empty(info.shape, dtype=types[info.dtype], device="meta") for name, info in header.tensors.items()

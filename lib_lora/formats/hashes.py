@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lib_lora.errors import FileError
-from lib_lora.formats.header import TensorInfo, encode_header, header_of, open_regular, plan_layout
+from lib_lora.formats.header import Header, TensorInfo, encode_header, header_of, open_regular, plan_layout
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
@@ -25,16 +25,16 @@ def file_hash(path: str | Path, progress: Progress = QUIET) -> str:
         return sha256(told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
 
 
-def tensor_hash(path: str | Path, progress: Progress = QUIET) -> str:
+def tensor_hash(path: str | Path, progress: Progress = QUIET, *, header: Header | None = None) -> str:
     """Return SHA-256 of the tensor bytes, 64 hex digits: sshs_model_hash; its first 12 are AutoV3 and A1111's hash.
 
-    ``progress`` is told the megabytes read and all of them, and may stop it.
+    ``progress`` is told the megabytes read and all of them, and may stop it; ``header`` is the file's, checked before.
 
     Raises:
         FileError: it is no safetensors file, or cannot be read; StoppedError: somebody asked to stop.
     """
     with open_regular(path) as file:
-        header_of(file, where=str(path))
+        file.seek((header or header_of(file, where=str(path))).data_start)
         return sha256(told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from lib_lora.formats.contents import Module, contents_of
-from lib_lora.formats.files import is_pickle, read_tensors
+from lib_lora.formats.files import read_tensors
 from lib_lora.formats.hashes import file_hash, tensor_hash
+from lib_lora.formats.header import Header
 from lib_lora.formats.lora import all_finite
 from lib_lora.formats.metadata import describe
 from lib_lora.formats.one_by_one import open_tensors
@@ -29,7 +30,8 @@ def inspection(path: str | Path, progress: Progress = QUIET) -> dict[str, Any]:
     path = Path(path)
     found = contents_of(path)
     stored = found.metadata.get("sshs_model_hash", "")
-    computed = "" if is_pickle(path) else tensor_hash(path, SubProgress(progress, 0, 100, 200))
+    hashing = SubProgress(progress, 0, 100, 200)
+    computed = "" if found.header is None else tensor_hash(path, hashing, header=found.header)
     described = describe(found.metadata)
     return {
         "family": found.family,
@@ -50,16 +52,16 @@ def inspection(path: str | Path, progress: Progress = QUIET) -> dict[str, Any]:
         "triggers": dict(described.triggers),
         "metadata": found.metadata,
         "unknown_tensors": sorted((*found.extras, *found.unknown)),
-        "notes": [*found.remarks(), *_broken_numbers(path)],
+        "notes": [*found.remarks(), *_broken_numbers(path, found.header)],
     }
 
 
-def _broken_numbers(path: Path) -> list[str]:
+def _broken_numbers(path: Path, header: Header | None) -> list[str]:
     """Return a note where tensors of the file hold NaN or infinite numbers; alphas are told apart already."""
-    if is_pickle(path):
+    if header is None:
         broken = [name for name, one in read_tensors(path)[0].items() if not _sound(name, one)]
     else:
-        with open_tensors(path) as file:
+        with open_tensors(path, header) as file:
             names = sorted(file.header.tensors, key=lambda name: file.header.tensors[name].start)
             broken = [name for name in names if not _sound(name, file.tensor(name))]
     if not broken:

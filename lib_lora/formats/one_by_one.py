@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +27,7 @@ class OpenTensors:
     file: BinaryIO
     header: Header
     where: str
+    _types: dict[str, torch.dtype] = field(default_factory=dict, repr=False, compare=False)
 
     def tensor(self, name: str, *, third: int | None = None) -> Tensor:
         """Return a tensor on the CPU in the file's type, or the rows of one of its three thirds.
@@ -35,8 +36,10 @@ class OpenTensors:
             FileError: the disk fails, the file changed meanwhile, or this PyTorch has no such numbers.
         """
         info = self.header.tensors[name]
-        place = say("{file}, tensor {name!r}", file=self.where, name=name[:200])
-        dtype, shape, start = torch_type(info.dtype, where=place), info.shape, info.start
+        if info.dtype not in self._types:
+            place = say("{file}, tensor {name!r}", file=self.where, name=name[:200])
+            self._types[info.dtype] = torch_type(info.dtype, where=place)
+        dtype, shape, start = self._types[info.dtype], info.shape, info.start
         if third is not None:
             shape = (shape[0] // 3, *shape[1:])
             start += third * prod(shape) * ITEM_BYTES[info.dtype]
