@@ -305,5 +305,5 @@
         if (first) send(row);
     };
 
-    setInterval(() => page().querySelectorAll(".atelier-plan").forEach(follow), LOOK_MS);
+    setInterval(() => page().querySelectorAll(".atelier-plan[data-known]").forEach(follow), LOOK_MS);
 })();

@@ -88,6 +88,7 @@ def test_from_a_plan_to_a_baked_file(studio_server, visitor, girl, language: str
 
     name = f"SHAPE_{language}"
     page.get_by_text(words("workshop.save_preset_title"), exact=True).click()
+    page.wait_for_timeout(300)  # gradio 6 builds only now what is in it
     walker.type("workshop_preset_name", name)
     walker.press("workshop_save_preset")
     walker.reads("workshop_blocks_said", name)

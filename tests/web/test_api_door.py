@@ -26,7 +26,7 @@ def test_body_that_is_no_json_object_or_too_large_is_refused(web: Web) -> None:
     refused(web.client.post(url, content=b"", headers=json_kind), 400)
     refused(web.client.post(url, content=b'{"prompt": "a\\ud800"}', headers=json_kind), 400)
     assert refused(web.client.post(url, content=b'{"prompt": 1}', headers=json_kind), 400)["cure"]
-    assert refused(web.client.get(BASE + "/loras?x=1"), 400)["cure"] == "Leave it out."
+    assert refused(web.client.get(BASE + "/loras?x=1"), 400)["cure"] == "Known are search."
 
 
 def test_foreign_page_cannot_send_a_form_or_plain_text(web: Web) -> None:

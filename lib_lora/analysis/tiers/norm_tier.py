@@ -165,13 +165,19 @@ def moments(adapter: Adapter, weight: Tensor | None = None) -> tuple[float, floa
 
 
 def _thin_moments(up: Tensor, down: Tensor) -> tuple[float, float]:
-    """Return both moments of ``up @ down``, in fp64 where those of fp32 would be what rounding left."""
+    """Return both moments of ``up @ down``; in fp64 by QR where they nearly cancel: Gram matrices square the rest."""
     ups, downs = up.T @ up, down @ down.T
     second = float((ups * downs).double().sum())
-    if up.dtype != torch.float64 and second < _CANCELS * float((ups * downs).abs().double().sum()):
-        return _thin_moments(up.double(), down.double())
+    if second < _CANCELS * float((ups * downs).abs().double().sum()):
+        core = _triangle(up.double()) @ _triangle(down.double().T).T
+        return squared(core), squared(core @ core.T)
     product = ups @ downs
     return max(0.0, second), max(0.0, float((product * product.T).double().sum()))
+
+
+def _triangle(factor: Tensor) -> Tensor:
+    """Return R of ``factor = Q R``: it has the same singular values, and products with it the same norms."""
+    return torch.linalg.qr(factor, mode="r").R
 
 
 def _cosines(

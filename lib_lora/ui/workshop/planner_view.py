@@ -27,7 +27,6 @@ HINTS = 4
 """Rows of known weights beside one's own."""
 FORM = "atelier_plan_form"
 VECTOR = "atelier_workshop_vector"
-_NOTED = "sd1"
 _NOTES = {
     "BASE": "note_base",
     **dict.fromkeys((f"IN{n:02d}" for n in (*range(7), *range(9, 12))), "note_little"),
@@ -63,7 +62,7 @@ def row_html(name: str, layout: Layout, blocks: Mapping[str, float], presets: Pr
     }
     attributes = " ".join(f'data-{key}="{escape(value)}"' for key, value in data.items())
     largest = max((norm for norm in blocks.values() if not math.isnan(norm)), default=0.0) or 1.0
-    notes = _NOTES if layout.family == _NOTED else {}
+    notes = _NOTES if _NOTES.keys() == set(max(family.values(), key=len)) else {}  # of a UNet of 26 blocks
     cells = "".join(
         _cell(block, norm / largest, words, words(f"planner.{notes[block]}") if block in notes else "")
         for block, norm in blocks.items()
