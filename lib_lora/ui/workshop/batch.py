@@ -67,7 +67,7 @@ def entries_box(words: Words, ident: str) -> Any:
 
 def card_choice(atelier: Atelier, words: Words, ident: str) -> Any:
     """Draw the choice of what becomes of card and preview; in a WebUI, which reads them, they are made."""
-    return gr.Dropdown(
+    return gr.Radio(  # a Dropdown of gradio 3.41 knows no names beside its values
         [(words(f"workshop.card_{name}"), name) for name in (cards.UPDATE, cards.WRITE, cards.LEAVE)],
         value=cards.WRITE if atelier.changing_model else cards.UPDATE,
         label=words.said(KNOWN["card"].label),
