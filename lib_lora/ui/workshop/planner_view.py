@@ -62,7 +62,8 @@ def row_html(name: str, layout: Layout, blocks: Mapping[str, float], presets: Pr
     }
     attributes = " ".join(f'data-{key}="{escape(value)}"' for key, value in data.items())
     largest = max((norm for norm in blocks.values() if not math.isnan(norm)), default=0.0) or 1.0
-    notes = _NOTES if _NOTES.keys() == set(max(family.values(), key=len)) else {}  # of a UNet of 26 blocks
+    named = {block for names in family.values() for block in names}
+    notes = _NOTES if _NOTES.keys() == named else {}  # of a UNet of 26 blocks
     cells = "".join(
         _cell(block, norm / largest, words, words(f"planner.{notes[block]}") if block in notes else "")
         for block, norm in blocks.items()
