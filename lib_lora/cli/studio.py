@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -90,6 +92,7 @@ def run(options: argparse.Namespace) -> None:
         # Gradio 3.41's client hangs on a connection that the server closed just when it was to be used again.
         config = uvicorn.Config(guard, log_level="warning", timeout_graceful_shutdown=1, timeout_keep_alive=60)
         server = uvicorn.Server(config)
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cut_off)
         signal.signal(signal.SIGTERM, interrupt)
         announce(options, address(options, door))
         try:
@@ -98,6 +101,12 @@ def run(options: argparse.Namespace) -> None:
             say("closing the studio")
         finally:
             finish(atelier)
+
+
+def _is_no_cut_off(record: logging.LogRecord) -> bool:
+    """Keep from the log that the end of the server cut off a page's request: nobody did anything wrong."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError)
 
 
 def checked_access(options: argparse.Namespace) -> tuple[str, str]:

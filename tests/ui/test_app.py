@@ -15,7 +15,17 @@ from lib_lora.i18n.words import Words
 from lib_lora.options import find
 from lib_lora.train.options import TrainOptions
 from lib_lora.ui.train.options import GROUPS, ROOM
-from tests.ui.browser import PATIENCE_MS, TABS, Studio, Visitor, open_tab, running_studio, settle, sideways
+from tests.ui.browser import (
+    PATIENCE_MS,
+    TABS,
+    Studio,
+    Visitor,
+    open_tab,
+    running_studio,
+    settle,
+    sideways,
+    start_studio,
+)
 
 LANGUAGES = ("en", "ja")
 
@@ -77,6 +87,15 @@ def test_what_explains_a_field_can_be_read(studio_server: Studio, visitor: Visit
     page = visitor.visit(studio_server.url, dark=dark, tab="train")
     help_text = page.get_by_text(Words("en").said(find(TrainOptions, "trigger").help))
     assert help_text.first.evaluate(CONTRAST) >= 4.5
+
+
+def test_ctrl_c_with_an_open_page_ends_without_a_traceback(visitor: Visitor, data: Path) -> None:
+    studio = start_studio(data)
+    page = visitor.visit(studio.url)
+    assert studio.stop() == 0
+    assert "Traceback" not in (said := "".join(studio.said)), said
+    page.close()
+    visitor.complaints.clear()  # of the server that is gone
 
 
 def test_server_asks_nobody_else_ends_cleanly_on_ctrl_c_and_keeps_what_was_typed(visitor: Visitor, data: Path) -> None:
