@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from lib_lora.cli.common import TerminalProgress, give, stopped_by_keyboard
 from lib_lora.cli.flags import add_file
+from lib_lora.cli.typed_rows import add_lora_folders
 
 if TYPE_CHECKING:
     from lib_lora.services.lineage import Ancestor, Files
 
 SOON_READ = 100_000_000
 """Bytes below which a file is read before a progress bar could say anything."""
+
+_PARENTS, _BESIDE = "the files are that it was made of", "its own folder"
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -25,7 +28,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         description="Say what a LoRA file holds: blocks, ranks, metadata, stored and computed hash.",
     )
     add_file(inspect, out=False)
-    _add_lora_dir(inspect)
+    add_lora_folders(inspect, what=_PARENTS, usual=_BESIDE)
     inspect.set_defaults(run=run_inspect)
     repeat = commands.add_parser(
         "repeat",
@@ -37,7 +40,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     add_file(repeat, out=False)
     repeat.add_argument("--out", type=Path, metavar="FILE", help="default: beside it, FILE_again")
     repeat.add_argument("--base", type=Path, metavar="FILE", help="the model whose weights were asked for")
-    _add_lora_dir(repeat)
+    add_lora_folders(repeat, what=_PARENTS, usual=_BESIDE)
     repeat.set_defaults(run=run_repeat)
 
 
@@ -77,17 +80,6 @@ def field_row(name: str, text: object) -> str:
     said = str(text)
     cut = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} … ({len(said)} characters)"
     return f"{name}: " + "\n    ".join(cut.splitlines())
-
-
-def _add_lora_dir(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--lora-dir",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="where the files are looked for that it was made of; may be given several times (default: its own folder)",
-    )
 
 
 def _files(options: argparse.Namespace) -> Files:

@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> None:
     from lib_lora.atomic import replace_file
     from lib_lora.cli.common import as_json
     from lib_lora.sentences import say
-    from lib_lora.services.fit_order import fit_weights, table_of
+    from lib_lora.services.fit_order import fit_weights
+    from lib_lora.services.fitted import table_of
 
     chosen = FitOptions(**given(options, _options()))
     refuse_existing(options.out, overwrite=options.overwrite)

@@ -15,15 +15,17 @@ FORM = "LORA:STRENGTH:BLOCKS"
 EXAMPLES = "a file or its name, as in a tag without brackets: girl:1:FACE dress:-0.5 style:0.7:1,0,…"
 
 
-def add_lora_folders(command: argparse.ArgumentParser) -> None:
-    """Add the folders in which names are looked up."""
+def add_lora_folders(
+    command: argparse.ArgumentParser, *, what: str = "names are looked up", usual: str = "this folder"
+) -> None:
+    """Add the folders that say where ``what``; without one it is the ``usual`` place."""
     command.add_argument(
         "--lora-dir",
         type=Path,
         action="append",
         default=[],
         metavar="DIR",
-        help="where names are looked up; may be given several times (default: this folder)",
+        help=f"where {what}; may be given several times (default: {usual})",
     )
 
 

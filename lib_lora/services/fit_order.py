@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +15,18 @@ import torch
 from torch import Tensor
 
 from lib_lora.analysis.fit.ask import neutral_questions, outside, picture_questions
-from lib_lora.analysis.fit.fit import FitResult, FitSpec, Losses, State, asked_of_model, blocks_of, find_weights
+from lib_lora.analysis.fit.fit import (
+    FitResult,
+    FitSpec,
+    Losses,
+    State,
+    asked_of_model,
+    blocks_of,
+    find_weights,
+)
 from lib_lora.analysis.fit.options import FitOptions
 from lib_lora.analysis.fit.samples import Predictor, Question, losses
-from lib_lora.atomic import replace_file
+from lib_lora.atomic import make_folder, replace_file
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
@@ -31,6 +39,7 @@ from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.block_tiers import CHUNK, CHUNK_SMALL, NEUTRAL, NEUTRAL_SMALL, lent
+from lib_lora.services.fitted import Fitted, Way
 from lib_lora.services.jobs.job import Job
 from lib_lora.train.options import from_mapping
 from lib_lora.train.recipes import facts_of
@@ -64,73 +73,12 @@ RANDOM = 4
 """Random vectors of the same mean that the found one is held against."""
 
 
-@dataclass(frozen=True)
-class Way:
-    """Block weights and what they do on pictures and captions that were not learned from."""
-
-    name: str
-    weights: dict[str, float]
-    held: Losses
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a search found.
-
-    Attributes:
-        result: the weights, with what they do to what was learned from.
-        vector: the weights in the family's full layout.
-        ways: on what was held out: none, ALL, found, the same strength for all, presets, random ones of the same mean.
-        notes: sentences.
-    """
-
-    result: FitResult
-    vector: BlockWeights
-    ways: tuple[Way, ...]
-    notes: tuple[str, ...]
-
-    def way(self, name: str) -> Losses:
-        """Return the losses of a way."""
-        return next(one.held for one in self.ways if one.name == name)
-
-    @property
-    def said(self) -> str:
-        """What was gained and lost, in a sentence."""
-        none, plain, found = (self.way(name) for name in ("none", "ALL", "found"))
-        gain = none.subject - plain.subject
-        return say(
-            "On what was held out the subject keeps {kept:.0f} % of what was learned, and the model changes "
-            "{less:.0f} % less than with all blocks at 1.",
-            kept=100 * (none.subject - found.subject) / gain if gain else 0.0,
-            less=100 * (1 - found.drift / plain.drift) if plain.drift else 0.0,
-        )
-
-    def answer(self) -> dict[str, Any]:
-        """Return it as JSON, without sentences."""
-        plain = self.way("ALL")
-        return {
-            "vector": self.vector.format(),
-            "weights": self.result.weights,
-            "kept": self.result.kept,
-            "calls": self.result.calls,
-            "learned_from": {name: asdict(getattr(self.result, name)) for name in ("before", "plain", "found")},
-            "held_out": {
-                one.name: {
-                    **asdict(one.held),
-                    "subject_of_all": one.held.subject / plain.subject,
-                    "drift_of_all": one.held.drift / plain.drift if plain.drift else None,
-                }
-                for one in self.ways
-            },
-        }
-
-
 def submit(atelier: Atelier, options: FitOptions) -> Job:
     """Queue a search; its rounds are kept, so that the same order goes on where it was stopped."""
 
     def work(job: Job) -> Fitted:
         folder = atelier.folders.outputs / "fit"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         name = hashlib.sha256(json.dumps(asdict(options)).encode()).hexdigest()[:16]
         record = folder / f"{name}.rounds"
         found = fit_weights(options, atelier.host, job, record=record)
@@ -167,13 +115,14 @@ def fit_weights(options: FitOptions, host: Host, progress: Progress, *, record: 
             CHUNK_SMALL if is_small(model.native_side) else CHUNK,
         )
         mark = _mark(options, host, lora)
+        state, lost = _kept(record, mark)
         result = find_weights(
-            model, lora, *asked.learned, spec, state=_kept(record, mark), keep=_keeper(record, mark), progress=progress
+            model, lora, *asked.learned, spec, state=state, keep=_keeper(record, mark), progress=progress
         )
         ways = _measured(model, lora, asked, result, host, spec, progress)
     layout = full_layout(model.family)
     given = {block: value for block, value in result.weights.items() if block in layout.names}
-    return Fitted(result, BlockWeights.uniform(layout, 0.0).replaced(given), ways, notes)
+    return Fitted(result, BlockWeights.uniform(layout, 0.0).replaced(given), ways, (*notes, *lost))
 
 
 @dataclass(frozen=True)
@@ -291,10 +240,8 @@ def _measured(
         with suppress(AtelierError):  # of another family, or drawn by chance
             ways.setdefault(name, host.presets.resolve(name, model.family).as_dict())
     for number in range(RANDOM):
-        draw = random.Random(number)
-        drawn = [draw.random() for _ in blocks]
-        factor = mean * len(blocks) / sum(drawn)
-        ways[f"random {number + 1}"] = {b: min(spec.high, d * factor) for b, d in zip(blocks, drawn, strict=True)}
+        drawn = random_weights(len(blocks), mean, spec.low, spec.high, seed=number)
+        ways[f"random {number + 1}"] = dict(zip(blocks, drawn, strict=True))
     settings = [every | weights for weights in ways.values()]
     with torch.no_grad(), attach(model, lora, 0.0, strategy="factors") as attached:
         total = len(settings) * sum(map(len, asked.held))
@@ -307,6 +254,17 @@ def _measured(
     )
 
 
+def random_weights(count: int, mean: float, low: float, high: float, *, seed: int) -> list[float]:
+    """Return random weights between two bounds with exactly this mean, spread as widely as the bounds allow."""
+    draw = random.Random(seed)
+    drawn = [draw.random() for _ in range(count)]
+    middle = sum(drawn) / max(1, count)
+    away = [one - middle for one in drawn]
+    room = [((high if one > 0 else low) - mean) / one for one in away if one]
+    spread = min([high - low, *room])
+    return [mean + spread * one for one in away]
+
+
 def _mark(options: FitOptions, host: Host, lora: LoraFile) -> str:
     """Return what tells this order from another one: options, model, and the file as it is."""
     status = lora.path.stat() if lora.path is not None else None
@@ -314,15 +272,15 @@ def _mark(options: FitOptions, host: Host, lora: LoraFile) -> str:
     return hashlib.sha256(json.dumps([asdict(options), host.model.name, file]).encode()).hexdigest()
 
 
-def _kept(record: Path | None, mark: str) -> State:
-    """Return the rounds that an earlier run of the same order kept; none of another order."""
+def _kept(record: Path | None, mark: str) -> tuple[State, tuple[str, ...]]:
+    """Return the rounds that an earlier run of the same order kept, none of another order, and what is to be said."""
     if record is None or not record.is_file():
-        return State()
+        return State(), ()
     try:
         row: Mapping[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        return State(tuple(dict(point) for point in row["points"])) if row["order"] == mark else State()
-    except (ValueError, KeyError, TypeError):
-        return State()
+        return State(tuple(dict(point) for point in row["points"]) if row["order"] == mark else ()), ()
+    except (OSError, ValueError, KeyError, TypeError):
+        return State(), (say("The rounds that an earlier run kept cannot be read: the search began anew."),)
 
 
 def _keeper(record: Path | None, mark: str) -> Callable[[State], None]:
@@ -332,13 +290,3 @@ def _keeper(record: Path | None, mark: str) -> Callable[[State], None]:
             replace_file(record, text.encode(), what=say("The state of the search"))
 
     return keep
-
-
-def table_of(found: Fitted) -> Sequence[str]:
-    """Return the held-out table in lines for a terminal, the least drift first."""
-    plain = found.way("ALL")
-    rows = sorted(found.ways, key=lambda one: one.held.drift)
-    return [
-        f"{one.name:>16}  subject {one.held.subject / plain.subject:6.3f}  drift {one.held.drift / plain.drift:6.3f}"
-        for one in rows
-    ]

@@ -61,19 +61,8 @@ class PlannerPanel:
 
 def draw(atelier: Atelier, words: Words) -> PlannerPanel:
     """Draw the planner below the chosen file's weights; it is out of sight until a file is chosen."""
-
-    def ident(thing: str) -> dict[str, str]:
-        return {"elem_id": f"atelier_plan_{thing}"}
-
-    def ask(name: str, **more: Any) -> Any:
-        drawn = widget(KNOWN[name], words, info=False, **ident(name), **more)
-        if name != "prompt":
-            remember(atelier, drawn, f"planner.{name}")
-        return drawn
-
-    with gr.Column(
-        **ident("section")
-    ):  # out of sight without a row (style.css): gradio 6 would show what is hidden in it
+    # Out of sight without a row (style.css): gradio 6 would show what is hidden in it.
+    with gr.Column(**ident("section")):
         gr.HTML(
             f'<h4 class="atelier-group">{words("planner.title")}</h4>'
             f'<p class="atelier-hint">{words("planner.info")}</p>'
@@ -84,29 +73,13 @@ def draw(atelier: Atelier, words: Words) -> PlannerPanel:
         watch = gr.Textbox("", visible=HIDDEN, label="watch", **ident(WATCH))
         row = gr.HTML("", **ident("row"))
         form = gr.Textbox("", visible=HIDDEN, label="form", elem_id=FORM)
-        with gr.Row(elem_classes="atelier-bw-line"):
-            asked = {"prompt": ask("prompt", value="", lines=2, max_lines=4, scale=4, min_width=320)}
-            asked["seed"] = ask("seed", value=1, scale=1, min_width=110)
-            seeds = widget(SEEDS, words, info=False, scale=1, min_width=80, **ident("seeds"))
-        with gr.Accordion(words("planner.more"), open=False), gr.Row():
-            asked["steps"] = ask("steps", min_width=140)
-            asked["negative"] = ask("negative", min_width=220)
-            asked["cfg_scale"] = ask("cfg_scale", min_width=140)
-            for name in ("width", "height"):  # a slider would have a size, and each model has its own
-                free = replace(KNOWN[name], step=None)
-                asked[name] = widget(free, words, info=words("planner.own_size"), min_width=110, **ident(name))
+        asked, seeds = _draw_asked(atelier, words)
         estimate = gr.HTML("", elem_classes="atelier-estimate", **ident("estimate"))
         with gr.Row(elem_classes="atelier-bw-line"):
             start = gr.Button(words("planner.render"), variant="primary", min_width=160, **ident("start"))
             stop = gr.Button(words("block_weight.stop_keep"), min_width=120, **ident("stop"))
         status, pictures = gr.HTML("", **ident("status")), gr.HTML("", **ident("pictures"))
-        with gr.Accordion(words("planner.texts"), open=False, **ident("texts_box")):
-            texts = gr.HTML("", **ident("texts"))
-            with gr.Row(elem_classes="atelier-bw-line"):
-                read = gr.Textbox("", label=words("planner.read"), max_lines=3, scale=5, **ident("read"))
-                fill = widget(find(PlanOptions, "fill"), words, info=False, value=0, min_width=90, **ident("fill"))
-                take = gr.Button(words("planner.read_take"), size="sm", min_width=120, **ident("take"))
-            taken = gr.HTML("", **ident("taken"))
+        below = _draw_texts(words)
     ordered = {name: asked[name] for name in ASKED}
     return PlannerPanel(
         row,
@@ -119,12 +92,48 @@ def draw(atelier: Atelier, words: Words) -> PlannerPanel:
         stop,
         status,
         pictures,
-        texts,
-        read,
-        fill,
-        take,
-        taken,
+        *below,
     )
+
+
+def _draw_asked(atelier: Atelier, words: Words) -> tuple[dict[str, Any], Any]:
+    """Draw what is asked of the pictures; return the fields by name, and that of the seeds."""
+
+    def ask(name: str, **more: Any) -> Any:
+        drawn = widget(KNOWN[name], words, info=False, **ident(name), **more)
+        if name != "prompt":
+            remember(atelier, drawn, f"planner.{name}")
+        return drawn
+
+    with gr.Row(elem_classes="atelier-bw-line"):
+        asked = {"prompt": ask("prompt", value="", lines=2, max_lines=4, scale=4, min_width=320)}
+        asked["seed"] = ask("seed", value=1, scale=1, min_width=110)
+        seeds = widget(SEEDS, words, info=False, scale=1, min_width=80, **ident("seeds"))
+    with gr.Accordion(words("planner.more"), open=False), gr.Row():
+        asked["steps"] = ask("steps", min_width=140)
+        asked["negative"] = ask("negative", min_width=220)
+        asked["cfg_scale"] = ask("cfg_scale", min_width=140)
+        for name in ("width", "height"):  # a slider would have a size, and each model has its own
+            free = replace(KNOWN[name], step=None)
+            asked[name] = widget(free, words, info=words("planner.own_size"), min_width=110, **ident(name))
+    return asked, seeds
+
+
+def _draw_texts(words: Words) -> tuple[Any, ...]:
+    """Draw texts for other programs and the way back; return texts, field, fill value, button, message."""
+    with gr.Accordion(words("planner.texts"), open=False, **ident("texts_box")):
+        texts = gr.HTML("", **ident("texts"))
+        with gr.Row(elem_classes="atelier-bw-line"):
+            read = gr.Textbox("", label=words("planner.read"), max_lines=3, scale=5, **ident("read"))
+            fill = widget(find(PlanOptions, "fill"), words, info=False, value=0, min_width=90, **ident("fill"))
+            take = gr.Button(words("planner.read_take"), size="sm", min_width=120, **ident("take"))
+        taken = gr.HTML("", **ident("taken"))
+    return texts, read, fill, take, taken
+
+
+def ident(thing: str) -> dict[str, str]:
+    """Return the keyword that gives a part of the planner its place in the page."""
+    return {"elem_id": f"atelier_plan_{thing}"}
 
 
 def wire(

@@ -10,7 +10,7 @@ from lib_lora.options import Option
 from lib_lora.services.analysis_order import Found, answer
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.block_tiers import tier_answer
-from lib_lora.services.fit_order import Fitted
+from lib_lora.services.fitted import Fitted
 from lib_lora.services.jobs.job import STOPPED, Job
 from lib_lora.services.plan_pictures import PlanPictures
 from lib_lora.web.api.call import Call, NotFound, Route

@@ -1,0 +1,49 @@
+"""What a search for block weights says of itself, also where there is little to say."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from lib_lora.analysis.fit.fit import FitResult, Losses
+from lib_lora.blocks.layouts import full_layout
+from lib_lora.blocks.weights import BlockWeights
+from lib_lora.services.fit_order import random_weights
+from lib_lora.services.fitted import Fitted, Way, table_of
+
+
+def fitted(**held: Losses) -> Fitted:
+    one = Losses(1.0, 1.0)
+    result = FitResult({"M00": 0.5}, one, one, one, 1.0, 3)
+    weights = BlockWeights.uniform(full_layout("sd1"), 1.0)
+    return Fitted(result, weights, tuple(Way(name, {}, losses) for name, losses in held.items()), ())
+
+
+def test_what_stays_is_a_share_of_what_was_learned() -> None:
+    found = fitted(none=Losses(1.0, 0.0), ALL=Losses(0.5, 0.2), found=Losses(0.55, 0.1))
+    assert "90 %" in found.said
+    assert "50 % less" in found.said
+    assert table_of(found)[-1].split() == ["ALL", "subject", "1.000", "drift", "1.000"]
+
+
+def test_a_lora_that_helps_nothing_held_out_is_not_said_to_keep_something() -> None:
+    found = fitted(none=Losses(0.5, 0.0), ALL=Losses(0.6, 0.2), found=Losses(0.55, 0.1))
+    assert "cannot be said" in found.said
+    assert "nan" not in found.said
+
+
+def test_a_lora_that_changes_nothing_held_out_still_has_a_table() -> None:
+    found = fitted(none=Losses(1.0, 0.0), ALL=Losses(0.5, 0.0), found=Losses(0.5, 0.0))
+    assert all("–" in line for line in table_of(found))
+    assert json.loads(json.dumps(found.answer()["held_out"]))["found"]["drift_of_all"] is None
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.1, 0.5, 0.93, 1.0])
+def test_random_weights_have_the_mean_and_stay_within_the_bounds(mean: float) -> None:
+    for seed in range(20):
+        drawn = random_weights(17, mean, 0.0, 1.0, seed=seed)
+        assert math.isclose(sum(drawn) / 17, mean, abs_tol=1e-9)
+        assert -1e-9 <= min(drawn) <= max(drawn) <= 1 + 1e-9
+        assert mean in (0.0, 1.0) or max(drawn) - min(drawn) > 0.05
