@@ -24,7 +24,7 @@ from functools import lru_cache
 from lib_lora.blocks.errors import TagError, shorten, suggest
 from lib_lora.blocks.key_frames import KeyFrames, are_key_frames, read_key_frames
 from lib_lora.blocks.tag_model import Moment, ParsedTag, Span, Strengths
-from lib_lora.blocks.tokens import read_number
+from lib_lora.blocks.tokens import format_number, read_number
 from lib_lora.blocks.typed import half_width, without_invisible
 from lib_lora.sentences import Sentence, say
 
@@ -228,7 +228,7 @@ def _strengths(items: _Items) -> tuple[Strengths, Strengths | None, int | None]:
         items.notes.append(
             say(
                 "The text encoder reads the prompt once, before the first step, at strength {te}. te= sets another.",
-                te=te.weights[0],
+                te=format_number(te.weights[0]),
             )
         )
     return _pass(te, unet), hires, _dyn(items)

@@ -80,3 +80,36 @@ def test_what_is_chosen_at_once_is_not_replaced_by_the_file_of_the_other_tab(stu
     other.click()
     walker.page.wait_for_timeout(4000)  # longer than a further answer would take
     expect(own).to_have_value("other")
+
+
+PAINTED = """() => {
+    const plot = document.querySelector('.atelier-tier .atelier-plot');
+    const box = plot.getBoundingClientRect();
+    return {
+        bars: [...new Set([...plot.querySelectorAll('rect.bar')].map(bar => getComputedStyle(bar).fill))],
+        cut: [...plot.querySelectorAll('.name')].filter(name => getComputedStyle(name).overflow !== 'visible').length,
+        outside: [...plot.querySelectorAll('.name text')].filter(name => {
+            const text = name.getBoundingClientRect();
+            return text.left < box.left || text.right > box.right + 1 || text.bottom > box.bottom;
+        }).map(name => name.textContent),
+    };
+}"""
+
+
+@pytest.mark.each_gradio
+def test_the_bars_of_a_tier_are_painted_and_named(studio_server, visitor, wide_lora):
+    walker = visit(visitor, studio_server.url, "en")
+    walker.type("generate_prompt", "a <lora:wide:1>")
+    walker.open("generate_bw_accordion")
+    walker.open("generate_analyzer")
+    walker.at("generate_analyzer_tier").get_by_text(walker.words("block_weight.tier_norms"), exact=True).click()
+    walker.reads("generate_analyzer_estimate", walker.words("block_weight.estimate_quick"))
+    walker.press("generate_analyzer_start")
+    expect(walker.page.locator(".atelier-tier rect.bar").nth(20)).to_be_visible()
+    for width in WIDTHS:
+        walker.page.set_viewport_size({"width": width, "height": 1400})
+        walker.page.wait_for_timeout(100)
+        seen = walker.page.evaluate(PAINTED)
+        assert seen["bars"] == ["rgb(232, 112, 10)"]
+        assert (seen["cut"], seen["outside"]) == (0, [])
+    assert visitor.complaints == []
