@@ -45,6 +45,7 @@ from lib_lora.host.studio import StudioHost
 from lib_lora.live.attach import attach
 from lib_lora.live.targets import uniform_multipliers
 from lib_lora.progress import Progress
+from lib_lora.services.fit_order import random_weights
 from lib_lora.train.loop import run
 from lib_lora.train.options import from_mapping
 from lib_lora.train.recipes import facts_of
@@ -252,7 +253,6 @@ def compare(host: StudioHost, path: Path, options: argparse.Namespace) -> dict[s
     )
     ones = np.ones(len(blocks))
     fit = np.array([found.weights[block] for block in blocks])
-    rng = np.random.default_rng(0)
     ways: dict[str, np.ndarray] = {"none": 0 * ones, "ALL": ones, "found": fit}
     ways |= {f"ALL x{strength}": strength * ones for strength in STRENGTHS}
     for name in host.presets.names():
@@ -260,8 +260,7 @@ def compare(host: StudioHost, path: Path, options: argparse.Namespace) -> dict[s
             table = host.presets.resolve(name, model.family).as_dict()
             ways[f"preset {name}"] = np.array([table.get(block, 0.0) for block in blocks])
     for number in range(8):
-        drawn = rng.random(len(blocks))
-        ways[f"random {number + 1}"] = np.clip(drawn * fit.mean() / drawn.mean(), 0, 1)
+        ways[f"random {number + 1}"] = np.array(random_weights(len(blocks), fit.mean(), 0.0, 1.0, seed=number))
     for name, search in ((name, SEARCHES[name]) for name in options.searches):
         ways[name] = place.search(search, 1)
         print(json.dumps({"way": name, "calls": place.calls}), file=sys.stderr, flush=True)

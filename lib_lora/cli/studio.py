@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
         # Gradio 3.41's client hangs on a connection that the server closed just when it was to be used again.
         config = uvicorn.Config(guard, log_level="warning", timeout_graceful_shutdown=1, timeout_keep_alive=60)
         server = uvicorn.Server(config)
-        logging.getLogger("uvicorn.error").addFilter(_is_no_cut_off)
+        logging.getLogger("uvicorn.error").addFilter(_is_fault)
         signal.signal(signal.SIGTERM, interrupt)
         announce(options, address(options, door))
         try:
@@ -103,10 +103,17 @@ def run(options: argparse.Namespace) -> None:
             finish(atelier)
 
 
-def _is_no_cut_off(record: logging.LogRecord) -> bool:
-    """Keep from the log that the end of the server cut off a page's request: nobody did anything wrong."""
+def _is_fault(record: logging.LogRecord) -> bool:
+    """Keep from the log how a page's stream ended where nobody did anything wrong.
+
+    The end of the server cuts requests off. And gradio tells a page inside of its stream that its session is no more
+    (the page was left, or asked twice) and then raises what it told, as an error of the server.
+    """
+    from starlette.exceptions import HTTPException
+
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, asyncio.CancelledError)
+    cause = getattr(error, "__cause__", None)
+    return not any(isinstance(one, (asyncio.CancelledError, HTTPException)) for one in (error, cause))
 
 
 def checked_access(options: argparse.Namespace) -> tuple[str, str]:

@@ -92,6 +92,8 @@ def test_what_explains_a_field_can_be_read(studio_server: Studio, visitor: Visit
 def test_ctrl_c_with_an_open_page_ends_without_a_traceback(visitor: Visitor, data: Path) -> None:
     studio = start_studio(data)
     page = visitor.visit(studio.url)
+    with urllib.request.urlopen(f"{studio.url}en/gradio_api/queue/data?session_hash=left", timeout=30) as told:
+        assert b"session_not_found" in told.readline()
     assert studio.stop() == 0
     assert "Traceback" not in (said := "".join(studio.said)), said
     page.close()

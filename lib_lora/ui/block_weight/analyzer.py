@@ -164,14 +164,7 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
         info=words("block_weight.also_hint"),
         **ident("also"),
     )
-    kinds = [(words(f"block_weight.tier_{kind}"), kind) for kind in KNOWN["tier"].choices]
-    tier = gr.Radio(
-        kinds,
-        value=KNOWN["tier"].default,
-        label=words.said(KNOWN["tier"].label),
-        info=words.said(KNOWN["tier"].help),
-        **ident("tier"),
-    )
+    tier = _tier_choice(words, **ident("tier"))
     with gr.Accordion(words("block_weight.for_prediction"), open=False), gr.Row():
         asked = [draw(name, info=True) for name in ("trigger", "neutral", "levels", "beside")]
     with gr.Accordion(words("block_weight.how_shown"), open=False), gr.Row():
@@ -197,6 +190,12 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
         remember(atelier, component, f"analyzer.{key}")
     fields = [examined, others, also, blocks, seeds, color, threshold, gain, rows, tier, *asked]
     return _Widgets(fields, estimate, start, stop, status, grids, table, files, use)
+
+
+def _tier_choice(words: Words, **more: Any) -> Any:
+    known = KNOWN["tier"]
+    kinds = [(words(f"block_weight.tier_{kind}"), kind) for kind in known.choices]
+    return gr.Radio(kinds, value=known.default, label=words.said(known.label), info=words.said(known.help), **more)
 
 
 def layouts_of(atelier: Atelier) -> list[Layout]:
