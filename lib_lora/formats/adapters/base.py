@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -184,6 +184,27 @@ class Adapter(ABC):
             folded: multiply alpha/rank into the numbers, so that the scale is 1.
         """
         return None
+
+    def parted(self, rows: Sequence[Tensor]) -> list[Adapter | None]:
+        """Return the changes of several layers that have these rows of the weight each, as kinds that hold them.
+
+        None for what this kind has no form of; `rows.parted` knows what to do then.
+        """
+        return [None] * len(rows)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Adapter | int]) -> Adapter | None:
+        """Return the change of the layer that has the rows of several; None where this kind has no form of it.
+
+        Args:
+            parts: of this kind or not; a number stands for so many rows that are not changed.
+        """
+        return None
+
+    def factors_of(self, rows: Tensor) -> Factors:
+        """Return the factors of some rows of the change."""
+        whole = self.factors()
+        return Factors(whole.up[rows], whole.down, (len(rows), *whole.shape[1:]))
 
     def factors(self) -> Factors:
         """Return the change as a product of two matrices, exact but for fp32 rounding; of no kind with `needs_weight`.

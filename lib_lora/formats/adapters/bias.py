@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from lib_lora.formats.adapters.base import Adapter, Factors
 from lib_lora.formats.adapters.layer import along_outputs, zeros_for
 from lib_lora.formats.adapters.parts import checked, shape_error
 from lib_lora.formats.adapters.registry import find_kind, read_adapter
+from lib_lora.formats.adapters.rows import joined, parted
 from lib_lora.sentences import say
 
 _DIFF, _PEFT = "diff_b", "bias"
@@ -105,6 +107,27 @@ class BiasAdapter(Adapter):
     def shape(self) -> tuple[int, ...]:
         """The shape of ``delta()``; of a bias alone only its rows."""
         return tuple(self.diff_b.shape) if self.inner is None else self.inner.shape
+
+    def parted(self, rows: Sequence[Tensor]) -> list[Adapter | None]:
+        """Return those numbers of the bias each, beside the change of these rows."""
+        biases = [self.diff_b[at] for at in rows]
+        if self.inner is None:
+            return [replace(self, diff_b=bias) for bias in biases]
+        inner = zip(parted(self.inner, rows), biases, strict=True)
+        return [None if one is None else replace(self, inner=one, diff_b=bias) for one, bias in inner]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Adapter | int]) -> BiasAdapter | None:
+        """Return the biases one behind the other, beside what becomes of the changes of weights."""
+        sizes = [part if isinstance(part, int) else part.shape[0] for part in parts]
+        inner = [part.inner if isinstance(part, BiasAdapter) else part for part in parts]
+        changes = [size if one is None else one for one, size in zip(inner, sizes, strict=True)]
+        weight = None if all(isinstance(one, int) for one in changes) else joined(changes)
+        if weight is None and any(not isinstance(one, int) for one in changes):
+            return None
+        placed = zip(parts, sizes, strict=True)
+        biases = [part.diff_b if isinstance(part, BiasAdapter) else torch.zeros(size) for part, size in placed]
+        return cls(next(part.key for part in parts if not isinstance(part, int)), weight, torch.cat(biases))
 
     def network_args(self) -> dict[str, str]:
         """Return the names of what changes the weight; of a bias alone LyCORIS' full difference."""

@@ -6,7 +6,7 @@ each output, older LyCORIS one for each input; the shape of ``dora_scale`` tells
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from lib_lora.formats.adapters.around import Around
 from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.adapters.parts import checked, shape_error, take_parts
 from lib_lora.formats.adapters.registry import find_kind, read_adapter
+from lib_lora.formats.adapters.rows import joined, parted
 
 _SCALE = "dora_scale"
 
@@ -78,6 +79,28 @@ class DoraAdapter(Around):
         """Return it with what is added first as PEFT holds it; PEFT has lengths of outputs only."""
         inner = self.inner.as_peft(folded=folded) if self.dora_scale.shape[1] == 1 else None
         return None if inner is None else replace(self, inner=inner)
+
+    def parted(self, rows: Sequence[Tensor]) -> list[Adapter | None]:
+        """Return those rows' lengths each; of lengths of inputs, which are of all rows, only another order of all."""
+        inner = parted(self.inner, rows, thin=True)
+        if self.dora_scale.shape[1] == 1:
+            lengths = [self.dora_scale[at] for at in rows]
+        elif all(torch.equal(at.sort().values, torch.arange(self.shape[0])) for at in rows):
+            lengths = [self.dora_scale] * len(rows)
+        else:
+            return [None] * len(rows)
+        new = zip(inner, lengths, strict=True)
+        return [None if one is None else replace(self, inner=one, dora_scale=scale) for one, scale in new]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Adapter | int]) -> DoraAdapter | None:
+        """Return the lengths of all outputs, where every part has its own: of the others the model knows them."""
+        doras = [part for part in parts if isinstance(part, DoraAdapter) and part.dora_scale.shape[1] == 1]
+        if len(doras) < len(parts):
+            return None
+        inner = joined([part.inner for part in doras], thin=True)
+        scale = torch.cat([part.dora_scale for part in doras])
+        return None if inner is None else cls(doras[0].key, inner, scale)
 
     def network_args(self) -> dict[str, str]:
         """Return LyCORIS' names: what is added first, with its weight decomposed, and along which axis."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from lib_lora.formats.adapters.base import Adapter
@@ -39,6 +40,21 @@ class FullAdapter(Adapter):
     def shape(self) -> tuple[int, ...]:
         """The shape of ``delta()``."""
         return tuple(self.diff.shape)
+
+    def parted(self, rows: Sequence[Tensor]) -> list[Adapter | None]:
+        """Return those rows each."""
+        return [replace(self, diff=self.diff[at]) for at in rows]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Adapter | int]) -> FullAdapter | None:
+        """Return their rows one below the other."""
+        diffs = [part.diff for part in parts if isinstance(part, FullAdapter)]
+        if len(diffs) < sum(not isinstance(part, int) for part in parts):
+            return None
+        rest, key = iter(diffs), next(part.key for part in parts if not isinstance(part, int))
+        blank = torch.zeros_like(diffs[0][:1])
+        rows = [blank.expand(p, *blank.shape[1:]) if isinstance(p, int) else next(rest) for p in parts]
+        return cls(key, torch.cat(rows))
 
     def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the change of the weight."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lib_lora.formats.adapters.base import Adapter, Factors
 from lib_lora.formats.adapters.layer import trained_shape
+from lib_lora.formats.adapters.pairs import apart, below, evened
 from lib_lora.formats.adapters.parts import alpha_tensor, as_fp32, first_side, read_alpha, shape_error, take_parts
 from lib_lora.formats.adapters.start import Drawing, check_size
 
@@ -115,6 +116,31 @@ class LohaAdapter(Adapter):
     def _halves(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return both factors of the Hadamard product as (out, r) and (r, in·kh·kw), in fp32."""
         return tucker_pair(self.w1_a, self.w1_b, self.t1), tucker_pair(self.w2_a, self.w2_b, self.t2)
+
+    def parted(self, rows: Sequence[Tensor]) -> list[Adapter | None]:
+        """Return those rows of both products each, with their own directions only where no two need the same."""
+        if self.t1 is not None:
+            return [replace(self, w1_a=self.w1_a[:, at], w2_a=self.w2_a[:, at]) for at in rows]
+        firsts = apart([self.w1_a[at] for at in rows], self.w1_b)
+        seconds = apart([self.w2_a[at] for at in rows], self.w2_b)
+        scale = self.scale()
+        return [
+            replace(self, w1_a=a1, w1_b=b1, w2_a=a2, w2_b=b2, alpha=scale * len(b1))
+            for (a1, b1), (a2, b2) in zip(firsts, seconds, strict=True)
+        ]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Adapter | int]) -> LohaAdapter | None:
+        """Return both products with the rows of all; none of a Tucker core."""
+        there = [part for part in parts if not isinstance(part, int)]
+        lohas = [part for part in there if isinstance(part, LohaAdapter) and part.t1 is None]
+        if len(lohas) < len(there):
+            return None
+        firsts, scale = evened(lohas)
+        pairs = zip(firsts, (part.w1_b for part in lohas), strict=True)
+        both = [iter(pairs), iter([(part.w2_a, part.w2_b) for part in lohas])]
+        (a1, b1), (a2, b2) = (below([p if isinstance(p, int) else next(one) for p in parts]) for one in both)
+        return cls(lohas[0].key, a1, b1, a2, b2, None, None, scale * len(b1))
 
     def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the change of the weight."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import isqrt, prod, sqrt
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lib_lora.formats.adapters.base import Adapter, Factors, whole_pair
 from lib_lora.formats.adapters.layer import trained_shape
 from lib_lora.formats.adapters.loha import tucker_pair
+from lib_lora.formats.adapters.pairs import below, evened, same
 from lib_lora.formats.adapters.parts import alpha_tensor, as_fp32, first_side, read_alpha, shape_error, take_parts
 from lib_lora.formats.adapters.start import Drawing, check_size
 
@@ -149,6 +150,62 @@ class LokrAdapter(Adapter):
         else:
             out2, in2 = _there(self.w2_a).shape[0 if self.t2 is None else 1], _there(self.w2_b).shape[1]
         return (out1 * out2, in1 * in2, *self._kernel())
+
+    @property
+    def _second_rows(self) -> int:
+        """Rows of ``w2``: as many rows of the change belong to each row of ``w1``."""
+        if self.w2 is not None:
+            return self.w2.shape[0]
+        return _there(self.w2_a).shape[0 if self.t2 is None else 1]
+
+    def parted(self, rows: Sequence[Tensor]) -> list[Adapter | None]:
+        """Return whole rows of ``w1``, or rows of ``w2`` beside one row of ``w1``; None where they lie across both."""
+        return [self._of(at) for at in rows]
+
+    def _of(self, rows: Tensor) -> LokrAdapter | None:
+        side = self._second_rows
+        first, second = rows // side, rows % side
+        if len(rows) % side == 0:
+            blocks = first.reshape(-1, side)
+            inside = second.reshape(-1, side)
+            if torch.equal(blocks, blocks[:, :1].expand_as(blocks)) and bool((inside == torch.arange(side)).all()):
+                return self._with_first(blocks[:, 0])
+        if not bool((first == first[0]).all()):
+            return None
+        one = self._with_first(first[:1])
+        if self.w2 is not None:
+            return replace(one, w2=self.w2[second])
+        a = _there(self.w2_a)
+        return replace(one, w2_a=a[second] if self.t2 is None else a[:, second])
+
+    def _with_first(self, rows: Tensor) -> LokrAdapter:
+        """Return it with some rows of ``w1``."""
+        first, *rest = self.parameters()
+        return self.with_parameters([first[rows], *rest])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Adapter | int]) -> LokrAdapter | None:
+        """Return the rows of their ``w1`` one below the other, where all have one ``w2``; else None."""
+        there = [part for part in parts if not isinstance(part, int)]
+        lokrs = [part for part in there if isinstance(part, LokrAdapter)]
+        one, kinds = lokrs[0], {part.w1 is None for part in lokrs}
+        alike = all(same(getattr(one, n), getattr(part, n)) for n in ("w2", "w2_a", "w2_b", "t2") for part in lokrs)
+        side = one._second_rows
+        blank = [part for part in parts if isinstance(part, int)]
+        if len(lokrs) < len(there) or len(kinds) > 1 or not alike or any(rows % side for rows in blank):
+            return None
+        firsts, scale = evened(lokrs)
+        each = zip(firsts, lokrs, strict=True)
+        pairs = iter([(up, torch.eye(up.shape[1]) if part.w1_b is None else part.w1_b) for up, part in each])
+        up, down = below([part // side if isinstance(part, int) else next(pairs) for part in parts])
+        new = replace(one, w1=up) if one.w1 is not None else replace(one, w1_a=up, w1_b=down)
+        return replace(new, alpha=one.alpha if one._ignores_alpha() else scale * new.rank)
+
+    def factors_of(self, rows: Tensor) -> Factors:
+        """Return the factors of some rows, from those rows of ``w1`` only that they need."""
+        side = self._second_rows
+        touched, inverse = torch.unique(rows // side, return_inverse=True)
+        return super(LokrAdapter, self._with_first(touched)).factors_of(inverse * side + rows % side)
 
     def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the change of the weight."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod, sqrt
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lib_lora.formats.adapters.base import Adapter, Factors, low_rank_work
 from lib_lora.formats.adapters.layer import trained_shape
+from lib_lora.formats.adapters.pairs import apart, below, evened
 from lib_lora.formats.adapters.parts import (
     alpha_tensor,
     as_fp32,
@@ -132,6 +133,25 @@ class LoraAdapter(Adapter):
         else:
             down = self._times(down, scale) if scale != 1 else down
         return replace(self, up=up, down=down, mid=None, alpha=float(down.shape[0]) if folded else self.alpha)
+
+    def parted(self, rows: Sequence[Tensor]) -> list[Adapter | None]:
+        """Return those rows of up each; where no two need the same directions, with their own directions only."""
+        ups = [self.up[at] for at in rows]
+        pairs = apart(ups, self.down) if self.mid is None else [(up, self.down) for up in ups]
+        scale = self.scale()
+        return [replace(self, up=up, down=down, alpha=scale * len(down)) for up, down in pairs]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Adapter | int]) -> LoraAdapter | None:
+        """Return their ups one below the other, with all their directions; none of a Tucker core."""
+        there = [part for part in parts if not isinstance(part, int)]
+        loras = [part for part in there if type(part) is cls and part.mid is None]
+        if len(loras) < len(there):
+            return None
+        ups, scale = evened(loras)
+        pairs = iter(zip(ups, (part.down for part in loras), strict=True))
+        up, down = below([part if isinstance(part, int) else next(pairs) for part in parts])
+        return cls(loras[0].key, up, down, None, scale * len(down))
 
     def delta(self, weight: Tensor | None = None) -> Tensor:
         """Return the change of the weight."""

@@ -231,6 +231,16 @@ def _notes(settled: Settled, counts: _Counts, form: Form) -> Iterable[Sentence]:
         yield say("q, k and v became one layer in {n} places.", n=settled.fused)
     if settled.swapped:
         yield say("The halves of the last modulation changed places, as the other program has them.")
+    if settled.rewritten.layers:
+        yield say(
+            "{n} {n:layer|layers} ({kinds}) could not keep {n:its|their} kind in the other program's layers and became "
+            "plain LoRAs or full differences with the same change: {after:.3g} million numbers in place of "
+            "{before:.3g} million.",
+            n=settled.rewritten.layers,
+            kinds=sorted(settled.rewritten.kinds),
+            before=settled.rewritten.before / 1e6,
+            after=settled.rewritten.after / 1e6,
+        )
     if counts.cores and form.peft:
         yield say("The Tucker cores of {n} {n:module|modules} were expanded into a plain LoCon.", n=counts.cores)
     if form.alpha == ALPHA_FOLDED and counts.scaled:

@@ -1,24 +1,49 @@
 """Layers of a transformer that are one in the model's own names and several in diffusers': q, k and v, and a swap.
 
 The outputs of the several ones stand one below the other in the own layer's weight, so the change of each is some rows
-of the whole change. Several with the same ``down`` are the rows of one ``up``; others stand side by side:
-``up = diag(U_q, U_k, U_v)``, ``down = [D_q; D_k; D_v]``, which is parted again without loss.
+of the whole change. Each kind parts and joins rows by itself where it can (`formats.adapters.rows`); where it cannot,
+the change becomes a plain LoRA or a full difference, which is counted, or it is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from lib_lora.architectures.transformer import Layer, Transformer, flat
 from lib_lora.errors import InputError
-from lib_lora.formats.adapters import Adapter, BiasAdapter, FullAdapter, LoraAdapter
+from lib_lora.formats.adapters import Adapter
 from lib_lora.formats.adapters.on_disk import Scratch
+from lib_lora.formats.adapters.rows import joined, parted
 from lib_lora.sentences import say
+
+
+@dataclass
+class Rewritten:
+    """Layers whose kind has no form in the other program's layers, and how many numbers they hold.
+
+    Attributes:
+        kinds: what people call the kinds.
+        layers: how many there were.
+        before, after: how many numbers they held, and hold now.
+    """
+
+    kinds: set[str] = field(default_factory=set)
+    layers: int = 0
+    before: int = 0
+    after: int = 0
+
+    def count(self, old: Sequence[Adapter], new: Sequence[Adapter]) -> None:
+        """Count layers that became others, where not every kind stayed."""
+        gone, come = ({_innermost(one).title for one in some} for some in (old, new))
+        if new and gone != come:
+            self.kinds |= (gone - come) or gone
+            self.layers += len(old)
+            self.before += sum(map(_numbers, old))
+            self.after += sum(map(_numbers, new))
 
 
 @dataclass
@@ -28,6 +53,7 @@ class Settled:
     Attributes:
         adapters: by kohya's name.
         fused, parted, swapped: how many layers were put together, taken apart, and had their halves change places.
+        rewritten: those of them that became another kind.
         sources: by the name of each that is new, the names of those that it was made of.
     """
 
@@ -35,7 +61,25 @@ class Settled:
     fused: int = 0
     parted: int = 0
     swapped: int = 0
+    rewritten: Rewritten = field(default_factory=Rewritten)
     sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def put(self, old: Mapping[str, Adapter], new: Mapping[str, Adapter]) -> None:
+        """Take what some layers became."""
+        for key, adapter in new.items():
+            self.keep(key, _renamed(adapter, key))
+            self.sources[key] = tuple(old)
+        self.rewritten.count(list(old.values()), list(new.values()))
+
+    def keep(self, key: str, adapter: Adapter) -> None:
+        """Take a layer's change.
+
+        Raises:
+            InputError: there is one already.
+        """
+        if key in self.adapters:
+            raise _twice(key)
+        self.adapters[key] = adapter
 
 
 def settle(adapters: Mapping[str, Adapter], transformer: Transformer | None, *, native: bool) -> Settled:
@@ -45,37 +89,34 @@ def settle(adapters: Mapping[str, Adapter], transformer: Transformer | None, *, 
         InputError: a layer's kind of change can be neither parted nor put together.
     """
     done = Settled(Scratch())
-    groups: dict[str, list[Adapter | None]] = {}
-    for key, adapter in adapters.items():
+    groups: dict[str, dict[int, str]] = {}
+    for key in adapters:
         layer, at = _found(key, transformer)
         if layer is None or not layer.differs or native == (at is None):
-            done.adapters[key] = adapter
-        elif at is not None:
-            groups.setdefault(layer.own, [None] * len(layer.diffusers))[at] = adapter
-        elif layer.swapped:
-            _put(done, _diffusers_key(layer, 0), _swapped(adapter), (key,))
-            done.swapped += 1
+            done.keep(key, adapters[key])
+        elif at is None:
+            adapter = adapters[key]
+            parts = zip(layer.diffusers, _parts(adapter, _rows(layer, adapter)), strict=True)
+            done.put({key: adapter}, {_key(path): part for path, part in parts if _changes(part)})
+            done.swapped += layer.swapped
+            done.parted += not layer.swapped
+        elif at in groups.setdefault(layer.own, {}):
+            raise _twice(key)
         else:
-            for number, part in enumerate(_parted(adapter, layer.shares)):
-                if part is not None:
-                    _put(done, _diffusers_key(layer, number), part, (key,))
-            done.parted += 1
-    for own, found in groups.items():
+            groups[layer.own][at] = key
+    for own, keys in groups.items():
         layer = _layer(transformer, own)
-        new, keys = f"lora_unet_{flat(own)}", tuple(one.key for one in found if one is not None)
-        one = _swapped(found[0]) if layer.swapped and found[0] is not None else _fused(found, layer.shares)
-        _put(done, new, one, keys)
+        old = {keys[at]: adapters[keys[at]] for at in sorted(keys)}
+        new = _whole(layer, {at: old[key] for at, key in keys.items()})
+        done.put(old, {f"lora_unet_{flat(own)}": new})
         done.swapped += layer.swapped
         done.fused += not layer.swapped
     return done
 
 
-def _put(done: Settled, key: str, adapter: Adapter, sources: tuple[str, ...]) -> None:
-    if key in done.adapters:
-        what = say("The file changes one layer under the names of two programs")
-        raise InputError(what, where=key, cure="Take the changes of one program's names away first.")
-    done.adapters[key] = _renamed(adapter, key)
-    done.sources[key] = sources
+def _twice(key: str) -> InputError:
+    what = say("The file changes one layer under the names of two programs")
+    return InputError(what, where=key, cure="Take the changes of one program's names away first.")
 
 
 def _layer(transformer: Transformer | None, own: str) -> Layer:
@@ -91,137 +132,71 @@ def _found(key: str, transformer: Transformer | None) -> tuple[Layer | None, int
     return (own, None) if own is not None else transformer.by_diffusers.get(key, (None, None))
 
 
-def _diffusers_key(layer: Layer, at: int) -> str:
-    return f"lora_transformer_{flat(layer.diffusers[at])}"
+def _key(path: str) -> str:
+    return f"lora_transformer_{flat(path)}"
 
 
 def _renamed(adapter: Adapter, key: str) -> Adapter:
-    if isinstance(adapter, BiasAdapter) and adapter.inner is not None:
-        return replace(adapter, key=key, inner=_renamed(adapter.inner, key))
-    return replace(adapter, key=key)  # type: ignore[type-var]  # all kinds are dataclasses
+    inner = getattr(adapter, "inner", None)
+    more = {"inner": _renamed(inner, key)} if isinstance(inner, Adapter) else {}
+    return replace(adapter, key=key, **more)  # type: ignore[type-var]  # all kinds are dataclasses
 
 
-def _refused(adapter: Adapter) -> InputError:
-    what = say(
-        "A {kind} of a layer that is one in some programs and several in others cannot be rewritten", kind=adapter.title
-    )
-    cure = say("Choose a form with the names that the file has.")
-    return InputError(what, where=adapter.key, cure=cure)
-
-
-def _swapped(adapter: Adapter) -> Adapter:
-    """Return a change whose first and second half of the outputs have changed places."""
-
-    def swap(tensor: Tensor) -> Tensor:
-        return torch.cat([*reversed(tensor.chunk(2))]).contiguous()
-
-    return _by_rows(adapter, swap)
-
-
-def _rows_of(tensor: Tensor, rows: slice) -> Tensor:
-    return tensor[rows].clone()
-
-
-def _by_rows(adapter: Adapter, work: Callable[[Tensor], Tensor]) -> Adapter:
-    """Return a change after ``work`` on what has a row for every output."""
-    if isinstance(adapter, BiasAdapter):
-        inner = None if adapter.inner is None else _by_rows(adapter.inner, work)
-        return replace(adapter, inner=inner, diff_b=work(adapter.diff_b))
-    if isinstance(adapter, FullAdapter):
-        return replace(adapter, diff=work(adapter.diff))
-    if type(adapter) is LoraAdapter:
-        return replace(adapter, up=work(adapter.up))
-    raise _refused(adapter)
-
-
-def _parted(adapter: Adapter, shares: Sequence[int]) -> list[Adapter | None]:
-    """Return the change of each of several layers; None where it changes nothing."""
-    rows = adapter.shape[0]
-    if rows % sum(shares):
+def _rows(layer: Layer, adapter: Adapter) -> list[Tensor]:
+    """Return which outputs of the own layer each of diffusers' has."""
+    count, shares = adapter.shape[0], (1, 1) if layer.swapped else layer.shares
+    if count % sum(shares):
         raise InputError("The outputs of this layer cannot be parted", where=adapter.key, cure="Get the file again.")
-    ends = [rows // sum(shares) * sum(shares[: at + 1]) for at in range(len(shares))]
-    slices = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-    parts = [_by_rows(adapter, partial(_rows_of, rows=one)) for one in slices]
-    thin = _side_by_side(parts)
-    return [part if _changes(part) else None for part in (thin or parts)]
+    rows = list(torch.arange(count).split([count // sum(shares) * share for share in shares]))
+    return [torch.cat(rows[::-1])] if layer.swapped else rows
+
+
+def _parts(adapter: Adapter, rows: Sequence[Tensor]) -> list[Adapter]:
+    found = [one for one in parted(adapter, rows) if one is not None]
+    if len(found) < len(rows):
+        raise _refused([adapter])
+    return found
 
 
 def _changes(adapter: Adapter) -> bool:
-    if isinstance(adapter, BiasAdapter):
-        return bool(adapter.diff_b.any()) or (adapter.inner is not None and _changes(adapter.inner))
-    return bool((adapter.up if isinstance(adapter, LoraAdapter) else adapter.parameters()[0]).any())
+    """Whether a part changes anything; of one that depends on the model's weights nobody knows."""
+    weight = adapter.weight_part
+    if weight is not adapter:
+        return bool(adapter.parameters()[-1].any()) or (weight is not None and _changes(weight))
+    return adapter.needs_weight or bool(adapter.parameters()[0].any())
 
 
-def _side_by_side(parts: Sequence[Adapter]) -> list[Adapter] | None:
-    """Return parts with their own directions only, where each has some that no other uses; else None."""
-    loras = [part for part in parts if type(part) is LoraAdapter]
-    if len(loras) < len(parts):
-        return None
-    used = torch.stack([part.up.flatten(1).any(dim=0) for part in loras])
-    if bool((used.sum(dim=0) > 1).any()):
-        return None
-    # A direction that nobody uses belongs to the one before it: rounding may have left it without numbers.
-    owners, last = [], 0
-    for column in used.T:
-        last = int(column.nonzero()[0]) if bool(column.any()) else last
-        owners.append(last)
-    thin: list[Adapter] = []
-    for at, part in enumerate(loras):
-        own = torch.tensor([column for column, owner in enumerate(owners) if owner == at], dtype=torch.long)
-        alpha = part.scale() * len(own)
-        up, down = part.up[:, own].contiguous(), part.down[own].contiguous()
-        thin.append(replace(part, up=up, down=down, alpha=alpha) if len(own) else replace(part, up=part.up * 0))
-    return thin
-
-
-def _fused(parts: Sequence[Adapter | None], shares: Sequence[int]) -> Adapter:
-    """Return the change of the layer that has the rows of several; one that is missing changes nothing."""
-    found = [(part, share) for part, share in zip(parts, shares, strict=True) if part is not None]
-    first = found[0][0]
-    unit = first.shape[0] // found[0][1]
-    if any(part.shape[0] != unit * share or part.shape[1:] != first.shape[1:] for part, share in found):
+def _whole(layer: Layer, parts: Mapping[int, Adapter]) -> Adapter:
+    """Return the change of the own layer; a part that is missing changes nothing."""
+    if layer.swapped:
+        (adapter,) = parts.values()
+        return _parts(adapter, _rows(layer, adapter))[0]
+    at, first = next(iter(parts.items()))
+    unit = first.shape[0] // layer.shares[at]
+    sizes = [unit * share for share in layer.shares]
+    widths = {one.shape[1:] for one in parts.values() if one.weight_part is not None}
+    if len(widths) > 1 or any(one.shape[0] != sizes[at] for at, one in parts.items()):
         raise InputError("Parts of one layer do not fit one another", where=first.key, cure="Get the file again.")
-    sizes = [unit * share for share in shares]
-    if any(isinstance(part, BiasAdapter) for part, _ in found):
-        return _fused_with_bias(parts, shares, sizes)
-    if all(isinstance(part, FullAdapter) for part, _ in found):
-        blank = first.parameters()[0]
-        placed = zip(parts, sizes, strict=True)
-        rows = [p.diff if isinstance(p, FullAdapter) else blank.new_zeros(n, *blank.shape[1:]) for p, n in placed]
-        return FullAdapter(first.key, torch.cat(rows))
-    loras = [part for part, _ in found if type(part) is LoraAdapter and part.mid is None]
-    if len(loras) < len(found):
-        raise _refused(next(part for part, _ in found if part not in loras))
-    return _fused_loras([part if type(part) is LoraAdapter else None for part in parts], loras, sizes)
+    found = joined([parts.get(at, size) for at, size in enumerate(sizes)])
+    if found is None:
+        raise _refused(list(parts.values()))
+    return found
 
 
-def _fused_with_bias(parts: Sequence[Adapter | None], shares: Sequence[int], sizes: Sequence[int]) -> Adapter:
-    inner = [part.inner if isinstance(part, BiasAdapter) else part for part in parts]
-    placed = zip(parts, sizes, strict=True)
-    biases = [part.diff_b if isinstance(part, BiasAdapter) else torch.zeros(size) for part, size in placed]
-    weight = _fused(inner, shares) if any(one is not None for one in inner) else None
-    key = next(part.key for part in parts if part is not None)
-    return BiasAdapter(key, weight, torch.cat(biases))
+def _refused(adapters: Sequence[Adapter]) -> InputError:
+    adapter = next((one for one in adapters if one.needs_weight), adapters[0])
+    what = say(
+        "A {kind} of a layer that is one in some programs and several in others cannot be rewritten", kind=adapter.title
+    )
+    if adapter.kind == "dora":
+        what = say("Some lengths of this DoRA in the other program's layers are known to the model alone")
+    return InputError(what, where=adapter.key, cure="Choose a form with the names that the file has.")
 
 
-def _fused_loras(
-    parts: Sequence[LoraAdapter | None], loras: Sequence[LoraAdapter], sizes: Sequence[int]
-) -> LoraAdapter:
-    first, scales = loras[0], {part.scale() for part in loras}
-    placed = list(zip(parts, sizes, strict=True))
-    shared = all(part.down.shape == first.down.shape and torch.equal(part.down, first.down) for part in loras)
-    if shared and len(loras) > 1 and len(scales) == 1:
-        blank = torch.zeros_like(first.up[:1])
-        ups = [blank.expand(size, *blank.shape[1:]) if part is None else part.up for part, size in placed]
-        return replace(first, up=torch.cat(ups))
-    rank, mixed = sum(part.rank for part in loras), len(scales) > 1
-    scale = 1.0 if mixed else first.scale()
-    up = torch.zeros(sum(sizes), rank, *first.up.shape[2:], dtype=torch.float32 if mixed else first.up.dtype)
-    row = column = 0
-    for part, size in placed:
-        if part is not None:
-            rows = part.up.double() * part.scale() if mixed else part.up
-            up[row : row + size, column : column + part.rank] = rows
-            column += part.rank
-        row += size
-    return LoraAdapter(first.key, up, torch.cat([part.down for part in loras]), None, scale * rank)
+def _innermost(adapter: Adapter) -> Adapter:
+    inner = getattr(adapter, "inner", None)
+    return _innermost(inner) if isinstance(inner, Adapter) else adapter
+
+
+def _numbers(adapter: Adapter) -> int:
+    return sum(tensor.numel() for tensor in adapter.parameters())
