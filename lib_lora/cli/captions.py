@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import TerminalProgress, give, say, stopped_by_keyboard
+from lib_lora.cli.common import give, say, stoppable
 from lib_lora.cli.flags import add_flags, given
 from lib_lora.options import Option, options_of
 
@@ -63,14 +63,10 @@ def run(options: argparse.Namespace) -> None:
     if options.what == "undo":
         _undo(options)
         return
-    progress = TerminalProgress(quiet=options.json)
-    try:
-        with stopped_by_keyboard(progress, kept="nothing is changed"):
-            scan, captions = read_folder(options.folder, options.only or "", progress)
-            act = {"list": _list, "count": _count, "lint": _lint}.get(options.what, _change)
-            act(options, scan, captions)
-    finally:
-        progress.close()
+    with stoppable(options, kept="nothing is changed") as progress:
+        scan, captions = read_folder(options.folder, options.only or "", progress)
+        act = {"list": _list, "count": _count, "lint": _lint}.get(options.what, _change)
+        act(options, scan, captions)
 
 
 def _list(options: argparse.Namespace, scan: FolderScan, captions: Mapping[Path, str]) -> None:

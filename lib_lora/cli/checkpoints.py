@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from lib_lora.cli.common import TerminalProgress, give, presets_of, stopped_by_keyboard
-from lib_lora.cli.flags import add_flags, add_rules, given, given_rule
+from lib_lora.cli.common import NOTHING, add_presets, give, presets_of, stoppable
+from lib_lora.cli.flags import add_flags, add_out, add_rules, given, given_rule
 from lib_lora.cli.merge_table import block_table
 from lib_lora.cli.typed_rows import EXAMPLES, FORM, add_lora_folders, typed_rows
-from lib_lora.options import OVERWRITE, options_of
+from lib_lora.options import options_of
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -30,7 +30,7 @@ def _add_extract(commands: argparse._SubParsersAction) -> None:
     )
     extract.add_argument("tuned", type=Path, metavar="TUNED", help="checkpoint that learned something")
     extract.add_argument("original", type=Path, metavar="ORIGINAL", help="checkpoint that it was tuned from")
-    _add_out(extract)
+    add_out(extract)
     add_rules(extract)
     add_flags(extract, options_of(ExtractOptions))
     extract.set_defaults(run=run_extract)
@@ -45,15 +45,10 @@ def _add_into(commands: argparse._SubParsersAction) -> None:
     )
     into.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="SD1, SD2, SDXL, Flux or Anima .safetensors")
     into.add_argument("loras", nargs="+", metavar=FORM, help=EXAMPLES)
-    _add_out(into)
+    add_out(into)
     add_lora_folders(into)
-    into.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets (default: the shipped ones)")
+    add_presets(into)
     into.set_defaults(run=run_into)
-
-
-def _add_out(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
-    add_flags(command, (OVERWRITE,))
 
 
 def run_extract(options: argparse.Namespace) -> None:
@@ -64,12 +59,8 @@ def run_extract(options: argparse.Namespace) -> None:
     more = given(options, options_of(ExtractOptions))
     rule = given_rule(options) or DEFAULT_RULE
     order = extract.ExtractSpec(tuned=options.tuned, original=options.original, rule=rule, **more)
-    progress = TerminalProgress(quiet=options.json)
-    try:
-        with stopped_by_keyboard(progress, kept="no file is written"):
-            made, saved = extract.write(order, options.out, overwrite=bool(options.overwrite), progress=progress)
-    finally:
-        progress.close()
+    with stoppable(options, kept=NOTHING) as progress:
+        made, saved = extract.write(order, options.out, overwrite=bool(options.overwrite), progress=progress)
     report, notes = made.report, [note for _, note in made.notes]
     size = saved.stat().st_size
     result = {
@@ -92,16 +83,13 @@ def run_into(options: argparse.Namespace) -> None:
     """Write the checkpoint, and print its hash and what rounding made of each block's change."""
     from lib_lora.services import into_checkpoint
 
-    presets, progress = presets_of(options), TerminalProgress(quiet=options.json)
+    presets = presets_of(options)
     rows = typed_rows(options.loras, options.lora_dir, presets)
     order = into_checkpoint.IntoSpec(options.checkpoint, tuple(one.row for one in rows))
-    try:
-        with stopped_by_keyboard(progress, kept="no file is written"):
-            written = into_checkpoint.write(
-                order, options.out, presets, overwrite=bool(options.overwrite), progress=progress
-            )
-    finally:
-        progress.close()
+    with stoppable(options, kept=NOTHING) as progress:
+        written = into_checkpoint.write(
+            order, options.out, presets, overwrite=bool(options.overwrite), progress=progress
+        )
     notes = [note for one in rows for note in one.notes] + [f"{name}: {note}" for name, note in written.plan.notes]
     result = {
         "file": written.path,

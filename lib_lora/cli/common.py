@@ -31,6 +31,10 @@ _UNSAFE = re.compile(
 """C0 and C1 control characters but tab and line feed, bidirectional marks, line separators, tags, lone surrogates."""
 
 
+NOTHING = "no file is written"
+"""What is left of work that was stopped, where it makes one file."""
+
+
 class TerminalProgress(Stoppable):
     """A progress bar on standard error; a line every ten seconds where that is no terminal or tqdm is not installed."""
 
@@ -72,17 +76,27 @@ class TerminalProgress(Stoppable):
 
 
 @contextmanager
-def stopped_by_keyboard(
-    progress: Stoppable, *, kept: str = "what is done is kept", ended_by: bool = False
-) -> Iterator[None]:
-    """Turn the first Ctrl-C into a calm stop at the next step; the second one ends the program.
+def stoppable(
+    options: argparse.Namespace,
+    *,
+    quiet: bool = False,
+    kept: str = "what is done is kept",
+    ended_by: bool = False,
+    bar: TerminalProgress | None = None,
+) -> Iterator[TerminalProgress]:
+    """Give the progress bar of a command's work; its end closes it, whatever that is.
+
+    The first Ctrl-C becomes a calm stop at the next step; the second one ends the program.
 
     Args:
-        progress: what is asked to stop.
+        options: whether the command prints JSON, and draws no bar.
+        quiet: draw no bar.
         kept: what becomes of the work.
         ended_by: whether another program ends this one (as torchrun does when a process is lost): its wish, SIGTERM, is
             a calm stop, too.
+        bar: one that is there already.
     """
+    progress = bar or TerminalProgress(quiet=quiet or bool(getattr(options, "json", False)))
 
     def on_signal(number: int, frame: object) -> None:
         if progress.stopped:
@@ -93,8 +107,9 @@ def stopped_by_keyboard(
     before = signal.signal(signal.SIGINT, on_signal)
     ended = signal.signal(signal.SIGTERM, lambda *_: progress.stop()) if ended_by else None
     try:
-        yield
+        yield progress
     finally:
+        progress.close()
         signal.signal(signal.SIGINT, before)
         if ended_by:
             signal.signal(signal.SIGTERM, ended)

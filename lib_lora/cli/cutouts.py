@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lib_lora.cli.common import TerminalProgress, give, say, stopped_by_keyboard
+from lib_lora.cli.common import give, say, stoppable
 from lib_lora.cli.flags import add_flags, given
 from lib_lora.options import options_of
 
@@ -46,14 +46,10 @@ def run_cutouts(options: argparse.Namespace) -> None:
 
     wish = CutoutOptions(**given(options, options_of(CutoutOptions)))
     target = target_of(options.folder, Path(wish.target) if wish.target else None, wish.makes)
-    progress = TerminalProgress(quiet=options.json)
-    try:
-        with stopped_by_keyboard(progress):
-            scan, captions = read_folder(options.folder, options.only or "", progress)
-            trained = [one.path for one in scan.folders]
-            made = cut_out(options.folder, list(captions), Path(wish.cutter), target, wish, progress, trained=trained)
-    finally:
-        progress.close()
+    with stoppable(options) as progress:
+        scan, captions = read_folder(options.folder, options.only or "", progress)
+        trained = [one.path for one in scan.folders]
+        made = cut_out(options.folder, list(captions), Path(wish.cutter), target, wish, progress, trained=trained)
     problems = [str(one) for one in made.problems]
     result = {
         "folder": made.folder,
@@ -73,14 +69,10 @@ def run_crops(options: argparse.Namespace) -> None:
     from lib_lora.services.crops import CropOptions, propose, write_crops
 
     wish = CropOptions(**given(options, options_of(CropOptions)))
-    progress = TerminalProgress(quiet=options.json)
-    try:
-        with stopped_by_keyboard(progress):
-            _, captions = read_folder(options.folder, options.only or "", progress)
-            found = propose(list(captions), wish, progress)
-            made = write_crops(found.crops, Path(wish.target), wish, progress) if wish.target else None
-    finally:
-        progress.close()
+    with stoppable(options) as progress:
+        _, captions = read_folder(options.folder, options.only or "", progress)
+        found = propose(list(captions), wish, progress)
+        made = write_crops(found.crops, Path(wish.target), wish, progress) if wish.target else None
     left = {"no face": found.faceless, "crops below --least-side": found.small, "nearly the picture": found.whole}
     problems = [str(one) for one in (*found.problems, *(made.problems if made else ()))]
     result: dict[str, Any] = {

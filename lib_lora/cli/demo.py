@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from lib_lora.atomic import replace_file
-from lib_lora.cli.common import TerminalProgress, give, say, stopped_by_keyboard
+from lib_lora.cli.common import give, say, stoppable
 from lib_lora.errors import AtelierError
 
 
@@ -46,11 +46,10 @@ def run(options: argparse.Namespace) -> None:
     from lib_lora.process import use_threads
 
     options.out.mkdir(parents=True, exist_ok=True)
-    progress = TerminalProgress(quiet=options.json)
     host = StudioHost.open(device=options.device, lora_folders=(options.out,))
     use_threads(small=True)
-    story = Story(host, options.out, QUICK if options.quick else FULL, progress)
-    with stopped_by_keyboard(progress):
+    with stoppable(options) as progress:
+        story = Story(host, options.out, QUICK if options.quick else FULL, progress)
         for number, (name, step) in enumerate(STEPS):
             say(f"[{number + 1}/{len(STEPS)}] {name}")
             step(story)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import TerminalProgress, give, stopped_by_keyboard
+from lib_lora.cli.common import NOTHING, give, stoppable
 from lib_lora.cli.flags import add_file
 from lib_lora.cli.typed_rows import add_lora_folders
 
@@ -49,12 +49,9 @@ def run_inspect(options: argparse.Namespace) -> None:
     from lib_lora.formats.inspection import inspection
 
     small = options.file.is_file() and options.file.stat().st_size < SOON_READ
-    progress = TerminalProgress(quiet=options.json or small)
-    try:
+    with stoppable(options, quiet=small, kept="nothing is changed") as progress:
         result = {"file": options.file, **inspection(options.file, progress)}
         tree, line = _origin(options)
-    finally:
-        progress.close()
     result |= {"origin": tree.as_dict(), "repeat": line}
     lines = [
         f"{options.file.name}: {result['family']}, {', '.join(result['kinds'])}, {result['modules']} modules, "
@@ -139,12 +136,8 @@ def run_repeat(options: argparse.Namespace) -> None:
         from lib_lora.host.studio import StudioHost
 
         model = StudioHost.open(options.base).model
-    progress = TerminalProgress(quiet=options.json)
-    try:
-        with stopped_by_keyboard(progress, kept="no file is written"):
-            made = repeated.repeat(options.file, target, _files(options), model=model, progress=progress)
-    finally:
-        progress.close()
+    with stoppable(options, kept=NOTHING) as progress:
+        made = repeated.repeat(options.file, target, _files(options), model=model, progress=progress)
     same = "the same tensors" if made.same else "other tensors than the file: made by another version, or not exact"
     row = {"file": made.path, "same": made.same, "hash": made.hash}
     give(options, row, [f"{same} ({made.hash[:12]})", str(made.path)])

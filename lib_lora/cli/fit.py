@@ -6,12 +6,11 @@ import argparse
 from pathlib import Path
 
 from lib_lora.cli.common import (
-    TerminalProgress,
     add_host_options,
     give,
     open_studio,
     refuse_existing,
-    stopped_by_keyboard,
+    stoppable,
     tell,
 )
 from lib_lora.cli.flags import add_flags, given
@@ -52,13 +51,11 @@ def run(options: argparse.Namespace) -> None:
 
     chosen = FitOptions(**given(options, _options()))
     refuse_existing(options.out, overwrite=options.overwrite)
-    host, progress = open_studio(options), TerminalProgress(quiet=options.json)
+    host = open_studio(options)
     record = options.out.with_name(f"{options.out.name}.rounds")
-    with stopped_by_keyboard(
-        progress, kept="the rounds that are done are kept, and the same command goes on from there"
-    ):
+    kept = "the rounds that are done are kept, and the same command goes on from there"
+    with stoppable(options, kept=kept) as progress:
         found = fit_weights(chosen, host, progress, record=record)
-    progress.close()
     tell(found.notes, ())
     result = {**found.answer(), "said": found.said, "notes": list(found.notes)}
     replace_file(options.out, as_json(result).encode(), what=say("The result"))

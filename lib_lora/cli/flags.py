@@ -43,8 +43,13 @@ def add_file(command: argparse.ArgumentParser, *, out: bool) -> None:
     """Add the file that a command is about; with ``out`` the one that it writes."""
     command.add_argument("file", type=Path, metavar="FILE", help="LoRA file")
     if out:
-        command.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
-        add_flags(command, (OVERWRITE,))
+        add_out(command)
+
+
+def add_out(command: argparse.ArgumentParser) -> None:
+    """Add the file that a command writes, and whether it may replace one."""
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
+    add_flags(command, (OVERWRITE,))
 
 
 def add_rules(command: argparse.ArgumentParser, *, required: bool = False) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import TerminalProgress, give, refuse_existing, say, stopped_by_keyboard
+from lib_lora.cli.common import give, refuse_existing, say, stoppable
 from lib_lora.cli.files import field_row
 from lib_lora.cli.flags import add_flags, given
 from lib_lora.errors import AtelierError, InputError
@@ -100,18 +100,14 @@ def run_label(options: argparse.Namespace) -> int:
     if options.out:
         return _copy(options, paths, label)
     label.check()
-    progress = TerminalProgress(quiet=options.json or len(paths) == 1)
-    try:
-        with stopped_by_keyboard(progress, kept="the files changed so far keep their change"):
-            if options.preview:
-                planned, failed = label_many.plan_many(paths, label.order(), progress)
-                found = {name: (one.all_changes, one.notes) for name, one in planned.items()}
-                return _give_many(options, found, failed, paths, verb="would change")
-            written, failed = label_many.write_many(paths, label.order(), progress)
-            found = {name: (one.changes, one.notes) for name, one in written.items()}
-            return _give_many(options, found, failed, paths, written)
-    finally:
-        progress.close()
+    with stoppable(options, quiet=len(paths) == 1, kept="the files changed so far keep their change") as progress:
+        if options.preview:
+            planned, failed = label_many.plan_many(paths, label.order(), progress)
+            found = {name: (one.all_changes, one.notes) for name, one in planned.items()}
+            return _give_many(options, found, failed, paths, verb="would change")
+        written, failed = label_many.write_many(paths, label.order(), progress)
+        found = {name: (one.changes, one.notes) for name, one in written.items()}
+        return _give_many(options, found, failed, paths, written)
 
 
 def _options(options: argparse.Namespace) -> LabelOptions:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lib_lora.cli.common import TerminalProgress, presets_of, refuse_existing, stopped_by_keyboard
+from lib_lora.cli.common import NOTHING, add_presets, presets_of, refuse_existing, stoppable
 from lib_lora.cli.flags import add_file, add_flags, add_rules, given, given_rule
 from lib_lora.cli.merge_table import give_each, give_made
 from lib_lora.cli.typed_rows import EXAMPLES, FORM, add_lora_folders, typed_rows
@@ -39,7 +39,7 @@ def _add_bake(commands: argparse._SubParsersAction) -> None:
     )
     add_file(bake, out=True)
     add_flags(bake, options_of(Ingredient), also={"blocks": "--weights"})
-    bake.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets (default: the shipped ones)")
+    add_presets(bake)
     add_flags(bake, options_of(MergeSpec))
     _add_base(bake)
     bake.set_defaults(run=run_bake)
@@ -70,12 +70,7 @@ def _add_merge(commands: argparse._SubParsersAction) -> None:
         description="Join LoRAs into one file, each with its strength and block weights. The sum is exact; with a rule "
         "it is compressed. The loss and how far the LoRAs overlap are printed for every block.",
     )
-    merge.add_argument(
-        "rows",
-        nargs="*",
-        metavar=FORM,
-        help=EXAMPLES,
-    )
+    merge.add_argument("rows", nargs="*", metavar=FORM, help=EXAMPLES)
     merge.add_argument("--prompt", metavar="TEXT", help="take the LoRA tags of this prompt, as they stand there")
     merge.add_argument("--each", action="store_true", help="one file each instead of one of all")
     merge.add_argument(
@@ -87,7 +82,7 @@ def _add_merge(commands: argparse._SubParsersAction) -> None:
     add_flags(merge, (OVERWRITE,))
     merge.add_argument("--preview", action="store_true", help="print the numbers, write nothing")
     add_lora_folders(merge)
-    merge.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets (default: the shipped ones)")
+    add_presets(merge)
     add_flags(merge, options_of(MethodOptions))
     add_rules(merge)
     add_flags(merge, options_of(MergeSpec))
@@ -107,7 +102,7 @@ def _add_finish(commands: argparse._SubParsersAction) -> None:
     add_flags(finish, options_of(FinishOptions))
     finish.add_argument("--out", type=Path, metavar="FILE", help="default: beside it, named by what is done")
     add_flags(finish, (OVERWRITE,))
-    finish.add_argument("--presets", type=Path, metavar="FILE", help="block weight presets, lines of NAME:values")
+    add_presets(finish)
     _add_base(finish)
     finish.set_defaults(run=run_finish)
 
@@ -212,9 +207,5 @@ def _with_model(options: argparse.Namespace, work: Callable[..., _T]) -> _T:
         from lib_lora.host.studio import StudioHost
 
         model = StudioHost.open(options.base).model
-    progress = TerminalProgress(quiet=options.json)
-    try:
-        with stopped_by_keyboard(progress, kept="no file is written"):
-            return work(model=model, overwrite=options.overwrite, progress=progress)
-    finally:
-        progress.close()
+    with stoppable(options, kept=NOTHING) as progress:
+        return work(model=model, overwrite=options.overwrite, progress=progress)

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_lora.cli.common import (
-    TerminalProgress,
     add_host_options,
     give,
     open_studio,
     refuse_existing,
-    stopped_by_keyboard,
+    stoppable,
     tell,
     told,
 )
@@ -80,14 +79,13 @@ def run_generate(options: argparse.Namespace) -> None:
     names = [options.out.with_stem(f"{options.out.stem}-{number}") for number in numbers] or [options.out]
     for name in names:
         refuse_existing(name, overwrite=options.overwrite)
-    host, progress, free = open_studio(options), TerminalProgress(quiet=options.json), iter(names)
+    host, free = open_studio(options), iter(names)
 
     def save(image: Image.Image, text: str, seed: int) -> Path:
         return write_png(next(free), image, text)
 
-    with stopped_by_keyboard(progress):
+    with stoppable(options) as progress:
         made = render(request, host, progress, save)
-    progress.close()
     tell(made.notes, made.problems)
     files = [one.path for one in made.pictures]
     result = {"files": files, "infotexts": made.infotexts, **told(made.notes, made.problems)}
@@ -109,12 +107,11 @@ def run_analyze(options: argparse.Namespace) -> None:
     for table in (*tables, *(options.out / f"tier_{tier}.csv" for tier in chosen.tiers)):
         if table.exists():
             refuse_existing(table, overwrite=options.overwrite)
-    host, progress = open_studio(options), TerminalProgress(quiet=options.json)
+    host = open_studio(options)
     mask = load_picture(options.mask) if options.mask else None
     order = order_of(request, chosen, host, FileFacts(host), mask=mask)
-    with stopped_by_keyboard(progress):
+    with stoppable(options) as progress:
         whole = analyze_order(order, host, progress)
-    progress.close()
     options.out.mkdir(parents=True, exist_ok=True)
     saved = save(whole, options.out)
     result, lines = _told_analysis(saved, host.model.family)

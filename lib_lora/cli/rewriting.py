@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_lora.cli.common import TerminalProgress, give, refuse_existing, stopped_by_keyboard
-from lib_lora.cli.flags import add_flags, given
+from lib_lora.cli.common import give, refuse_existing, stoppable
+from lib_lora.cli.flags import add_file, add_flags, given
 from lib_lora.options import OVERWRITE, options_of
 
 if TYPE_CHECKING:
@@ -17,6 +15,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 8
 """Names that a list shows before it only counts."""
+
+WHOLE = "no file is half written"
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -34,10 +34,8 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         description="Write a file in the names of another program, or in another precision. What only gets another "
         "name keeps every bit; what rounding costs is printed.",
     )
-    convert.add_argument("file", type=Path, metavar="FILE", help="LoRA file")
-    convert.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
+    add_file(convert, out=True)
     add_flags(convert, options_of(ConvertOptions), also={"precision": "--dtype"})
-    add_flags(convert, (OVERWRITE,))
     convert.set_defaults(run=run_convert)
 
 
@@ -49,10 +47,8 @@ def _add_prune(commands: argparse._SubParsersAction) -> None:
         help="take text encoders, blocks or modules out of a file",
         description="Write a file without some of its modules; what is left stays bit for bit.",
     )
-    prune.add_argument("file", type=Path, metavar="FILE", help="LoRA file")
-    prune.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
+    add_file(prune, out=True)
     add_flags(prune, options_of(PruneOptions))
-    add_flags(prune, (OVERWRITE,))
     prune.set_defaults(run=run_prune)
 
 
@@ -64,7 +60,7 @@ def _add_split(commands: argparse._SubParsersAction) -> None:
         help="write a file as several: text encoders and UNet, or groups of blocks",
         description="Write a file as several, whose sum is the whole: FILE_text and FILE_unet, FILE_IN00-IN05, …",
     )
-    split.add_argument("file", type=Path, metavar="FILE", help="LoRA file")
+    add_file(split, out=False)
     split.add_argument("--out", type=Path, metavar="DIR", help="folder of the new files (default: beside the file)")
     add_flags(split, options_of(SplitOptions))
     add_flags(split, (OVERWRITE,))
@@ -89,7 +85,7 @@ def run_convert(options: argparse.Namespace) -> None:
 
     wanted = conversion.ConvertOptions(**given(options, options_of(conversion.ConvertOptions)))
     refuse_existing(options.out, overwrite=options.overwrite)
-    with _told(options) as progress:
+    with stoppable(options, kept=WHOLE) as progress:
         made, saved = conversion.write(
             options.file, wanted, options.out, overwrite=options.overwrite, progress=progress
         )
@@ -115,7 +111,7 @@ def run_prune(options: argparse.Namespace) -> None:
 
     wanted = portions.PruneOptions(**given(options, options_of(portions.PruneOptions)))
     refuse_existing(options.out, overwrite=options.overwrite)
-    with _told(options) as progress:
+    with stoppable(options, kept=WHOLE) as progress:
         made = portions.prune(options.file, wanted, options.out, overwrite=options.overwrite, progress=progress)
     result = {
         "file": made.path,
@@ -138,7 +134,7 @@ def run_split(options: argparse.Namespace) -> None:
 
     wanted = portions.SplitOptions(**given(options, options_of(portions.SplitOptions)))
     folder = options.out or options.file.parent
-    with _told(options) as progress:
+    with stoppable(options, kept=WHOLE) as progress:
         pieces, notes = portions.split(options.file, wanted, folder, overwrite=options.overwrite, progress=progress)
     rows = [
         {"file": one.path, "part": one.label, "blocks": one.blocks, "extras": one.extras, "bytes": one.size}
@@ -156,7 +152,7 @@ def run_compare(options: argparse.Namespace) -> None:
     """Print how two files differ, block by block."""
     from lib_lora.analysis.file_comparison import compare_files
 
-    with _told(options) as progress:
+    with stoppable(options, kept=WHOLE) as progress:
         found = compare_files(options.first, options.second, progress)
     result = {"first": options.first, "second": options.second, **found.as_dict(), "notes": list(found.notes)}
     give(options, result, _compared(found))
@@ -196,14 +192,3 @@ def _row(name: str, one: BlockComparison) -> str:
 def _short(value: str | None) -> str:
     text = "–" if value is None else " ".join(value.split())
     return text if len(text) <= 60 else f"{text[:60]} …"
-
-
-@contextmanager
-def _told(options: argparse.Namespace) -> Iterator[TerminalProgress]:
-    """Give a progress bar that Ctrl-C stops calmly, and that is closed at the end."""
-    progress = TerminalProgress(quiet=options.json)
-    try:
-        with stopped_by_keyboard(progress, kept="no file is half written"):
-            yield progress
-    finally:
-        progress.close()

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import TerminalProgress, give, open_studio, say, stopped_by_keyboard
+from lib_lora.cli.common import give, open_studio, say, stoppable
 from lib_lora.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,12 +65,8 @@ def run_sweep(options: argparse.Namespace, values: Mapping[str, Any], runs: Path
     else:
         table = SweepTable.read(options.sweep).with_places(lambda path: str(Path(path).resolve()))
         made = LoneSweep.new(host, table, values, runs.absolute(), prompt=options.sweep_prompt, where="command line")
-    progress = TerminalProgress(quiet=options.json)
-    try:
-        with stopped_by_keyboard(progress):
-            compared = made.work(progress, say)
-    finally:
-        progress.close()
+    with stoppable(options) as progress:
+        compared = made.work(progress, say)
     _give(options, made, compared)
 
 

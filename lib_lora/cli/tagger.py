@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lib_lora.cli.captions import add_data, seen_rows
-from lib_lora.cli.common import TerminalProgress, give, stopped_by_keyboard
+from lib_lora.cli.common import give, stoppable
 from lib_lora.cli.flags import add_flags, given
 from lib_lora.options import options_of
 
@@ -35,14 +35,10 @@ def run(options: argparse.Namespace) -> None:
     from lib_lora.services.tagging import TaggerOptions, tag_pictures
 
     rules = TaggerOptions(**given(options, options_of(TaggerOptions)))
-    progress = TerminalProgress(quiet=options.json)
-    try:
-        with stopped_by_keyboard(progress, kept="nothing is written"):
-            _, captions = read_folder(options.folder, options.only or "", progress)
-            place = Captions(options.data, options.folder)
-            made = tag_pictures(place, list(captions), Path(rules.tagger), rules, progress)
-    finally:
-        progress.close()
+    with stoppable(options, kept="nothing is written") as progress:
+        _, captions = read_folder(options.folder, options.only or "", progress)
+        place = Captions(options.data, options.folder)
+        made = tag_pictures(place, list(captions), Path(rules.tagger), rules, progress)
     result, lines = {"changed": made.count}, [f"{made.count} of {len(captions)} captions changed"]
     if isinstance(made, Foreseen):
         result, lines = seen_rows(made, options)

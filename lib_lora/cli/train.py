@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import TerminalProgress, add_host_options, give, open_studio, say, stopped_by_keyboard
+from lib_lora.cli.common import TerminalProgress, add_host_options, give, open_studio, say, stoppable
 from lib_lora.cli.flags import add_flags, given
 from lib_lora.cli.sweep import add_sweep_flags, is_sweep, run_sweep
 from lib_lora.errors import InputError
@@ -134,10 +134,9 @@ def run(options: argparse.Namespace) -> None:
     if not team.rank:
         _announce(made)
     try:
-        with stopped_by_keyboard(progress, ended_by=not team.alone):
+        with stoppable(options, bar=progress, ended_by=not team.alone):
             result = made.work(progress)
     finally:
-        progress.close()
         for remark in made.training.folder.remarks() if not team.rank else ():
             say(remark)
         made.leave()
@@ -155,16 +154,13 @@ def _probe(options: argparse.Namespace) -> None:
     if options.resume:
         raise InputError("A run that goes on keeps its own options", where="--probe", cure="Leave --resume out.")
     values, runs = _given(options)
-    host, progress = open_studio(options), TerminalProgress(quiet=options.json)
+    host = open_studio(options)
     chosen, _ = fresh_run(host, values, runs, where="command line")
     speed = Speed(runs / SPEED)
     for text in about_drawing(host, chosen, runs, speed):
         say(text)
-    try:
-        with stopped_by_keyboard(progress, kept="nothing is left of a probe"):
-            found = probed(host, chosen, progress, runs=runs, speed=speed)
-    finally:
-        progress.close()
+    with stoppable(options, kept="nothing is left of a probe") as progress:
+        found = probed(host, chosen, progress, runs=runs, speed=speed)
     for remark in found.remarks:
         say(remark)
     time = f"{found.seconds:.2f} s a step, about {found.run_seconds / 60:.0f} min for {found.steps} steps"

@@ -58,22 +58,19 @@ def find_targets(model: HasLayers, lora: LoraFile) -> tuple[tuple[Target, ...], 
         else:
             found.append(Target(adapter, layer, block_of_key(key, model.family)))
     if not found:
-        raise InputError(
-            "This LoRA fits none of the model's layers (0 of {n})",
-            n=len(lora.adapters),
-            where=say(
-                "{name}: made for {family}, the model is {other}",
-                name=lora.name,
-                family=lora.family,
-                other=model.family,
-            ),
-            cure="Choose a LoRA of the model's family.",
-        )
+        raise fits_nothing(lora, model.family)
     for target in found:
         target.adapter.fitting_shape(target.layer)
         if target.adapter.needs_weight:
             weight_of(target.layer)
     return tuple(found), tuple(unmatched)
+
+
+def fits_nothing(lora: LoraFile, family: str) -> InputError:
+    """Return the error of a LoRA that changes no layer of a model of this family."""
+    where = say("{name}: made for {family}, the model is {other}", name=lora.name, family=lora.family, other=family)
+    what = say("This LoRA fits none of the model's layers (0 of {n})", n=len(lora.adapters))
+    return InputError(what, where=where, cure="Choose a LoRA of the model's family.")
 
 
 def _layer(model: HasLayers, key: str) -> nn.Module | None:

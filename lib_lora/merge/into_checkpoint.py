@@ -22,7 +22,7 @@ from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile, in_order_of_blocks
 from lib_lora.formats.one_by_one import OpenTensors, open_tensors
 from lib_lora.formats.saving import save_hashed
-from lib_lora.live.targets import misfit, unused_extras
+from lib_lora.live.targets import fits_nothing, misfit, unused_extras
 from lib_lora.merge.bake import multiplier_of
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
 from lib_lora.merge.shares import Summand
@@ -104,7 +104,7 @@ def plan(checkpoint: CheckpointFile, parts: Sequence[Summand]) -> Plan:
             if layer.bias is None and adapter.bias_delta(None) is not None:
                 without_bias.append(key)
         if acting and len(missing) == len(acting):
-            raise _fits_nothing(part.lora, checkpoint)
+            raise fits_nothing(part.lora, checkpoint.family.name)
         said = [*part.lora.notes, *unused_extras(part.lora)]
         said += [misfit(part.lora.name, missing, of=len(part.lora.adapters))] if missing else []
         said += [_without_bias(part.lora.name, without_bias)] if without_bias else []
@@ -139,7 +139,7 @@ def _refuse_other_family(lora: LoraFile, checkpoint: CheckpointFile) -> None:
     unet = None if known is None else known.unet
     same_layers = unet is not None and own.unet is not None and unet.depths == own.unet.depths
     if not same_layers or not _all_fit(lora, checkpoint):
-        raise _fits_nothing(lora, checkpoint)
+        raise fits_nothing(lora, checkpoint.family.name)
 
 
 def _all_fit(lora: LoraFile, checkpoint: CheckpointFile) -> bool:
@@ -148,28 +148,11 @@ def _all_fit(lora: LoraFile, checkpoint: CheckpointFile) -> bool:
     return all(layer is not None and adapter.fits(checkpoint.shape(layer)) for adapter, layer in layers)
 
 
-def _fits_nothing(lora: LoraFile, checkpoint: CheckpointFile) -> InputError:
-    return InputError(
-        "This LoRA fits none of the model's layers (0 of {n})",
-        n=len(lora.adapters),
-        where=say(
-            "{name}: made for {family}, the model is {other}",
-            name=lora.name,
-            family=lora.family,
-            other=checkpoint.family.name,
-        ),
-        cure="Choose a LoRA of the model's family.",
-    )
-
-
 def _refuse_misfit(change: _Change, checkpoint: CheckpointFile) -> None:
     """Refuse a change of a layer of another size, or of weights that cannot be computed with."""
     adapter, shape = change.adapter, change.shape
     if not (adapter.fits(shape) and (len(shape) > 1 or adapter.takes_norms)) and not _is_padded(change):
-        what = say(
-            "The LoRA changes a weight of shape {own}, the model's layer has {shape}", own=adapter.shape, shape=shape
-        )
-        raise InputError(what, where=adapter.key, cure="Choose a LoRA that was made for this kind of model.")
+        raise adapter.misfit(shape)
     assert change.layer.weight is not None  # asked by the caller
     kind = checkpoint.header.tensors[change.layer.weight].dtype
     if kind not in COMPUTED:

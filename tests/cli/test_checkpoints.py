@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.cli import checkpoints, common
+from lib_lora.cli import common
 from lib_lora.cli import main as cli
 from lib_lora.cli.typed_rows import typed_rows
 from lib_lora.errors import InputError
@@ -122,7 +122,7 @@ def test_ctrl_c_leaves_no_file(tmp_path: Path, capsys, monkeypatch, command: str
             if text == doing and not self.stopped:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(checkpoints, "TerminalProgress", Pressed)
+    monkeypatch.setattr(common, "TerminalProgress", Pressed)
     files = (tuned, original) if command == "extract" else (original, lora)
     code, _, said = run(capsys, command, *files, "--out", new)
     assert (code, new.exists()) == (1, False)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_lora.cli import common, merge
+from lib_lora.cli import common
 from lib_lora.cli import main as cli
 from lib_lora.cli.common import harmless
 from lib_lora.formats.cover import read_cover
@@ -74,7 +74,7 @@ def test_ctrl_c_ends_the_work_calmly_and_leaves_nothing(
             if (text, done) == (doing, 1):
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(merge, "TerminalProgress", Pressed)
+    monkeypatch.setattr(common, "TerminalProgress", Pressed)
     before = signal.getsignal(signal.SIGINT)
     code, _, said = run(capsys, *command, source, "--out", tmp_path / "y.safetensors")
     assert code == 1

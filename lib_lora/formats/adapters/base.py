@@ -263,11 +263,15 @@ class Adapter(ABC):
                 cure="Choose a LoRA that was made for this kind of model.",
             )
         if not self.fits(shape):
-            what = say(
-                "The LoRA changes a weight of shape {own}, the model's layer has {shape}", own=self.shape, shape=shape
-            )
-            raise InputError(what, where=self.key, cure="Choose a LoRA that was made for this kind of model.")
+            raise self.misfit(shape)
         return shape
+
+    def misfit(self, shape: tuple[int, ...]) -> InputError:
+        """Return the error of a layer whose weight has another shape."""
+        what = say(
+            "The LoRA changes a weight of shape {own}, the model's layer has {shape}", own=self.shape, shape=shape
+        )
+        return InputError(what, where=self.key, cure="Choose a LoRA that was made for this kind of model.")
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether a weight of this shape can be changed: as many rows, numbers and the same kernel."""
