@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lib_lora.services.notebook import analyze as analyze
     from lib_lora.services.notebook import analyze_tiers as analyze_tiers
     from lib_lora.services.notebook import bake as bake
+    from lib_lora.services.notebook import find_weights as find_weights
     from lib_lora.services.notebook import multipliers as multipliers
     from lib_lora.services.notebook import open_studio as open_studio
     from lib_lora.services.notebook import plan as plan
@@ -54,6 +55,7 @@ _PLACES = {
         "analyze",
         "analyze_tiers",
         "bake",
+        "find_weights",
         "multipliers",
         "open_studio",
         "plan",

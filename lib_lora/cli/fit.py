@@ -24,7 +24,8 @@ def register(commands: argparse._SubParsersAction) -> None:
         help="find the block weights that keep the subject and change the model least",
         description="Ask the model, with each block of the LoRA moved a little, what it says to the training pictures "
         "and to captions of other things; find the weights of least change that keep as much of the subject as --keep "
-        "says. What was gained and lost is measured on pictures and captions that were not learned from. Ctrl-C keeps "
+        "says. What was gained and lost is measured on pictures and captions that were not learned from, and drawn: a "
+        "picture beside FILE shows the same seeds without the LoRA, with all of it, and with the weights. Ctrl-C keeps "
         "the rounds that are done; the same command goes on from there.",
     )
     add_flags(fit.add_argument_group("search"), _options())
@@ -41,24 +42,24 @@ def _options() -> tuple[Option, ...]:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Search, save, and print the vector, the tag and the table."""
+    """Search, save, draw, and print the vector, the tag and the table."""
     from lib_lora.analysis.fit.options import FitOptions
-    from lib_lora.atomic import replace_file
-    from lib_lora.cli.common import as_json
-    from lib_lora.sentences import say
-    from lib_lora.services.fit_order import fit_weights
-    from lib_lora.services.fitted import table_of
+    from lib_lora.services.fit_order import draw, fit_weights, save
+    from lib_lora.services.fitted import table_of, told
 
     chosen = FitOptions(**given(options, _options()))
-    refuse_existing(options.out, overwrite=options.overwrite)
+    picture = options.out.with_name(f"{options.out.stem}_before_after.png")
+    for path in (options.out, *([picture] if chosen.seeds else ())):
+        refuse_existing(path, overwrite=options.overwrite)
     host = open_studio(options)
     record = options.out.with_name(f"{options.out.name}.rounds")
     kept = "the rounds that are done are kept, and the same command goes on from there"
     with stoppable(options, kept=kept) as progress:
         found = fit_weights(chosen, host, progress, record=record)
+        save(found, options.out)
+        record.unlink(missing_ok=True)
+        found = draw(found, chosen, host, picture, progress)
     tell(found.notes, ())
-    result = {**found.answer(), "said": found.said, "notes": list(found.notes)}
-    replace_file(options.out, as_json(result).encode(), what=say("The result"))
-    record.unlink(missing_ok=True)
-    tag = f"<lora:{chosen.lora}:1:lbw={found.vector.format()}>"
-    give(options, {**result, "tag": tag, "file": options.out}, [found.said, *table_of(found), tag, str(options.out)])
+    result = {**told(found), "file": options.out, "picture": found.picture}
+    files = [str(path) for path in (options.out, found.picture) if path is not None]
+    give(options, result, [found.said, found.compared, *table_of(found), found.tag, *files])

@@ -1,80 +1,44 @@
-"""Find a LoRA's block weights: from options to questions, the search, and what it does on what was held out."""
+"""Find a LoRA's block weights: from options to questions, the search, the measurement, the pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from lib_lora.analysis.fit.ask import neutral_questions, outside, picture_questions
-from lib_lora.analysis.fit.fit import (
-    FitResult,
-    FitSpec,
-    Losses,
-    State,
-    asked_of_model,
-    blocks_of,
-    find_weights,
-)
+from lib_lora.analysis.fit.fit import FitSpec, State, calls_of, find_weights, settings_of
 from lib_lora.analysis.fit.options import FitOptions
-from lib_lora.analysis.fit.samples import Predictor, Question, losses
+from lib_lora.analysis.tiers.prediction_tier import WALK
 from lib_lora.atomic import make_folder, replace_file
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.weights import BlockWeights
-from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.lora import LoraFile
-from lib_lora.formats.metadata import describe
-from lib_lora.host.base import Host, LoadedModel, is_small
-from lib_lora.live.attach import attach
-from lib_lora.live.targets import uniform_multipliers
-from lib_lora.progress import Progress
+from lib_lora.host.base import GenerateRequest, Host, is_small
+from lib_lora.progress import Progress, SubProgress
 from lib_lora.sentences import say
+from lib_lora.services.answers import plain
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.block_tiers import CHUNK, CHUNK_SMALL, NEUTRAL, NEUTRAL_SMALL, lent
-from lib_lora.services.fitted import Fitted, Way
+from lib_lora.services.block_tiers import CHUNK, CHUNK_SMALL, lent
+from lib_lora.services.files import file_of
+from lib_lora.services.fit_measured import calls_to_measure, measured, ways_of
+from lib_lora.services.fit_pictures import before_after
+from lib_lora.services.fit_questions import ask, counts
+from lib_lora.services.fitted import Fitted, told
 from lib_lora.services.jobs.job import Job
-from lib_lora.train.options import from_mapping
-from lib_lora.train.recipes import facts_of
-from lib_lora.train.training_set import prepare
+from lib_lora.services.outputs import new_folder
+from lib_lora.services.speed import Speed
 
-OTHERS = (
-    *NEUTRAL,
-    "a cat sleeping on a sofa",
-    "1boy, school uniform",
-    "a red car on a road",
-    "a wooden house by a lake",
-    "portrait of an old man",
-    "flowers in a vase",
-    "a plate of sushi",
-    "a castle on a hill, sunset",
-)
-OTHERS_SMALL = (
-    *NEUTRAL_SMALL,
-    "small blue circle at the top, red background",
-    "tulip, gray background",
-    "ninja",
-    "boy, yellow background",
-    "small pear on the right, black background",
-    "droplet",
-    "balloon",
-    "ghost",
-)
-"""Twelve captions that a LoRA should leave alone; the second for the pocket model."""
 KIND = "fit"
-RANDOM = 4
-"""Random vectors of the same mean that the found one is held against."""
 
 
-def submit(atelier: Atelier, options: FitOptions) -> Job:
-    """Queue a search; its rounds are kept, so that the same order goes on where it was stopped."""
+def submit(atelier: Atelier, options: FitOptions, language: str = "en") -> Job:
+    """Queue a search; what it found lies in a folder of the outputs, and the same order goes on where it was stopped.
+
+    ``language``: of the labels in the picture.
+    """
 
     def work(job: Job) -> Fitted:
         folder = atelier.folders.outputs / "fit"
@@ -83,9 +47,67 @@ def submit(atelier: Atelier, options: FitOptions) -> Job:
         record = folder / f"{name}.rounds"
         found = fit_weights(options, atelier.host, job, record=record)
         record.unlink(missing_ok=True)
-        return found
+        place = new_folder(folder)
+        found = replace(found, table=save(found, place / "weights.json"))
+        job.show(found)
+        return draw(found, options, atelier.host, place / "before_after.png", job, language=language)
 
-    return atelier.queue.submit(KIND, options.lora, work)
+    job = atelier.queue.submit(KIND, options.lora, work)
+    job.about = options.lora
+    return job
+
+
+def allowed(options: FitOptions, atelier: Atelier) -> FitOptions:
+    """Return an order that came through a page or over HTTP, its folders absolute.
+
+    Raises:
+        InputError: a folder is none that this server may use, or the LoRA is not in the list.
+    """
+    file_of(atelier, options.lora)
+
+    def folder(name: str) -> str:
+        value = getattr(options, name)
+        return str(atelier.folders.allowed(value, where=name)) if value else ""
+
+    return replace(options, images=folder("images"), masks=folder("masks"))
+
+
+def predictions(options: FitOptions, host: Host, *, blocks: int) -> int:
+    """Return about how many samples the model predicts for an order, its pictures before and after left out."""
+    subject, neutral = counts(options, host.model)
+    held = round(options.holdout * (subject + neutral))
+    walked = neutral if options.images else subject + neutral
+    learned = (subject + neutral - held) * options.levels * settings_of(options.rounds, blocks)
+    return walked * WALK * options.levels + learned + held * options.levels * ways_of(host.presets)
+
+
+def seconds_for(calls: int, atelier: Atelier) -> float | None:
+    """Return how long so many predictions take, by how fast pictures were drawn; None where none was measured."""
+    model = atelier.host.model
+    half = -(-calls // 2)  # a step of a picture asks twice
+    return Speed.of(atelier).seconds(model.name, GenerateRequest("", steps=1), side=model.native_side, pictures=half)
+
+
+def newest(atelier: Atelier, lora: str) -> Job | None:
+    """Return the search that was ordered last for a LoRA."""
+    return next((job for job in reversed(atelier.queue.jobs(KIND)) if job.about == lora), None)
+
+
+def save(found: Fitted, path: Path) -> Path:
+    """Write what was found as JSON."""
+    text = json.dumps(plain(told(found)), ensure_ascii=False, allow_nan=False, indent=1)
+    return replace_file(path, text.encode(), what=say("The result"))
+
+
+def draw(
+    found: Fitted, options: FitOptions, host: Host, path: Path, progress: Progress, *, language: str = "en"
+) -> Fitted:
+    """Return what was found with its pictures before and after, drawn into ``path``; without seeds there are none."""
+    if not options.seeds:
+        return found
+    prompts = options.prompts or found.prompts
+    picture, notes = before_after(found, options, prompts, host, path, progress, language=language)
+    return replace(found, picture=picture, notes=(*found.notes, *notes))
 
 
 def fit_weights(options: FitOptions, host: Host, progress: Progress, *, record: Path | None = None) -> Fitted:
@@ -104,7 +126,7 @@ def fit_weights(options: FitOptions, host: Host, progress: Progress, *, record: 
     lora = host.read_lora(options.lora)
     with lent(host, options.lora):
         model = host.model
-        asked, notes = _questions(options, model, lora, progress)
+        asked = ask(options, model, lora, progress)
         spec = FitSpec(
             options.keep,
             options.low,
@@ -116,153 +138,17 @@ def fit_weights(options: FitOptions, host: Host, progress: Progress, *, record: 
         )
         mark = _mark(options, host, lora)
         state, lost = _kept(record, mark)
+        search, measure = calls_of(model, lora, *asked.learned, spec), calls_to_measure(asked, host.presets)
+        first = SubProgress(progress, 0, search, search + measure)
         result = find_weights(
-            model, lora, *asked.learned, spec, state=state, keep=_keeper(record, mark), progress=progress
+            model, lora, *asked.learned, spec, state=state, keep=_keeper(record, mark), progress=first
         )
-        ways = _measured(model, lora, asked, result, host, spec, progress)
+        rest = SubProgress(progress, search, measure, search + measure, say("measuring on what was held out"))
+        ways = measured(model, lora, asked, result, host.presets, spec, rest)
     layout = full_layout(model.family)
     given = {block: value for block, value in result.weights.items() if block in layout.names}
-    return Fitted(result, BlockWeights.uniform(layout, 0.0).replaced(given), ways, (*notes, *lost))
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """Questions to learn from and to measure with: of the subject, and those that the LoRA should not change."""
-
-    learned: tuple[list[Question], list[Question]]
-    held: tuple[list[Question], list[Question]]
-
-
-def _questions(
-    options: FitOptions, model: LoadedModel, lora: LoraFile, progress: Progress
-) -> tuple[_Asked, tuple[str, ...]]:
-    others = list(options.neutral or (OTHERS_SMALL if is_small(model.native_side) else OTHERS))
-    notes: list[str] = []
-    subject: list[list[Question]] = []
-    neutral: list[list[Question]] = []
-    levels, seed, clip_skip = options.levels, options.seed, options.clip_skip
-    parts = _parted(others, options)
-    for number, captions in enumerate(parts):
-        neutral.append(
-            neutral_questions(
-                model, captions, levels=levels, seed=seed + 1 + number, clip_skip=clip_skip, progress=progress
-            )
-        )
-    if options.images:
-        latents, captions, masks, said = _pictures(options, model, progress)
-        notes += said
-        for number, chosen in enumerate(_parted(list(range(len(latents))), options)):
-            some = picture_questions(
-                model,
-                [latents[index] for index in chosen],
-                [captions[index] for index in chosen],
-                levels=levels,
-                seed=seed + 11 + number,
-                masks=[masks[index] for index in chosen],
-            )
-            subject.append(some)
-            neutral[number] += outside(some)
-    else:
-        triggers = list(options.trigger) or _said_trigger(lora, notes)
-        notes.append(
-            say("No pictures are given: what the LoRA itself says to {captions:; } is kept.", captions=triggers)
-        )
-        for number in (0, 1):
-            found = neutral_questions(
-                model, triggers, levels=levels, seed=seed + 21 + number, clip_skip=clip_skip, progress=progress
-            )
-            subject.append(found)
-    return _Asked((subject[0], neutral[0]), (subject[1], neutral[1])), tuple(notes)
-
-
-def _said_trigger(lora: LoraFile, notes: list[str]) -> list[str]:
-    said = describe(lora.metadata).fields["trigger_words"]
-    if not said:
-        raise InputError(
-            "It is not known what triggers {name}: no caption is given, and the file names none",
-            name=lora.name,
-            where="trigger",
-            cure="Give its training pictures, or captions with the trigger word.",
-            option="images",
-        )
-    notes.append(say("The trigger is what the file says: {text}.", text=said))
-    return [said]
-
-
-def _parted(things: list[Any], options: FitOptions) -> tuple[list[Any], list[Any]]:
-    """Return what is learned from, and what is held out: by the seed, at least one of each where there are two."""
-    if len(things) < 2:
-        return things, things
-    order = random.Random(options.seed).sample(range(len(things)), len(things))
-    count = min(len(things) - 1, max(1, round(options.holdout * len(things))))
-    held = set(order[:count])
-    parts = ([one for n, one in enumerate(things) if (n in held) is side] for side in (False, True))
-    learned, measured = parts
-    return learned, measured
-
-
-def _pictures(
-    options: FitOptions, model: LoadedModel, progress: Progress
-) -> tuple[list[Tensor], list[str], list[Tensor | None], list[str]]:
-    """Return the folder's pictures as latents with captions and masks, read as a training reads them."""
-    values = {"images": str(Path(options.images).resolve()), "name": "fit", "masks": options.masks, "flip": False}
-    chosen = from_mapping(
-        {name: value for name, value in values.items() if value != ""}, where="fit", model=facts_of(model)
-    )
-    samples = [one for one in prepare(model, chosen, progress).samples if not one.picture.is_reg]
-    latents, captions = [one.latents[0] for one in samples], [one.caption for one in samples]
-    masks = [None if one.masks is None else one.mask(0) for one in samples]
-    notes: list[str] = []
-    if len(samples) < 2:
-        notes.append(say("There is one picture alone, so it is learned from and measured with: the numbers flatter."))
-    return latents, captions, masks, notes
-
-
-def _measured(
-    model: LoadedModel,
-    lora: LoraFile,
-    asked: _Asked,
-    result: FitResult,
-    host: Host,
-    spec: FitSpec,
-    progress: Progress,
-) -> tuple[Way, ...]:
-    """Return what the found weights and others do to what was held out."""
-    every, blocks = uniform_multipliers(model.family), blocks_of(model, lora)
-    mean = sum(result.weights.values()) / max(1, len(result.weights))
-    ways: dict[str, dict[str, float]] = {
-        "none": dict.fromkeys(every, 0.0),
-        "ALL": dict(every),
-        "found": result.weights,
-        "same strength": dict.fromkeys(blocks, mean),
-    }
-    for name in host.presets.names():
-        with suppress(AtelierError):  # of another family, or drawn by chance
-            ways.setdefault(name, host.presets.resolve(name, model.family).as_dict())
-    for number in range(RANDOM):
-        drawn = random_weights(len(blocks), mean, spec.low, spec.high, seed=number)
-        ways[f"random {number + 1}"] = dict(zip(blocks, drawn, strict=True))
-    settings = [every | weights for weights in ways.values()]
-    with torch.no_grad(), attach(model, lora, 0.0, strategy="factors") as attached:
-        total = len(settings) * sum(map(len, asked.held))
-        ask = Predictor(model, attached, clip_skip=spec.clip_skip, chunk=spec.chunk, progress=progress, total=total)
-        subject = asked_of_model(ask, asked.held[0], every)
-        neutral = asked_of_model(ask, asked.held[1], dict.fromkeys(every, 0.0))
-        found = zip(losses(ask, subject, settings), losses(ask, neutral, settings), strict=True)
-    return tuple(
-        Way(name, dict(weights), Losses(*pair)) for (name, weights), pair in zip(ways.items(), found, strict=True)
-    )
-
-
-def random_weights(count: int, mean: float, low: float, high: float, *, seed: int) -> list[float]:
-    """Return random weights between two bounds with exactly this mean, spread as widely as the bounds allow."""
-    draw = random.Random(seed)
-    drawn = [draw.random() for _ in range(count)]
-    middle = sum(drawn) / max(1, count)
-    away = [one - middle for one in drawn]
-    room = [((high if one > 0 else low) - mean) / one for one in away if one]
-    spread = min([high - low, *room])
-    return [mean + spread * one for one in away]
+    vector = BlockWeights.uniform(layout, 0.0).replaced(given)
+    return Fitted(options.lora, result, vector, ways, (*asked.notes, *lost), asked.prompts)
 
 
 def _mark(options: FitOptions, host: Host, lora: LoraFile) -> str:

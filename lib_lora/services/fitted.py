@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from lib_lora.analysis.fit.fit import FitResult, Losses, kept_share
+from lib_lora.blocks.tag_model import ResolvedTag
+from lib_lora.blocks.tag_resolve import format_tag
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.sentences import say
+
+NONE, ALL, FOUND, SAME, CHANCE, PRESET = "none", "ALL", "found", "same", "random", "preset"
+"""Kinds of weights: without the LoRA, all at 1, the found ones, one number for all, random ones, a preset."""
+EQUAL = 1.01
+"""Up to this ratio to that of the found weights a subject's loss counts as equal."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,21 @@ class Way:
 
     name: str
     weights: dict[str, float]
-    held: Losses
+    held: Losses = Losses(math.nan, math.nan)
+    kind: str = PRESET
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        if self.kind == NONE:
+            return say("without the LoRA")
+        if self.kind == ALL:
+            return say("all blocks at 1")
+        if self.kind == FOUND:
+            return say("found weights")
+        if self.kind == SAME:
+            return say("all blocks at {value:.2f}", value=next(iter(self.weights.values()), 0.0))
+        return say("random weights {n}", n=self.name.split()[-1]) if self.kind == CHANCE else self.name
 
 
 @dataclass(frozen=True)
@@ -26,25 +48,43 @@ class Fitted:
     """What a search found.
 
     Attributes:
+        lora: the file's name in tags.
         result: the weights, with what they do to what was learned from.
         vector: the weights in the family's full layout.
         ways: on what was held out: none, ALL, found, the same strength for all, presets, random ones of the same mean.
         notes: sentences.
+        prompts: a held-out caption of the subject, and one of something else.
+        picture: the file of the pictures before and after; None where there is none.
+        table: the file of the numbers; None where it is not written.
     """
 
+    lora: str
     result: FitResult
     vector: BlockWeights
     ways: tuple[Way, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    picture: Path | None = None
+    table: Path | None = None
+
+    @property
+    def tag(self) -> str:
+        """The tag of a prompt."""
+        return format_tag(ResolvedTag(self.lora, weights=self.vector))
 
     def way(self, name: str) -> Losses:
         """Return the losses of a way."""
         return next(one.held for one in self.ways if one.name == name)
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """What was written."""
+        return tuple(path for path in (self.picture, self.table) if path is not None)
+
+    @property
     def said(self) -> str:
         """What was gained and lost, in a sentence."""
-        none, plain, found = (self.way(name) for name in ("none", "ALL", "found"))
+        none, plain, found = (self.way(name) for name in (NONE, ALL, FOUND))
         less = 100 * (1 - found.drift / plain.drift) if plain.drift else 0.0
         kept = kept_share(none, plain, found)
         if math.isnan(kept):
@@ -60,9 +100,37 @@ class Fitted:
             less=less,
         )
 
+    @property
+    def compared(self) -> str:
+        """How it stands beside presets, random weights and one number for all, in a sentence."""
+        mine = self.way(FOUND)
+        others = [one for one in self.ways if one.kind in (SAME, CHANCE, PRESET)]
+        near = [one for one in others if one.held.subject <= EQUAL * mine.subject]
+        if not near:
+            return say("None of the {n} presets, random and even weights keeps the subject as well.", n=len(others))
+        best = min(near, key=lambda one: one.held.drift)
+        share = 100 * (best.held.drift / mine.drift - 1) if mine.drift else 0.0
+        if share >= 0:
+            return say(
+                "Of {n} presets, random and even weights {near} {near:keeps|keep} the subject as well; the gentlest of "
+                "them ({name}) changes the model {share:.0f} % more than the found weights.",
+                n=len(others),
+                near=len(near),
+                name=best.title,
+                share=share,
+            )
+        return say(
+            "Of {n} presets, random and even weights {near} {near:keeps|keep} the subject as well; {name} changes the "
+            "model {share:.0f} % less than the found weights: take it instead.",
+            n=len(others),
+            near=len(near),
+            name=best.title,
+            share=-share,
+        )
+
     def shares(self, one: Way) -> tuple[float | None, float | None]:
         """Return a way's losses as shares of those with all blocks at 1; None where that one is 0."""
-        plain = self.way("ALL")
+        plain = self.way(ALL)
         subject = one.held.subject / plain.subject if plain.subject else None
         return subject, one.held.drift / plain.drift if plain.drift else None
 
@@ -71,6 +139,7 @@ class Fitted:
         shares = {one.name: self.shares(one) for one in self.ways}
         return {
             "vector": self.vector.format(),
+            "tag": self.tag,
             "weights": self.result.weights,
             "kept": self.result.kept,
             "calls": self.result.calls,
@@ -84,6 +153,12 @@ class Fitted:
                 for one in self.ways
             },
         }
+
+
+def told(found: Fitted, tell: Callable[[str], str] = str) -> dict[str, Any]:
+    """Return it as JSON, with its sentences as ``tell`` says them."""
+    said = {"said": tell(found.said), "compared": tell(found.compared)}
+    return {**found.answer(), **said, "notes": [tell(note) for note in found.notes]}
 
 
 def table_of(found: Fitted) -> Sequence[str]:

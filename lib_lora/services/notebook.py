@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_lora.analysis.effective_block import Analysis
+from lib_lora.analysis.fit.options import FitOptions
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.analysis.tiers.result import BlockResult
 from lib_lora.blocks.layouts import full_layout
@@ -30,6 +31,8 @@ from lib_lora.progress import QUIET, Progress
 from lib_lora.services.analysis_order import analyze_order, order_of, render_order
 from lib_lora.services.block_plan import PlanOptions, plan_of
 from lib_lora.services.file_facts import FileFacts
+from lib_lora.services.fit_order import draw, fit_weights
+from lib_lora.services.fitted import Fitted
 from lib_lora.services.lone_run import LoneRun
 from lib_lora.train.loop import TrainResult
 
@@ -213,6 +216,33 @@ def plan(
         more = {"family": weights.layout.family, **more}
         weights = weights.format()
     return plan_of(PlanOptions(weights, **more), presets or PresetFile.shipped()).plan
+
+
+def find_weights(
+    host: Host,
+    lora: str,
+    options: FitOptions | None = None,
+    *,
+    picture: str | Path | None = None,
+    progress: Progress = QUIET,
+    **more: Any,
+) -> Fitted:
+    """Return the block weights that keep a LoRA's subject and change the model least, measured on what was held out.
+
+    Args:
+        host: a host, as `open_studio` gives it.
+        lora: the name of a file that the host finds.
+        options: how it is searched; ``more`` are added to them: ``images``, ``trigger``, ``keep``, ``halves`` …
+        picture: a file for the pictures before and after; without it none are drawn.
+        progress: is told how far it is, and may stop it.
+
+    Raises:
+        InputError: the LoRA does not fit, has not learned the pictures, or nothing says what its trigger is.
+        FileError: a picture cannot be read. StoppedError: somebody asked to stop before there was a result.
+    """
+    chosen = replace(options or FitOptions(lora), **{**more, "lora": lora})
+    found = fit_weights(chosen, host, progress)
+    return found if picture is None else draw(found, chosen, host, Path(picture), progress)
 
 
 def train_lora(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from lib_lora.analysis.fit.options import FitOptions
 from lib_lora.demo.settings import OTHERS as OTHER_PICTURES
 from lib_lora.errors import InputError, StoppedError
 from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.progress import QUIET, Stoppable
-from lib_lora.services.fit_order import OTHERS, OTHERS_SMALL, fit_weights
+from lib_lora.services.fit_order import draw, fit_weights
+from lib_lora.services.fit_questions import OTHERS, OTHERS_SMALL
 from tests.conftest import random_lora
 
-QUICK = {"neutral": ("blue circle", "ghost"), "rounds": 1, "levels": 1, "keep": 0.9}
+QUICK = {"neutral": ("blue circle", "ghost"), "rounds": 1, "levels": 1, "keep": 0.9, "rendered": 2}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,47 @@ def test_without_pictures_the_loras_own_answers_to_the_trigger_are_kept(host):
     assert answer["held_out"]["found"]["drift"] < answer["held_out"]["ALL"]["drift"]
     assert len(answer["vector"].split(",")) == 26
     assert "% less" in found.said
+
+
+def test_the_same_seeds_before_and_after_without_the_lora_with_it_and_with_the_weights(host, tmp_path, monkeypatch):
+    asked = []
+    each = type(host).generate_each
+
+    def heard(self, request, wishes, progress):
+        asked.extend(wishes)
+        return each(self, replace(request, steps=2), wishes, progress)
+
+    monkeypatch.setattr(type(host), "generate_each", heard)
+    options = FitOptions(lora="named", **QUICK, seeds=2, seed=4, prompts=("krnk <lora:named:0.3>",))
+    found = draw(fit_weights(options, host, QUIET), options, host, tmp_path / "x.png", QUIET)
+    assert [one.seed for one in asked] == [4, 5] * 3
+    assert [one.prompt for one in asked][::2] == ["krnk", "krnk <lora:named:1>", f"krnk {found.tag}"]
+    with Image.open(found.picture) as picture:
+        right, low = picture.size
+        columns = [
+            picture.crop((right - 8 - 224 - 232 * back, low - 200, right - 8 - 232 * back, low)) for back in (0, 1, 2)
+        ]
+    assert len({column.tobytes() for column in columns}) == 3
+
+
+def test_weights_are_not_lost_where_their_pictures_fail_or_are_stopped(host, tmp_path, monkeypatch):
+    options = FitOptions(lora="named", **QUICK)
+    found = fit_weights(options, host, QUIET)
+    stopped = Stoppable()
+    stopped.stop()
+    none = draw(found, options, host, tmp_path / "x.png", stopped)
+    assert none.picture is None
+    assert any("stopped" in note for note in none.notes)
+
+    def fails(self, *_):
+        raise InputError("There is no room")
+
+    monkeypatch.setattr(type(host), "generate_each", fails)
+    failed = draw(found, options, host, tmp_path / "x.png", QUIET)
+    assert failed.picture is None
+    assert failed.vector == found.vector
+    assert any("There is no room" in note for note in failed.notes)
+    assert draw(found, FitOptions(lora="named", **QUICK, seeds=0), host, tmp_path / "x.png", QUIET) == found
 
 
 def test_a_file_that_names_no_trigger_is_refused_without_pictures(host):

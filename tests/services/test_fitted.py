@@ -10,15 +10,17 @@ import pytest
 from lib_lora.analysis.fit.fit import FitResult, Losses
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.weights import BlockWeights
-from lib_lora.services.fit_order import random_weights
-from lib_lora.services.fitted import Fitted, Way, table_of
+from lib_lora.services.fit_measured import random_weights
+from lib_lora.services.fitted import ALL, FOUND, NONE, PRESET, Fitted, Way, table_of
 
 
 def fitted(**held: Losses) -> Fitted:
     one = Losses(1.0, 1.0)
     result = FitResult({"M00": 0.5}, one, one, one, 1.0, 3)
     weights = BlockWeights.uniform(full_layout("sd1"), 1.0)
-    return Fitted(result, weights, tuple(Way(name, {}, losses) for name, losses in held.items()), ())
+    kinds = {kind: kind for kind in (NONE, ALL, FOUND)}
+    ways = tuple(Way(name, {}, losses, kinds.get(name, PRESET)) for name, losses in held.items())
+    return Fitted("krnk", result, weights, ways)
 
 
 def test_what_stays_is_a_share_of_what_was_learned() -> None:
@@ -26,6 +28,15 @@ def test_what_stays_is_a_share_of_what_was_learned() -> None:
     assert "90 %" in found.said
     assert "50 % less" in found.said
     assert table_of(found)[-1].split() == ["ALL", "subject", "1.000", "drift", "1.000"]
+
+
+def test_the_gentlest_of_the_others_that_keep_the_subject_as_well_is_named() -> None:
+    three = {"none": Losses(1.0, 0.0), "ALL": Losses(0.5, 0.2), "found": Losses(0.5, 0.1)}
+    worse = {"A": Losses(0.5, 0.15), "B": Losses(0.9, 0.01)}
+    assert "(A) changes the model 50 % more" in fitted(**three, **worse).compared
+    better = fitted(**three, **worse, C=Losses(0.5, 0.08)).compared
+    assert "C changes the model 20 % less than the found weights: take it instead" in better
+    assert "None of the 1 presets" in fitted(**three, B=Losses(0.9, 0.01)).compared
 
 
 def test_a_lora_that_helps_nothing_held_out_is_not_said_to_keep_something() -> None:

@@ -29,9 +29,10 @@ def test_every_example_of_the_page_runs(tmp_path, monkeypatch, capsys):
     space: dict[str, object] = {}
     for example in EXAMPLES:
         exec(compile(example, "docs/python.md", "exec"), space)
-    assert len(EXAMPLES) == 10
+    assert len(EXAMPLES) == 11
     assert {name for name in lib_lora._MODULE_OF if f"lib_lora.{name}" not in "".join(EXAMPLES)} == set()
     assert (tmp_path / "loras" / "krnk_small.safetensors").is_file()
+    assert (tmp_path / "before_after.png").stat().st_size > 10_000
     assert (tmp_path / "krnk.png").stat().st_size > 1000
     assert "OUT03" in capsys.readouterr().out
 

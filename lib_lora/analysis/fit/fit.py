@@ -31,6 +31,8 @@ MOVE = 0.25
 """By how much a block's weight is moved to see what it does."""
 BETWEEN = (0.5, 0.75, 0.9, 1.0)
 """On the way from ALL to each point that was found these weights are tried, as parts of the way."""
+DIGITS = 2
+"""Of the weights that are tried last: those that are said are those that were measured."""
 WITHIN = 1e-3
 """By this share the subject's loss may pass its limit."""
 
@@ -144,13 +146,25 @@ def find_weights(
         StoppedError: somebody asked to stop.
     """
     blocks = blocks_of(model, lora)
-    total = (len(subject) + len(neutral)) * (spec.rounds * (1 + len(blocks)) + 2 + len(BETWEEN) * spec.rounds)
+    total = calls_of(model, lora, subject, neutral, spec)
     with torch.no_grad(), attach(model, lora, 0.0, strategy="factors") as attached:
         predictor = Predictor(
             model, attached, clip_skip=spec.clip_skip, chunk=spec.chunk, progress=progress, total=total
         )
         search = _Search(predictor, blocks, uniform_multipliers(model.family), subject, neutral, spec)
         return search.run(state or State(), keep)
+
+
+def calls_of(
+    model: LoadedModel, lora: LoraFile, subject: Sequence[Question], neutral: Sequence[Question], spec: FitSpec
+) -> int:
+    """Return about how many samples a search lets the model predict."""
+    return (len(subject) + len(neutral)) * settings_of(spec.rounds, len(blocks_of(model, lora)))
+
+
+def settings_of(rounds: int, blocks: int) -> int:
+    """Return how many settings of so many blocks a search asks each question with."""
+    return rounds * (1 + blocks) + 2 + len(BETWEEN) * rounds
 
 
 def asked_of_model(predictor: Predictor, questions: Sequence[Question], nothing: Numbers) -> list[Question]:
@@ -229,6 +243,7 @@ class _Search:
         parts = (1.0,) if spec.halves else BETWEEN
         tried = [start, *(start + part * (point - start) for point in points for part in parts)]
         tried = tried if not spec.halves else [start, points[-1]]
+        tried = [np.clip(one.round(DIGITS), spec.low, spec.high) for one in tried]
         found = self._losses([self._numbers(one) for one in tried])
         most = self.allowed * (1 + WITHIN)
         rows = [(one, loss) for one, loss in zip(tried, found, strict=True) if loss.subject <= most]
@@ -247,4 +262,4 @@ class _Search:
         return self.every | {block: float(value) for block, value in zip(self.blocks, point, strict=True)}
 
     def _named(self, point: np.ndarray) -> dict[str, float]:
-        return {block: round(float(value), 4) + 0.0 for block, value in zip(self.blocks, point, strict=True)}
+        return {block: round(float(value), DIGITS) + 0.0 for block, value in zip(self.blocks, point, strict=True)}

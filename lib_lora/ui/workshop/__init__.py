@@ -61,7 +61,7 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
                 taken.then(*merge_panel.propose, **event_kw())
     blocks.wire_bake(block_panel, merge_panel, tabs)
     lists, refresh = _together([panel for _, panels in in_tabs for panel in panels])
-    return WorkshopPanel((block_panel.use, merge_panel.use), merge_panel.prompt, tuple(lists), refresh)
+    return WorkshopPanel((*block_panel.uses, merge_panel.use), merge_panel.prompt, tuple(lists), refresh)
 
 
 def _together(panels: Sequence[Any]) -> tuple[list[Any], Any]:

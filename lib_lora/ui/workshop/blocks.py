@@ -27,7 +27,7 @@ from lib_lora.services import presets as presets_file
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import COPYABLE, dropdown, event_kw, gr, update
 from lib_lora.ui.messages import error_html, note_html
-from lib_lora.ui.workshop import planner, work
+from lib_lora.ui.workshop import finder, planner, work
 from lib_lora.ui.workshop.tables import block_table, megabytes
 
 KIND = "measure"
@@ -47,7 +47,9 @@ class BlocksPanel:
     said: gr.HTML
     bake: gr.Button
     row: Any
-    use: tuple[Any, gr.Textbox]
+    uses: tuple[tuple[Any, gr.Textbox], ...]
+    finder: finder.FinderPanel
+    found: Any
     lists: tuple[Any, ...]
     refresh: Any
 
@@ -221,12 +223,13 @@ def build(atelier: Atelier, words: Words, *, prompt: Any = None) -> BlocksPanel:
             min_width=320,
         )
     plan = planner.draw(atelier, words)
+    find = finder.draw(atelier, words)
     with gr.Row():
         use = gr.Button(words("workshop.use"), elem_id="atelier_workshop_blocks_use")
         bake = gr.Button(words("workshop.bake"), variant="primary", elem_id="atelier_workshop_blocks_bake")
     said = gr.HTML(elem_id="atelier_workshop_blocks_said")
     tag = gr.Textbox("", label=words("workshop.tag"), visible=False, interactive=False, **COPYABLE)
-    with gr.Accordion(words("workshop.save_preset_title"), open=False), gr.Row():
+    with gr.Accordion(words("workshop.save_preset_title"), open=False) as naming, gr.Row():
         name = gr.Textbox(
             "", label=words("workshop.preset_name"), max_lines=1, scale=2, elem_id="atelier_workshop_preset_name"
         )
@@ -241,9 +244,38 @@ def build(atelier: Atelier, words: Words, *, prompt: Any = None) -> BlocksPanel:
     preset.input(do.choose, [preset, facts], [vector, said], **event_kw())
     vector.change(do.draw, [vector, facts], [table, said], **event_kw())
     planner.wire(plan, atelier, words, facts=facts, vector=vector, looked=looked, prompt=prompt)
+    finder.wire(find, atelier, words, facts=facts, looked=looked)
+    seek = finder.Handlers(atelier, words)
     save.click(do.save_preset, [name, vector, facts, replace], [said, preset], **event_kw())
     used = use.click(do.tag, [vector, preset, facts], [tag, said], **event_kw())
-    return BlocksPanel(file, preset, vector, facts, said, bake, do.row, (used, tag), lists, do.refresh)
+    take_found, tag_found, name_found = _of_found(do, seek)
+    find.take.click(take_found, [find.found, facts], [vector, find.said], **event_kw())
+    find.save.click(name_found, [find.found, facts], [vector, naming, find.said], **event_kw())
+    used_found = find.use.click(tag_found, [find.found, facts], [tag, find.said], **event_kw())
+    uses = ((used, tag), (used_found, tag))
+    return BlocksPanel(file, preset, vector, facts, said, bake, do.row, uses, find, seek.weights, lists, do.refresh)
+
+
+def _of_found(do: Handlers, seek: finder.Handlers) -> tuple[Any, Any, Any]:
+    """Return what the buttons below found weights do: into the planner, into the prompt, on the way to a preset."""
+    words = do.words
+
+    def take(found: Any, facts: Facts) -> tuple[Any, str]:
+        vector, message = seek.weights(found, facts)
+        return (update(), message) if vector is None else (vector, note_html(words("finder.taken"), kind="good"))
+
+    def tag(found: Any, facts: Facts) -> tuple[Any, str]:
+        vector, message = seek.weights(found, facts)
+        return (update(value="", visible=False), message) if vector is None else do.tag(vector, None, facts)
+
+    def name(found: Any, facts: Facts) -> tuple[Any, Any, str]:
+        vector, message = seek.weights(found, facts)
+        if vector is None:
+            return update(), update(), message
+        field, button = words("workshop.vector"), words("workshop.save_preset")
+        return vector, update(open=True), note_html(words("finder.save_next", field=field, save=button), kind="good")
+
+    return take, tag, name
 
 
 def wire_bake(panel: BlocksPanel, merge: Any, tabs: gr.Tabs) -> None:
@@ -255,6 +287,12 @@ def wire_bake(panel: BlocksPanel, merge: Any, tabs: gr.Tabs) -> None:
             return (message, update(), *merge.unchanged)
         return ("", update(selected="merge"), *merge.only_row(*row))
 
+    def hand_over_found(found: Any, facts: Facts) -> tuple[Any, ...]:
+        vector, message = panel.found(found, facts)
+        return (message, update(), *merge.unchanged) if vector is None else hand_over(vector, None, facts)
+
     panel.bake.click(
         hand_over, [panel.vector, panel.preset, panel.facts], [panel.said, tabs, *merge.receives], **event_kw()
     )
+    find = panel.finder
+    find.bake.click(hand_over_found, [find.found, panel.facts], [find.said, tabs, *merge.receives], **event_kw())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from lib_lora.analysis.fit.options import FitOptions
 from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.fit_order import submit
+from lib_lora.services.fit_order import allowed, submit
 from lib_lora.web.api.call import Call, Route
 from lib_lora.web.api.shared import job_row, lora_file
 
@@ -21,13 +20,8 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
     def fit(call: Call) -> Any:
         options = FitOptions(**call.of(FIT))
         lora_file(atelier, options.lora)
-
-        def allowed(name: str) -> str:
-            value = getattr(options, name)
-            return str(atelier.folders.allowed(value, where=name)) if value else ""
-
-        options = replace(options, images=allowed("images"), masks=allowed("masks"))
-        return job_row(atelier, submit(atelier, options), call.language)
+        options = allowed(options, atelier)
+        return job_row(atelier, submit(atelier, options, call.language), call.language)
 
     does = "Find the block weights that keep a LoRA's subject and change the model least; returns the job that does it."
     return (Route("POST", "/fit", fit, does, FIT, status=202),)

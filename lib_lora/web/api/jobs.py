@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from lib_lora.errors import InputError
@@ -10,7 +11,7 @@ from lib_lora.options import Option
 from lib_lora.services.analysis_order import Found, answer
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.block_tiers import tier_answer
-from lib_lora.services.fitted import Fitted
+from lib_lora.services.fitted import Fitted, told
 from lib_lora.services.jobs.job import STOPPED, Job
 from lib_lora.services.plan_pictures import PlanPictures
 from lib_lora.web.api.call import Call, NotFound, Route
@@ -83,8 +84,8 @@ def result_row(atelier: Atelier, found: Any, language: str) -> Any:
     if isinstance(found, PlanPictures):
         return plan_row(atelier, found, language)
     if isinstance(found, Fitted):
-        said = {"said": sentence_in_words(found.said, language)}
-        return {**found.answer(), **said, "notes": [sentence_in_words(note, language) for note in found.notes]}
+        files = [{"name": path.name, "url": file_url(atelier.folders, path)} for path in found.files]
+        return {**told(found, partial(sentence_in_words, language=language)), "files": files}
     return found if isinstance(found, dict) else {"text": str(found)}
 
 
