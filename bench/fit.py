@@ -7,8 +7,8 @@ block weights on the twelve training pictures and on captions of other things, a
 that nobody has seen: the subject's loss, and the drift from the model without the LoRA. Beside it ALL at lower
 strengths, the published presets, random vectors of the same mean, and the searches of the field, each with as many
 calls of the UNet: sep-CMA-ES (Ros & Hansen 2008), Bayesian search (Gaussian process, expected improvement), a choice of
-blocks by the KL divergence of predictions, and the top k blocks by the size of their change. Every one may use weights
-from 0 to 1.
+blocks by the KL divergence of predictions, and the top k blocks by the size of their change. Every one may use the same
+bounds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,10 @@ import numpy as np
 import torch
 
 from lib_lora.analysis.fit.ask import neutral_questions, picture_questions
-from lib_lora.analysis.fit.fit import FitSpec, blocks_of, find_weights
-from lib_lora.analysis.fit.samples import Predictor, Question, losses
+from lib_lora.analysis.fit.fit import blocks_of, find_weights
+from lib_lora.analysis.fit.samples import Predictor, Question
+from lib_lora.analysis.fit.spec import FitSpec
+from lib_lora.analysis.fit.window import WHOLE, Window, losses_through
 from lib_lora.analysis.norms import delta_shares
 from lib_lora.demo import settings as use
 from lib_lora.demo.story import Story, gather, views_of
@@ -95,17 +97,25 @@ class Field:
     plain: tuple[float, float] = (1.0, 1.0)
     budget: int = 0
     calls: int = 0
+    low: float = 0.0
+    high: float = 1.0
     seen: list[tuple[float, np.ndarray]] = field(default_factory=list)
 
     def measured(
-        self, points: Sequence[np.ndarray], which: tuple[list[Question], list[Question]]
+        self,
+        points: Sequence[np.ndarray],
+        which: tuple[list[Question], list[Question]],
+        windows: Sequence[Window] = (),
     ) -> list[tuple[float, float]]:
         """Return (subject, drift) of some weights on some questions."""
         every = uniform_multipliers(self.host.model.family)
-        settings = [every | dict(zip(self.blocks, map(float, point), strict=True)) for point in points]
+        settings = [
+            (every | dict(zip(self.blocks, map(float, point), strict=True)), window)
+            for point, window in zip(points, windows or [WHOLE] * len(points), strict=True)
+        ]
         with torch.no_grad(), attach(self.host.model, self.lora, 0.0, strategy="factors") as attached:
             ask = Predictor(self.host.model, attached, clip_skip=1, chunk=16, progress=Progress(), total=1)
-            found = [losses(ask, some, settings) for some in which]
+            found = [losses_through(ask, some, settings) for some in which]
         self.calls += ask.calls if which is self.learn else 0
         return list(zip(*found, strict=True))
 
@@ -154,7 +164,7 @@ def sep_cma(field: Field, rng: np.random.Generator) -> None:
     field.judge([np.ones(n)])
     while field.left >= 1:
         steps = rng.standard_normal((min(size, field.left), n)) * np.sqrt(spread)
-        points = np.clip(mean + sigma * steps, 0, 1)
+        points = np.clip(mean + sigma * steps, field.low, field.high)
         values = field.judge(list(points))
         if len(points) < size:
             return
@@ -184,7 +194,7 @@ def bayesian(field: Field, rng: np.random.Generator) -> None:
         near = best + rng.standard_normal((1000, n)) * rng.choice([0.02, 0.1, 0.3], (1000, 1)) * (
             rng.random((1000, n)) < 0.3
         )
-        some = np.clip(np.concatenate([rng.random((500, n)), near]), 0, 1)
+        some = np.clip(np.concatenate([rng.uniform(field.low, field.high, (500, n)), near]), field.low, field.high)
         cross = np.exp(-_squares(some, xs) / (2 * length**2))
         guess = cross @ solved
         doubt = np.sqrt(np.clip(1 - np.square(np.linalg.solve(factor, cross.T)).sum(0), 1e-12, None))
@@ -237,46 +247,66 @@ def compare(host: StudioHost, path: Path, options: argparse.Namespace) -> dict[s
     pictures, held = views_of(host, use.PICTURES), views_of(host, use.HELD_OUT)
     others = [text.read_text(encoding="utf-8").strip() for text in sorted(use.OTHERS.glob("*.txt"))]
     learn = (
-        picture_questions(model, pictures.latents, pictures.captions, levels=options.levels, seed=1),
+        picture_questions(
+            model,
+            pictures.latents[: options.pictures],
+            pictures.captions[: options.pictures],
+            levels=options.levels,
+            seed=1,
+        ),
         neutral_questions(model, kept, levels=options.levels, seed=2),
     )
     unseen = (
         picture_questions(model, held.latents, held.captions, levels=options.unseen, seed=3),
         neutral_questions(model, others, levels=options.unseen, seed=4),
     )
-    found = find_weights(model, lora, *learn, FitSpec(keep=options.keep, rounds=options.rounds))
+    spec = FitSpec(keep=options.keep, rounds=options.rounds, low=options.low, high=options.high)
+    found = find_weights(model, lora, *learn, spec)
+    timed = find_weights(model, lora, *learn, replace(spec, parts=options.levels))
     blocks = blocks_of(model, lora)
     with torch.no_grad():
         answers = _answered(host, lora, (learn, unseen))
     place = Field(
-        host, lora, list(blocks), *answers, found.allowed, (found.plain.subject, found.plain.drift), found.calls
+        host,
+        lora,
+        list(blocks),
+        *answers,
+        found.allowed,
+        (found.plain.subject, found.plain.drift),
+        found.calls,
+        low=options.low,
+        high=options.high,
     )
     ones = np.ones(len(blocks))
     fit = np.array([found.weights[block] for block in blocks])
     ways: dict[str, np.ndarray] = {"none": 0 * ones, "ALL": ones, "found": fit}
+    ways["found, with steps"] = np.array([timed.weights[block] for block in blocks])
     ways |= {f"ALL x{strength}": strength * ones for strength in STRENGTHS}
     for name in host.presets.names():
         with suppress(AtelierError):  # of another family
             table = host.presets.resolve(name, model.family).as_dict()
             ways[f"preset {name}"] = np.array([table.get(block, 0.0) for block in blocks])
     for number in range(8):
-        ways[f"random {number + 1}"] = np.array(random_weights(len(blocks), fit.mean(), 0.0, 1.0, seed=number))
+        ways[f"random {number + 1}"] = np.array(
+            random_weights(len(blocks), fit.mean(), options.low, options.high, seed=number)
+        )
     for name, search in ((name, SEARCHES[name]) for name in options.searches):
         ways[name] = place.search(search, 1)
         print(json.dumps({"way": name, "calls": place.calls}), file=sys.stderr, flush=True)
-    rows = dict(zip(ways, place.measured(list(ways.values()), place.held), strict=True))
+    steps = [timed.window if name == "found, with steps" else WHOLE for name in ways]
+    rows = dict(zip(ways, place.measured(list(ways.values()), place.held, steps), strict=True))
     subject, drift = rows["ALL"]
     table = {
         name: {"subject": row[0] / subject, "drift": row[1] / drift, "mean": float(ways[name].mean())}
         for name, row in rows.items()
     }
-    equal = {
-        name: row["drift"] for name, row in table.items() if row["subject"] <= SAME and name not in ("found", "none")
-    }
+    ours = ("found", "found, with steps", "none")
+    equal = {name: row["drift"] for name, row in table.items() if row["subject"] <= SAME and name not in ours}
     return {
         "lora": path.stem,
         "calls": found.calls,
         "weights": found.weights,
+        "window": [timed.window.start, timed.window.stop],
         "kept": found.kept,
         "ways": table,
         "drift_less_than_ALL": 1 - table["found"]["drift"],
@@ -301,6 +331,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="a folder that keeps the trained LoRAs")
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--levels", type=int, default=3, help="noise levels of each picture and caption")
+    parser.add_argument("--pictures", type=int, default=12, help="training pictures to learn from")
+    parser.add_argument("--low", type=float, default=0.0, help="lowest weight")
+    parser.add_argument("--high", type=float, default=1.0, help="highest weight")
     parser.add_argument("--captions", type=int, default=12, help="captions of other things to learn from")
     parser.add_argument("--unseen", type=int, default=5, help="noise levels of what is measured with")
     parser.add_argument("--searches", nargs="*", default=list(SEARCHES), choices=list(SEARCHES))

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import torch
 
-from lib_lora.analysis.fit.fit import FitResult, FitSpec, Losses, asked_of_model, blocks_of
-from lib_lora.analysis.fit.samples import Predictor, losses
+from lib_lora.analysis.fit.fit import asked_of_model, blocks_of
+from lib_lora.analysis.fit.samples import Predictor
+from lib_lora.analysis.fit.spec import FitResult, FitSpec, Losses
+from lib_lora.analysis.fit.window import WHOLE, losses_through
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import AtelierError
 from lib_lora.formats.lora import LoraFile
@@ -40,13 +42,13 @@ def measured(
     """
     every = uniform_multipliers(model.family)
     ways = _ways(every, blocks_of(model, lora), result, presets, model.family, spec)
-    settings = [every | one.weights for one in ways]
+    settings = [(every | one.weights, result.window if one.kind == FOUND else WHOLE) for one in ways]
     with torch.no_grad(), attach(model, lora, 0.0, strategy="factors") as attached:
         total = len(settings) * sum(map(len, asked.held))
         ask = Predictor(model, attached, clip_skip=spec.clip_skip, chunk=spec.chunk, progress=progress, total=total)
         subject = asked_of_model(ask, asked.held[0], every)
         neutral = asked_of_model(ask, asked.held[1], dict.fromkeys(every, 0.0))
-        found = zip(losses(ask, subject, settings), losses(ask, neutral, settings), strict=True)
+        found = zip(losses_through(ask, subject, settings), losses_through(ask, neutral, settings), strict=True)
         return tuple(replace(one, held=Losses(*pair)) for one, pair in zip(ways, found, strict=True))
 
 

@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lib_lora.analysis.fit.fit import FitSpec, State, calls_of, find_weights, settings_of
+from lib_lora.analysis.fit.fit import calls_of, find_weights, settings_of
 from lib_lora.analysis.fit.options import FitOptions
+from lib_lora.analysis.fit.spec import FitResult, FitSpec, State
 from lib_lora.analysis.tiers.prediction_tier import WALK
 from lib_lora.atomic import make_folder, replace_file
 from lib_lora.blocks.layouts import full_layout
@@ -77,7 +78,7 @@ def predictions(options: FitOptions, host: Host, *, blocks: int) -> int:
     subject, neutral = counts(options, host.model)
     held = round(options.holdout * (subject + neutral))
     walked = neutral if options.images else subject + neutral
-    learned = (subject + neutral - held) * options.levels * settings_of(options.rounds, blocks)
+    learned = (subject + neutral - held) * options.levels * settings_of(options.rounds, blocks, cut=options.timing)
     return walked * WALK * options.levels + learned + held * options.levels * ways_of(host.presets)
 
 
@@ -135,6 +136,7 @@ def fit_weights(options: FitOptions, host: Host, progress: Progress, *, record: 
             options.halves,
             options.clip_skip,
             CHUNK_SMALL if is_small(model.native_side) else CHUNK,
+            options.levels if options.timing else 1,
         )
         mark = _mark(options, host, lora)
         state, lost = _kept(record, mark)
@@ -148,7 +150,22 @@ def fit_weights(options: FitOptions, host: Host, progress: Progress, *, record: 
     layout = full_layout(model.family)
     given = {block: value for block, value in result.weights.items() if block in layout.names}
     vector = BlockWeights.uniform(layout, 0.0).replaced(given)
-    return Fitted(options.lora, result, vector, ways, (*asked.notes, *lost), asked.prompts)
+    return Fitted(options.lora, result, vector, ways, (*asked.notes, *lost, *_timed(result)), asked.prompts)
+
+
+def _timed(result: FitResult) -> tuple[str, ...]:
+    """Return what there is to say of the steps in which the LoRA acts."""
+    if result.window.is_whole:
+        return ()
+    start, stop = (100 * share for share in (result.window.start, result.window.stop))
+    return (
+        say(
+            "The LoRA acts from {start:.0f} % to {stop:.0f} % of the steps: the tag says so; a preset and a baked file "
+            "cannot.",
+            start=start,
+            stop=stop,
+        ),
+    )
 
 
 def _mark(options: FitOptions, host: Host, lora: LoraFile) -> str:
@@ -164,7 +181,10 @@ def _kept(record: Path | None, mark: str) -> tuple[State, tuple[str, ...]]:
         return State(), ()
     try:
         row: Mapping[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        return State(tuple(dict(point) for point in row["points"]) if row["order"] == mark else ()), ()
+        if row["order"] != mark:
+            return State(), ()
+        steps = tuple((int(first), int(last)) for first, last in row["windows"])
+        return State(tuple(dict(point) for point in row["points"]), steps), ()
     except (OSError, ValueError, KeyError, TypeError):
         return State(), (say("The rounds that an earlier run kept cannot be read: the search began anew."),)
 
@@ -172,7 +192,7 @@ def _kept(record: Path | None, mark: str) -> tuple[State, tuple[str, ...]]:
 def _keeper(record: Path | None, mark: str) -> Callable[[State], None]:
     def keep(state: State) -> None:
         if record is not None:
-            text = json.dumps({"order": mark, "points": state.points})
+            text = json.dumps({"order": mark, **asdict(state)})
             replace_file(record, text.encode(), what=say("The state of the search"))
 
     return keep

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lib_lora.analysis.fit.fit import FitResult, Losses, kept_share
-from lib_lora.blocks.tag_model import ResolvedTag
+from lib_lora.analysis.fit.spec import FitResult, Losses, kept_share
+from lib_lora.analysis.fit.window import Window
+from lib_lora.blocks.tag_edit import change_tag
+from lib_lora.blocks.tag_model import Moment, ResolvedTag
 from lib_lora.blocks.tag_resolve import format_tag
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.sentences import say
@@ -70,7 +72,7 @@ class Fitted:
     @property
     def tag(self) -> str:
         """The tag of a prompt."""
-        return format_tag(ResolvedTag(self.lora, weights=self.vector))
+        return in_steps(format_tag(ResolvedTag(self.lora, weights=self.vector)), self.result.window)
 
     def way(self, name: str) -> Losses:
         """Return the losses of a way."""
@@ -141,6 +143,8 @@ class Fitted:
             "vector": self.vector.format(),
             "tag": self.tag,
             "weights": self.result.weights,
+            "start": self.result.window.start,
+            "stop": self.result.window.stop,
             "kept": self.result.kept,
             "calls": self.result.calls,
             "learned_from": {name: asdict(getattr(self.result, name)) for name in ("before", "plain", "found")},
@@ -153,6 +157,13 @@ class Fitted:
                 for one in self.ways
             },
         }
+
+
+def in_steps(tag: str, window: Window) -> str:
+    """Return a tag that acts in a window alone."""
+    start = Moment(window.start, is_share=True) if window.start > 0 else None
+    stop = Moment(window.stop, is_share=True) if window.stop < 1 else None
+    return change_tag(tag, 0, lambda one: replace(one, start=start, stop=stop))
 
 
 def told(found: Fitted, tell: Callable[[str], str] = str) -> dict[str, Any]:

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from lib_lora.analysis.fit.ask import neutral_questions, outside, picture_questions
-from lib_lora.analysis.fit.fit import FitSpec, State, blocks_of, find_weights, kept_share
+from lib_lora.analysis.fit.fit import blocks_of, find_weights
 from lib_lora.analysis.fit.quadratic import Quadratic, least, least_while, on_grid
-from lib_lora.analysis.fit.samples import Predictor, losses
+from lib_lora.analysis.fit.samples import Predictor, Question, losses
+from lib_lora.analysis.fit.spec import FitSpec, kept_share
+from lib_lora.analysis.fit.window import Window, part_of, windows
 from lib_lora.errors import InputError, StoppedError
 from lib_lora.live.attach import attach
 from lib_lora.live.targets import uniform_multipliers
@@ -127,9 +129,39 @@ def test_a_stopped_search_goes_on_from_its_rounds(model, scene):
         find_weights(model, lora, subject, neutral, FitSpec(rounds=2), keep=keep, progress=progress)
     assert len(states[0].points) == 1
     whole = find_weights(model, lora, subject, neutral, FitSpec(rounds=2))
-    again = find_weights(model, lora, subject, neutral, FitSpec(rounds=2), state=State(states[0].points))
+    again = find_weights(model, lora, subject, neutral, FitSpec(rounds=2), state=states[0])
     assert again.weights == pytest.approx(whole.weights, abs=2e-3)
     assert again.calls < whole.calls
+
+
+def test_steps_in_which_the_lora_does_nothing_for_the_subject_are_found(model):
+    """The subject needs it in the noisier two thirds; in the rest the model's own answer is wanted."""
+    lora = random_lora(model, seed=7, size=0.02)
+    asked = neutral_questions(model, ["red apple", "ghost"], levels=3, seed=1)
+
+    def say(one, numbers):
+        with torch.no_grad(), attach(model, lora, numbers):
+            return model.predict(one.latents, torch.tensor([one.step]), model.encode_text([one.caption]))
+
+    clearest = min(one.step for one in asked)
+    subject = [replace(one, target=say(one, 0.0 if one.step == clearest else 1.0)) for one in asked]
+    neutral = neutral_questions(model, ["blue circle"], levels=3, seed=2)
+    spec = FitSpec(keep=1.0, rounds=1)
+    whole, found = (find_weights(model, lora, subject, neutral, replace(spec, parts=parts)) for parts in (1, 3))
+    assert (found.window.first, found.window.last) == (0, 2)
+    assert (found.window.start, found.window.stop) == (0.0, 0.67)
+    assert found.found.drift < 0.9 * whole.found.drift
+    on, off = uniform_multipliers("sd1") | found.weights, dict.fromkeys(uniform_multipliers("sd1"), 0.0)
+    off["BASE"] = found.weights["BASE"]  # a tag's start and stop leave the text encoder on
+    errors = [(say(one, off if one.step == clearest else on) - one.target).square().mean() for one in subject]
+    assert found.found.subject == pytest.approx(float(torch.stack(errors).mean()), rel=1e-3)
+
+
+def test_the_parts_of_sampling_begin_with_the_noisiest():
+    assert [(one.first, one.last) for one in windows(2)] == [(0, 2), (0, 1), (1, 2)]
+    latents = torch.zeros(1, 4, 8, 8)
+    assert [part_of(Question(latents, step, ""), 1000, 4) for step in (0, 249, 250, 999)] == [3, 3, 2, 0]
+    assert not Window(1, 4, 4).is_whole
 
 
 def test_only_halves(model, scene):
@@ -166,7 +198,7 @@ def test_pictures_are_noised_as_the_model_was_trained_and_masks_split_them(model
 
 
 def test_the_share_that_is_kept():
-    from lib_lora.analysis.fit.fit import Losses
+    from lib_lora.analysis.fit.spec import Losses
 
     assert kept_share(Losses(1.0, 0), Losses(0.5, 1), Losses(0.6, 0.5)) == pytest.approx(0.8)
 

@@ -86,6 +86,17 @@ def test_weights_are_not_lost_where_their_pictures_fail_or_are_stopped(host, tmp
     assert draw(found, FitOptions(lora="named", **QUICK, seeds=0), host, tmp_path / "x.png", QUIET) == found
 
 
+def test_start_and_stop_are_searched_where_they_are_asked_for_and_one_level_has_none(host):
+    with pytest.raises(InputError, match="one noise level"):
+        FitOptions(lora="named", **QUICK, timing=True)
+    found = fit_weights(FitOptions(lora="named", **QUICK | {"levels": 2, "keep": 0.4}, timing=True), host, QUIET)
+    window = found.result.window
+    assert window.parts == 2
+    assert any("of the steps" in note for note in found.notes) is not window.is_whole
+    assert ("start=" in found.tag or "stop=" in found.tag) is not window.is_whole
+    assert found.way("found").drift < found.way("ALL").drift
+
+
 def test_a_file_that_names_no_trigger_is_refused_without_pictures(host):
     with pytest.raises(InputError, match="not known what triggers plain"):
         fit_weights(FitOptions(lora="plain", **QUICK), host, QUIET)

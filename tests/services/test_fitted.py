@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
-from lib_lora.analysis.fit.fit import FitResult, Losses
+from lib_lora.analysis.fit.spec import FitResult, Losses
+from lib_lora.analysis.fit.window import Window
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.services.fit_measured import random_weights
-from lib_lora.services.fitted import ALL, FOUND, NONE, PRESET, Fitted, Way, table_of
+from lib_lora.services.fitted import ALL, FOUND, NONE, PRESET, Fitted, Way, in_steps, table_of
 
 
 def fitted(**held: Losses) -> Fitted:
@@ -37,6 +39,16 @@ def test_the_gentlest_of_the_others_that_keep_the_subject_as_well_is_named() -> 
     better = fitted(**three, **worse, C=Losses(0.5, 0.08)).compared
     assert "C changes the model 20 % less than the found weights: take it instead" in better
     assert "None of the 1 presets" in fitted(**three, B=Losses(0.9, 0.01)).compared
+
+
+def test_the_steps_stand_in_the_tag_where_they_are_not_all() -> None:
+    found = fitted(none=Losses(1.0, 0.0), ALL=Losses(0.5, 0.2), found=Losses(0.5, 0.1))
+    assert "start" not in found.tag
+    assert "stop" not in found.tag
+    cut = replace(found, result=replace(found.result, window=Window(1, 2, 3)))
+    assert "start=0.33:stop=0.67" in cut.tag
+    assert (cut.answer()["start"], cut.answer()["stop"]) == (0.33, 0.67)
+    assert in_steps("<lora:krnk:1:FACE>", Window(0, 1, 2)) == "<lora:krnk:1:FACE:stop=0.5>".replace("FACE", "lbw=FACE")
 
 
 def test_a_lora_that_helps_nothing_held_out_is_not_said_to_keep_something() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lib_lora.analysis.fit.window import Window
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.request import GenerateRequest
 from lib_lora.host.studio import StudioHost
@@ -79,6 +80,12 @@ def test_what_cannot_be_right_is_said_where_it_was_started(atelier: Atelier, lan
     assert "atelier-error" in list(do.start(facts, *given(low=1, high=0.5)))[-1][0]
     assert "atelier-error" in do.weights({}, facts)[1]
     assert "atelier-error" in do.weights({"lora": "dress", "vector": "1"}, facts)[1], "of another file"
+
+
+def test_the_tag_says_in_which_steps_the_found_weights_act(atelier: Atelier) -> None:
+    do, facts = blocks.Handlers(atelier, Words("en")), facts_of(atelier, "girl")
+    box, _ = do.tag(",".join(["0.5"] * 17), None, facts, Window(0, 2, 4))
+    assert box["value"].endswith(":stop=0.5>")
 
 
 def test_a_stop_says_that_the_rounds_are_kept(atelier: Atelier) -> None:

@@ -10,13 +10,16 @@ the model, so this works wherever a LoRA can be attached, and all block settings
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from lib_lora.analysis.fit.quadratic import Quadratic, least_while, on_grid
-from lib_lora.analysis.fit.samples import Numbers, Predictor, Question, losses
+from lib_lora.analysis.fit.parts import Parts, turned
+from lib_lora.analysis.fit.quadratic import least_while, on_grid
+from lib_lora.analysis.fit.samples import Numbers, Predictor, Question, text_alone
+from lib_lora.analysis.fit.spec import FitResult, FitSpec, Losses, State
+from lib_lora.analysis.fit.window import WHOLE, Window, losses_through, part_of, windows
 from lib_lora.blocks.layouts import OTHER
 from lib_lora.errors import InputError
 from lib_lora.formats.keys import block_of_key
@@ -35,81 +38,6 @@ DIGITS = 2
 """Of the weights that are tried last: those that are said are those that were measured."""
 WITHIN = 1e-3
 """By this share the subject's loss may pass its limit."""
-
-
-@dataclass(frozen=True)
-class FitSpec:
-    """What is wanted.
-
-    Attributes:
-        keep: the share of what the LoRA has learned of the subject that must stay, 0 to 1.
-        low, high: bounds of each weight.
-        rounds: how often the quadratics are taken anew.
-        halves: whether only 0, 0.5 and 1 are wanted.
-        clip_skip: as for pictures.
-        chunk: settings in a batch.
-    """
-
-    keep: float = 0.97
-    low: float = 0.0
-    high: float = 1.0
-    rounds: int = 3
-    halves: bool = False
-    clip_skip: int = 1
-    chunk: int = 16
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise InputError(
-                "The lowest weight is not below the highest",
-                where="low",
-                cure=say("For example {low} and {high}.", low=0, high=1),
-            )
-
-
-@dataclass(frozen=True)
-class Losses:
-    """The subject's loss and the drift of one setting."""
-
-    subject: float
-    drift: float
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a search stands: the points that were found so far, a number a block. It can be kept and gone on with."""
-
-    points: tuple[dict[str, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What was found.
-
-    Attributes:
-        weights: block to number, of the blocks that the file has.
-        before, plain, found: losses without the LoRA, with it at 1, and with the weights, on what was learned from.
-        allowed: the limit of the subject's loss.
-        calls: samples that the model predicted.
-    """
-
-    weights: dict[str, float]
-    before: Losses
-    plain: Losses
-    found: Losses
-    allowed: float
-    calls: int
-
-    @property
-    def kept(self) -> float:
-        """The share of what was learned of the subject that stays."""
-        return kept_share(self.before, self.plain, self.found)
-
-
-def kept_share(before: Losses, plain: Losses, found: Losses) -> float:
-    """Return which share of the subject's gain (from no LoRA to all of it) a setting keeps."""
-    gain = before.subject - plain.subject
-    return (before.subject - found.subject) / gain if gain > 0 else float("nan")
 
 
 def blocks_of(model: LoadedModel, lora: LoraFile) -> tuple[str, ...]:
@@ -159,12 +87,12 @@ def calls_of(
     model: LoadedModel, lora: LoraFile, subject: Sequence[Question], neutral: Sequence[Question], spec: FitSpec
 ) -> int:
     """Return about how many samples a search lets the model predict."""
-    return (len(subject) + len(neutral)) * settings_of(spec.rounds, len(blocks_of(model, lora)))
+    return (len(subject) + len(neutral)) * settings_of(spec.rounds, len(blocks_of(model, lora)), cut=spec.parts > 1)
 
 
-def settings_of(rounds: int, blocks: int) -> int:
-    """Return how many settings of so many blocks a search asks each question with."""
-    return rounds * (1 + blocks) + 2 + len(BETWEEN) * rounds
+def settings_of(rounds: int, blocks: int, *, cut: bool) -> int:
+    """Return about how many settings of so many blocks a search asks each question with; ``cut``: steps are chosen."""
+    return 2 + rounds * (1 + blocks + len(BETWEEN) + (2 + len(BETWEEN) if cut else 0))
 
 
 def asked_of_model(predictor: Predictor, questions: Sequence[Question], nothing: Numbers) -> list[Question]:
@@ -187,11 +115,11 @@ class _Search:
         spec: FitSpec,
     ) -> None:
         self.predictor, self.blocks, self.every, self.spec = predictor, blocks, dict(every), spec
+        self.timesteps = len(predictor.model.alphas_cumprod)
         nothing = dict.fromkeys(self.every, 0.0)
         self.neutral = asked_of_model(predictor, neutral, nothing)
         self.subject = asked_of_model(predictor, subject, self.every)
-        plain = self._losses([nothing, self.every])
-        self.before, self.plain = plain
+        self.before, self.plain = self._losses([(nothing, WHOLE), (self.every, WHOLE)])
         if self.plain.subject >= self.before.subject:
             raise InputError(
                 "The LoRA has not learned this subject: without it the model is no worse on these pictures "
@@ -205,57 +133,81 @@ class _Search:
 
     def run(self, state: State, keep: Callable[[State], None]) -> FitResult:
         """Return the best of all rounds."""
-        spec, points = self.spec, [np.array([point[block] for block in self.blocks]) for point in state.points]
+        spec, parts = self.spec, self.spec.parts
+        points = [np.array([point[block] for block in self.blocks]) for point in state.points]
+        found = [Window(first, last, parts) for first, last in state.windows]
         while len(points) < spec.rounds:
             at = points[-1] if points else np.clip(np.ones(len(self.blocks)), spec.low, spec.high)
-            points.append(self._round(at, last=len(points) == spec.rounds - 1))
-            keep(State(tuple(dict(zip(self.blocks, map(float, point), strict=True)) for point in points)))
-        return self._best(points)
+            point, window = self._round(at, last=len(points) == spec.rounds - 1)
+            points, found = [*points, point], [*found, window]
+            keep(
+                State(
+                    tuple(dict(zip(self.blocks, map(float, point), strict=True)) for point in points),
+                    tuple((one.first, one.last) for one in found),
+                )
+            )
+        return self._best(list(zip(points, found, strict=True)))
 
-    def _round(self, at: np.ndarray, *, last: bool) -> np.ndarray:
-        """Return the weights of least drift, as the quadratics around ``at`` tell it."""
-        subject, drift = self._quadratic(self.subject, at), self._quadratic(self.neutral, at)
+    def _round(self, at: np.ndarray, *, last: bool) -> tuple[np.ndarray, Window]:
+        """Return the weights of least drift, as the quadratics around ``at`` tell it, and the steps for them."""
+        subject, drift = self._quadratics(self.subject, at), self._quadratics(self.neutral, at)
         low, high = self.spec.low - at, self.spec.high - at
+        steps = {}
+        for window in windows(self.spec.parts):
+            near = drift.through(window), subject.through(window)
+            step = least_while(*near, self.allowed, low, high)
+            over = max(0.0, near[1].value(step) - self.allowed * (1 + WITHIN))
+            steps[window] = (over, near[0].value(step), step)
+        window = min(steps, key=lambda one: steps[one][:2])
+        step = steps[window][2]
         if self.spec.halves and last:
-            return at + on_grid(drift, subject, self.allowed, at, low, high)
-        return at + least_while(drift, subject, self.allowed, low, high)
+            step = on_grid(drift.through(window), subject.through(window), self.allowed, at, low, high)
+        return at + step, window
 
-    def _quadratic(self, questions: Sequence[Question], at: np.ndarray) -> Quadratic:
+    def _quadratics(self, questions: Sequence[Question], at: np.ndarray) -> Parts:
+        """Return the mean loss near a point as quadratics: of each part of sampling, with the LoRA on, and off."""
         moves = np.where(at >= MOVE, -MOVE, MOVE)
-        settings = [at, *(at + move * unit for move, unit in zip(moves, np.eye(len(at)), strict=True))]
-        answers = self.predictor.said(questions, [self._numbers(one) for one in settings])
-        count = len(at)
-        constant, slope, curve = 0.0, np.zeros(count), np.zeros((count, count))
-        scale = torch.from_numpy(moves)[:, None]
+        settings = [self._numbers(one) for one in (at, *(at + move * unit for move, unit in self._units(moves)))]
+        places = [n for n, block in enumerate(self.blocks) if text_alone({block: 1.0})[block]]
+        if self.spec.parts > 1:
+            settings += [text_alone(settings[n]) for n in (0, *(1 + place for place in places))]
+        answers, count = self.predictor.said(questions, settings), len(at)
+        made = Parts.of(count, self.spec.parts)
         for one, said in zip(questions, answers, strict=True):
-            errors = one.errors(said).cpu()
-            rest, turns = errors[0], (errors[1:] - errors[0]) / scale
-            size = rest.numel() * len(questions)
-            constant += float(rest @ rest) / size
-            slope += (turns @ rest).numpy() / size
-            curve += (turns @ turns.T).numpy() / size
-        return Quadratic(constant, slope, curve)
+            errors, part = one.errors(said).cpu(), part_of(one, self.timesteps, self.spec.parts)
+            size = errors.shape[1] * len(questions)
+            made.on[part] = made.on[part].plus(turned(errors[: count + 1], moves, range(count), count), 1 / size)
+            if self.spec.parts > 1:
+                made.off[part] = made.off[part].plus(turned(errors[count + 1 :], moves, places, count), 1 / size)
+        return made
 
-    def _best(self, points: Sequence[np.ndarray]) -> FitResult:
+    @staticmethod
+    def _units(moves: np.ndarray) -> list[tuple[float, np.ndarray]]:
+        return list(zip(moves.tolist(), np.eye(len(moves)), strict=True))
+
+    def _best(self, points: Sequence[tuple[np.ndarray, Window]]) -> FitResult:
         """Return the tried weights of least drift within the limit; ALL where none is."""
         spec = self.spec
         start = np.clip(np.ones(len(self.blocks)), spec.low, spec.high)
-        parts = (1.0,) if spec.halves else BETWEEN
-        tried = [start, *(start + part * (point - start) for point in points for part in parts)]
-        tried = tried if not spec.halves else [start, points[-1]]
-        tried = [np.clip(one.round(DIGITS), spec.low, spec.high) for one in tried]
-        found = self._losses([self._numbers(one) for one in tried])
+        if spec.halves:
+            tried = [(start, Window(0, spec.parts, spec.parts)), points[-1]]
+        else:
+            near = [(start + part * (point - start), window) for point, window in points for part in BETWEEN]
+            tried = [(start, Window(0, spec.parts, spec.parts)), *near]
+        tried = [(np.clip(one.round(DIGITS), spec.low, spec.high), window) for one, window in tried]
+        found = self._losses([(self._numbers(one), window) for one, window in tried])
         most = self.allowed * (1 + WITHIN)
         rows = [(one, loss) for one, loss in zip(tried, found, strict=True) if loss.subject <= most]
-        best, loss = (
+        (best, window), loss = (
             min(rows, key=lambda row: row[1].drift)
             if rows
             else min(zip(tried, found, strict=True), key=lambda row: row[1].subject)
         )
-        return FitResult(self._named(best), self.before, self.plain, loss, self.allowed, self.predictor.calls)
+        calls = self.predictor.calls
+        return FitResult(self._named(best), self.before, self.plain, loss, self.allowed, calls, window)
 
-    def _losses(self, settings: Sequence[Numbers]) -> list[Losses]:
-        subject, drift = (losses(self.predictor, some, settings) for some in (self.subject, self.neutral))
+    def _losses(self, settings: Sequence[tuple[Numbers, Window]]) -> list[Losses]:
+        subject, drift = (losses_through(self.predictor, some, settings) for some in (self.subject, self.neutral))
         return [Losses(*pair) for pair in zip(subject, drift, strict=True)]
 
     def _numbers(self, point: np.ndarray) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lib_lora.errors import InputError
 from lib_lora.options import REQUIRED, option, settle
 
 
@@ -52,6 +53,11 @@ class FitOptions:
     low: float = option(0.0, "Lowest weight", "Lowest weight of a block.", low=-2, high=2)
     high: float = option(1.0, "Highest weight", "Highest weight of a block.", low=-2, high=2)
     halves: bool = option(False, "Prefer 0, 0.5 and 1", "Only 0, 0.5 and 1 as weights.")
+    timing: bool = option(
+        False,
+        "Find start and stop steps as well",
+        "In as many parts of the steps as there are noise levels; exact where steps are even. Baked files have none.",
+    )
     rounds: int = option(
         3, "Rounds", "How often the search begins anew from what it has found.", low=1, high=10, step=1
     )
@@ -88,3 +94,9 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         settle(self)
+        if self.timing and self.levels < 2:
+            raise InputError(
+                "Start and stop steps cannot be chosen with one noise level",
+                option="levels",
+                cure="Give 3, or 6 for finer steps.",
+            )

@@ -100,8 +100,18 @@ class Predictor:
         return Conditioning(torch.cat([row.tokens for row in rows]), torch.cat(pooled) if pooled else None)
 
 
+def each_loss(predictor: Predictor, questions: Sequence[Question], settings: Sequence[Numbers]) -> Tensor:
+    """Return the loss of each question with each setting, ``(questions, settings)``."""
+    answers = predictor.said(questions, settings)
+    return torch.stack([one.errors(said).square().mean(dim=1) for one, said in zip(questions, answers, strict=True)])
+
+
 def losses(predictor: Predictor, questions: Sequence[Question], settings: Sequence[Numbers]) -> list[float]:
     """Return the mean loss over all questions for each setting."""
-    answers = predictor.said(questions, settings)
-    squares = [one.errors(said).square().mean(dim=1) for one, said in zip(questions, answers, strict=True)]
-    return [float(value) for value in torch.stack(squares).mean(dim=0)]
+    return each_loss(predictor, questions, settings).mean(dim=0).tolist()
+
+
+def text_alone(numbers: Numbers) -> dict[str, float]:
+    """Return what is left of a setting in steps in which the LoRA is off: the text is encoded once for all of them."""
+    text = {BASE, *text_blocks()}
+    return {block: value if block in text else 0.0 for block, value in numbers.items()}

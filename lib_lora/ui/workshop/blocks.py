@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.analysis.facts import BlockFacts, LoraFacts, described, summary_of
+from lib_lora.analysis.fit.window import WHOLE, Window
 from lib_lora.blocks.tag import parse_tag
 from lib_lora.blocks.tag_text import short_tag
 from lib_lora.blocks.weights import BlockWeights
@@ -25,6 +26,7 @@ from lib_lora.sentences import say
 from lib_lora.services import files as file_work
 from lib_lora.services import presets as presets_file
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.fitted import in_steps
 from lib_lora.ui.compat import COPYABLE, dropdown, event_kw, gr, update
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.workshop import finder, planner, work
@@ -164,10 +166,9 @@ class Handlers:
         note = note_html(self.words("workshop.preset_saved", name=saved), kind="good")
         return note, update(choices=file_work.presets(self.atelier), value=saved)
 
-    def tag(self, vector: str, preset: str | None, facts: Facts) -> tuple[Any, str]:
-        """Return the tag box with the tag for these weights, and a message."""
-
-        tag, message = work.tried(self.words, lambda: self._tag(vector, preset, facts))
+    def tag(self, vector: str, preset: str | None, facts: Facts, window: Window = WHOLE) -> tuple[Any, str]:
+        """Return the tag box with the tag for these weights, which act in the steps of ``window``, and a message."""
+        tag, message = work.tried(self.words, lambda: in_steps(self._tag(vector, preset, facts), window))
         if tag is None:
             return update(value="", visible=False), message
         return update(value=tag, visible=True), note_html(self.words("workshop.tag_ready"), kind="good")
@@ -266,7 +267,9 @@ def _of_found(do: Handlers, seek: finder.Handlers) -> tuple[Any, Any, Any]:
 
     def tag(found: Any, facts: Facts) -> tuple[Any, str]:
         vector, message = seek.weights(found, facts)
-        return (update(value="", visible=False), message) if vector is None else do.tag(vector, None, facts)
+        if vector is None:
+            return update(value="", visible=False), message
+        return do.tag(vector, None, facts, Window(**found["window"]))
 
     def name(found: Any, facts: Facts) -> tuple[Any, Any, str]:
         vector, message = seek.weights(found, facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lib_lora.analysis.fit.options import FitOptions
@@ -206,7 +206,7 @@ class Handlers:
     def _shown(self, found: Fitted, facts: Facts) -> list[Any]:
         blocks = [line["block"] for line in facts["blocks"]]
         weights: BlockWeights = shown_weights(found.vector, blocks, facts["family"])
-        held = {"lora": found.lora, "vector": weights.format()}
+        held = {"lora": found.lora, "vector": weights.format(), "window": asdict(found.result.window)}
         return [found_html(found, weights, self._atelier.folders, self._words), compat.update(visible=True), "", held]
 
 

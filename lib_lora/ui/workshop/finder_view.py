@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from lib_lora.analysis.fit.fit import kept_share
+from lib_lora.analysis.fit.spec import kept_share
 from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.i18n.error_words import sentence_in_words
