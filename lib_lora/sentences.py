@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from string import Formatter
 from typing import Any
 
@@ -63,7 +64,7 @@ def reason_of(error: BaseException) -> Sentence:
 
 def places_of(template: str) -> tuple[str, ...]:
     """Return the names of a template's places, each once, in their order."""
-    return tuple(dict.fromkeys(place for _, place, _, _ in Formatter().parse(template) if place is not None))
+    return tuple(dict.fromkeys(place for _, place, _, _ in _parsed(template) if place is not None))
 
 
 def filled(template: str, values: Mapping[str, Any], said: Callable[[Sentence], str] = str) -> str:
@@ -72,7 +73,18 @@ def filled(template: str, values: Mapping[str, Any], said: Callable[[Sentence], 
     Raises:
         KeyError: a place has no value; TypeError, ValueError: one that does not fit its place.
     """
-    return _Filler(said).vformat(template, (), values)
+    filler, found = _Filler(said), []
+    for literal, place, form, conversion in _parsed(template):
+        found.append(literal)
+        if place is not None:
+            found.append(filler.format_field(filler.convert_field(values[place], conversion), form or ""))
+    return "".join(found)
+
+
+@lru_cache(maxsize=2048)
+def _parsed(template: str) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
+    """Return a template's pieces, as `Formatter.parse` gives them; a program has few, and says some in every step."""
+    return tuple(Formatter().parse(template))
 
 
 def packed(text: str) -> str | dict[str, Any]:

@@ -21,6 +21,8 @@ Shapes = Mapping[str, Sequence[int]]
 """Shape of every tensor of a LoRA file by its kohya name."""
 
 _OF_TEXT = re.compile(r"_layers_\d+_(self_attn_(q|k|v|out)_proj|mlp_fc[12])$")
+_PATHS = 2**15
+"""Module paths of which a family remembers the block."""
 _ROOTS = ("lora_unet_", "model_diffusion_model_", "diffusion_model_", "unet_", "transformer_", "net_")
 
 
@@ -176,6 +178,14 @@ class Architecture:
 
     def block_of_path(self, path: str) -> str:
         """Return the block of a module path, dotted or underscored, in any spelling; else ``other``."""
+        found = self._blocks_known.get(path)  # a folder's files name the same modules over and over
+        if found is None:
+            found = self._block_of(path)
+            if len(self._blocks_known) < _PATHS:
+                self._blocks_known[path] = found
+        return found
+
+    def _block_of(self, path: str) -> str:
         flat = path.replace(".", "_")
         for root in _ROOTS:
             # Flux in diffusers: "transformer_blocks_3" is a block's own name, not the root "transformer."
@@ -208,6 +218,10 @@ class Architecture:
             return self.respell(key)
         module = None if self.unet is None or self.unet.ldm_keys else self.find(key)
         return key if module is None else module.key
+
+    @cached_property
+    def _blocks_known(self) -> dict[str, str]:
+        return {}
 
     @cached_property
     def _by_key(self) -> Mapping[str, ModuleName]:

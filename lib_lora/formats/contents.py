@@ -12,7 +12,7 @@ from torch import Tensor
 from lib_lora.blocks.layouts import title_of
 from lib_lora.errors import FileError
 from lib_lora.formats.adapters import NormAdapter
-from lib_lora.formats.adapters.registry import UNKNOWN_KIND, kind_of, rank_in, read_adapter
+from lib_lora.formats.adapters.registry import UNKNOWN_KIND, kind_and_rank, read_adapter
 from lib_lora.formats.families import family_of
 from lib_lora.formats.files import is_pickle, read_some, read_tensors, read_with_notes, torch_types
 from lib_lora.formats.header import Header, read_header
@@ -159,7 +159,7 @@ def contents_of(path: str | Path) -> Contents:
     shapes = {f"{key}.{part}": tuple(t.shape) for key, parts in found.modules.items() for part, t in parts.items()}
     family = family_of(shapes)
     modules = tuple(
-        Module(key, block_of_key(key, family), kind_of(found.modules[key]), rank_in(found.modules[key]))
+        Module(key, block_of_key(key, family), *kind_and_rank(found.modules[key]))
         for key in sorted(found.modules, key=natural)
     )
     notes = (*notes, *found.notes, *alpha_notes(found))
@@ -171,13 +171,26 @@ def contents_of(path: str | Path) -> Contents:
 def _faults(modules: Iterable[Module], parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Fault]:
     """Return the modules that cannot be read as an adapter by why; of tensors without numbers the form is looked at."""
     faults: dict[str, Fault] = {}
+    sound: set[tuple[object, ...]] = set()  # a file has few forms of modules, and many of each
     for module in modules:
+        form = tuple((part, one.shape, one.dtype, _number(one)) for part, one in parts[module.key].items())
+        if form in sound:
+            continue
         try:
             read_adapter(module.key, parts[module.key])
         except FileError as error:
             known = faults.get(error.what.template, Fault(error.what, error.cure, ()))  # of any shapes: one fault
             faults[error.what.template] = replace(known, modules=(*known.modules, module.key))
+        else:
+            sound.add(form)
     return faults
+
+
+def _number(tensor: Tensor) -> object:
+    """Return what is known of a tensor's numbers, as far as two that are the same can be told alike."""
+    if tensor.is_meta:
+        return None
+    return float(tensor) if tensor.numel() == 1 else id(tensor)
 
 
 def _outline(path: Path, header: Header | None) -> tuple[dict[str, Tensor], dict[str, str], int, tuple[str, ...]]:
@@ -186,9 +199,9 @@ def _outline(path: Path, header: Header | None) -> tuple[dict[str, Tensor], dict
         tensors, metadata, notes = read_with_notes(path)
         return tensors, metadata, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()), notes
     types = torch_types(header, header.tensors, where=str(path))
-    outline = {
-        name: torch.empty(info.shape, dtype=types[info.dtype], device="meta") for name, info in header.tensors.items()
-    }
+    forms = {(info.dtype, info.shape) for info in header.tensors.values()}  # many tensors, and few forms of them
+    blank = {(dtype, shape): torch.empty(shape, dtype=types[dtype], device="meta") for dtype, shape in forms}
+    outline = {name: blank[info.dtype, info.shape] for name, info in header.tensors.items()}
     small = [name for name, info in header.tensors.items() if name.endswith(".alpha") and info.end - info.start <= 64]
     outline |= read_some(path, header, small)
     return outline, header.metadata, header.size - header.data_start, header.notes

@@ -210,6 +210,7 @@ def _old_leaf(projection: str, root: str) -> str:
 
 
 @lru_cache(maxsize=2**16)
+@lru_cache(maxsize=2**16)
 def _split_kohya(name: str) -> Spelled | None:
     """Return an underscored name taken apart; LyCORIS' own prefix does not say which model, so the path does."""
     key, _, part = name.partition(".")

@@ -235,25 +235,24 @@ def _no_number(text: str) -> float:
 
 def _tensor_info(name: str, entry: object, *, where: str) -> TensorInfo:
     """Check one tensor's entry by itself."""
-
-    def place() -> Sentence:  # made only for an error: a header has thousands of tensors
-        return say("{file}, tensor {name!r}", file=where, name=name[:200])
-
     if not isinstance(entry, dict) or not entry.keys() >= _FIELDS:
-        raise FileError("A tensor's entry is broken", where=place(), cure=_CURE)
+        raise FileError("A tensor's entry is broken", where=_place(where, name), cure=_CURE)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise FileError(
-            "Unknown number type {kind!r}", kind=str(dtype)[:20], where=place(), cure="Use an fp16 file of this LoRA."
-        )
+        what = say("Unknown number type {kind!r}", kind=str(dtype)[:20])
+        raise FileError(what, where=_place(where, name), cure="Use an fp16 file of this LoRA.")
     if not _counts(shape) or len(shape) > DIMENSION_LIMIT:
-        raise FileError("A tensor's shape is broken", where=place(), cure=_CURE)
+        raise FileError("A tensor's shape is broken", where=_place(where, name), cure=_CURE)
     if not _counts(offsets) or len(offsets) != 2:
-        raise FileError("A tensor's place is broken", where=place(), cure=_CURE)
+        raise FileError("A tensor's place is broken", where=_place(where, name), cure=_CURE)
     start, end = offsets
     if end - start != prod(shape) * ITEM_BYTES[dtype]:
-        raise FileError("A tensor's shape and its bytes disagree", where=place(), cure=_CURE)
+        raise FileError("A tensor's shape and its bytes disagree", where=_place(where, name), cure=_CURE)
     return TensorInfo(dtype, tuple(shape), start, end)
+
+
+def _place(where: str, name: str) -> Sentence:
+    return say("{file}, tensor {name!r}", file=where, name=name[:200])
 
 
 def _counts(value: object) -> bool:

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from lib_lora.formats.contents import Module, contents_of
 from lib_lora.formats.files import read_tensors
-from lib_lora.formats.hashes import file_hash, tensor_hash
+from lib_lora.formats.hashes import file_hash
 from lib_lora.formats.header import Header
-from lib_lora.formats.lora import all_finite
 from lib_lora.formats.metadata import describe
-from lib_lora.formats.one_by_one import open_tensors
-from lib_lora.progress import QUIET, Progress, SubProgress
+from lib_lora.formats.read_through import ReadThrough, read_through, unsound
+from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
 
@@ -30,8 +27,7 @@ def inspection(path: str | Path, progress: Progress = QUIET) -> dict[str, Any]:
     path = Path(path)
     found = contents_of(path)
     stored = found.metadata.get("sshs_model_hash", "")
-    hashing = SubProgress(progress, 0, 100, 200)
-    computed = "" if found.header is None else tensor_hash(path, hashing, header=found.header)
+    read = _read(path, found.header, progress)
     described = describe(found.metadata)
     return {
         "family": found.family,
@@ -41,10 +37,10 @@ def inspection(path: str | Path, progress: Progress = QUIET) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "blocks": {block: _block(modules) for block, modules in found.blocks().items()},
         "hash": {
-            "computed": computed,
+            "computed": read.tensors,
             "stored": stored,
-            "agrees": computed == stored,
-            "whole_file": file_hash(path, SubProgress(progress, 100, 100, 200)),
+            "agrees": read.tensors == stored,
+            "whole_file": read.whole,
         },
         "fields": described.fields,
         "facts": described.facts,
@@ -52,27 +48,24 @@ def inspection(path: str | Path, progress: Progress = QUIET) -> dict[str, Any]:
         "triggers": dict(described.triggers),
         "metadata": found.metadata,
         "unknown_tensors": sorted((*found.extras, *found.unknown)),
-        "notes": [*found.remarks(), *_broken_numbers(path, found.header)],
+        "notes": [*found.remarks(), *_broken_numbers(read.broken)],
     }
 
 
-def _broken_numbers(path: Path, header: Header | None) -> list[str]:
+def _read(path: Path, header: Header | None, progress: Progress) -> ReadThrough:
+    """Read a file's numbers; a pickle has no hash of its tensors."""
+    if header is not None:
+        return read_through(path, header, progress)
+    return ReadThrough("", file_hash(path, progress), unsound(read_tensors(path)[0]))
+
+
+def _broken_numbers(names: Sequence[str]) -> list[str]:
     """Return a note where tensors of the file hold NaN or infinite numbers; alphas are told apart already."""
-    if header is None:
-        broken = [name for name, one in read_tensors(path)[0].items() if not _sound(name, one)]
-    else:
-        with open_tensors(path, header) as file:
-            names = sorted(file.header.tensors, key=lambda name: file.header.tensors[name].start)
-            broken = [name for name in names if not _sound(name, file.tensor(name))]
-    if not broken:
+    if not names:
         return []
     return [
-        say("{n} {n:tensor holds|tensors hold} NaN or infinite numbers (e.g. {name}).", n=len(broken), name=broken[0])
+        say("{n} {n:tensor holds|tensors hold} NaN or infinite numbers (e.g. {name}).", n=len(names), name=names[0])
     ]
-
-
-def _sound(name: str, tensor: Tensor) -> bool:
-    return name.endswith(".alpha") or all_finite(tensor)
 
 
 def _block(modules: Sequence[Module]) -> dict[str, Any]:

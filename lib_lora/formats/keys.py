@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lib_lora.architectures.base import Architecture
 from lib_lora.architectures.modules import UNET_PREFIX, ModuleName, TextTarget, text_target
@@ -49,10 +50,17 @@ def is_3x3_key(key: str) -> bool:
 
 def block_of_key(key: str, family: str) -> str:
     """Return the block of a kohya module name; text encoders are BASE (in Flux CLIP or T5), strangers ``other``."""
-    known, text, prefix = find_architecture(family), _TEXT.match(key), _KOHYA.match(key)
-    if text is not None:
-        return BASE if known is None else known.block_of_text(text.group(1))
-    return OTHER if prefix is None or known is None else known.block_of_path(key[prefix.end() :])
+    known, (number, path) = find_architecture(family), _parts(key)
+    if number is not None:
+        return BASE if known is None else known.block_of_text(number)
+    return OTHER if path is None or known is None else known.block_of_path(path)
+
+
+@lru_cache(maxsize=2**15)
+def _parts(key: str) -> tuple[str | None, str | None]:
+    """Return a text encoder's number in a key, or the path of another key; None where it has none."""
+    text, prefix = _TEXT.match(key), _KOHYA.match(key)
+    return None if text is None else text.group(1), None if prefix is None else key[prefix.end() :]
 
 
 def has_module_table(family: str) -> bool:

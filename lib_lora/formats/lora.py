@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -182,8 +182,8 @@ def refuse_strangers(found: Named, *, where: str, known: bool = True) -> None:
 
 def alpha_notes(found: Named) -> tuple[str, ...]:
     """Return what is to be said of alphas of 0."""
-    ranked = [parts for parts in found.modules.values() if rank_in(parts) is not None and "alpha" in parts]
-    zero = sum(not bool(parts["alpha"].float().any()) for parts in ranked)
+    without = [parts for parts in found.modules.values() if "alpha" in parts and not bool(parts["alpha"].float().any())]
+    zero = sum(rank_in(parts) is not None for parts in without)
     notes = (say("In {n} {n:module|modules} alpha is 0; it is taken as the rank, as LyCORIS does.", n=zero),)
     return notes if zero else ()
 
@@ -193,6 +193,7 @@ def assumptions(adapters: Iterable[Adapter]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (adapter.assumed() for adapter in adapters))))
 
 
+@lru_cache(maxsize=2**15)
 def natural(key: str) -> tuple[str | int, ...]:
     """Return a sort key that puts layer 2 before layer 10."""
     return tuple(int(text) if text.isdecimal() and text.isascii() else text for text in re.split(r"(\d+)", key))

@@ -133,10 +133,14 @@ def _add_alphas(
     # Of an alpha that cannot be used `odd` tells what it is: the file does say one.
     told |= {key for key, path in silent.items() if options is not None and options.alpha(path) is not None}
     notes += [] if options is None or not silent else options.odd()
-    ranked = [key for key, parts in modules.items() if _rank(parts) or (key in silent and _is_whole(parts))]
-    assumed = [key for key in ranked if "alpha" not in modules[key] and key not in told]
+
+    def is_ranked(key: str) -> bool:
+        return bool(_rank(modules[key])) or (key in silent and _is_whole(modules[key]))
+
+    assumed = [key for key in modules if "alpha" not in modules[key] and key not in told and is_ranked(key)]
     if not assumed:
         return
+    ranked = [key for key in modules if is_ranked(key)]
     if options is None and beside:
         notes.append(say("There is no adapter_config.json beside it, so alpha is taken as the rank (scale 1)."))
     elif len(assumed) == len(ranked):

@@ -46,7 +46,7 @@ class OpenTensors:
         data = bytearray(prod(shape) * ITEM_BYTES[info.dtype])
         if not data:
             return torch.empty(shape, dtype=dtype)
-        self._fill(data, start)
+        self.fill(data, start)
         return torch.frombuffer(data, dtype=torch.uint8).view(dtype).reshape(shape)
 
     def blocks(self, name: str) -> Iterator[bytes]:
@@ -58,10 +58,15 @@ class OpenTensors:
         info = self.header.tensors[name]
         for start in range(info.start, info.end, _CHUNK):
             data = bytearray(min(_CHUNK, info.end - start))
-            self._fill(data, start)
+            self.fill(data, start)
             yield bytes(data)
 
-    def _fill(self, data: bytearray, start: int) -> None:
+    def fill(self, data: bytearray | memoryview, start: int) -> None:
+        """Read bytes from a place of the data region on; before 0 lies the header.
+
+        Raises:
+            FileError: the disk fails, or the file changed meanwhile.
+        """
         try:
             self.file.seek(self.header.data_start + start)
             count = self.file.readinto(data)  # type: ignore[attr-defined]  # what `open` returns for "rb" has it

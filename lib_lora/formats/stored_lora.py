@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from lib_lora.errors import FileError
 from lib_lora.formats.adapters import Adapter, read_adapter
-from lib_lora.formats.adapters.on_disk import StoredAdapters, passing
+from lib_lora.formats.adapters.on_disk import Outlined, StoredAdapters, passing
 from lib_lora.formats.files import is_pickle, torch_types
 from lib_lora.formats.header import Header, read_header
 from lib_lora.formats.lora import (
@@ -27,7 +29,7 @@ from lib_lora.formats.lora import (
     refuse_strangers,
 )
 from lib_lora.formats.naming import Named, named
-from lib_lora.formats.one_by_one import open_tensors
+from lib_lora.formats.one_by_one import OpenTensors, open_tensors
 from lib_lora.sentences import say
 
 _SMALL = 64
@@ -68,7 +70,7 @@ def open_whole(path: str | Path) -> WholeFile:
     outline = {key: source.adapter(key, found.modules[key]) for key in sorted(found.modules, key=natural)}
 
     def read(key: str) -> Adapter:
-        adapter = source.adapter(key, {part: source.real(one) for part, one in parts[key].items()})
+        adapter = source.adapter(key, source.real(parts[key]))
         if not all(map(all_finite, adapter.parameters())):
             refuse_broken_numbers(read_whole(path).lora.adapters, where=str(path))  # names all of them
         return adapter
@@ -79,11 +81,11 @@ def open_whole(path: str | Path) -> WholeFile:
     return WholeFile(lora, found, source, header.metadata, parts)
 
 
-class _Source(Mapping[str, Tensor]):
+class _Source(Outlined, Mapping[str, Tensor]):
     """The tensors of an open file under its own names."""
 
     def __init__(self, path: Path, header: Header) -> None:
-        self.path, self.header, self._stamp = path, header, _stamp(path)
+        self.path, self.header = path, header
         types = torch_types(header, header.tensors, where=str(path))
         names = sorted(header.tensors, key=lambda name: header.tensors[name].start)
         self.outline = {
@@ -91,6 +93,7 @@ class _Source(Mapping[str, Tensor]):
             for name in names
         }
         with open_tensors(path, header) as file:
+            self._stamp = _stamp(file.file)
             small = (name for name, info in header.tensors.items() if info.end - info.start <= _SMALL)
             self.outline.update({name: file.tensor(name) for name in small})
 
@@ -114,21 +117,27 @@ class _Source(Mapping[str, Tensor]):
             error.where = say("{file}, {part}", file=str(self.path), part=error.where)
             raise
 
-    def real(self, one: str | Tensor) -> Tensor:
-        """Return a part's tensor."""
-        return self.tensor(one) if isinstance(one, str) else one
-
-    def tensor(self, name: str) -> Tensor:
-        """Return a tensor as it lies in the file.
+    def real(self, parts: Mapping[str, str | Tensor]) -> dict[str, Tensor]:
+        """Return a module's tensors.
 
         Raises:
             FileError: the file is not the one any more that was opened.
         """
-        if _stamp(self.path) != self._stamp:
-            cure = say("Try again when nothing writes it any more.")
-            raise FileError("The file changed while it was read", where=str(self.path), cure=cure)
-        with open_tensors(self.path, self.header) as file:
+        with self._opened() as file:
+            return {part: file.tensor(one) if isinstance(one, str) else one for part, one in parts.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        """Return a tensor as it lies in the file; raises as `real`."""
+        with self._opened() as file:
             return file.tensor(name)
+
+    @contextmanager
+    def _opened(self) -> Iterator[OpenTensors]:
+        with open_tensors(self.path, self.header) as file:
+            if _stamp(file.file) != self._stamp:
+                cure = say("Try again when nothing writes it any more.")
+                raise FileError("The file changed while it was read", where=str(self.path), cure=cure)
+            yield file
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.outline:
@@ -136,17 +145,7 @@ class _Source(Mapping[str, Tensor]):
         passing.count(self.header.tensors[name].end - self.header.tensors[name].start)
         return self.tensor(name)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.outline)
 
-    def __len__(self) -> int:
-        return len(self.outline)
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        cure = say("Check the name and the folder.")
-        raise FileError("There is no such file", where=str(path), cure=cure) from error
+def _stamp(file: BinaryIO) -> tuple[int, int, int]:
+    found = os.fstat(file.fileno())
     return found.st_ino, found.st_size, found.st_mtime_ns

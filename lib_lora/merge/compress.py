@@ -9,7 +9,6 @@ from functools import cached_property
 from math import prod
 
 import torch
-from torch import Tensor
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
@@ -19,18 +18,15 @@ from lib_lora.live.targets import HasLayers
 from lib_lora.merge.beside_model import largest_of
 from lib_lora.merge.budget import Candidate, SavedAs, candidate, outlined, share_out
 from lib_lora.merge.difference import refuse_dependent
-from lib_lora.merge.rank import full_shape, singular_values, size_of, spectrum
+from lib_lora.merge.rank import full_shape, singular_values, size_of
 from lib_lora.merge.rank_rule import Largest, RankRule
 from lib_lora.merge.recipe import merged
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
-from lib_lora.merge.truncated import truncated
+from lib_lora.merge.truncated import Choose, cut
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
 _log = logging.getLogger(__name__)
-
-Choose = Callable[[Tensor], int]
-"""Gets a module's singular values; returns how many of them stay."""
 
 
 def compress(
@@ -109,7 +105,7 @@ class _Work:
         results, dropped, block_of = [], [], self.block_of
         for done, (key, adapter) in enumerate(self.lora.adapters.items(), start=1):
             block = block_of[key]
-            small, result = _reduce(adapter, choose(key, block), block=block)
+            small, result = reduce(adapter, choose(key, block), block=block)
             results.append(result)
             if small is None:
                 dropped.append(key)
@@ -162,16 +158,13 @@ class _Work:
             count = counts.get(key)
             kept: Adapter | None = adapter
             if count is not None:
-                kept = outlined(adapter, count) if not self._whole(adapter, count) else adapter
+                kept = outlined(adapter, count) if count < _most(adapter.weight_part) else adapter
             if kept is not None:
                 adapters[key] = kept
         return self._file(adapters)
 
-    def _whole(self, adapter: Adapter, count: int) -> bool:
-        return count > 0 and _no_smaller(adapter.weight_part, count)
 
-
-def _reduce(adapter: Adapter, choose: Choose, *, block: str) -> tuple[Adapter | None, ModuleResult]:
+def reduce(adapter: Adapter, choose: Choose, *, block: str) -> tuple[Adapter | None, ModuleResult]:
     """Return one module's smaller adapter (None where its change is zero) and its part of the report.
 
     A bias stays as it is beside it, and so does the change of a normalization.
@@ -187,27 +180,22 @@ def _reduce(adapter: Adapter, choose: Choose, *, block: str) -> tuple[Adapter | 
 
 def _reduce_weight(adapter: Adapter, choose: Choose, *, block: str) -> tuple[Adapter | None, ModuleResult]:
     """Return the smaller adapter of a change of a weight matrix, and its part of the report."""
-    factors = adapter.factors()
+    factors, before = adapter.factors(), adapter.rank
+    dtype, scale, most = adapter.parameters()[0].dtype, abs(adapter.scale()), _most(adapter)
+    shape = full_shape(adapter.key, factors)
     try:
-        found = spectrum(factors, lambda sigma: 0 if _no_smaller(adapter, kept := choose(sigma)) else kept)
+        made = cut(adapter.key, factors, choose, most=most, shape=shape, dtype=dtype, scale=scale)
     except torch.linalg.LinAlgError as error:
         _log.warning("%s stays as it is, its SVD does not converge: %s", adapter.key, error)
-        return adapter, ModuleResult(block, adapter.rank, adapter.rank)
-    squares = found.sigma.double().square()
-    total, count = float(squares.sum()), choose(found.sigma)
-    if count == 0:
-        return None, ModuleResult(block, adapter.rank, 0, wanted=total, error=total)
-    if _no_smaller(adapter, count):
-        return adapter, ModuleResult(block, adapter.rank, adapter.rank, wanted=total, kept=total)
-    dtype, scale = adapter.parameters()[0].dtype, abs(adapter.scale())
-    shape = full_shape(adapter.key, factors)
-    small, rounding = truncated(adapter.key, found, count=count, shape=shape, dtype=dtype, scale=scale)
-    kept, lost = float(squares[:count].sum()), float(squares[count:].sum())
-    return small, ModuleResult(block, adapter.rank, count, wanted=total, kept=kept, error=lost + rounding)
+        return adapter, ModuleResult(block, before, before)
+    stays = made.count >= most
+    after = before if stays else made.count
+    result = ModuleResult(block, before, after, wanted=made.wanted, kept=made.kept, error=made.error)
+    return adapter if stays else made.adapter, result
 
 
-def _no_smaller(part: Adapter | None, count: int) -> bool:
-    """Whether a change of a weight with so many directions would have no fewer numbers than it has."""
+def _most(part: Adapter | None) -> int:
+    """Return from how many directions on a LoRA would have no fewer numbers than a change of a weight has."""
     assert part is not None
     rows, *rest = part.shape
-    return count * (rows + prod(rest)) >= sum(t.numel() for t in part.parameters())
+    return max(1, -(-sum(t.numel() for t in part.parameters()) // (rows + prod(rest))))

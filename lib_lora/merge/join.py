@@ -73,6 +73,8 @@ def join(
         return Joined(*join_numbers(parts, method, rule, progress))  # a dense layer is cut to its rank at once
     if rule is not None and method.method == "sum" and len(parts) == 1 and set(parts[0].multipliers.values()) == {1.0}:
         return Joined(*compress(parts[0].lora, rule, progress, **more))  # what is 1 everywhere is not baked first
+    if rule is not None and rule.by_module and method.method == "sum" and len(parts) > 1:
+        return Joined(*add(parts, progress, rule=rule))
     joined = _joined(parts, method, progress)
     if rule is None:
         return joined

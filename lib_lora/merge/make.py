@@ -111,9 +111,9 @@ def _order(
         for row, lora in zip(order.ingredients, before, strict=True)
     ]
     asked = any(
-        part.lora.adapters[key].kind != lora.adapters[key].kind
+        part.lora.outline[key].kind != lora.outline[key].kind
         for part, lora in zip(parts, before, strict=True)
-        for key in part.lora.adapters.keys() & lora.adapters.keys()
+        for key in part.lora.outline.keys() & lora.outline.keys()
     )
     asked = asked or (order.rule is not None and order.rule.kind == "base_ratio")
     path = getattr(model, "path", None) if asked else None

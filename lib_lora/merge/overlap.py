@@ -7,10 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from lib_lora.formats.adapters import Adapter, Factors
 from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import in_order_of_blocks
-from lib_lora.merge.rank import product_norm
+from lib_lora.merge.rank import quick_norm
 from lib_lora.merge.shares import Share, Summand, common_shape, family_of_all, shares_by_module
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
@@ -88,11 +90,15 @@ def _products(key: str, shares: Sequence[Share]) -> dict[tuple[int, int], float]
 
 @dataclass(frozen=True)
 class _Change:
-    """A module's change: as factors where they are thin, else as it is; not known where it depends on the model."""
+    """A module's change: as factors where they are thin, else as it is; not known where it depends on the model.
+
+    ``norm`` is what `quick_norm` gives of the factors.
+    """
 
     adapter: Adapter
     factors: Factors | None
     known: bool
+    norm: float | None = None
 
     @classmethod
     def of(cls, adapter: Adapter) -> _Change:
@@ -103,7 +109,7 @@ class _Change:
         factors = part.factors() if part.has_factors else None
         if factors is not None and factors.up.shape[1] >= min(factors.up.shape[0], factors.down.shape[1]):
             factors = None
-        return cls(part, factors, known=True)
+        return cls(part, factors, known=True, norm=None if factors is None else quick_norm(factors))
 
     def times(self, other: _Change) -> float:
         """Return the inner product of two changes: ``Σ (U₁ᵀU₂) ⊙ (D₁D₂ᵀ)``, or number by number."""
@@ -112,13 +118,14 @@ class _Change:
         if self.factors is None or other.factors is None:
             one, two = self.adapter.delta().detach().double(), other.adapter.delta().detach().double()
             return float((one.flatten() * two.flatten()).sum())
-        return inner_product(self.factors, other.factors)
+        if other is self and self.norm is not None:
+            return self.norm
+        quick = self.norm is not None and other.norm is not None
+        return inner_product(self.factors, other.factors, dtype=torch.float32 if quick else torch.float64)
 
 
-def inner_product(one: Factors, two: Factors) -> float:
-    """Return the sum of products of the numbers of two changes, from their factors in fp64."""
-    if one is two:
-        return product_norm(one)
-    ups = one.up.detach().double().T @ two.up.detach().double()
-    downs = one.down.detach().double() @ two.down.detach().double().T
-    return float((ups * downs).sum())
+def inner_product(one: Factors, two: Factors, *, dtype: torch.dtype = torch.float64) -> float:
+    """Return the sum of products of the numbers of two changes, from their factors in a type."""
+    ups = one.up.detach().to(dtype).T @ two.up.detach().to(dtype)
+    downs = one.down.detach().to(dtype) @ two.down.detach().to(dtype).T
+    return float((ups.double() * downs.double()).sum())

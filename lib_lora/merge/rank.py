@@ -18,6 +18,13 @@ _log = logging.getLogger(__name__)
 _SLICE = 2**20
 """Numbers that are computed in fp64 at once."""
 
+_WELL = 1e-2
+"""Where the diagonal of a QR's triangle spans no more than this, ``short @ R⁻¹`` is orthonormal to 1e-5: what a best
+approximation loses by that is its square."""
+
+_CANCELS = 1e-3
+"""Share of ‖up‖²‖down‖² below which the norm of a product is computed in fp64: fp32 may have lost its digits."""
+
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
@@ -57,15 +64,24 @@ def _thin(long: Tensor, short: Tensor, keep: Callable[[Tensor], int] | None) -> 
     Of the longer factor only the triangle of its QR is computed: with V the right singular vectors, the left ones are
     ``long · (short · V) / σ``.
     """
-    basis, other = torch.linalg.qr(short.T)
     if keep is None:  # of σ = 0 only an orthonormal basis tells left singular vectors
+        basis, other = torch.linalg.qr(short.T)
         q, triangle = torch.linalg.qr(long)
         left, sigma, right = _svd(triangle @ other.T)
         return Spectrum(q @ left, sigma, right @ basis.T)
+    other = torch.linalg.qr(short.T, mode="r")[1]
     _, sigma, right = _svd(torch.linalg.qr(long, mode="r")[1] @ other.T)
     count = keep(sigma)
     scale = sigma[:count].clamp(min=torch.finfo(sigma.dtype).tiny)
-    return Spectrum(long @ (other.T @ right[:count].T) / scale, sigma, right[:count] @ basis.T)
+    return Spectrum(long @ (other.T @ right[:count].T) / scale, sigma, _from_basis(right[:count], short, other))
+
+
+def _from_basis(rows: Tensor, short: Tensor, triangle: Tensor) -> Tensor:
+    """Return ``rows @ Qᵀ`` of the QR ``Q R`` of ``short.T``, by R alone where that loses no digit that counts."""
+    sizes = triangle.diagonal().abs()
+    if float(sizes.min()) > _WELL * float(sizes.max()):
+        return torch.linalg.solve_triangular(triangle.T, rows, upper=False, left=False).mm(short)
+    return rows @ torch.linalg.qr(short.T)[0].T
 
 
 def singular_values(factors: Factors) -> Tensor:
@@ -149,9 +165,20 @@ def squared(tensor: Tensor) -> float:
 
 
 def product_norm(factors: Factors) -> float:
-    """Return ``‖up·down‖²`` by ``tr(UᵀU·DDᵀ)``, without the product."""
+    """Return ``‖up·down‖²`` by ``tr(UᵀU·DDᵀ)``, without the product; in fp64 where the factors nearly cancel."""
+    found = quick_norm(factors)
+    if found is not None:
+        return found
     up, down = factors.up.detach().double(), factors.down.detach().double()
     return max(0.0, float(((up.T @ up) * (down @ down.T)).sum()))
+
+
+def quick_norm(factors: Factors) -> float | None:
+    """Return `product_norm` from sums in fp32; None where the factors nearly cancel, so that these do not tell it."""
+    up, down = factors.up.detach(), factors.down.detach()
+    left, right = up.T @ up, down @ down.T
+    found = float((left.double() * right.double()).sum())
+    return found if found > _CANCELS * float(left.trace()) * float(right.trace()) else None
 
 
 def squared_difference(

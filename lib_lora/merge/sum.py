@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,10 +13,13 @@ from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, Factors, LoraAdapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.merge.bake import rounded_part
+from lib_lora.merge.compress import reduce
 from lib_lora.merge.dense import dense_sum
+from lib_lora.merge.difference import refuse_dependent
 from lib_lora.merge.modulewise import module_by_module
 from lib_lora.merge.rank import product_norm, spectrum, squared_difference
-from lib_lora.merge.rank_rule import NOISE
+from lib_lora.merge.rank_rule import NOISE, RankRule
+from lib_lora.merge.recipe import merged
 from lib_lora.merge.report import MergeReport, ModuleResult
 from lib_lora.merge.shares import (
     Share,
@@ -25,11 +29,17 @@ from lib_lora.merge.shares import (
     renamed,
     widest,
 )
+from lib_lora.merge.truncated import Choose, Cut, cut
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
+_DOUBTFUL = 1e-6
+"""Share of ‖up‖²‖down‖² below which a sum in fp32 may be rounding alone: summands that take each other back."""
 
-def add(parts: Sequence[Summand], progress: Progress = QUIET) -> tuple[LoraFile, MergeReport]:
+
+def add(
+    parts: Sequence[Summand], progress: Progress = QUIET, *, rule: RankRule | None = None
+) -> tuple[LoraFile, MergeReport]:
     """Return the LoRA whose change of every module is ``Σ q·Δ`` over the parts.
 
     A module of several files becomes one plain LoRA, or with a full difference, a bias or a normalization among them
@@ -41,6 +51,8 @@ def add(parts: Sequence[Summand], progress: Progress = QUIET) -> tuple[LoraFile,
     Args:
         parts: what is added; the same file may come twice.
         progress: is told of every module, and may stop it.
+        rule: ranks that stay of each sum, neither a file's size nor beside a model, as `compress` keeps them; what it
+            keeps comes from the sum itself, which is not rounded before.
 
     Raises:
         InputError: no part, files for different families, shapes that do not fit, a change that depends on the model's
@@ -49,13 +61,54 @@ def add(parts: Sequence[Summand], progress: Progress = QUIET) -> tuple[LoraFile,
         StoppedError: somebody asked to stop.
     """
     dtype = widest(parts)
-    return module_by_module(
-        parts,
-        lambda key, shares, block: _sum(key, shares, block=block, dtype=dtype),
-        doing=say("adding"),
-        step={"op": "sum"},
-        progress=progress,
-    )
+
+    def join(key: str, shares: Sequence[Share], block: str) -> tuple[Adapter | None, ModuleResult]:
+        if rule is None:
+            return _sum(key, shares, block=block, dtype=dtype)
+        return _reduced(key, shares, rule.at(block, key).choose, block=block, dtype=dtype)
+
+    lora, report = module_by_module(parts, join, doing=say("adding"), step={"op": "sum"}, progress=progress)
+    if rule is not None:
+        family, whole = lora.family, LoraFile(lora.adapters, extras=lora.extras)
+        lora = merged(whole, lora, {"op": "compress", **rule.step()})
+        lora.family = family
+    return lora, report
+
+
+def _reduced(
+    key: str, shares: Sequence[Share], choose: Choose, *, block: str, dtype: torch.dtype
+) -> tuple[Adapter | None, ModuleResult]:
+    """Return one module's sum with fewer directions (None where nothing of it is left) and its part of the report."""
+    acting = [share for share in shares if share.q != 0]
+    if len(acting) > 1 and _are_products(acting):
+        factors = _stacked(key, acting)
+        made = _cut(key, factors, choose, dtype)
+        if made is not None:
+            before = max(share.adapter.rank for share in shares)
+            return made.adapter, ModuleResult(block, before, made.count, made.wanted, made.kept, made.error)
+    adapter, first = _sum(key, shares, block=block, dtype=dtype)
+    if adapter is None:
+        return None, first
+    refuse_dependent(LoraFile({key: adapter}))
+    small, second = reduce(adapter, choose, block=block)
+    return small, replace(second, rank_before=first.rank_before, error=first.error + second.error)
+
+
+def _cut(key: str, factors: Factors, choose: Choose, dtype: torch.dtype) -> Cut | None:
+    """Return a sum's strongest directions; None where only its exact form tells whether it is there, or is smaller."""
+    size = float(factors.up.square().sum()) * float(factors.down.square().sum())
+    if not 0 < size < math.inf:
+        return None
+    most = min(factors.up.shape[1], factors.up.shape[0], factors.down.shape[1])
+    try:
+        made = cut(key, factors, choose, most=most, shape=factors.shape, dtype=dtype)
+    except torch.linalg.LinAlgError:  # the exact sum stays what it is, and that is logged
+        return None
+    return made if made.adapter is not None and made.wanted > _DOUBTFUL * size else None
+
+
+def _are_products(shares: Sequence[Share]) -> bool:
+    return all(share.adapter.has_factors and share.adapter.weight_part is share.adapter for share in shares)
 
 
 def _sum(key: str, shares: Sequence[Share], *, block: str, dtype: torch.dtype) -> tuple[Adapter | None, ModuleResult]:
@@ -69,7 +122,7 @@ def _sum(key: str, shares: Sequence[Share], *, block: str, dtype: torch.dtype) -
         scaled = renamed(share.adapter, key).scaled(share.q)
         return scaled, rounded_part(block, share.adapter, scaled, q=share.q)
     refuse_dependent_shares(key, acting)
-    if not all(share.adapter.has_factors and share.adapter.weight_part is share.adapter for share in acting):
+    if not _are_products(acting):
         adapter, wanted, error = dense_sum(key, [(share.adapter, share.q) for share in acting], dtype=dtype)
         return adapter, ModuleResult(block, before, 0 if adapter is None else adapter.rank, wanted, wanted, error)
     factors = without_surplus(_stacked(key, acting))
@@ -87,7 +140,8 @@ def _stacked(key: str, shares: Sequence[Share]) -> Factors:
     downs: list[Tensor] = []
     for share in shares:
         factors = share.adapter.factors()
-        up, down = balanced(factors.up.detach() * share.q, factors.down.detach())
+        up = factors.up.detach()
+        up, down = balanced(up if share.q == 1 else up * share.q, factors.down.detach())
         ups.append(up)
         downs.append(down)
     return Factors(torch.cat(ups, dim=1), torch.cat(downs, dim=0), shape)
@@ -95,16 +149,16 @@ def _stacked(key: str, shares: Sequence[Share]) -> Factors:
 
 def balanced(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
     """Return the factors with their largest numbers brought together by a power of two, which changes no product."""
-    high, low = float(up.abs().max()), float(down.abs().max())
+    high, low = (max(map(abs, map(float, torch.aminmax(side)))) for side in (up, down))
     if not (high and low and math.isfinite(high / low)):
         return up, down
     shift = round(math.log2(high / low) / 2)
-    return torch.ldexp(up, torch.tensor(-shift)), torch.ldexp(down, torch.tensor(shift))
+    return (up * 2.0**-shift, down * 2.0**shift) if shift else (up, down)
 
 
 def without_surplus(factors: Factors) -> Factors | None:
     """Return the same change with no more rank than the layer has; None where it changes nothing."""
-    if not math.isfinite(float(factors.up.abs().sum()) + float(factors.down.abs().sum())):
+    if not math.isfinite(float(factors.up.sum()) + float(factors.down.sum())):
         raise InputError("The sum holds numbers that are not finite", cure="Choose smaller strengths.")
     if factors.up.shape[1] < min(factors.up.shape[0], factors.down.shape[1]):
         product = product_norm(factors)
@@ -123,7 +177,11 @@ def as_lora(key: str, factors: Factors, wanted: float, *, dtype: torch.dtype) ->
     """Return the factors as a LoRA with alpha = rank in a type that holds them, and the squared rounding error."""
     for kind in dict.fromkeys((dtype, torch.float32)):
         up, down = factors.up.to(kind), factors.down.to(kind)
-        error = squared_difference(factors.up, factors.down, up.float(), down.float())
+        low_up, low_down = up.float(), down.float()
+        if torch.equal(low_up, factors.up) and torch.equal(low_down, factors.down):
+            error = 0.0
+            break
+        error = squared_difference(factors.up, factors.down, low_up, low_down, dtype=torch.float32)
         if error <= (4 * torch.finfo(kind).eps) ** 2 * wanted:
             break
     if len(factors.shape) == 4:

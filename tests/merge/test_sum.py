@@ -13,6 +13,9 @@ from lib_lora.errors import InputError
 from lib_lora.formats.adapters import LoraAdapter, read_adapter
 from lib_lora.formats.files import read_tensors
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
+from lib_lora.merge.join import join
+from lib_lora.merge.method import MethodOptions
+from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.recipe import read_recipe
 from lib_lora.merge.shares import Summand
 from lib_lora.merge.sum import add
@@ -182,3 +185,51 @@ def test_the_work_can_be_watched_and_ended() -> None:
     modules = {LINEAR: sample("linear"), TEXT: sample("linear")}
     add([part(modules)], seen)
     assert seen.steps == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("q", [-1.0, 0.5, 2.0])
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_a_sum_with_a_rule_is_the_best_of_its_rank(first: str, second: str, q: float) -> None:
+    key, one, two = key_for(first), sample(first, seed=1), sample(second, seed=2)
+    made = join([part({key: one}, 0.5), part({key: two}, q, "b")], MethodOptions(), RankRule("rank", 2))
+    wanted = 0.5 * reference(one) + q * reference(two)
+    sigma = np.linalg.svd(wanted, compute_uv=False)
+    best = float(np.sqrt((sigma[2:] ** 2).sum() / (sigma**2).sum()))
+    got = relative(made.lora.adapters[key].delta(), wanted)
+    assert got == pytest.approx(best, abs=1e-5)
+    (row,) = made.report.rows
+    assert row.relative_error == pytest.approx(got, abs=1e-5)
+    assert row.energy_kept == pytest.approx(1 - best**2, abs=1e-5)
+    assert [step["op"] for step in read_recipe(made.lora.metadata)] == ["sum", "compress"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_sum_of_fp16_is_cut_before_it_is_rounded(dtype: torch.dtype) -> None:
+    """Rounding the exact sum and then its strongest directions would round twice."""
+    sources = [
+        {name: t.to(dtype) for name, t in plain(6, seed=n, alpha=1.5, out=64, inputs=48).items()} for n in (1, 2)
+    ]
+    parts = [part({LINEAR: one}, q, f"n{q}") for one, q in zip(sources, (0.7, -0.3), strict=True)]
+    made = join(parts, MethodOptions(), RankRule("rank", 5)).lora.adapters[LINEAR]
+    wanted = 0.7 * reference(sources[0]) - 0.3 * reference(sources[1])
+    left, sigma, right = np.linalg.svd(wanted)
+    best = (left[:, :5] * sigma[:5]) @ right[:5]
+    assert made.parameters()[0].dtype == dtype
+    assert relative(made.delta(), best) < (2e-6 if dtype is torch.float32 else 4e-4)
+
+
+def test_a_sum_with_a_rule_keeps_what_gets_no_smaller_and_refuses_what_is_nothing() -> None:
+    one, two = plain(2, seed=1, alpha=2.0), plain(2, seed=2, alpha=2.0)
+    made = join([part({LINEAR: one}), part({LINEAR: two}, 1, "b")], MethodOptions(), RankRule("rank", 9))
+    assert made.lora.adapters[LINEAR].rank == 4
+    assert relative(made.lora.adapters[LINEAR].delta(), reference(one) + reference(two)) < 1e-6
+    for rank in (3, 12):
+        whole = plain(rank, seed=1, alpha=2.0)
+        with pytest.raises(InputError, match="Nothing is left"):
+            join([part({LINEAR: whole}, 1), part({LINEAR: whole}, -1)], MethodOptions(), RankRule("rank", 2))
+    dora = {**plain(2, seed=1, alpha=2.0), "dora_scale": torch.ones(24, 1)}
+    with pytest.raises(InputError, match="depends on the model's weights"):
+        join([part({LINEAR: dora}), part({TEXT: two}, 1, "b")], MethodOptions(), RankRule("rank", 1))
+    broken = {**one, "lora_up.weight": one["lora_up.weight"] * torch.inf}
+    with pytest.raises(InputError, match="not finite"):
+        join([part({LINEAR: broken}), part({LINEAR: two}, 1, "b")], MethodOptions(), RankRule("rank", 1))

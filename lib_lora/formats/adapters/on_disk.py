@@ -48,7 +48,22 @@ class Passing:
 passing = Passing()
 
 
-class StoredAdapters(Mapping[str, Adapter]):
+class Outlined:
+    """A mapping whose names are those of its ``outline``; asking for them reads nothing."""
+
+    outline: Mapping[str, Any]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.outline
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.outline)
+
+    def __len__(self) -> int:
+        return len(self.outline)
+
+
+class StoredAdapters(Outlined, Mapping[str, Adapter]):
     """Adapters that are read when they are asked for, and belong to who asks.
 
     Args:
@@ -65,12 +80,6 @@ class StoredAdapters(Mapping[str, Adapter]):
         passing.count(sum(t.numel() * t.element_size() for t in self.outline[key].parameters()))
         return self._read(key)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.outline)
-
-    def __len__(self) -> int:
-        return len(self.outline)
-
     def changed(self, change: Callable[[Adapter], Adapter]) -> StoredAdapters:
         """Return them with something done to each when it is read; it can be done to an outline as well."""
         return StoredAdapters(
@@ -78,7 +87,7 @@ class StoredAdapters(Mapping[str, Adapter]):
         )
 
 
-class TensorScratch(MutableMapping[str, Tensor]):
+class TensorScratch(Outlined, MutableMapping[str, Tensor]):
     """New tensors by name, of which only the first are in memory; a file without a name holds the others.
 
     The system takes the file away with the process, however that ends. What is replaced or deleted leaves its room.
@@ -132,14 +141,8 @@ class TensorScratch(MutableMapping[str, Tensor]):
         del self.outline[name]
         self._starts.pop(name, None)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.outline)
 
-    def __len__(self) -> int:
-        return len(self.outline)
-
-
-class Scratch(MutableMapping[str, Adapter]):
+class Scratch(Outlined, MutableMapping[str, Adapter]):
     """New adapters, whose numbers lie in a `TensorScratch`."""
 
     def __init__(self, *, kept: int = KEPT) -> None:
@@ -166,14 +169,8 @@ class Scratch(MutableMapping[str, Adapter]):
         for name in self._names(key, self.outline.pop(key)):
             del self._tensors[name]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.outline)
 
-    def __len__(self) -> int:
-        return len(self.outline)
-
-
-class PartTensors(Mapping[str, Tensor]):
+class PartTensors(Outlined, Mapping[str, Tensor]):
     """The tensors of adapters under ``key.part``, and others, read when they are asked for.
 
     Args:
@@ -200,14 +197,8 @@ class PartTensors(Mapping[str, Tensor]):
             self._last = key, self._adapters[key].tensors()
         return self._last[1][part]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.outline)
 
-    def __len__(self) -> int:
-        return len(self.outline)
-
-
-class SomeTensors(Mapping[str, Tensor]):
+class SomeTensors(Outlined, Mapping[str, Tensor]):
     """Some of a file's tensors, read when they are asked for where the file's are."""
 
     def __init__(self, tensors: Mapping[str, Tensor], names: Iterable[str]) -> None:
@@ -218,9 +209,3 @@ class SomeTensors(Mapping[str, Tensor]):
         if name not in self.outline:
             raise KeyError(name)
         return self._tensors[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.outline)
-
-    def __len__(self) -> int:
-        return len(self.outline)

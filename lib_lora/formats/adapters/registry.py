@@ -41,10 +41,10 @@ def _possible(names: frozenset[str]) -> tuple[tuple[type[Adapter], bool], ...]:
     return tuple((kind, kind.matches.__func__ is by_names) for kind in KINDS if kind.may_be(names))  # type: ignore[attr-defined]
 
 
-def kind_of(parts: Mapping[str, Tensor]) -> str:
-    """Return the title of the parts' kind, or "unknown"."""
+def kind_and_rank(parts: Mapping[str, Tensor]) -> tuple[str, int | None]:
+    """Return the title of the parts' kind, or "unknown", and the rank that their shapes tell, or None."""
     kind = find_kind(parts)
-    return UNKNOWN_KIND if kind is None else kind.title
+    return (UNKNOWN_KIND, None) if kind is None else (kind.title, kind.rank_in(parts))
 
 
 def rank_in(parts: Mapping[str, Tensor]) -> int | None:
