@@ -219,7 +219,8 @@ def _strengths(items: _Items) -> tuple[Strengths, Strengths | None, int | None]:
         raise items.error(say("One number too many"), placed[3][1], say("The numbers are TE, UNet and dyn."))
     first, second = [number for number, _ in (*placed, (None, None), (None, None))][:2]
     te = _either(_strength(items, "te"), first, 1.0)
-    unet = _either(_strength(items, "unet"), second, te)
+    # As in the WebUI the UNet follows te=; but a schedule is the UNet's, and te= only what the text encoder gets of it.
+    unet = _either(_strength(items, "unet"), second, first if isinstance(first, KeyFrames) else te)
     hires = None
     if any(key in items.named for key in HIRES):
         both = _strength(items, "hr")
