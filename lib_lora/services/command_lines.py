@@ -34,7 +34,9 @@ def command_line(order: Order, child: Path, files: Files, *, folders: bool = Tru
         words = [*_words(order, paths), *out]
     except (TypeError, ValueError):  # options that no version of ours wrote
         return ""
-    return _line([*words, *(["--base", order.base] if order.base else [])])
+    base = child.with_name(order.base) if order.base else child  # a model has no hash here: only its name is known
+    told = str(base) if folders and base.is_file() else order.base
+    return _line([*words, *(["--base", told] if order.base else [])])
 
 
 def _line(words: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from lib_lora.formats.files import read_header
 from lib_lora.formats.hashes import tensor_hash
 from lib_lora.formats.lora_names import named_files
 from lib_lora.formats.metadata import ORDER
+from lib_lora.host.studio import POCKET
 from lib_lora.merge.provenance import read_order
 from lib_lora.services import repeated
 from lib_lora.services.command_lines import command_line
@@ -101,6 +102,60 @@ def test_the_command_that_is_shown_makes_the_same_tensors(folder: Path, capsys, 
     assert (once_more.same, once_more.hash) == (True, tensor_hash(made))
     assert read_header(again).metadata[ORDER] == read_header(made).metadata[ORDER]
     assert name != "size" or 19_000 < made.stat().st_size <= 20_000
+
+
+QUERY = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
+WITH_BASE = {
+    "bake": ["bake", "dora.safetensors", "--unet", "0.5"],
+    "merge": ["merge", "dora.safetensors:0.5", "plain.safetensors:-0.3", "--precision", "fp32"],
+    "merge small": ["merge", "dora.safetensors", "plain.safetensors", "--rank", "3"],
+    "compress": ["compress", "plain.safetensors", "--base-ratio", "0.05"],
+    "compress dora": ["compress", "dora.safetensors", "--energy", "0.9"],
+}
+
+
+@pytest.fixture
+def beside_model(tmp_path: Path) -> Path:
+    """A folder with the pocket model, a DoRA and a LoRA of one of its layers."""
+    for name in (POCKET.name, POCKET.with_suffix(".yaml").name):
+        shutil.copy(POCKET.with_name(name), tmp_path)
+    layer = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight"
+    rows, columns = read_header(POCKET).tensors[layer].shape
+    draw = torch.Generator().manual_seed(1)
+    sides = {"lora_up.weight": (rows, 4), "lora_down.weight": (4, columns)}
+    parts = {part: torch.randn(size, generator=draw) for part, size in sides.items()}
+    for name, more in (("plain", {}), ("dora", {"dora_scale": torch.rand(rows, 1, generator=draw) + 0.5})):
+        tensors = {f"{QUERY}.{part}": tensor for part, tensor in {**parts, **more}.items()}
+        safetensors.torch.save_file(tensors, tmp_path / f"{name}.safetensors")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", WITH_BASE)
+def test_an_order_with_its_model_is_made_again_by_the_command_that_is_shown(
+    beside_model: Path, capsys, monkeypatch, name: str
+) -> None:
+    monkeypatch.chdir(beside_model)
+    made, base = beside_model / "made.safetensors", ["--base", POCKET.name]
+    run(*WITH_BASE[name], *base, "--out", made)
+    words = line_of(made)
+    assert words[-2:] == ["--base", str(beside_model / POCKET.name)]
+    (beside_model / "elsewhere").mkdir()
+    monkeypatch.chdir(beside_model / "elsewhere")
+    run(*words)
+    assert tensor_hash(beside_model / "made_again.safetensors") == tensor_hash(made)
+    run("repeat", made, *base[:1], beside_model / POCKET.name, "--out", beside_model / "x.safetensors")
+    assert tensor_hash(beside_model / "x.safetensors") == tensor_hash(made)
+
+
+def test_a_dora_in_a_checkpoint_is_written_again_and_extracted_again(beside_model: Path, capsys) -> None:
+    original, whole = beside_model / POCKET.name, beside_model / "whole.safetensors"
+    run("into-checkpoint", original, f"{beside_model / 'dora.safetensors'}:0.7", "--out", whole)
+    run(*line_of(whole))
+    assert tensor_hash(beside_model / "whole_again.safetensors") == tensor_hash(whole) != tensor_hash(original)
+    learned = beside_model / "learned.safetensors"
+    run("extract", whole, original, "--rank", "8", "--out", learned)
+    run(*line_of(learned))
+    assert tensor_hash(beside_model / "learned_again.safetensors") == tensor_hash(learned)
 
 
 @pytest.mark.parametrize("by", ["text", "blocks"])
