@@ -14,11 +14,12 @@ from lib_lora.errors import FileError
 from lib_lora.formats.adapters import NormAdapter
 from lib_lora.formats.adapters.registry import UNKNOWN_KIND, kind_and_rank, read_adapter
 from lib_lora.formats.families import family_of
-from lib_lora.formats.files import is_pickle, read_some, read_tensors, read_with_notes, torch_types
+from lib_lora.formats.files import is_pickle, read_some, read_with_notes, torch_types
 from lib_lora.formats.header import Header, read_header
 from lib_lora.formats.keys import block_of_key, find_module, has_module_table
 from lib_lora.formats.lora import alpha_notes, in_order_of_blocks, natural, refuse_strangers
-from lib_lora.formats.naming import named
+from lib_lora.formats.naming import named, same
+from lib_lora.formats.one_by_one import open_tensors
 from lib_lora.sentences import Sentence, say
 
 
@@ -154,7 +155,10 @@ def contents_of(path: str | Path) -> Contents:
     tensors, metadata, size, notes = _outline(path, header)
     found = named(tensors, metadata, path)
     if found.twice and header is not None:  # whether they are the same, only their numbers tell
-        found = named(read_tensors(path)[0], metadata, path)
+        with open_tensors(path, header) as file:
+            for pair in found.twice:
+                where = say("{file}, {part}", file=str(path), part=pair)
+                same(*(file.tensor(name).flatten() for name in pair), where=where)
     refuse_strangers(found, where=str(path), known=False)
     shapes = {f"{key}.{part}": tuple(t.shape) for key, parts in found.modules.items() for part, t in parts.items()}
     family = family_of(shapes)

@@ -117,7 +117,9 @@ class WholeFile:
         """Return the parts of a module in the file's types."""
         if self.parts is None:
             return self.found.modules[key]
-        return {part: self.tensors[one] if isinstance(one, str) else one for part, one in self.parts[key].items()}
+        shapes, parts = self.found.modules[key], self.parts[key]
+        found = {part: self.tensors[one] if isinstance(one, str) else one for part, one in parts.items()}
+        return {part: one.reshape(shapes[part].shape) for part, one in found.items()}
 
 
 def read_lora(path: str | Path) -> LoraFile:

@@ -27,7 +27,8 @@ class Named:
         unknown: names of a LoRA's tensors in a spelling or of a kind that is not understood.
         metadata: without PEFT's options, which the alphas now say.
         notes: what was assumed, for people.
-        twice: whether some tensor is there under two names.
+        twice: names of two tensors that mean the same; of tensors without numbers, only their shapes were compared.
+        names: the file's own name of each part, by module and part.
         keys: the module of every tensor of one, by the file's own name of it.
     """
 
@@ -36,7 +37,8 @@ class Named:
     unknown: tuple[str, ...]
     metadata: dict[str, str]
     notes: tuple[str, ...]
-    twice: bool = False
+    twice: tuple[tuple[str, str], ...] = ()
+    names: dict[str, dict[str, str]] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
 
 
@@ -55,8 +57,8 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
     names, paths = kohya_spelling(shapes, target=target)
     modules: dict[str, dict[str, Tensor]] = {}
     extras: dict[str, Tensor] = {}
-    sources: dict[str, str] = {}
-    twice: list[str] = []
+    sources: dict[str, dict[str, str]] = {}
+    twice: list[tuple[str, str]] = []
     keys: dict[str, str] = {}
     for name, tensor in tensors.items():
         key, _, part = names.get(name, name).partition(".")
@@ -64,14 +66,13 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
         if not (part and is_module_key(f"{key}.")):
             extras[name] = tensor
         elif part in modules.setdefault(key, {}):
-            first = sources[f"{key}.{part}"]
-            modules[key][part] = _same(
-                modules[key][part], tensor, where=say("{file}, {part}", file=where, part=[first, name])
-            )
-            twice.append(name)
+            first, before = sources[key][part], modules[key][part]
+            modules[key][part] = same(before, tensor, where=say("{file}, {part}", file=where, part=[first, name]))
+            sources[key][part] = first if modules[key][part] is before else name
+            twice.append((first, name))
         else:
             modules[key][part] = tensor
-            sources[f"{key}.{part}"] = name
+            sources.setdefault(key, {})[part] = name
         if name not in extras:
             keys[name] = key
     unknown = tuple(name for name in extras if is_of_a_lora(name) or (modules and is_of_a_model(name)))
@@ -81,17 +82,17 @@ def named(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
             say(
                 "{n} {n:tensor is|tensors are} there twice, with the same numbers; one counts (e.g. {name}).",
                 n=len(twice),
-                name=twice[0],
+                name=twice[0][1],
             )
         )
     _add_alphas(modules, paths, options, notes, beside=beside)
     _add_settings(modules, paths, options)
     kept = {name: value for name, value in metadata.items() if name != HEADER_KEY or not paths}
     extras = {name: tensor for name, tensor in extras.items() if name not in unknown}
-    return Named(modules, extras, unknown, kept, tuple(notes), twice=bool(twice), keys=keys)
+    return Named(modules, extras, unknown, kept, tuple(notes), twice=tuple(twice), names=sources, keys=keys)
 
 
-def _same(one: Tensor, other: Tensor, *, where: str) -> Tensor:
+def same(one: Tensor, other: Tensor, *, where: str) -> Tensor:
     """Return the more exact of two tensors that mean the same; one may be the other rounded.
 
     Tensors without numbers (on ``meta``) are only compared by shape.

@@ -28,7 +28,7 @@ from lib_lora.formats.lora import (
     refuse_broken_numbers,
     refuse_strangers,
 )
-from lib_lora.formats.naming import Named, named
+from lib_lora.formats.naming import Named, named, same
 from lib_lora.formats.one_by_one import OpenTensors, open_tensors
 from lib_lora.sentences import say
 
@@ -64,13 +64,17 @@ def open_whole(path: str | Path) -> WholeFile:
     source = _Source(path, header)
     found = named(source.outline, header.metadata, path)
     parts = source.sources(found)
-    if parts is None:  # twice there, or PEFT's numbers are multiplied in: what a part is takes more than one tensor
+    if parts is None:  # PEFT's numbers are multiplied in: what a part is takes more than one tensor
         return read_whole(path)
+    for first, second in found.twice:
+        where = say("{file}, {part}", file=str(path), part=[first, second])
+        same(source.tensor(first).flatten(), source.tensor(second).flatten(), where=where)
     refuse_strangers(found, where=str(path))
     outline = {key: source.adapter(key, found.modules[key]) for key in sorted(found.modules, key=natural)}
 
     def read(key: str) -> Adapter:
-        adapter = source.adapter(key, source.real(parts[key]))
+        real = source.real(parts[key])
+        adapter = source.adapter(key, {part: one.reshape(found.modules[key][part].shape) for part, one in real.items()})
         if not all(map(all_finite, adapter.parameters())):
             refuse_broken_numbers(read_whole(path).lora.adapters, where=str(path))  # names all of them
         return adapter
@@ -100,14 +104,17 @@ class _Source(Outlined, Mapping[str, Tensor]):
     def sources(self, found: Named) -> dict[str, dict[str, str | Tensor]] | None:
         """Return by module and part the tensor's name in the file, or the tensor where it is small.
 
-        None where a part is not simply one of the file's tensors.
+        None where a part is not simply one of the file's tensors, in its shape or another.
         """
-        names = {id(tensor): name for name, tensor in self.outline.items()}
         parts: dict[str, dict[str, str | Tensor]] = {}
         for key, tensors in found.modules.items():
-            parts[key] = {part: names.get(id(one), one) if one.is_meta else one for part, one in tensors.items()}
-        made = any(not isinstance(one, str) and one.is_meta for table in parts.values() for one in table.values())
-        return None if made or found.twice else parts
+            names = found.names[key]
+            parts[key] = {part: names.get(part, one) if one.is_meta else one for part, one in tensors.items()}
+            for part, one in tensors.items():
+                own = self.outline.get(names.get(part, ""))
+                if one.is_meta and one is not own and (own is None or part != "dora_scale"):
+                    return None
+        return parts
 
     def adapter(self, key: str, parts: Mapping[str, Tensor]) -> Adapter:
         """Return a module's adapter, with its numbers or without."""

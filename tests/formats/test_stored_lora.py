@@ -104,6 +104,46 @@ def test_every_kind_is_read_alike(model, kind: str, tmp_path: Path, streamed: No
             assert (tensors[name].dtype, outline.tensors()[name].shape) == (tensor.dtype, tensor.shape)
 
 
+def test_a_tensor_that_is_there_twice_is_read_once_and_compared(tmp_path: Path, streamed: None) -> None:
+    dotted = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+    key = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+    up, down = torch.randn(60, 2), torch.randn(2, 80)
+    for name, (first, second) in {"x": (up, up.half()), "y": (up.half(), up)}.items():
+        tensors = {f"{key}.lora_up.weight": first, f"{key}.lora_down.weight": down, f"{dotted}.lora_B.weight": second}
+        path = write_tensors(tmp_path / f"{name}.safetensors", {**tensors, f"{dotted}.lora_A.weight": down}, {})
+        opened = open_lora(path)
+        assert all(tensor.is_meta for tensor in opened.outline[key].parameters())
+        assert torch.equal(opened.adapters[key].up, up)  # the more exact one
+        assert opened.notes == read_lora(path).notes
+    path = write_tensors(tmp_path / "z.safetensors", {**tensors, f"{dotted}.lora_A.weight": down * 2}, {})
+    with pytest.raises(FileError, match="differ") as caught:
+        open_lora(path)
+    assert dotted in caught.value.where
+    assert key in caught.value.where
+
+
+@pytest.mark.parametrize("shape", [(60,), (1, 60, 1, 1)])
+def test_the_lengths_of_pefts_doras_are_read_when_they_are_asked_for(
+    tmp_path: Path, shape: tuple[int, ...], streamed: None
+) -> None:
+    conv = len(shape) == 4
+    path = "unet.mid_block.resnets.0.conv1" if conv else "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    tensors = {
+        f"{path}.lora_A.weight": torch.randn(2, 60, *([3, 3] if conv else [])),
+        f"{path}.lora_B.weight": torch.randn(60, 2, *([1, 1] if conv else [])),
+        f"{path}.lora_magnitude_vector": torch.rand(shape),
+    }
+    file = write_tensors(tmp_path / "x.safetensors", tensors, {})
+    whole, opened = read_lora(file), open_whole(file)
+    (key,) = opened.lora.adapters
+    assert all(tensor.is_meta for tensor in opened.lora.outline[key].parameters())
+    wanted = whole.adapters[key].tensors()
+    assert opened.lora.adapters[key].tensors().keys() == wanted.keys()
+    for part, tensor in opened.lora.adapters[key].tensors().items():
+        assert torch.equal(tensor, wanted[part])
+        assert part == "alpha" or torch.equal(opened.module(key)[part].reshape(tensor.shape), tensor)
+
+
 def test_broken_numbers_are_named_all_of_them(tmp_path: Path, streamed: None) -> None:
     lora = lora_of(3)
     broken = list(lora.adapters)[2:4]
