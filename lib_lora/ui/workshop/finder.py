@@ -120,7 +120,8 @@ def wire(parts: FinderPanel, atelier: Atelier, words: Words, *, facts: Any, look
     looked.then(do.open, [facts], shown, **compat.event_kw(side_by_side=True))
     looked.then(do.estimate, [facts, *asked], parts.estimate, **light)
     counted = [parts.asked[name].change for name in ("images", "trigger", "neutral", "rounds", "levels", "rendered")]
-    compat.on_any(counted, do.estimate, [facts, *asked], parts.estimate, **light)
+    for event in counted:  # one handler for them all cannot share an event, and these are remembered
+        event(do.estimate, [facts, *asked], parts.estimate, **light)
     parts.start.click(do.start, [facts, *asked], shown, **compat.event_kw(side_by_side=True))
     parts.stop.click(do.stop, None, parts.status, **light)
 
