@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter, BiasAdapter, FullAdapter
-from lib_lora.formats.adapters.on_disk import StoredAdapters
+from lib_lora.formats.adapters.on_disk import Scratch, StoredAdapters
 from lib_lora.formats.lora import LoraFile
 from lib_lora.live.targets import HasLayers, find_targets, misfit
 from lib_lora.sentences import say
@@ -40,7 +39,7 @@ def as_differences(lora: LoraFile, model: HasLayers, keys: Collection[str] | Non
     """Return the LoRA with changes that depend on the model's weights as full differences, for this model only.
 
     Those of ``keys``, None for all of them; such a module that fits no layer of the model is left out. Notes tell both.
-    A difference is made when it is asked for, so that one at a time is in memory.
+    They are made at once, of the weights as they are now, and wait on the disk.
 
     Raises:
         InputError: the LoRA fits none of the model's layers, or one of another size.
@@ -50,13 +49,10 @@ def as_differences(lora: LoraFile, model: HasLayers, keys: Collection[str] | Non
     gone = [key for key in unmatched if key in moving]
     layers = {one.adapter.key: one.layer for one in targets if one.adapter.key in moving}
     outline = {key: adapter for key, adapter in lora.outline.items() if key not in gone}
-    outline |= {key: _outlined(outline[key], layer) for key, layer in layers.items()}
-
-    def read(key: str) -> Adapter:
-        adapter = lora.adapters[key]
-        return difference(adapter, layers[key]) if key in layers else adapter
-
-    adapters = StoredAdapters(outline, read)
+    made = Scratch()
+    made.update((key, difference(lora.adapters[key], layer)) for key, layer in layers.items())
+    outline |= made.outline
+    adapters = StoredAdapters(outline, lambda key: made[key] if key in made else lora.adapters[key])
     notes = list(lora.notes)
     if len(moving) > len(gone):
         name = getattr(model, "name", "") or model.family
@@ -101,18 +97,6 @@ def depending(lora: LoraFile, multipliers: Mapping[str, float], *, alone: bool) 
 def knows(model: HasLayers | None, family: str) -> bool:
     """Whether a model tells the weights that a LoRA of this family changes: its own, with no other LoRA in them."""
     return model is not None and model.family == family and getattr(model, "own_weights", False)
-
-
-def _outlined(adapter: Adapter, layer: nn.Module) -> Adapter:
-    """Return what `difference` gives, without its numbers."""
-    dtype, bias = adapter.parameters()[0].dtype, getattr(layer, "bias", None)
-    full = FullAdapter(adapter.key, torch.empty(layer.weight.shape, dtype=dtype, device="meta"))
-    change = adapter.bias_delta(None if bias is None else bias.detach())
-    return (
-        full
-        if change is None
-        else BiasAdapter(adapter.key, full, torch.empty(change.shape, dtype=dtype, device="meta"))
-    )
 
 
 def difference(adapter: Adapter, layer: nn.Module) -> Adapter:

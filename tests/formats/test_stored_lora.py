@@ -20,6 +20,7 @@ from lib_lora.formats.adapters import on_disk
 from lib_lora.formats.files import write_tensors
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from lib_lora.formats.stored_lora import open_lora, open_whole
+from lib_lora.merge.difference import as_differences
 from lib_lora.merge.method import METHODS, MethodOptions
 from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.spec import Ingredient, MergeSpec
@@ -102,6 +103,17 @@ def test_every_kind_is_read_alike(model, kind: str, tmp_path: Path, streamed: No
         for name, tensor in adapter.tensors().items():
             assert torch.equal(tensors[name], tensor)
             assert (tensors[name].dtype, outline.tensors()[name].shape) == (tensor.dtype, tensor.shape)
+
+
+@pytest.mark.parametrize("kind", ["dora in", "ia3", "oft v2"])
+def test_differences_of_a_model_wait_on_the_disk(model, kind: str, tmp_path: Path, streamed: None) -> None:
+    path = write_lora(kind_of(model, kind), tmp_path / "x.safetensors")
+    wanted, made = as_differences(read_lora(path), model), as_differences(open_lora(path), model)
+    assert list(made.adapters) == list(wanted.adapters)
+    for key, one in wanted.adapters.items():
+        assert all(tensor.is_meta for tensor in made.outline[key].parameters())
+        for tensor, other in zip(one.parameters(), made.adapters[key].parameters(), strict=True):
+            assert torch.equal(tensor, other)
 
 
 def test_a_tensor_that_is_there_twice_is_read_once_and_compared(tmp_path: Path, streamed: None) -> None:

@@ -68,11 +68,6 @@ def test_what_depends_on_the_model_is_added_and_compressed_with_it_only(model, l
     with pytest.raises(InputError, match="cannot be added to another one"):
         add([Summand(special, ones), Summand(special, ones)])
     whole = as_differences(special, model)
-    for key, one in whole.outline.items():  # what is known before a difference is made is true of it
-        assert not special.adapters[key].needs_weight or all(tensor.is_meta for tensor in one.parameters())
-        assert [(t.shape, t.dtype) for t in one.parameters()] == [
-            (t.shape, t.dtype) for t in whole.adapters[key].parameters()
-        ]
     summed, report = add([Summand(whole, ones), Summand(lora, ones)])
     with attach(model, special, ones), attach(model, lora, ones):
         wanted = predict(model)
