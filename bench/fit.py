@@ -47,7 +47,7 @@ from lib_lora.host.studio import StudioHost
 from lib_lora.live.attach import attach
 from lib_lora.live.targets import uniform_multipliers
 from lib_lora.progress import Progress
-from lib_lora.services.fit_order import random_weights
+from lib_lora.services.fit_measured import random_weights
 from lib_lora.train.loop import run
 from lib_lora.train.options import from_mapping
 from lib_lora.train.recipes import facts_of

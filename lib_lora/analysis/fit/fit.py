@@ -167,7 +167,8 @@ class _Search:
     def _quadratics(self, questions: Sequence[Question], at: np.ndarray) -> Parts:
         """Return the mean loss near a point as quadratics: of each part of sampling, with the LoRA on, and off."""
         moves = np.where(at >= MOVE, -MOVE, MOVE)
-        settings = [self._numbers(one) for one in (at, *(at + move * unit for move, unit in self._units(moves)))]
+        moved = (at + move * unit for move, unit in zip(moves, np.eye(len(at)), strict=True))
+        settings = [self._numbers(one) for one in (at, *moved)]
         places = [n for n, block in enumerate(self.blocks) if text_alone({block: 1.0})[block]]
         if self.spec.parts > 1:
             settings += [text_alone(settings[n]) for n in (0, *(1 + place for place in places))]
@@ -180,10 +181,6 @@ class _Search:
             if self.spec.parts > 1:
                 made.off[part] = made.off[part].plus(turned(errors[count + 1 :], moves, places, count), 1 / size)
         return made
-
-    @staticmethod
-    def _units(moves: np.ndarray) -> list[tuple[float, np.ndarray]]:
-        return list(zip(moves.tolist(), np.eye(len(moves)), strict=True))
 
     def _best(self, points: Sequence[tuple[np.ndarray, Window]]) -> FitResult:
         """Return the tried weights of least drift within the limit; ALL where none is."""

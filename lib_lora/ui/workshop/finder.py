@@ -17,7 +17,8 @@ from lib_lora.services.fit_order import KIND, allowed, newest, predictions, seco
 from lib_lora.services.fitted import Fitted
 from lib_lora.services.jobs.job import STOPPED, Job
 from lib_lora.ui import compat
-from lib_lora.ui.compat import gr
+from lib_lora.ui.block_weight.row import WATCH, watch_html
+from lib_lora.ui.compat import HIDDEN, gr
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.remember import remember
@@ -30,6 +31,8 @@ Held = dict[str, Any]
 KNOWN = {one.name: one for one in options_of(FitOptions, but=("lora",))}
 FIRST = ("images", "trigger")
 SECOND = ("keep", "halves")
+COUNTED = ("images", "trigger", "neutral", "rounds", "levels", "rendered", "timing", "holdout")
+"""What the time of a search depends on."""
 ACTS = {"take": "finder.take", "use": "workshop.use", "save": "finder.save", "bake": "workshop.bake"}
 """What can be done with found weights, and how its button is called."""
 LOOSE = ("images", "masks", "trigger", "neutral", "prompts")
@@ -41,6 +44,7 @@ class FinderPanel:
     """What the finder is made of; ``take``, ``use``, ``save`` and ``bake`` do something with what was found."""
 
     asked: dict[str, Any]
+    watch: Any
     estimate: Any
     start: Any
     stop: Any
@@ -64,6 +68,9 @@ def draw(atelier: Atelier, words: Words) -> FinderPanel:
     """Draw the finder, closed, below the planner."""
     with gr.Accordion(words("finder.title"), open=False, **ident("box")):
         gr.HTML(f'<p class="atelier-hint">{words("finder.info")} {words("finder.no_pictures")}</p>')
+        # One look at all fields, as the planner's: an event of each would be n · n connections.
+        gr.HTML(watch_html([f"atelier_find_{name}" for name in COUNTED], f"atelier_find_{WATCH}", kind="values"))
+        watch = gr.Textbox("", visible=HIDDEN, label="watch", **ident(WATCH))
         asked = _draw_asked(atelier, words)
         estimate = gr.HTML("", elem_classes="atelier-estimate", **ident("estimate"))
         with gr.Row(elem_classes="atelier-bw-line"):
@@ -76,7 +83,7 @@ def draw(atelier: Atelier, words: Words) -> FinderPanel:
             }
         said = gr.HTML("", **ident("said"))
     found = gr.State({})
-    return FinderPanel(asked, estimate, start, stop, status, result, acts, said=said, found=found, **acting)
+    return FinderPanel(asked, watch, estimate, start, stop, status, result, acts, said=said, found=found, **acting)
 
 
 def _draw_asked(atelier: Atelier, words: Words) -> dict[str, Any]:
@@ -119,9 +126,7 @@ def wire(parts: FinderPanel, atelier: Atelier, words: Words, *, facts: Any, look
     shown = [parts.status, parts.result, parts.acts, parts.said, parts.found]
     looked.then(do.open, [facts], shown, **compat.event_kw(side_by_side=True))
     looked.then(do.estimate, [facts, *asked], parts.estimate, **light)
-    counted = [parts.asked[name].change for name in ("images", "trigger", "neutral", "rounds", "levels", "rendered")]
-    for event in counted:  # one handler for them all cannot share an event, and these are remembered
-        event(do.estimate, [facts, *asked], parts.estimate, **light)
+    parts.watch.change(do.estimate, [facts, *asked], parts.estimate, **light)
     parts.start.click(do.start, [facts, *asked], shown, **compat.event_kw(side_by_side=True))
     parts.stop.click(do.stop, None, parts.status, **light)
 
