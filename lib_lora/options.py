@@ -224,7 +224,8 @@ def check_names(known: Iterable[Option], values: Mapping[str, Any], *, where: st
             raise InputError("There is no option “{name}”", name=_cut(name), where=where, cure=cure)
     for name, one in names.items():
         if one.default is REQUIRED and values.get(name) is None:
-            raise InputError("The option “{name}” is missing", name=name, where=where, cure="Give it a value.")
+            what = say("The option “{name}” is missing", name=name)
+            raise InputError(what, where=where, cure="Give it a value.", option=name)
 
 
 def auto_or_number(text: str, name: str) -> AutoFloat:

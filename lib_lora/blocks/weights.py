@@ -156,6 +156,6 @@ def fit(weights: BlockWeights, family: str, *, fill: float = 0.0) -> BlockWeight
         n=weights.layout.length,
         family=family,
         reasons=reasons,
-        cure="Use a vector of {counts: or } values.",
+        cure="Use a vector of {counts: or } values, or a preset of that length.",
         counts=lengths_of(family),
     )

@@ -48,4 +48,6 @@ def run(options: argparse.Namespace) -> None:
             f"{len(report.kept)} of yours kept, {len(report.skipped)} pictures with other names left alone"
         )
         lines += [f"  {problem}" for problem in report.problems]
+        if not (report.written or report.unchanged or report.kept or report.skipped or report.problems):
+            lines.append("  there is no picture in this folder; give the one that holds them")
     give(options, {"folders": results}, lines)

@@ -229,9 +229,8 @@ def _caption_of(
     for warning in caption_warnings(fallback, reading=options.reading):
         findings.remark(say("with a caption that {said}", said=warning), path)
     if caption is None:
-        findings.remark(
-            say("without a caption: class tokens are used") if fallback else say("without any caption"), path
-        )
+        bare = say("without any caption: pose and background are learned along, which captions would keep apart")
+        findings.remark(say("without a caption: class tokens are used") if fallback else bare, path)
     else:
         findings.remark(
             say("with an empty caption: class tokens are used") if fallback else say("with an empty caption"), path

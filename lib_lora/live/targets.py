@@ -60,10 +60,23 @@ def find_targets(model: HasLayers, lora: LoraFile) -> tuple[tuple[Target, ...], 
     if not found:
         raise fits_nothing(lora, model.family)
     for target in found:
-        target.adapter.fitting_shape(target.layer)
+        try:
+            target.adapter.fitting_shape(target.layer)
+        except InputError as error:
+            raise (_of_another_family(lora, model.family) or error) from error
         if target.adapter.needs_weight:
             weight_of(target.layer)
     return tuple(found), tuple(unmatched)
+
+
+def _of_another_family(lora: LoraFile, family: str) -> InputError | None:
+    """Return what is wrong where the file says that it is of another family; layers may have the same names there."""
+    if lora.family in ("unknown", family):
+        return None
+    where = say("{name}: made for {family}, the model is {other}", name=lora.name, family=lora.family, other=family)
+    return InputError(
+        "This LoRA is for another kind of model", where=where, cure="Choose a LoRA of the model's family."
+    )
 
 
 def fits_nothing(lora: LoraFile, family: str) -> InputError:

@@ -20,6 +20,7 @@ from lib_lora.errors import InputError
 from lib_lora.host.webui import folders, options
 from lib_lora.host.webui.prompt.activator import stops_on_error
 from lib_lora.i18n.words import Words
+from lib_lora.services.jobs.folder_lock import hold
 from lib_lora.ui.compat import gr
 from lib_lora.ui.webui import accordion, callbacks, settings, singletons, tabs
 from lib_lora.ui.webui.host_page import FIELDS, HostPage
@@ -160,6 +161,14 @@ def test_accordion_is_built_once_a_page_whatever_the_api_asks(host: A1111) -> No
     build_page()  # Reload UI
     assert singletons.page() is not page
     assert sorted(singletons.page().panels) == ["img2img", "txt2img"]
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_second_webui_on_one_data_folder_is_told_in_its_training_tab(host: A1111, others: bool) -> None:
+    with hold(folders.places().data, address="WebUI") if others else contextlib.nullcontext():
+        demo, _ = build_page()
+    said = [each.value for each in demo.blocks.values() if each.elem_id == "atelier_train_shared"]
+    assert ["Another studio uses this data folder" in text for text in said] == [True] * others
 
 
 @pytest.mark.parametrize("script_first", [False, True])

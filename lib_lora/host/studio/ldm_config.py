@@ -72,6 +72,9 @@ def family_of_checkpoint(names: Iterable[str], *, where: str) -> str:
     """
     present = set(names)
     if not any(name.startswith(UNET) for name in present):
+        if any(".lora_" in name for name in present):
+            cure = say("Give a checkpoint here, and name the LoRA in the prompt: <lora:NAME:1>.")
+            raise FileError("This is a LoRA, not a model", where=where, cure=cure)
         raise FileError(
             "This file holds no Stable Diffusion UNet", where=where, cure="Choose a full SD1, SD2 or SDXL checkpoint."
         )

@@ -6,15 +6,22 @@ its files must stay the same ones. The WebUI keeps imported packages, so here is
 
 from __future__ import annotations
 
+import logging
 import threading
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib_lora.errors import AtelierError
 from lib_lora.host.webui import folders
 from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.jobs.folder_lock import hold
 from lib_lora.ui.webui.host_page import HostPage
 
 if TYPE_CHECKING:
     from lib_lora.host.webui.host import WebuiHost
+
+logger = logging.getLogger("lora_atelier")
 
 _LOCK = threading.RLock()
 _ONE: dict[str, Any] = {}
@@ -69,4 +76,22 @@ def _make() -> Atelier:
         models=found.checkpoints,
     )
     _ONE["host"] = WebuiHost()
+    _keep(own.data)
     return Atelier(_ONE["host"], own, changing_model=True)
+
+
+def _keep(data: Path) -> None:
+    """Hold the data folder as long as the process lives; where another one has it, that is kept to be said."""
+    holding = ExitStack()
+    try:
+        holding.enter_context(hold(data, address="WebUI"))
+    except AtelierError as error:
+        logger.warning("%s", error)
+        _ONE["shared"] = error
+    _ONE["holding"] = holding
+
+
+def shared_with() -> AtelierError | None:
+    """Return what is to be said where another process works on the same data folder, None where none does."""
+    atelier()
+    return _ONE.get("shared")

@@ -11,7 +11,7 @@ from lib_lora.host.webui.prompt import hooks
 from lib_lora.i18n.error_words import in_words
 from lib_lora.ui import compat, train, workshop
 from lib_lora.ui.compat import gr
-from lib_lora.ui.messages import note_html
+from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.remember import restore_when_opened
 from lib_lora.ui.webui import accordion, settings, singletons
 from lib_lora.ui.webui.host_page import HostPage, keep_out_of_config
@@ -48,6 +48,9 @@ def _tried(what: str, work: Callable[[HostPage], Any], page: HostPage) -> Any:
 def _train(page: HostPage) -> gr.Blocks:
     atelier = singletons.atelier()
     with gr.Blocks(analytics_enabled=False) as blocks:
+        shared = singletons.shared_with()
+        if shared is not None:  # trainings of both would write into each other's runs
+            gr.HTML(error_html(shared, settings.words()), elem_id="atelier_train_shared")
         made = train.build(atelier, settings.words())
         _use(page, made.used.change, made.used)
         restore_when_opened(atelier, blocks)
