@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +23,9 @@ from PIL import Image
 from playwright.sync_api import Locator, expect
 
 from lib_lora.data import read_caption, write_captions
-from lib_lora.demo.settings import PICTURES, TRIGGER
-from lib_lora.demo.story import lists
+from lib_lora.demo.settings import PICTURES, TRIGGER, lists
+from lib_lora.ui.generate.try_it import HIDE
+from lib_lora.ui.tour import AT, OVER
 from tests.ui.browser import ROOT, Studio, open_browser, open_tab, running_studio
 from tests.ui.walking import Walker, visit
 
@@ -66,6 +70,11 @@ class Photographer:
     def _edge(self, name: str, side: str) -> int:
         place: Locator = self.walker.at(name)
         return int(place.evaluate(f"e => e.getBoundingClientRect().{side} + window.scrollY"))
+
+    def first(self) -> None:
+        """The first screen of a new studio."""
+        expect(self.walker.at("try").locator("img").nth(4)).to_be_visible()
+        self.take("first", until="generate_bw_accordion")
 
     # -- LoRA Train
 
@@ -183,20 +192,36 @@ class Photographer:
 
 
 TRAINING = ("pictures", "plan", "run")
-ORDER = (*TRAINING, "generate", "blocks", "analyzer", "merge", "metadata", "report")
+AWAY = {AT: OVER, HIDE: True}
+"""What the settings of a studio say that is not new any more."""
+ORDER = ("first", *TRAINING, "generate", "blocks", "analyzer", "merge", "metadata", "report")
 
 
 def photograph(language: str, data: Path, names: Sequence[str]) -> None:
     """Take the pictures of one language."""
-    with running_studio(data / language) as studio, open_browser() as browser:
-        walker = visit(browser, studio.url, language)
-        walker.page.set_viewport_size({"width": SIZE[0], "height": SIZE[1]})
-        person = Photographer(walker, studio)
+    if "first" in names:
+        with tempfile.TemporaryDirectory() as new, _opened(Path(new, "studio"), language) as person:
+            person.first()
+    settings = data / language / "settings.json"
+    if not settings.exists():
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(json.dumps(AWAY), encoding="utf-8")
+    with _opened(data / language, language) as person:
+        studio = person.studio
         trained = (studio.data / "runs" / RUN).exists()
-        for name in ORDER:
+        for name in ORDER[1:]:
             if name in names and not (name in TRAINING and trained) or (name in TRAINING and not trained):
                 act: Callable[[], None] = getattr(person, name)
                 act()
+
+
+@contextmanager
+def _opened(data: Path, language: str) -> Iterator[Photographer]:
+    """Give somebody in front of a studio over a data folder."""
+    with running_studio(data) as studio, open_browser() as browser:
+        walker = visit(browser, studio.url, language)
+        walker.page.set_viewport_size({"width": SIZE[0], "height": SIZE[1]})
+        yield Photographer(walker, studio)
 
 
 def main() -> None:

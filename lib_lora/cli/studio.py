@@ -198,11 +198,14 @@ def bind(options: argparse.Namespace) -> socket.socket:
 
 def open_atelier(options: argparse.Namespace) -> Atelier:
     """Return the atelier over the model and the folders of the command line."""
+    from lib_lora.demo import trial
     from lib_lora.services.atelier import Atelier, Folders
 
     folders = Folders.under(options.data, more=tuple(options.lora_dir), confined=options.listen)
     say(f"loading {options.model or 'the pocket model'} …")
-    return Atelier(open_studio(options, lora_folders(options, folders)), folders)
+    atelier = Atelier(open_studio(options, lora_folders(options, folders)), folders)
+    trial.place(atelier)
+    return atelier
 
 
 def lora_folders(options: argparse.Namespace, folders: Folders) -> list[Path]:

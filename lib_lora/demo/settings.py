@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib_lora.data import TagLists
+
 HERE = Path(__file__).parent
 PICTURES, HELD_OUT, OTHERS = HERE / "pictures", HERE / "heldout", HERE / "others"
 KEPT = HERE / "kept.txt"
@@ -68,3 +70,8 @@ PROMPTS = (
     ("other", "red apple, blue background"),
 )
 """Name and prompt; “outside” asks for what no training picture shows, “near” and “other” for what the model knew."""
+
+
+def lists() -> TagLists:
+    """Return the tag lists of the demo's pictures: they all stand on white."""
+    return TagLists(backgrounds=(BACKGROUND,))

@@ -18,7 +18,7 @@ from lib_lora.analysis.norms import BlockNorm, block_norms
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.tag_model import ResolvedTag
-from lib_lora.data import TagLists, load_picture, read_caption, tags_for, write_captions
+from lib_lora.data import load_picture, read_caption, tags_for, write_captions
 from lib_lora.demo import settings as use
 from lib_lora.demo.settings import Size
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
@@ -71,11 +71,6 @@ class Views:
     captions: list[str]
 
 
-def lists() -> TagLists:
-    """Return the tag lists of the demo's pictures: they all stand on white."""
-    return TagLists(backgrounds=(use.BACKGROUND,))
-
-
 def gather(story: Story) -> None:
     """Copy the bundled pictures and tag them by the rules for file names."""
     root = story.folder / "pictures"
@@ -87,7 +82,7 @@ def gather(story: Story) -> None:
         for picture in pictures:
             if use.REPEATS.get(picture.stem, use.OTHER_REPEATS) == repeats:
                 shutil.copyfile(picture, target / picture.name)
-        report = write_captions(target, keyword=use.TRIGGER, lists=lists(), overwrite=True)
+        report = write_captions(target, keyword=use.TRIGGER, lists=use.lists(), overwrite=True)
         story.numbers["pictures"] += len(report.written) + len(report.unchanged)
 
 
@@ -112,7 +107,7 @@ def views_of(host: StudioHost, folder: Path) -> Views:
         pixels = np.asarray(load_picture(path), dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
         latents.append(host.model.encode_images(torch.from_numpy(pixels.copy())[None])[0])
         text = path.with_suffix(".txt")
-        tags = tags_for(path.name, use.TRIGGER, lists=lists()) or []
+        tags = tags_for(path.name, use.TRIGGER, lists=use.lists()) or []
         captions.append(read_caption(text).text.strip() if text.is_file() else ", ".join(tags))
     return Views(latents, captions)
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from lib_lora.blocks.tag_edit import put_tag
 from lib_lora.i18n.words import LANGUAGES, Words
 from lib_lora.services.atelier import Atelier
-from lib_lora.ui import compat, generate, report, train, workshop
+from lib_lora.ui import compat, generate, report, tour, train, workshop
 from lib_lora.ui.compat import gr
 from lib_lora.ui.gradio_door import GradioDoor
 from lib_lora.ui.remember import restore_when_opened
@@ -37,6 +37,7 @@ def build_page(atelier: Atelier, words: Words) -> gr.Blocks:
     """Return the page of one language."""
     with compat.page(words("app.title")) as page:
         gr.HTML(header_html(atelier, words), elem_id="atelier_app_header")
+        tour.build(atelier, words)
         tabs: dict[str, gr.Tab] = {}
         with gr.Tabs(elem_id="atelier_app_tabs"):
             with tab("generate", words, tabs):
@@ -74,6 +75,18 @@ def _wire(made: generate.GeneratePanel, trained: train.TrainPanel, worked: works
     boxes = [(trained.used.change, trained.used)] + [(event.then, box) for event, box in worked.uses]
     for when, box in boxes:
         when(use, [box, made.prompt], made.prompt, **light).then(None, None, None, **show)
+    cards = made.cards
+    form = [cards.message, trained.folder, trained.trigger, trained.kind]
+    filled = cards.box.change(cards.logic.fill, cards.box, form, **light)
+    filled.then(None, cards.box, None, **compat.js_kw(TO_TRAINING.replace("TABS", first)), **light)
+
+
+TO_TRAINING = """(act) => {
+    if (!(act ?? "").startsWith("train")) return;
+    document.querySelectorAll("TABS")[1]?.click();
+    setTimeout(() => document.querySelector("#atelier_train_look")?.click(), 400);
+}"""
+"""Opens the tab LoRA Train and looks at the folder that was filled in; gradio 6 builds a tab when it is opened."""
 
 
 def header_html(atelier: Atelier, words: Words) -> str:

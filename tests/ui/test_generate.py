@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
+from lib_lora.demo import trial
 from lib_lora.formats.lora import write_lora
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.infotext import png_info, prompt_as_rendered, read_infotext, read_settings
@@ -15,11 +18,12 @@ from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import new_folder, save_picture
 from lib_lora.services.pictures import KIND, last_seed, render
 from lib_lora.services.speed import Speed
-from lib_lora.ui import generate
+from lib_lora.ui import compat, generate
 from lib_lora.ui.compat import gr
 from lib_lora.ui.generate import from_picture
 from lib_lora.ui.generate.lora_list import LoraList, grouped
 from lib_lora.ui.generate.panel import _Generate
+from lib_lora.ui.generate.try_it import _Cards
 from lib_lora.ui.picture_inputs import chosen_seed
 from tests.servers import ending
 
@@ -205,3 +209,34 @@ def test_the_list_folds_epoch_files_away_and_each_can_be_inserted(atelier, lora,
     assert words("generate.on_the_way", n=2) in inside
     assert [inside.count(f"&lt;lora:{name}:1&gt;") for name in ("krnk", "krnk-000005", "krnk-000010")] == [0, 1, 1]
     assert "&lt;lora:krnk:1&gt;" in page.split("<details")[0]
+
+
+@pytest.fixture
+def tried(atelier, monkeypatch):
+    """The cards over a studio in whose list the shipped LoRA lies."""
+    (atelier.folders.loras / trial.LORA.name).write_bytes(trial.LORA.read_bytes())
+    return _Cards(atelier, EN)
+
+
+def test_cards_are_drawn_while_the_lora_is_there_and_until_they_are_put_away(tried, atelier):
+    for language in LANGUAGES:
+        html = tried.draw(Words(language))
+        assert html.count("<img") == len(trial.EXAMPLES) + 2
+        assert Words(language)("generate.try_train") in html
+    (atelier.folders.loras / trial.LORA.name).rename(atelier.folders.data / "away")
+    assert tried.draw(EN) == ""
+    (atelier.folders.data / "away").rename(atelier.folders.loras / trial.LORA.name)
+    assert tried.draw(EN)
+    tried.take("away\n1")
+    assert tried.draw(EN) == ""
+
+
+def test_a_card_fills_prompt_and_seed_or_the_training_form(tried, atelier):
+    one = trial.EXAMPLES[2]
+    assert tried.take(f"take {one.name}\n5")[1:3] == [one.prompt, one.seed]
+    assert [each["open"] for each in tried.take("analysis\n6")[3:]] == [True, True]
+    message, folder, trigger, kind = tried.fill("train\n7")
+    assert (message, trigger, kind) == ("", "krnk", "character")
+    assert len(list(Path(folder).glob("*.txt"))) == 12
+    assert tried.take("train\n7")[1] == compat.update()
+    assert tried.fill("take front\n8")[1] == compat.update()

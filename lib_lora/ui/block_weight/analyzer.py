@@ -81,6 +81,11 @@ class AnalyzerPanel:
     atelier: Atelier
     words: Words
     facts: FileFacts
+    accordion: Any
+
+    def told(self, found: Found) -> list[Any]:
+        """Return what the widgets show of an analysis that was made before."""
+        return [_ended(found, self.words), *_pictures(found, self.atelier, self.words)]
 
 
 def draw(
@@ -103,13 +108,14 @@ def draw(
         watched: element ids of a WebUI's widgets whose values the estimate follows.
     """
     box = f"atelier_{place}_analyzer_{WATCH}"
-    with gr.Accordion(words("block_weight.analyzer"), open=False, elem_id=f"atelier_{place}_analyzer"):
+    title = words("block_weight.analyzer")
+    with gr.Accordion(title, open=False, elem_id=f"atelier_{place}_analyzer") as accordion:
         hint = f'<p class="atelier-hint">{words("block_weight.analyzer_hint")}</p>'
         gr.HTML(hint + (watch_html(watched, box, kind="values") if watched else ""))
         watch = gr.Textbox("", visible=HIDDEN, label="watch", elem_id=box)
         widgets = _widgets(atelier, words, place, threshold)
     return AnalyzerPanel(
-        widgets.start, widgets.stop, widgets.grids, widgets.files, watch, widgets, atelier, words, files
+        widgets.start, widgets.stop, widgets.grids, widgets.files, watch, widgets, atelier, words, files, accordion
     )
 
 
@@ -302,46 +308,49 @@ class _Analyzer:
                 updates = [compat.update()] * 4
             else:
                 shown = found
-                updates = self._pictures(found)
-            said = progress_html(now, self._atelier.queue, self._words) or self._end(now, found)
+                updates = _pictures(found, self._atelier, self._words)
+            said = progress_html(now, self._atelier.queue, self._words)
+            said = said or _ended(found, self._words, stopped=now.state == STOPPED)
             if now.stopped and not now.ended:
                 said = note_html(self._words("block_weight.stopping"))
             yield [said, *updates]
 
-    def _pictures(self, found: Found) -> list[Any]:
-        words = self._words
-        files = [str(path) for path in found.files if path.suffix == ".csv" or path.name.startswith(("tier_", "maps"))]
-        table = table_of(found.analyses, words) if found.analyses else None
-        return [
-            "".join(self._figure(*grid) for grid in found.grids) + tiers_html(found.tiers, words),
-            compat.update(value=table, visible=True) if found.grids else compat.update(visible=False),
-            compat.update(value=files or None, visible=bool(files)),
-            compat.update(visible=bool(found.tiers)),
-        ]
 
-    def _figure(self, picture: Image.Image | Path, text: str, seed: int, gain: float) -> str:
-        """Return a grid as HTML: a finished one from its file, one that still grows inside the page."""
-        source = file_url(self._atelier.folders, picture) if isinstance(picture, Path) else data_url(picture)
-        caption = escape(self._words("block_weight.caption", range=text, seed=seed, gain=f"{gain:g}"))
-        return (
-            f'<figure class="atelier-grid"><a href="{source}" target="_blank"><img src="{source}" alt="{caption}"></a>'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+def _pictures(found: Found, atelier: Atelier, words: Words) -> list[Any]:
+    """Return what is shown below an analysis: grids, table, files, and whether its weights can be taken."""
+    files = [str(path) for path in found.files if path.suffix == ".csv" or path.name.startswith(("tier_", "maps"))]
+    table = table_of(found.analyses, words) if found.analyses else None
+    return [
+        "".join(_figure(*grid, atelier, words) for grid in found.grids) + tiers_html(found.tiers, words),
+        compat.update(value=table, visible=True) if found.grids else compat.update(visible=False),
+        compat.update(value=files or None, visible=bool(files)),
+        compat.update(visible=bool(found.tiers)),
+    ]
 
-    def _end(self, job: Job, found: Found | None) -> str:
-        words = self._words
-        if found is None or not (found.grids or found.tiers):
-            return note_html(words("block_weight.stopped_early"))
-        if not found.grids:
-            folder = found.files[0].parent if found.files else ""
-            return note_html(words("block_weight.measured", folder=folder), kind="good")
-        floor = max(analysis.noise_floor for analysis in found.analyses)
-        kind = "block_weight.stopped" if job.state == STOPPED else "block_weight.finished"
-        folder = found.files[0].parent if found.files else ""
-        told = dict.fromkeys(note for analysis in found.analyses for note in analysis.notes)
-        notes = "".join(note_html(sentence_in_words(note, words.language), kind="warning") for note in told)
-        problems = "".join(error_html(each, words) for each in found.analyses[-1].problems)
-        return note_html(words(kind, floor=f"{floor:.3f}", folder=folder), kind="good") + problems + notes
+
+def _figure(picture: Image.Image | Path, text: str, seed: int, gain: float, atelier: Atelier, words: Words) -> str:
+    """Return a grid as HTML: a finished one from its file, one that still grows inside the page."""
+    source = file_url(atelier.folders, picture) if isinstance(picture, Path) else data_url(picture)
+    caption = escape(words("block_weight.caption", range=text, seed=seed, gain=f"{gain:g}"))
+    return (
+        f'<figure class="atelier-grid"><a href="{source}" target="_blank"><img src="{source}" alt="{caption}"></a>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _ended(found: Found | None, words: Words, *, stopped: bool = False) -> str:
+    """Return what is said of an analysis that is over."""
+    if found is None or not (found.grids or found.tiers):
+        return note_html(words("block_weight.stopped_early"))
+    folder = found.files[0].parent if found.files else ""
+    if not found.grids:
+        return note_html(words("block_weight.measured", folder=folder), kind="good")
+    floor = max(analysis.noise_floor for analysis in found.analyses)
+    kind = "block_weight.stopped" if stopped else "block_weight.finished"
+    told = dict.fromkeys(note for analysis in found.analyses for note in analysis.notes)
+    notes = "".join(note_html(sentence_in_words(note, words.language), kind="warning") for note in told)
+    problems = "".join(error_html(each, words) for each in found.analyses[-1].problems)
+    return note_html(words(kind, floor=f"{floor:.3f}", folder=folder), kind="good") + problems + notes
 
 
 def table_of(analyses: tuple[Analysis, ...], words: Words) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from lib_lora.blocks.tag_edit import without_block_weights
@@ -18,7 +19,7 @@ from lib_lora.services.jobs.job import STOPPED, Job
 from lib_lora.services.pictures import KIND, Rendered, last_seed, submit
 from lib_lora.ui import block_weight, compat
 from lib_lora.ui.compat import gr
-from lib_lora.ui.generate import from_picture
+from lib_lora.ui.generate import from_picture, try_it
 from lib_lora.ui.generate.lora_list import LoraList
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.option_widget import widget
@@ -30,16 +31,18 @@ KNOWN = {one.name: one for one in options_of(GenerateRequest)}
 
 @dataclass(frozen=True)
 class GeneratePanel:
-    """What the app wires to other panels: “use in prompt”, “use this picture”."""
+    """What the app wires to other panels: “use in prompt”, “use this picture”, the cards to begin with."""
 
     prompt: Any
     negative: Any
     gallery: Any
     block_weight: block_weight.BlockWeightPanel
+    cards: try_it.TryIt
 
 
 def build(atelier: Atelier, words: Words) -> GeneratePanel:
     """Build the tab."""
+    cards = try_it.build(atelier, words)
     prompt, negative = _prompts(atelier, words)
     with gr.Row(elem_classes="atelier-generate-body"):
         with gr.Column(scale=3, min_width=420):
@@ -49,7 +52,8 @@ def build(atelier: Atelier, words: Words) -> GeneratePanel:
             with gr.Row():
                 go = gr.Button(words("generate.go"), variant="primary", scale=3, elem_id="atelier_generate_go")
                 cancel = gr.Button(words("generate.cancel"), scale=1, min_width=90, elem_id="atelier_generate_cancel")
-            status = gr.HTML("", elem_id="atelier_generate_status")
+            first = f'<p class="atelier-hint">{escape(words("generate.first", folder=atelier.folders.outputs))}</p>'
+            status = gr.HTML(first, elem_id="atelier_generate_status")
             gallery = gr.Gallery(
                 label=words("generate.gallery"),
                 columns=2,
@@ -69,7 +73,8 @@ def build(atelier: Atelier, words: Words) -> GeneratePanel:
     compat.page_being_built().load(logic.resume, None, outputs, **compat.event_kw(side_by_side=True))
     buttons["random"].click(lambda: -1, None, settings[0], **light)
     buttons["reuse"].click(logic.reuse, None, settings[0], **light)
-    return GeneratePanel(prompt, negative, gallery, panel)
+    try_it.wire(cards, prompt, settings[0], panel)
+    return GeneratePanel(prompt, negative, gallery, panel, cards)
 
 
 def _prompts(atelier: Atelier, words: Words) -> tuple[Any, Any]:

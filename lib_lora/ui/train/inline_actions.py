@@ -17,14 +17,19 @@ _SEND = (
 )
 
 
-def act_button(act: str, label: str, *, title: str = "", kind: str = "", id_: str = "", box: str = BOX) -> str:
-    """Return a button that sends ``act``: a verb, a space, and what it is about, into the hidden box of this id."""
+def act_button(
+    act: str, label: str, *, title: str = "", kind: str = "", id_: str = "", box: str = BOX, before: str = ""
+) -> str:
+    """Return a button that sends ``act``: a verb, a space, and what it is about, into the hidden box of this id.
+
+    ``before`` is HTML that stands in the button before its label.
+    """
     extra = f' title="{escape(title)}"' if title else ""
     extra += f' id="{escape(id_)}"' if id_ else ""
     classes, send = f"atelier-act {kind}".strip(), escape(_SEND.replace("BOX", box))
     return (
         f'<button type="button" class="{classes}" data-act="{escape(act)}"{extra} onclick="{send}">'
-        f"{escape(label)}</button>"
+        f"{before}{escape(label)}</button>"
     )
 
 

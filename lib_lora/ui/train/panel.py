@@ -39,11 +39,13 @@ class TrainPanel:
     Attributes:
         used: hidden; changes when somebody presses *use it in Generate*. `lib_lora.ui.train.tag_of` of its value is
             the text for the prompt: trigger word and tag.
-        folder: the folder of pictures.
+        folder, trigger, kind: the first fields of the form; who fills them in presses *Look at the pictures* next.
     """
 
     used: Any
     folder: Any
+    trigger: Any
+    kind: Any
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def build(atelier: Atelier, words: Words) -> TrainPanel:
     for component, key in ((widgets.folder, "folder"), (widgets.trigger, "trigger")):
         remember(atelier, component, f"train.{key}", good=lambda value: isinstance(value, str))
     remember(atelier, widgets.kind, "train.kind", good=lambda value: value in KINDS)
-    return TrainPanel(widgets.used, widgets.folder)
+    return TrainPanel(widgets.used, widgets.folder, widgets.trigger, widgets.kind)
 
 
 def _heading(number: int, key: str, words: Words) -> None:

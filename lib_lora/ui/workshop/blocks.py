@@ -70,7 +70,7 @@ class Handlers:
         """Read a file and measure its blocks; yields (message, summary, vector, facts, table, cancel button)."""
         idle = update(visible=False)
         if not name:
-            yield "", "", "", {}, "", idle
+            yield "", work.choose_first(self.atelier, self.words), "", {}, "", idle
             return
         try:
             path = file_work.file_of(self.atelier, name)
@@ -204,7 +204,7 @@ def build(atelier: Atelier, words: Words, *, prompt: Any = None) -> BlocksPanel:
         again = gr.Button(words("workshop.refresh"), size="sm", scale=0, min_width=120, elem_classes=["atelier-small"])
     message = gr.HTML(elem_id="atelier_workshop_blocks_message")
     stop = gr.Button(words("workshop.cancel"), variant="stop", size="sm", visible=False)
-    summary = gr.HTML(note_html(words("workshop.choose_file")))
+    summary = gr.HTML(work.choose_first(atelier, words))
     with gr.Row():
         preset = dropdown(
             file_work.presets(atelier),

@@ -80,7 +80,7 @@ class Handlers:
         """Return the form filled from a file and its card: fields, cover, other entries, private traces and more."""
         empty = [*[""] * len(FORM), None, SAME, "", "", "{}", "", update(value=cards.NEITHER, visible=False)]
         if not name:
-            return [*empty, ""]
+            return [*empty, work.choose_first(self.atelier, self.words)]
         try:
             path = file_work.file_of(self.atelier, name)
             metadata = read_header(path).metadata

@@ -13,7 +13,6 @@ from lib_lora.services.atelier import Atelier
 from lib_lora.services.labels import LabelOptions
 from lib_lora.ui import compat
 from lib_lora.ui.compat import event_kw, gr, update
-from lib_lora.ui.messages import note_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import batch, earlier, family, metadata, work
 
@@ -68,7 +67,7 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
             scale=3,
             elem_id="atelier_workshop_meta_file",
         )
-    message = gr.HTML(note_html(words("workshop.choose_file")), elem_id="atelier_workshop_meta_message")
+    message = gr.HTML(work.choose_first(atelier, words), elem_id="atelier_workshop_meta_message")
     form = _build_form(do, words, file, message)
     with gr.Row():
         where = gr.Radio(

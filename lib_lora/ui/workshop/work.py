@@ -54,3 +54,8 @@ def tried(words: Words, work: Callable[[], Any]) -> tuple[Any, str]:
         return work(), ""
     except AtelierError as error:
         return None, error_html(error, words)
+
+
+def choose_first(atelier: Atelier, words: Words) -> str:
+    """Return what stands where no file is chosen yet."""
+    return note_html(words("workshop.choose_file", folder=atelier.folders.loras))
