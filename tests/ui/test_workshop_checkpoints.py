@@ -80,5 +80,6 @@ def test_a_rule_shows_its_usual_value_and_holds_its_limits(atelier: Atelier) -> 
     assert (rule.kind, rule.value, rule.cap, rule.parts) == ("size", 1.5, 24, ("BASE::0.5", ":attn2:1"))
     order = do.order("tuned", "base", "a share of the energy", 0.9, *more(words))
     assert (order.rule.kind, order.rule.value) == ("energy", 0.9)
-    assert do.rules.shown("a share of the energy")["value"] == 0.95
-    assert do.rules.shown("a fixed rank")["value"] == 32
+    usual = do.rules.usual_values()
+    assert (usual["a share of the energy"], usual["a fixed rank"]) == (0.95, 32)
+    assert "0.9 to 0.99" in do.rules.explained("a share of the energy")["info"]

@@ -45,7 +45,7 @@ class Handlers:
     """The events in one language."""
 
     def __init__(self, atelier: Atelier, words: Words) -> None:
-        self.atelier, self.words, self.rules = atelier, words, RuleChoice(words, DEFAULT_RULE)
+        self.atelier, self.words, self.rules = atelier, words, RuleChoice(words, DEFAULT_RULE, "extract_rule")
 
     def refresh(self, *values: Any) -> list[Any]:
         """Return the lists of checkpoints as they are now."""
