@@ -342,7 +342,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     host = StudioHost.open(device="auto")
-    found = [compare(host, trained(host, options.work, seed), options) for seed in options.seeds]
+    found = []
+    for seed in options.seeds:
+        found.append(compare(host, trained(host, options.work, seed), options))
+        print(json.dumps(found[-1]), file=sys.stderr, flush=True)  # hours of a slow machine are not lost
     if options.json:
         print(json.dumps(found))
         return

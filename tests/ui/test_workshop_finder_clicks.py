@@ -56,12 +56,14 @@ def test_from_a_search_to_planner_prompt_preset_and_file(studio_server, visitor,
     walker.reads("find_result", words("finder.kept"))
     expect(walker.at("find_result").locator(".atelier-found-weights span")).to_have_count(17)
 
+    vector_before = walker.box("workshop_vector").input_value()
     walker.press("find_take")
+    assert words("finder.taken") in walker.said("find_said")
+    expect(walker.box("workshop_vector")).not_to_have_value(vector_before)
     expect(walker.box("workshop_vector")).to_have_value(VECTOR)
     found = walker.box("workshop_vector").input_value()
-    values = [cell.input_value() for cell in page.locator(".atelier-plan-value").all()]
-    assert values == found.split(",")
-    assert words("finder.taken") in walker.said("find_said")
+    for cell, value in zip(page.locator(".atelier-plan-value").all(), found.split(","), strict=True):
+        expect(cell).to_have_value(value)
 
     name = f"FOUND_{language}"
     walker.press("find_save")

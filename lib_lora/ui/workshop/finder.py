@@ -35,6 +35,13 @@ COUNTED = ("images", "trigger", "neutral", "rounds", "levels", "rendered", "timi
 """What the time of a search depends on."""
 ACTS = {"take": "finder.take", "use": "workshop.use", "save": "finder.save", "bake": "workshop.bake"}
 """What can be done with found weights, and how its button is called."""
+MORE = (
+    ("neutral", "masks", "prompts"),
+    ("rendered", "rounds", "levels", "holdout"),
+    ("low", "high", "timing"),
+    ("seeds", "seed", "clip_skip"),
+)
+"""Rows of the rest."""
 LOOSE = ("images", "masks", "trigger", "neutral", "prompts")
 """What belongs to one LoRA; the rest is remembered."""
 
@@ -100,13 +107,10 @@ def _draw_asked(atelier: Atelier, words: Words) -> dict[str, Any]:
         asked |= {name: ask(KNOWN[name], min_width=260) for name in FIRST}
     with gr.Row():
         asked |= {name: ask(KNOWN[name], min_width=200, scale=3 if name == "keep" else 1) for name in SECOND}
-    rest = [one for one in KNOWN.values() if one.name not in (*FIRST, *SECOND)]
-    texts = [one for one in rest if one.kind in (str, tuple)]
     with gr.Accordion(words("finder.more"), open=False, **ident("more")):
-        with gr.Row():
-            asked |= {one.name: ask(one, min_width=220) for one in texts}
-        with gr.Row():
-            asked |= {one.name: ask(one, min_width=180) for one in rest if one not in texts}
+        for names in MORE:
+            with gr.Row():
+                asked |= {name: ask(KNOWN[name], min_width=190) for name in names}
     return asked
 
 

@@ -25,6 +25,8 @@ from lib_lora.web.routes import file_url
 
 HINTS = 4
 """Rows of known weights beside one's own."""
+LINE = 110
+"""Letters of a text that a line of its field shows at least, in a page of 1280 pixels."""
 FORM = "atelier_plan_form"
 VECTOR = "atelier_workshop_vector"
 _NOTES = {
@@ -206,7 +208,7 @@ def texts_html(plan: BlockPlan, name: str, words: Words) -> str:
 
 
 def _text(label: str, text: str, words: Words) -> str:
-    rows = min(8, text.count("\n") + 1 + (len(text) > 150 and "\n" not in text))
+    rows = min(8, text.count("\n") + 1 if "\n" in text else 1 + len(text) // LINE)
     return (
         f'<div class="atelier-text"><span class="atelier-plan-line"><span>{escape(label)}</span>'
         f'<button type="button" class="atelier-act atelier-copy" data-done="{_said(words, "copied")}">'
