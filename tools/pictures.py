@@ -202,6 +202,8 @@ def photograph(language: str, data: Path, names: Sequence[str]) -> None:
     if "first" in names:
         with tempfile.TemporaryDirectory() as new, _opened(Path(new, "studio"), language) as person:
             person.first()
+    if set(names) == {"first"}:
+        return
     settings = data / language / "settings.json"
     if not settings.exists():
         settings.parent.mkdir(parents=True, exist_ok=True)
