@@ -119,3 +119,5 @@ def test_a_narrow_window_cuts_nothing_off(walker: Walker) -> None:
         NARROW,
     )
     assert outside == []
+    room = walker.at("workshop_rule").locator("input").first.evaluate("one => getComputedStyle(one).paddingRight")
+    assert float(room.removesuffix("px")) > 16  # a long rule's name ends before the arrow
