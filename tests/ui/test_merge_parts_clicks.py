@@ -35,6 +35,7 @@ def walker(studio_server, visitor, model, request) -> Walker:
     return made
 
 
+@pytest.mark.each_gradio
 def test_a_file_is_made_smaller(studio_server, walker: Walker) -> None:
     words, name = walker.words, f"small_{walker.language}"
     walker.choose("workshop_row1", "girl")
