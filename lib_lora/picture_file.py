@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
@@ -197,3 +198,12 @@ def _judge_tiles(image: Image.Image, where: str, max_pixels: int) -> None:
     size = (tags.get(322, 1), tags.get(323, 1))
     if all(isinstance(side, int) for side in size):
         _judge_size(size, where, max_pixels)
+
+
+def whole_picture(path: Path) -> Image.Image | None:
+    """Return a picture that is kept; None where there is none, or one that is damaged: it is drawn again then."""
+    try:
+        with path.open("rb") as file, open_picture(file, kinds=("PNG",)) as opened:
+            return opened.convert("RGB")
+    except (OSError, FileError):
+        return None

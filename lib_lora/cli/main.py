@@ -20,6 +20,7 @@ from lib_lora.cli import (
     fit,
     framework,
     labels,
+    make,
     merge,
     pictures,
     plan,
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
         merge,
         files,
         labels,
+        make,
         checkpoints,
         rewriting,
     ):

@@ -9,8 +9,6 @@ from lib_lora.data import TagLists
 
 HERE = Path(__file__).parent
 PICTURES, HELD_OUT, OTHERS = HERE / "pictures", HERE / "heldout", HERE / "others"
-KEPT = HERE / "kept.txt"
-"""Captions of which the model itself draws regularization pictures, so that it keeps what it knows."""
 
 TRIGGER = "krnk"
 NAME = "krnk_demo"

@@ -35,6 +35,7 @@ from lib_lora.services import labels
 from lib_lora.services.analysis_order import order_of, render_order
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.labels import LabelOptions
+from lib_lora.services.make.captions_used import KEPT
 from lib_lora.services.regularization import draw_missing
 from lib_lora.train.loop import run as run_training
 from lib_lora.train.options import from_mapping
@@ -94,7 +95,7 @@ def keep_in_mind(story: Story, *, anew: bool = True) -> None:
     target = story.folder / "regularization"
     if anew:
         shutil.rmtree(target, ignore_errors=True)
-    captions = tuple(use.KEPT.read_text(encoding="utf-8").splitlines()[: story.size.regularization])
+    captions = tuple(KEPT.read_text(encoding="utf-8").splitlines()[: story.size.regularization])
     request = GenerateRequest(captions[0], seed=0, steps=use.REGULARIZATION_STEPS, cfg_scale=use.CFG)
     draw_missing(story.host, ClassPictures(target, captions, len(captions), request), story.progress)
     story.files["regularization"] = target

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -26,13 +26,15 @@ from lib_lora.host.infotext import write_png
 from lib_lora.host.limits import check_order
 from lib_lora.progress import Progress, SubProgress
 from lib_lora.sentences import say
-from lib_lora.services.atelier import Atelier
 from lib_lora.services.block_tiers import TierOrder, quick_tiers, save_tiers
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import new_folder
 from lib_lora.services.prompt_tags import index_of
 from lib_lora.services.speed import Speed
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 KIND = "analyze"
 

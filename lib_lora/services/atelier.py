@@ -10,6 +10,7 @@ from lib_lora.errors import InputError
 from lib_lora.host.base import Host
 from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.training import Trainings
+from lib_lora.services.make.queued import Makes
 from lib_lora.services.polled import PolledFragment
 from lib_lora.services.run_report import write_run_report
 from lib_lora.services.settings import Settings
@@ -133,16 +134,23 @@ class Atelier:
     settings: Settings = field(init=False)
     trainings: Trainings = field(init=False)
     sweeps: Sweeps = field(init=False)
+    makes: Makes = field(init=False)
 
     def __post_init__(self) -> None:
         self.settings = Settings(self.folders.data / "settings.json")
         self.sweeps = Sweeps(self)
+        self.makes = Makes(self)
         self.trainings = Trainings(
             self.host,
             self.queue,
             runs=self.folders.runs,
             loras=self.folders.loras,
             on_finished=write_run_report,
-            on_ended=self.sweeps.ended,
+            on_ended=self._ended,
             speed=Speed.of(self),
         )
+
+    def _ended(self, run: str) -> None:
+        """Let those go on that waited for a run."""
+        self.sweeps.ended(run)
+        self.makes.ended(run)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib_lora.atomic import make_folder
 from lib_lora.blocks.near import near_names
 from lib_lora.errors import InputError
 from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.sentences import say
-from lib_lora.services.atelier import Atelier
 from lib_lora.walk import files_below, has_ending, list_folder
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 
 def listed(atelier: Atelier) -> dict[str, Path]:

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib_lora.analysis.norms import delta_shares
 from lib_lora.blocks.layouts import OTHER, Layout, attention_layout, full_layout
 from lib_lora.host.base import Host
 from lib_lora.live.targets import find_targets
-from lib_lora.services.atelier import Atelier
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 _KEPT = 64
 """Files whose facts are remembered; a few hundred bytes each."""

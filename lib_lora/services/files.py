@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import InputError
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
-from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 KIND = "workshop"
 

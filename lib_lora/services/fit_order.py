@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.analysis.fit.fit import calls_of, find_weights, settings_of
 from lib_lora.analysis.fit.options import FitOptions
@@ -21,7 +21,6 @@ from lib_lora.host.base import GenerateRequest, Host, is_small
 from lib_lora.progress import Progress, SubProgress
 from lib_lora.sentences import say
 from lib_lora.services.answers import plain
-from lib_lora.services.atelier import Atelier
 from lib_lora.services.block_tiers import CHUNK, CHUNK_SMALL, lent
 from lib_lora.services.files import file_of
 from lib_lora.services.fit_measured import calls_to_measure, measured, ways_of
@@ -31,6 +30,9 @@ from lib_lora.services.fitted import Fitted, told
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import new_folder
 from lib_lora.services.speed import Speed
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 KIND = "fit"
 

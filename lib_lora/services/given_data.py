@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lib_lora.services.atelier import Folders
 from lib_lora.train.dataset_config import read_dataset_config
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Folders
 
 ENDINGS = (".toml", ".json")
 

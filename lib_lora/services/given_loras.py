@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lib_lora.services.atelier import Folders
 from lib_lora.train.options.network import split_strength
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Folders
 
 
 def allowed_loras(values: Mapping[str, Any], folders: Folders) -> dict[str, Any]:

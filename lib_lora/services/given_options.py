@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import InputError
 from lib_lora.host.base import check_clip_skip
-from lib_lora.services.atelier import Atelier
 from lib_lora.services.given_data import check_dataset_file
 from lib_lora.services.given_loras import allowed_loras
 from lib_lora.services.given_presets import with_presets
 from lib_lora.train.options import TrainOptions, from_mapping
 from lib_lora.train.recipes import facts_of
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 FOLDERS = ("images", "reg_images", "masks")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.data.images import load_picture
 from lib_lora.errors import AtelierError, FileError, InputError
@@ -19,8 +19,10 @@ from lib_lora.formats.saving import check_target
 from lib_lora.options import option, options_of, settle
 from lib_lora.sentences import Sentence, say
 from lib_lora.services import cards
-from lib_lora.services.atelier import Atelier
 from lib_lora.services.files import check_own
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 
 @dataclass(frozen=True)

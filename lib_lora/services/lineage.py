@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import AtelierError
 from lib_lora.formats.files import is_pickle, read_header
@@ -14,7 +14,9 @@ from lib_lora.formats.metadata import describe
 from lib_lora.formats.names import ENDING
 from lib_lora.merge.provenance import CHECKPOINT, Order, Parent, hash_of, read_order
 from lib_lora.services import checkpoints
-from lib_lora.services.atelier import Atelier
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 HERE, OTHER, MISSING = "here", "other", "missing"
 """Whether a file's parent is at hand: the same tensors; only another file of its name; neither."""

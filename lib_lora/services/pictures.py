@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -13,11 +14,13 @@ from lib_lora.errors import AtelierError
 from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.host.limits import check_order
 from lib_lora.progress import Progress, SubProgress
-from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.outputs import save_picture
 from lib_lora.services.speed import Speed
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 KIND = "generate"
 

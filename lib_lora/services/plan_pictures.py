@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -22,10 +23,12 @@ from lib_lora.host.infotext import write_png
 from lib_lora.host.limits import check_order
 from lib_lora.options import find
 from lib_lora.progress import Progress, SubProgress
-from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import new_folder
 from lib_lora.services.speed import Speed
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 KIND = "plan"
 SEEDS = replace(find(AnalyzeOptions, "seeds"), high=8)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
-from lib_lora.services.atelier import Atelier
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 NAME = "lbwpresets.txt"
 """The name under which the extension that came before keeps its presets, so that files can be exchanged."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import StoppedError
 from lib_lora.host.base import Host, Lent
 from lib_lora.progress import Progress
 from lib_lora.sentences import Sentence
-from lib_lora.services.atelier import Atelier
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.regularization import draw_missing
 from lib_lora.services.speed import Speed
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.rate_range import Probed, probe
 from lib_lora.train.regularization import ClassPictures
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 KIND = "probe"
 

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib_lora.data import FolderScan, scan
 from lib_lora.host.base import Lent, LoadedModel
 from lib_lora.options import find
-from lib_lora.services.atelier import Atelier
 from lib_lora.services.given_data import data_options
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.picture_folder import Found
@@ -24,6 +23,9 @@ from lib_lora.train.options import LEAST_SIDE, TrainOptions, from_mapping, usual
 from lib_lora.train.pictures import given_regularization
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.regularization import ClassPictures
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 MEASURE = "measure"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib_lora.atomic import cure_of, make_folder, new_file
 from lib_lora.data import inspect_picture
@@ -11,8 +12,10 @@ from lib_lora.data.files import PICTURE_SUFFIXES, file_digest
 from lib_lora.errors import FileError
 from lib_lora.formats.names import proposed_stem
 from lib_lora.sentences import say
-from lib_lora.services.atelier import Atelier
 from lib_lora.walk import has_ending, list_folder
+
+if TYPE_CHECKING:
+    from lib_lora.services.atelier import Atelier
 
 
 def take_picture(atelier: Atelier, path: Path, folder: Path) -> Path:

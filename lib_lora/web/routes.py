@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,8 +15,11 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import LANGUAGES, Words
-from lib_lora.report import render_page
+from lib_lora.report import Report, render_page
 from lib_lora.services.atelier import Atelier, Folders
+from lib_lora.services.make.record import FILE as MADE
+from lib_lora.services.make.record import read_make
+from lib_lora.services.make.report import report_of
 from lib_lora.services.run_report import run_report
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.web.served import SAFE, served_file
@@ -86,7 +90,7 @@ def add_routes(app: FastAPI, atelier: Atelier, *, guard: Callable[..., Any] | No
         if written.status_code != 200 or language not in LANGUAGES:
             return Response(status_code=404)
         try:
-            page = render_page(run_report(RunFolder(atelier.folders.runs / run), language))
+            page = render_page(_report(atelier.folders.runs / run, language))
         except (AtelierError, OSError, ValueError, KeyError) as error:
             logger.warning("the report of %s cannot be drawn: %s", run, error)
             return written
@@ -96,6 +100,13 @@ def add_routes(app: FastAPI, atelier: Atelier, *, guard: Callable[..., Any] | No
     _get(app, f"{BASE}/live/{{name}}", live, asked)
     _get(app, f"{BASE}/report/{{run}}/{{language}}", report, asked)
     _get(app, f"{BASE}/files/{{place}}/{{path:path}}", file, asked)
+
+
+def _report(folder: Path, language: str) -> Report:
+    """Return the report of a run, or of an order for a LoRA, in a language."""
+    if (folder / MADE).is_file():
+        return report_of(replace(read_make(folder), language=language))
+    return run_report(RunFolder(folder), language)
 
 
 def add_studio_routes(app: FastAPI, *, language: str = "") -> None:

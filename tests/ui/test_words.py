@@ -36,7 +36,8 @@ def places(text: str) -> set[str]:
 
 @lru_cache(maxsize=1)
 def panels() -> dict[str, ast.Module]:
-    files = [*sorted((ROOT / "lib_lora" / "ui").rglob("*.py")), ROOT / "lib_lora" / "cli" / "studio.py"]
+    folders = (ROOT / "lib_lora" / "ui", ROOT / "lib_lora" / "services")
+    files = [*(path for one in folders for path in sorted(one.rglob("*.py"))), ROOT / "lib_lora" / "cli" / "studio.py"]
     return {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8")) for path in files}
 
 

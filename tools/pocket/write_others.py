@@ -2,7 +2,7 @@
 
 python tools/pocket/write_others.py --out lib_lora/demo/others
 
-Beside the folder go the captions of other scenes, ``kept.txt``, from which the demo makes regularization pictures.
+Beside the model go the captions of other scenes, ``kept.txt``, of which demo and make draw regularization pictures.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pictures import all_scenes, draw
 
+MODEL = Path(__file__).resolve().parents[2] / "lib_lora" / "host" / "pocket"
 COUNT, SEED = 24, 3
 KEPT = 110
 """Captions of which the demo lets the model draw regularization pictures; none of them is measured."""
@@ -27,7 +28,7 @@ def main() -> None:
     scenes = random.Random(SEED).sample(all_scenes(), COUNT + 3 * KEPT)
     measured = {scene.name for scene in scenes[:COUNT]}
     kept = [scene.caption for scene in scenes[COUNT:] if scene.name not in measured][:KEPT]
-    (folder.parent / "kept.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    (MODEL / "kept.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")
     for number, scene in enumerate(scenes[:COUNT]):
         draw(scene).save(folder / f"{number:02d}.png", optimize=True)
         (folder / f"{number:02d}.txt").write_text(scene.caption + "\n", encoding="utf-8")

@@ -15,13 +15,14 @@ from lib_lora.errors import FileError, InputError, StoppedError
 from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.host.infotext import write_png
 from lib_lora.i18n.words import LANGUAGES
+from lib_lora.picture_file import whole_picture
 from lib_lora.progress import Progress, SubProgress
 from lib_lora.sentences import say
 from lib_lora.services.sweep.best import verdict_of
 from lib_lora.services.sweep.compared import BASE, NUMBERS, PICTURES, TABLE, Compared, csv_of, read_comparison
 from lib_lora.services.sweep.facts import RunFacts
 from lib_lora.services.sweep.record import Sweep
-from lib_lora.services.sweep.sheet import grid_of, picture_name, whole_picture
+from lib_lora.services.sweep.sheet import grid_of, picture_name
 from lib_lora.services.training_samples import sample_request
 from lib_lora.train.options import TrainOptions
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from PIL import Image
 
 from lib_lora.analysis.comparison import Cell, Comparison, draw_comparison
 from lib_lora.analysis.grid import draws_japanese
-from lib_lora.errors import FileError
 from lib_lora.i18n.error_words import sentence_in_words
-from lib_lora.picture_file import open_picture
+from lib_lora.picture_file import whole_picture
 from lib_lora.sentences import Sentence, say
 from lib_lora.services.jobs.job import FAILED, RUNNING, STOPPED, WAITING
 from lib_lora.services.jobs.run_state import INTERRUPTED, PAUSED
@@ -93,15 +91,6 @@ def state_of(one: RunFacts) -> Sentence:
     if one.state == NOT_BEGUN:
         return say("not begun")
     return say("{state} at step {n}", state=ENDED_AT.get(one.state, one.state), n=one.steps)
-
-
-def whole_picture(path: Path) -> Image.Image | None:
-    """Return a picture that is kept; None where there is none, or one that is damaged: it is drawn again then."""
-    try:
-        with path.open("rb") as file, open_picture(file, kinds=("PNG",)) as opened:
-            return opened.convert("RGB")
-    except (OSError, FileError):
-        return None
 
 
 def facts_lines(one: RunFacts) -> tuple[Sentence, ...]:

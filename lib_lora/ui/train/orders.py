@@ -65,7 +65,8 @@ class Orders:
             "rate": lambda rate, _: Answer(values={"learning_rate": to_widget("learning_rate", float(rate))}),
             "unprobe": lambda number, _: self._told(pieces.probe.close, number),
         }
-        for verb, act in pieces.sweep.acts(words.language).items():
+        self._known["make-use"] = self._use_made
+        for verb, act in (pieces.sweep.acts(words.language) | pieces.make.acts()).items():
             self._known[verb] = partial(self._acted, act)
 
     def do(self, order: str, usual: Mapping[str, Any]) -> Answer:
@@ -112,6 +113,11 @@ class Orders:
         said = note_html(self._words("train.used", tag=tag, file=path), kind="good")
         # The number makes using the same LoRA twice two changes.
         return Answer(message=said, used=f"{tag}\n{next(self._count)}")
+
+    def _use_made(self, name: str, usual: Mapping[str, Any]) -> Answer:
+        """Hand the tag of a LoRA that was made to Generate."""
+        tag = self._pieces.make.tag_of(name)
+        return Answer(message="", used=f"{tag}\n{next(self._count)}")
 
     def _finish(self, thing: str, usual: Mapping[str, Any]) -> Answer:
         """Make the file to hand on of a finished run."""

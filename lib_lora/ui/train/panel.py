@@ -17,6 +17,7 @@ from lib_lora.ui import captions, compat
 from lib_lora.ui.compat import HIDDEN, gr
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.remember import remember
+from lib_lora.ui.train import make
 from lib_lora.ui.train.form import Form, plain
 from lib_lora.ui.train.inline_actions import BOX, read_act
 from lib_lora.ui.train.intake import Intake
@@ -93,6 +94,7 @@ class _Widgets:
 def build(atelier: Atelier, words: Words) -> TrainPanel:
     """Draw the panel inside an open Blocks and wire it."""
     pieces = Pieces(atelier)
+    make.build(atelier, words)
     widgets = _layout(atelier, words)
     form = Form(atelier, words, widgets.form)
     intake = Intake(atelier, words)

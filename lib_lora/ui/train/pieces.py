@@ -20,6 +20,7 @@ from lib_lora.train.run_folder import RunFolder
 from lib_lora.ui.messages import error_html, note_html, progress_html
 from lib_lora.ui.train.inline_actions import act_button
 from lib_lora.ui.train.look import remarks_html
+from lib_lora.ui.train.make import MakePiece
 from lib_lora.ui.train.probe import ProbePiece
 from lib_lora.ui.train.sweep import SweepPiece
 from lib_lora.web.routes import file_url, report_url
@@ -35,7 +36,7 @@ class Pieces:
     def __init__(self, atelier: Atelier) -> None:
         self._atelier = atelier
         self._plots: dict[str, tuple[tuple[str, int, int], str]] = {}
-        self.probe, self.sweep = ProbePiece(atelier), SweepPiece(atelier)
+        self.probe, self.sweep, self.make = ProbePiece(atelier), SweepPiece(atelier), MakePiece(atelier)
         atelier.live.add(RUN, self.run)
         atelier.live.add(SAMPLES, self.samples)
         atelier.live.add(LIST, self.list)

@@ -13,6 +13,7 @@ from lib_lora.web.api import (
     folders,
     jobs,
     labels,
+    makes,
     origins,
     picture_tools,
     pictures,
@@ -37,6 +38,6 @@ def groups(atelier: Atelier) -> tuple[Route, ...]:
 
     made.append(Route("GET", "/about", about, "Name the loaded model and list these routes."))
     of_data = (prompts, plans, pictures, fit, folders, captions, picture_tools)
-    for group in (*of_data, training, sweeps, labels, origins, files, checkpoints, rewriting, jobs):
+    for group in (*of_data, training, sweeps, makes, labels, origins, files, checkpoints, rewriting, jobs):
         made.extend(group.routes(atelier))
     return tuple(made)

@@ -1,0 +1,199 @@
+"""*Make it for me*: a folder and a word become a finished LoRA, and a card shows how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from lib_lora.errors import AtelierError
+from lib_lora.i18n.error_words import sentence_in_words
+from lib_lora.i18n.words import Words, duration
+from lib_lora.options import options_of
+from lib_lora.services.atelier import Atelier
+from lib_lora.services.given_options import picture_folder
+from lib_lora.services.make.options import MakeOptions
+from lib_lora.services.make.queued import MakeView
+from lib_lora.services.make.record import LABEL, PLAN, PROOF, REPORT
+from lib_lora.services.make.report import verdict
+from lib_lora.train.recipes import KINDS
+from lib_lora.ui import compat
+from lib_lora.ui.compat import gr
+from lib_lora.ui.messages import error_html, note_html, progress_html
+from lib_lora.ui.option_widget import widget
+from lib_lora.ui.remember import remember
+from lib_lora.ui.train.inline_actions import act_button
+from lib_lora.web.routes import file_url, report_url
+
+MAKES = "train.makes"
+LISTED = 4
+KNOWN = {one.name: one for one in options_of(MakeOptions)}
+FIRST = ("images", "trigger")
+MORE = ("name", "class_word", "budget", "steps", "keep", "compare", "tagger", "seed")
+
+
+def build(atelier: Atelier, words: Words) -> None:
+    """Draw the panel inside an open Blocks and wire it; its cards' buttons are orders of the train panel."""
+    fields: dict[str, Any] = {}
+    with gr.Accordion(words("make.open"), open=True, elem_id="atelier_make"):
+        gr.HTML(f'<p class="atelier-soft">{escape(words("make.open_text"))}</p>')
+        with gr.Row():
+            for name, scale in (("images", 3), ("trigger", 2)):
+                fields[name] = widget(KNOWN[name], words, value="", scale=scale, elem_id=f"atelier_make_{name}")
+        with gr.Row():
+            fields["kind"] = gr.Radio(
+                [(words(f"train.kind_{kind}"), kind) for kind in KINDS],
+                value=KNOWN["kind"].default,
+                label=words.said(KNOWN["kind"].label),
+                scale=3,
+                elem_id="atelier_make_kind",
+            )
+            start = gr.Button(words("make.start"), variant="primary", min_width=180, elem_id="atelier_make_start")
+        with gr.Accordion(words("make.more"), open=False, elem_id="atelier_make_more"):
+            for names in (MORE[:4], MORE[4:]):
+                with gr.Row():
+                    for name in names:
+                        fields[name] = widget(KNOWN[name], words, elem_id=f"atelier_make_{name}")
+            plan = gr.Button(words("make.start_plan"), size="sm", elem_id="atelier_make_plan")
+        message = gr.HTML("", elem_id="atelier_make_message")
+        gr.HTML(atelier.live.placeholder(MAKES, words), elem_id="atelier_makes")
+    for name in FIRST:
+        remember(atelier, fields[name], f"make.{name}", good=lambda value: isinstance(value, str))
+    handlers = Handlers(atelier, words)
+    start.click(handlers.start, list(fields.values()), message, **compat.event_kw())
+    plan.click(handlers.plan, list(fields.values()), message, **compat.event_kw())
+    handlers.names = tuple(fields)
+
+
+class Handlers:
+    """What the panel's buttons do."""
+
+    def __init__(self, atelier: Atelier, words: Words) -> None:
+        self._atelier, self._words = atelier, words
+        self.names: tuple[str, ...] = ()
+
+    def start(self, *values: Any) -> str:
+        """Begin an order; return a message."""
+        return self._start(values, until_plan=False)
+
+    def plan(self, *values: Any) -> str:
+        """Begin an order that waits when its plan is made; return a message."""
+        return self._start(values, until_plan=True)
+
+    def _start(self, values: tuple[Any, ...], *, until_plan: bool) -> str:
+        given = {
+            name: KNOWN[name].default if value is None else value
+            for name, value in zip(self.names, values, strict=True)
+        }
+        try:
+            given["images"] = str(picture_folder(self._atelier, given["images"], "images"))
+            if given["tagger"]:
+                given["tagger"] = str(self._atelier.folders.allowed(given["tagger"], where="tagger"))
+            options = MakeOptions(**{name: KNOWN[name].parse(value) for name, value in given.items()})
+            made = self._atelier.makes.start(options, language=self._words.language, until_plan=until_plan)
+        except AtelierError as error:
+            return error_html(error, self._words)
+        return note_html(self._words("make.started", name=made.make.name), kind="good")
+
+
+class MakePiece:
+    """Draws the newest orders: how far they are, what they decided, and what came of them."""
+
+    def __init__(self, atelier: Atelier) -> None:
+        self._atelier = atelier
+        atelier.live.add(MAKES, self.html)
+
+    def acts(self) -> dict[str, Callable[[str], Any]]:
+        """Return what the buttons order, by their verbs."""
+        return {"make-stop": self._atelier.makes.stop, "make-go": self._atelier.makes.go_on}
+
+    def tag_of(self, name: str) -> str:
+        """Return the text for a prompt that uses a finished LoRA."""
+        view = self._atelier.makes.find(name)
+        return f"{view.make.options.trigger}, <lora:{view.make.results[LABEL]['lora']}:1>"
+
+    def html(self, words: Words) -> str:
+        """Return the newest orders, and which records cannot be read."""
+        makes = self._atelier.makes
+        cards = [self._card(view, words) for view in makes.listed(LISTED)]
+        shown = "".join([*cards, *(error_html(error, words) for error in makes.damaged())])
+        return shown or f'<p class="atelier-soft">{escape(words("make.empty"))}</p>'
+
+    def _card(self, view: MakeView, words: Words) -> str:
+        made = view.make
+        head = (
+            f'<div class="atelier-run-head"><b>{escape(made.name)}</b>'
+            f'<span class="atelier-soft">{escape(self._state(view, words))}</span>'
+            f'<span class="atelier-acts">{self._buttons(view, words)}</span></div>'
+        )
+        body = self._working(view, words) if view.active else ""
+        if view.error is not None and not view.active:
+            body = error_html(view.error, words)
+        elif view.planned:
+            plan = made.results[PLAN]
+            time = duration(plan.get("seconds") or 0.0, words)
+            body = note_html(words("make.state_planned", steps=plan["steps"], time=time))
+        elif view.done:
+            body = note_html(verdict(made, words), kind="good") + self._proof(view)
+        said = "".join(
+            f"<li><b>{escape(words(f'make.step_{step}'))}</b> "
+            f"{escape(' · '.join(sentence_in_words(text, words.language) for text in made.notes(step)) or '✓')}</li>"
+            for step in made.steps
+            if step in made.results
+        )
+        told = f"<details><summary>{escape(words('make.decided'))}</summary><ul>{said}</ul></details>" if said else ""
+        return f'<div class="atelier-run">{head}{body}{told}</div>'
+
+    def _state(self, view: MakeView, words: Words) -> str:
+        if view.done:
+            return words("make.state_done")
+        step = words(f"make.step_{view.make.next_step}")
+        if not view.active:
+            return words("make.state_stopped", step=step)
+        return words(
+            "make.state", n=view.make.steps.index(view.make.next_step) + 1, all=len(view.make.steps), step=step
+        )
+
+    def _working(self, view: MakeView, words: Words) -> str:
+        if view.run is not None:
+            share = view.run.step / view.run.total if view.run.total else 0.0
+            left = view.run.seconds_left
+            rest = words("common.left", time=duration(left, words)) if left is not None else ""
+            label = " · ".join(filter(None, (f"{view.run.step} / {view.run.total or '?'}", rest)))
+            return (
+                f'<div class="atelier-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+                f'aria-valuenow="{100 * share:.0f}"><div class="atelier-bar" style="width:{100 * share:.1f}%"></div>'
+                f"<span>{escape(label)}</span></div>"
+            )
+        return progress_html(view.job, self._atelier.queue, words) if view.job is not None else ""
+
+    def _buttons(self, view: MakeView, words: Words) -> str:
+        name, made = view.make.name, []
+
+        def add(verb: str, key: str, kind: str = "") -> None:
+            title = words(f"make.{key}_title", name=name)
+            made.append(
+                act_button(f"{verb} {name}", words(f"make.{key}"), title=title, kind=kind, id_=f"atelier_{verb}_{name}")
+            )
+
+        if view.active:
+            add("make-stop", "stop")
+        elif not view.done:
+            add("make-go", "go", "primary")
+        if LABEL in view.make.results:
+            add("make-use", "use", "primary")
+        if REPORT in view.make.results:
+            url = report_url(self._atelier.folders, view.make.folder / "report.html", words.language)
+            made.append(f'<a class="atelier-act" href="{url}" target="_blank">{escape(words("make.show_report"))}</a>')
+        return "".join(made)
+
+    def _proof(self, view: MakeView) -> str:
+        """Return the first row of the proof as small pictures."""
+        row = view.make.results[PROOF]["pictures"][0]
+        paths: list[Path] = [
+            view.make.folder / "proof" / row[way] for way in ("without", "usual", "ours") if way in row
+        ]
+        urls = [file_url(self._atelier.folders, path) for path in paths]
+        made = "".join(f'<img src="{url}" alt="" loading="lazy" style="max-width:30%">' for url in urls if url)
+        return f"<div>{made}</div>"
