@@ -16,6 +16,7 @@ from lib_lora.web.api import (
     fit,
     folders,
     labels,
+    makes,
     picture_tools,
     pictures,
     plans,
@@ -29,6 +30,7 @@ PLACE = re.compile(r"(<!-- fields: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLES: Mapping[str, Sequence[Option]] = {
     "POST /analyze": (*pictures.PICTURE, *pictures.ANALYSIS),
     "POST /fit": fit.FIT,
+    "POST /makes": (*makes.MAKE, makes.UNTIL_PLAN),
     "POST /plan": plans.PLAN,
     "POST /plan/pictures": plans.DRAWN,
     "POST /bake": files.BAKE,

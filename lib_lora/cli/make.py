@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import TerminalProgress, add_host_options, give, open_studio, say, stopped_by_keyboard
+from lib_lora.cli.common import add_host_options, give, open_studio, say, stoppable
 from lib_lora.cli.flags import add_flags, given
 from lib_lora.errors import InputError
 from lib_lora.options import Option, options_of
@@ -56,13 +56,9 @@ def run(options: argparse.Namespace) -> None:
     loras = options.loras.absolute()
     loras.mkdir(parents=True, exist_ok=True)
     host = open_studio(options, [loras, *(options.lora_dir or [])])
-    progress = TerminalProgress(quiet=options.json)
     work = LoneMake.of(order, host, loras)
-    try:
-        with stopped_by_keyboard(progress, kept=f"go on with: make --resume {order.folder}"):
-            made = work.go(progress, say, until=TRAIN if options.plan else "")
-    finally:
-        progress.close()
+    with stoppable(options, kept=f"go on with: make --resume {order.folder}") as progress:
+        made = work.go(progress, say, until=TRAIN if options.plan else "")
     if options.plan and TRAIN not in made.results:
         plan = made.results[PLAN]
         lines = [f"{plan['steps']} steps, about {plan['seconds'] / 60:.0f} minutes", f"make --resume {made.folder}"]

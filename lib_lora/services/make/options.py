@@ -30,11 +30,12 @@ class MakeOptions:
     steps: int = option(0, "Steps", "Steps of a training; 0 as recipe and minutes say.", low=0, high=MOST_STEPS)
     keep: float = option(
         find(FitOptions, "keep").default,
-        "Keep the subject ↔ keep the model",
+        "Keep the model ↔ keep the subject",
         "Share of what was learned that block weights must keep: 1 keeps the subject, less keeps more of the model.",
         low=0,
         high=1,
         step=0.01,
+        offered=(0.5, 1),
     )
     compare: bool = option(
         True,

@@ -9,6 +9,8 @@ from typing import Any
 from lib_lora.analysis.fit.options import FitOptions
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.analysis.tiers.result import PREDICTION
+from lib_lora.blocks.layouts import full_layout
+from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest
 from lib_lora.progress import Progress
@@ -74,15 +76,22 @@ def look_at_blocks(work: Work, progress: Progress) -> dict[str, Any]:
 def find_weights(work: Work, progress: Progress) -> dict[str, Any]:
     """Find block weights that keep the subject and change the model least; rounds are kept, and it goes on from there.
 
+    Where the LoRA has learned nothing that could be kept, all blocks stay at 1, and that is said: the proof shows it.
+
     Raises:
-        InputError: the LoRA has not learned the pictures. StoppedError: asked to stop.
+        StoppedError: asked to stop.
     """
     order = work.options
     chosen = FitOptions(
         lora=work.result(CHOOSE)["lora"], images=str(work.train_folder), keep=order.keep, seed=order.seed
     )
     record = work.make.folder / "weights.rounds"
-    found = fit_weights(chosen, work.host, progress, record=record)
+    try:
+        found = fit_weights(chosen, work.host, progress, record=record)
+    except InputError as error:
+        ones = BlockWeights.uniform(full_layout(work.host.model.family), 1.0)
+        notes = [say("all blocks stay at 1: {error}", error=error)]
+        return {"vector": ones.format(), "weights": ones.as_dict(), "notes": notes}
     record.unlink(missing_ok=True)
     return {**found.answer(), "options": asdict(chosen), "notes": [found.said, *found.notes]}
 
