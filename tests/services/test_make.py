@@ -31,7 +31,6 @@ from lib_lora.services.make.work import Work
 from lib_lora.train import rate_range, recipes
 from tests.servers import running_atelier
 
-
 PATIENCE = 900.0
 """Seconds: a machine that does much else beside takes long for all steps."""
 
