@@ -61,7 +61,8 @@ MARKED = """() => {
         return [outlineStyle !== "none" && outlineWidth, boxShadow, borderColor, backgroundColor, textDecorationLine]
             .join("|");
     };
-    const line = [e, e.parentElement, e.parentElement?.parentElement];
+    if (e === document.body) return { name: "", seen: true };  // behind the last one
+    const line = [e, e.parentElement, e.parentElement.parentElement];
     const focused = line.map(look);
     e.blur();
     const plain = line.map(look);
