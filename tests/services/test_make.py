@@ -19,6 +19,7 @@ from lib_lora.formats.lora import read_lora
 from lib_lora.formats.metadata import describe
 from lib_lora.host.request import GenerateRequest
 from lib_lora.host.studio import StudioHost
+from lib_lora.i18n.words import Words
 from lib_lora.progress import QUIET
 from lib_lora.services.make import captions_used, plan, proof, steps, weights
 from lib_lora.services.make.lone import LoneMake
@@ -29,6 +30,7 @@ from lib_lora.services.make.report import report_of
 from lib_lora.services.make.shrink import first_good
 from lib_lora.services.make.work import Work
 from lib_lora.train import rate_range, recipes
+from lib_lora.ui.train.make import MakePiece
 from tests.servers import running_atelier
 
 PATIENCE = 900.0
@@ -108,6 +110,10 @@ def test_pictures_and_a_word_become_a_finished_measured_lora(atelier, pictures, 
         page = report_of(replace(view.make, language=language))
         assert "krnk" in page.title
         assert len(page.sections) >= 7
+    piece = MakePiece(atelier)
+    assert "report/krnk/ja" in piece.html(Words("ja"))
+    assert all(word in piece.html(Words("en")) for word in ("make-use krnk", "proof/1-ours.png", "usual recipe"))
+    assert piece.tag_of("krnk") == "krnk, <lora:krnk:1>"
     with pytest.raises(InputError, match="finished"):
         makes.go_on("krnk")
     with pytest.raises(InputError, match="already"):
@@ -120,6 +126,7 @@ def test_the_plan_may_be_looked_at_and_changed_before_it_goes_on(atelier, pictur
     makes.start(MakeOptions(str(pictures), "krnk", compare=False), until_plan=True)
     until(lambda: makes.find("krnk").planned)
     assert makes.find("krnk").make.results[PLAN]["steps"] > 100
+    assert "make-go krnk" in MakePiece(atelier).html(Words("en"))
     makes.go_on("krnk", steps=3)
     until(lambda: TRAIN in makes.find("krnk").make.results)
     made = makes.find("krnk").make

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import AtelierError
@@ -14,8 +13,9 @@ from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.given_options import picture_folder
 from lib_lora.services.make.options import MakeOptions
+from lib_lora.services.make.proof import OURS, WITHOUT
 from lib_lora.services.make.queued import MakeView
-from lib_lora.services.make.record import LABEL, PLAN, PROOF, REPORT
+from lib_lora.services.make.record import LABEL, PLAN, PROOF, REPORT, USUAL
 from lib_lora.services.make.report import verdict
 from lib_lora.train.recipes import KINDS
 from lib_lora.ui import compat
@@ -28,19 +28,30 @@ from lib_lora.web.routes import file_url, report_url
 
 MAKES = "train.makes"
 LISTED = 4
+UPLOADS = ["image", ".txt", ".caption"]
 KNOWN = {one.name: one for one in options_of(MakeOptions)}
 FIRST = ("images", "trigger")
 MORE = ("name", "class_word", "budget", "steps", "keep", "compare", "tagger", "seed")
 
 
-def build(atelier: Atelier, words: Words) -> None:
-    """Draw the panel inside an open Blocks and wire it; its cards' buttons are orders of the train panel."""
+def build(atelier: Atelier, words: Words, take: Callable[..., tuple]) -> None:
+    """Draw the panel inside an open Blocks and wire it; its cards' buttons are orders of the train panel.
+
+    ``take`` copies dropped files into a folder of pictures, see `Intake.take`.
+    """
     fields: dict[str, Any] = {}
     with gr.Accordion(words("make.open"), open=True, elem_id="atelier_make"):
         gr.HTML(f'<p class="atelier-soft">{escape(words("make.open_text"))}</p>')
         with gr.Row():
             for name, scale in (("images", 3), ("trigger", 2)):
                 fields[name] = widget(KNOWN[name], words, value="", scale=scale, elem_id=f"atelier_make_{name}")
+        dropped = compat.file_input(
+            label=words("train.drop"),
+            file_count="multiple",
+            file_types=UPLOADS,
+            height=110,
+            elem_id="atelier_make_files",
+        )
         with gr.Row():
             fields["kind"] = gr.Radio(
                 [(words(f"train.kind_{kind}"), kind) for kind in KINDS],
@@ -64,6 +75,9 @@ def build(atelier: Atelier, words: Words) -> None:
     start.click(handlers.start, list(fields.values()), message, **compat.event_kw())
     plan.click(handlers.plan, list(fields.values()), message, **compat.event_kw())
     handlers.names = tuple(fields)
+    dropped.upload(
+        take, [dropped, fields["images"], fields["trigger"]], [message, fields["images"], dropped], **compat.event_kw()
+    )
 
 
 class Handlers:
@@ -135,7 +149,7 @@ class MakePiece:
             time = duration(plan.get("seconds") or 0.0, words)
             body = note_html(words("make.state_planned", steps=plan["steps"], time=time))
         elif view.done:
-            body = note_html(verdict(made, words), kind="good") + self._proof(view)
+            body = note_html(verdict(made, words), kind="good") + self._proof(view, words)
         said = "".join(
             f"<li><b>{escape(words(f'make.step_{step}'))}</b> "
             f"{escape(' · '.join(sentence_in_words(text, words.language) for text in made.notes(step)) or '✓')}</li>"
@@ -188,12 +202,14 @@ class MakePiece:
             made.append(f'<a class="atelier-act" href="{url}" target="_blank">{escape(words("make.show_report"))}</a>')
         return "".join(made)
 
-    def _proof(self, view: MakeView) -> str:
+    def _proof(self, view: MakeView, words: Words) -> str:
         """Return the first row of the proof as small pictures."""
         row = view.make.results[PROOF]["pictures"][0]
-        paths: list[Path] = [
-            view.make.folder / "proof" / row[way] for way in ("without", "usual", "ours") if way in row
-        ]
-        urls = [file_url(self._atelier.folders, path) for path in paths]
-        made = "".join(f'<img src="{url}" alt="" loading="lazy" style="max-width:30%">' for url in urls if url)
-        return f"<div>{made}</div>"
+        made = []
+        for way in (WITHOUT, USUAL, OURS):
+            url = file_url(self._atelier.folders, view.make.folder / "proof" / row[way]) if way in row else ""
+            if url:
+                name = escape(words(f"make.way_{way}"))
+                image = f'<img src="{url}" alt="{name}" loading="lazy">'
+                made.append(f'<figure>{image}<figcaption class="atelier-soft">{name}</figcaption></figure>')
+        return f'<div class="atelier-proof">{"".join(made)}</div>'

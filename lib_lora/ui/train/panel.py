@@ -28,7 +28,6 @@ from lib_lora.ui.train.probe import PROBE
 from lib_lora.ui.train.sweep import SweepWidgets, sweep_widgets
 
 FIRST_NAME = "lora_v1"
-UPLOADS = ["image", ".txt", ".caption"]
 NOW = "() => String(performance.now())"
 """What a script writes into a hidden field so that its change says: look again."""
 
@@ -93,11 +92,10 @@ class _Widgets:
 
 def build(atelier: Atelier, words: Words) -> TrainPanel:
     """Draw the panel inside an open Blocks and wire it."""
-    pieces = Pieces(atelier)
-    make.build(atelier, words)
+    pieces, intake = Pieces(atelier), Intake(atelier, words)
+    make.build(atelier, words, intake.take)
     widgets = _layout(atelier, words)
     form = Form(atelier, words, widgets.form)
-    intake = Intake(atelier, words)
     tools = captions.CaptionTools(atelier, words)
     looked = _Looked(intake, tools, form, widgets)
     _wire_captions(atelier, words, tools, looked)
@@ -156,7 +154,7 @@ def _pictures(words: Words) -> dict[str, Any]:
             made["files"] = compat.file_input(
                 label=words("train.drop"),
                 file_count="multiple",
-                file_types=UPLOADS,
+                file_types=make.UPLOADS,
                 height=150,
                 elem_id="atelier_train_files",
             )

@@ -1,0 +1,66 @@
+"""``make``: planned, changed, finished, gone on with; what cannot be right is refused before a model is loaded."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lib_lora.analysis.fit.options import FitOptions
+from lib_lora.cli import main as cli
+from lib_lora.host import studio as studio_module
+from lib_lora.host.request import GenerateRequest
+from lib_lora.services.make import plan, proof, weights
+from lib_lora.train import rate_range, recipes
+
+MAKE = ["make", "--images", "pictures", "--trigger", "krnk", "--no-compare", "--json"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, studio, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with pictures, in which everything is as short as it can be."""
+
+    def opened(cls, model=None, *, lora_folders=(), presets=None, device="auto", tokenizer=None):
+        return cls(studio.model, tuple(lora_folders), presets or studio.presets)
+
+    monkeypatch.setattr(studio_module.StudioHost, "open", classmethod(opened))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan, "DRAWN_SMALL", 1)
+    monkeypatch.setattr(rate_range, "STEPS", 2)
+    for name, value in {"resolution": 64, "batch_size": 1, "dim": 2, "conv_dim": 2}.items():
+        monkeypatch.setitem(recipes.SMALL, name, value)
+    few = partial(FitOptions, rounds=1, levels=1, neutral=("red apple", "star"))
+    monkeypatch.setattr(weights, "FitOptions", few)
+    monkeypatch.setattr(proof, "GenerateRequest", partial(GenerateRequest, steps=1, width=64, height=64))
+    (tmp_path / "pictures").mkdir()
+    for number in range(2):
+        Image.new("RGB", (64, 64), (90 * number, 90, 120)).save(tmp_path / "pictures" / f"{number}.png")
+    return tmp_path
+
+
+def call(capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, dict]:
+    code = cli.main(list(arguments))
+    return code, json.loads(capsys.readouterr().out or "{}")
+
+
+def test_a_plan_is_changed_and_gone_on_with_to_the_finished_file(folder, capsys) -> None:
+    code, planned = call(capsys, *MAKE, "--plan")
+    assert code == 0
+    assert planned["plan"]["steps"] > 2
+    code, made = call(capsys, "make", "--resume", "runs/krnk", "--steps", "2", "--json")
+    assert code == 0
+    assert Path(made["lora"]).parent == folder / "loras"
+    assert Path(made["report"]).is_file()
+    assert made["held"] is False
+    assert call(capsys, "make", "--resume", "runs/krnk", "--steps", "9", "--json")[0] == 2
+    assert call(capsys, *MAKE)[0] == 2  # its name is taken
+
+
+@pytest.mark.parametrize("wrong", [["--trigger", "krnk"], ["--images", "pictures"], ["--resume", "nowhere"]])
+def test_what_cannot_be_right_is_refused_at_once(folder, capsys, monkeypatch, wrong: list[str]) -> None:
+    monkeypatch.setattr(studio_module.StudioHost, "open", None)
+    assert cli.main(["make", *wrong]) == 2
+    assert not (folder / "runs").exists()
