@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from lib_lora.blocks.tag_edit import without_block_weights
@@ -52,7 +53,8 @@ def build(atelier: Atelier, words: Words) -> GeneratePanel:
             with gr.Row():
                 go = gr.Button(words("generate.go"), variant="primary", scale=3, elem_id="atelier_generate_go")
                 cancel = gr.Button(words("generate.cancel"), scale=1, min_width=90, elem_id="atelier_generate_cancel")
-            first = f'<p class="atelier-hint">{escape(words("generate.first", folder=atelier.folders.outputs))}</p>'
+            place = Path(*atelier.folders.outputs.parts[-2:])  # a long path helps nobody here
+            first = f'<p class="atelier-hint">{escape(words("generate.first", folder=place))}</p>'
             status = gr.HTML(first, elem_id="atelier_generate_status")
             gallery = gr.Gallery(
                 label=words("generate.gallery"),
