@@ -80,7 +80,8 @@ def fresh(tmp_path_factory, visitor):
 
 def opened(visitor, studio, language, tab, *, dark=False):
     page = visitor.visit(studio.url, language=language, tab=tab, dark=dark, size=(1280, 1600))
-    for closed in page.locator(".label-wrap:not(.open)").filter(visible=True).all():
+    # Handles: a locator's number would be another one's as soon as the first is open.
+    for closed in page.locator(".label-wrap:not(.open)").filter(visible=True).element_handles():
         closed.click()
     page.wait_for_timeout(700)
     return page

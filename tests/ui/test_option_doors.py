@@ -29,6 +29,7 @@ from lib_lora.services.crops import CropOptions
 from lib_lora.services.cutouts import CutoutOptions
 from lib_lora.services.finish import FinishOptions
 from lib_lora.services.labels import LabelOptions
+from lib_lora.services.make.options import MakeOptions
 from lib_lora.services.portions import PruneOptions, SplitOptions
 from lib_lora.services.tagging import TaggerOptions
 from lib_lora.train.options import TrainOptions
@@ -49,6 +50,7 @@ DECLARED = (
     MergeSpec,
     RuleOptions,
     LabelOptions,
+    MakeOptions,
     TagChange,
     NameRule,
     TaggerOptions,
@@ -76,6 +78,7 @@ COMMANDS = {
     "prune": (PruneOptions,),
     "split": (SplitOptions,),
     "label": (LabelOptions,),
+    "make": (MakeOptions,),
     "tag": (NameRule,),
     "captions": (TagChange, TrainOptions),
     "tagger": (TaggerOptions, TagChange),
@@ -96,6 +99,7 @@ ROUTES = {
     "/split": (SplitOptions,),
     "/label": (LabelOptions,),
     "/label-many": (LabelOptions,),
+    "/makes": (MakeOptions,),
     "/pictures/look": (TrainOptions,),
     "/pictures/tag": (TrainOptions, TagChange),
     "/pictures/captions": (TrainOptions, TagChange),

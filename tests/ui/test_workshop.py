@@ -67,7 +67,7 @@ def tensor_bytes(path: Path) -> bytes:
 def test_the_tab_builds_and_offers_what_the_app_wires(atelier: Atelier, language: str) -> None:
     with gr.Blocks() as page:
         panel = workshop.build(atelier, Words(language), prompt=gr.Textbox(""))
-    assert len(panel.uses) == 2
+    assert len(panel.uses) == 3
     assert len(panel.refresh(*[None] * len(panel.lists))) == len(panel.lists)
     assert page.config["components"]
 

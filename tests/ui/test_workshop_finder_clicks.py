@@ -68,7 +68,9 @@ def test_from_a_search_to_planner_prompt_preset_and_file(studio_server, visitor,
     name = f"FOUND_{language}"
     walker.press("find_save")
     expect(walker.at("workshop_preset_name")).to_be_visible()
+    page.wait_for_timeout(500)  # gradio 6 builds only now what is in it
     walker.type("workshop_preset_name", name)
+    expect(walker.box("workshop_preset_name")).to_have_value(name)
     walker.press("workshop_save_preset")
     walker.reads("workshop_blocks_said", name)
     assert f"{name}:{found}" in (studio_server.data / "lbwpresets.txt").read_text(encoding="utf-8")

@@ -66,9 +66,13 @@ class FinderPanel:
     found: Any
 
 
+PLACES = {"clip_skip": "clip_skips"}
+"""Parts whose own name would end as a button that a WebUI's keyboard shortcuts press."""
+
+
 def ident(thing: str) -> dict[str, str]:
     """Return the keyword that gives a part of the finder its place in the page."""
-    return {"elem_id": f"atelier_find_{thing}"}
+    return {"elem_id": f"atelier_find_{PLACES.get(thing, thing)}"}
 
 
 def draw(atelier: Atelier, words: Words) -> FinderPanel:
@@ -76,7 +80,7 @@ def draw(atelier: Atelier, words: Words) -> FinderPanel:
     with gr.Accordion(words("finder.title"), open=False, **ident("box")):
         gr.HTML(f'<p class="atelier-hint">{words("finder.info")} {words("finder.no_pictures")}</p>')
         # One look at all fields, as the planner's: an event of each would be n · n connections.
-        gr.HTML(watch_html([f"atelier_find_{name}" for name in COUNTED], f"atelier_find_{WATCH}", kind="values"))
+        gr.HTML(watch_html([ident(name)["elem_id"] for name in COUNTED], ident(WATCH)["elem_id"], kind="values"))
         watch = gr.Textbox("", visible=HIDDEN, label="watch", **ident(WATCH))
         asked = _draw_asked(atelier, words)
         estimate = gr.HTML("", elem_classes="atelier-estimate", **ident("estimate"))
