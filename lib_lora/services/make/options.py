@@ -52,9 +52,12 @@ class MakeOptions:
 
     def __post_init__(self) -> None:
         settle(self)
+        if not self.images.strip():
+            cure = say("Give the folder that holds the pictures.")
+            raise InputError("No folder was given", option="images", cure=cure)
         if not self.trigger.strip():
             cure = say("Write a made-up word that no model knows.")
-            raise InputError("There is no trigger word", where="trigger", cure=cure, option="trigger")
+            raise InputError("There is no trigger word", option="trigger", cure=cure)
 
     @property
     def called(self) -> str:

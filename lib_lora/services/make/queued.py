@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import AtelierError, InputError, StoppedError
+from lib_lora.services.given_options import picture_folder
 from lib_lora.services.jobs.job import DONE, RUNNING, WAITING, Job
 from lib_lora.services.jobs.run_state import RESUMABLE, RunView, read_status, view_of_folder
 from lib_lora.services.make.options import MakeOptions
@@ -55,6 +56,16 @@ class MakeView:
     def planned(self) -> bool:
         """Whether the plan stands and waits for somebody's word."""
         return self.make.next_step == TRAIN and not self.active and self.run is None
+
+
+def allowed(atelier: Atelier, options: MakeOptions) -> MakeOptions:
+    """Return an order that came through a page or over HTTP, its folders absolute.
+
+    Raises:
+        InputError: a folder is not there, or none that this server may use.
+    """
+    tagger = str(atelier.folders.allowed(options.tagger, where="tagger")) if options.tagger else ""
+    return replace(options, images=str(picture_folder(atelier, options.images, "images")), tagger=tagger)
 
 
 class Makes:

@@ -11,10 +11,9 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.given_options import picture_folder
 from lib_lora.services.make.options import MakeOptions
 from lib_lora.services.make.proof import OURS, WITHOUT
-from lib_lora.services.make.queued import MakeView
+from lib_lora.services.make.queued import MakeView, allowed
 from lib_lora.services.make.record import LABEL, PLAN, PROOF, REPORT, USUAL
 from lib_lora.services.make.report import verdict
 from lib_lora.train.recipes import KINDS
@@ -101,10 +100,7 @@ class Handlers:
             for name, value in zip(self.names, values, strict=True)
         }
         try:
-            given["images"] = str(picture_folder(self._atelier, given["images"], "images"))
-            if given["tagger"]:
-                given["tagger"] = str(self._atelier.folders.allowed(given["tagger"], where="tagger"))
-            options = MakeOptions(**{name: KNOWN[name].parse(value) for name, value in given.items()})
+            options = allowed(self._atelier, MakeOptions(**{n: KNOWN[n].parse(value) for n, value in given.items()}))
             made = self._atelier.makes.start(options, language=self._words.language, until_plan=until_plan)
         except AtelierError as error:
             return error_html(error, self._words)

@@ -10,9 +10,8 @@ from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.options import Option, options_of
 from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.given_options import picture_folder
 from lib_lora.services.make.options import MakeOptions
-from lib_lora.services.make.queued import MakeView
+from lib_lora.services.make.queued import MakeView, allowed
 from lib_lora.services.make.record import FILE, LABEL, PROOF, REPORT
 from lib_lora.web.api.call import Call, NotFound, Route
 from lib_lora.web.api.shared import job_row
@@ -30,11 +29,8 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
     makes = atelier.makes
 
     def start(call: Call) -> Any:
-        given = call.of(MAKE)
-        given["images"] = str(picture_folder(atelier, given["images"], "images"))
-        if given["tagger"]:
-            given["tagger"] = str(atelier.folders.allowed(given["tagger"], where="tagger"))
-        view = makes.start(MakeOptions(**given), language=call.language, until_plan=call["until_plan"])
+        options = allowed(atelier, MakeOptions(**call.of(MAKE)))
+        view = makes.start(options, language=call.language, until_plan=call["until_plan"])
         return row(atelier, view, call.language)
 
     def listed(call: Call) -> Any:
