@@ -17,6 +17,8 @@ def test_dropped_pictures_and_a_word_begin_an_order_that_is_stopped_and_found_ag
 ) -> None:
     walker = visit(visitor, studio_server.url, language, tab="train")
     name = f"krnk_{language}"
+    for field in ("make_images", "make_trigger"):  # what the last person typed comes back
+        walker.type(field, "")
     walker.press("make_start")
     assert walker.said("make_message")
     walker.type("make_trigger", name)
