@@ -164,7 +164,7 @@ def test_the_parts_of_sampling_begin_with_the_noisiest():
     assert not Window(1, 4, 4).is_whole
 
 
-def test_only_halves(model, scene):
+def test_only_halves_are_found_where_they_are_asked_for(model, scene):
     lora, subject, neutral = scene
     found = find_weights(model, lora, subject, neutral, FitSpec(keep=0.9, rounds=1, halves=True))
     assert set(found.weights.values()) <= {0.0, 0.5, 1.0}

@@ -205,24 +205,7 @@ def build(atelier: Atelier, words: Words, *, prompt: Any = None) -> BlocksPanel:
     message = gr.HTML(elem_id="atelier_workshop_blocks_message")
     stop = gr.Button(words("workshop.cancel"), variant="stop", size="sm", visible=False)
     summary = gr.HTML(work.choose_first(atelier, words))
-    with gr.Row():
-        preset = dropdown(
-            file_work.presets(atelier),
-            label=words("workshop.preset"),
-            value=None,
-            scale=1,
-            min_width=160,
-            elem_id="atelier_workshop_preset",
-        )
-        vector = gr.Textbox(
-            "",
-            label=words("workshop.vector"),
-            info=words("workshop.vector_info"),
-            elem_id="atelier_workshop_vector",
-            max_lines=1,
-            scale=3,
-            min_width=320,
-        )
+    preset, vector = _weights(atelier, words)
     plan = planner.draw(atelier, words)
     find = finder.draw(atelier, words)
     with gr.Row():
@@ -255,6 +238,29 @@ def build(atelier: Atelier, words: Words, *, prompt: Any = None) -> BlocksPanel:
     used_found = find.use.click(tag_found, [find.found, facts], [tag, find.said], **event_kw())
     uses = ((used, tag), (used_found, tag))
     return BlocksPanel(file, preset, vector, facts, said, bake, do.row, uses, find, seek.weights, lists, do.refresh)
+
+
+def _weights(atelier: Atelier, words: Words) -> tuple[Any, Any]:
+    """Draw the list of presets and the line of numbers beside it."""
+    with gr.Row():
+        preset = dropdown(
+            file_work.presets(atelier),
+            label=words("workshop.preset"),
+            value=None,
+            scale=1,
+            min_width=160,
+            elem_id="atelier_workshop_preset",
+        )
+        vector = gr.Textbox(
+            "",
+            label=words("workshop.vector"),
+            info=words("workshop.vector_info"),
+            elem_id="atelier_workshop_vector",
+            max_lines=1,
+            scale=3,
+            min_width=320,
+        )
+    return preset, vector
 
 
 def _of_found(do: Handlers, seek: finder.Handlers) -> tuple[Any, Any, Any]:
