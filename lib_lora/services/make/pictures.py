@@ -137,7 +137,13 @@ def _crops(found: Found, progress: Progress) -> list[str]:
         return [say("crops around faces were not looked for: {error}", error=error)]
     if not crops:
         return []
-    return [say("{n} {n:crop|crops} around faces could be added: LoRA Train, Pictures, Crops", n=len(crops))]
+    return [
+        say(
+            "{n} {n:crop|crops} around faces could be added: LoRA Train, “Look at them, edit captions”, "
+            "“Face and body crops”",
+            n=len(crops),
+        )
+    ]
 
 
 def _inside(path: Path, source: Path) -> Path:

@@ -51,7 +51,3 @@ class Work:
     def result(self, step: str) -> Mapping[str, Any]:
         """Return what an earlier step came to."""
         return self.make.results[step]
-
-    def lora(self, name: str) -> Path:
-        """Return the file of a LoRA that the host finds."""
-        return self.host.find_lora(name)
