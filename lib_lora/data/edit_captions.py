@@ -79,6 +79,11 @@ def plan_each(
             if known is not None and known.is_damaged:
                 cure = say("Open it in an editor, correct it, and save it as UTF-8.")
                 raise FileError("The caption has broken characters, so it is not changed", where=shown(path), cure=cure)
+            if known is not None and not known.is_certain:
+                what = say(
+                    "The caption may be in another encoding than {said}, so it is not changed", said=known.encoding
+                )
+                raise FileError(what, where=shown(path), cure="Save it as UTF-8.")
         except FileError as error:
             if problems is None:
                 raise

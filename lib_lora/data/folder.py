@@ -244,7 +244,17 @@ def _read(path: Path, findings: _Findings) -> CaptionText | None:
     except FileError as error:
         findings.problems.append(Problem(path=path, what=error.what, cure=error.cure))
         return None
-    if not caption.is_utf8:
+    if caption.rivals:
+        said = say(
+            "with a caption that may be in several encodings, read as {said} and not as {others}: save it as UTF-8",
+            said=caption.encoding,
+            others=list(caption.rivals),
+        )
+        findings.remark(said, path)
+    elif not caption.is_likely:
+        said = say("with a caption in an unknown encoding, read as {said}: save it as UTF-8", said=caption.encoding)
+        findings.remark(said, path)
+    elif not caption.is_utf8:
         findings.remark(say("with a caption read as {said}, not UTF-8", said=caption.encoding), path)
     return caption
 

@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from lib_lora.data.captions import CaptionIndex, CaptionRules, read_caption
 from lib_lora.data.decoding import DAMAGED, decode_caption
+from lib_lora.data.edit_captions import plan_changes
+from lib_lora.data.files import Problem
+from lib_lora.data.folder import scan
 from lib_lora.data.tag_lines import (
     CaptionReading,
     caption_warnings,
@@ -257,6 +261,43 @@ def test_western_words_are_not_taken_for_japanese(text) -> None:
 def test_two_kanji_of_euc_jp_are_no_letters_of_utf_8() -> None:
     assert decode_caption("髪, 猫".encode("euc_jp")).text == "髪, 猫"
     assert decode_caption("ζ, é".encode()).text == "ζ, é"
+
+
+OTHERS = {
+    "gb18030": ("krnk, 一个女孩, 长头发, 微笑", "微笑, 长发", "一个穿着红色裙子的女孩站在樱花树下，微笑着看着镜头。"),
+    "cp950": ("krnk, 一個女孩, 長頭髮, 微笑", "長髮, 藍色眼睛", "一個穿著紅色裙子的女孩站在櫻花樹下，看著鏡頭。"),
+    "cp949": ("krnk, 소녀, 긴 머리, 미소", "빨간 드레스를 입은 소녀가 벚꽃 나무 아래에 서 있다.", "검은 머리, 파란 눈"),
+    "cp1251": ("девушка, улыбка, синие глаза", "krnk, Девушка в красном платье"),
+}
+
+
+@pytest.mark.parametrize(("text", "encoding"), [(text, name) for name, texts in OTHERS.items() for text in texts])
+def test_chinese_korean_and_russian_are_read_in_their_old_encodings(text, encoding) -> None:
+    caption = decode_caption(text.encode(encoding))
+    assert (caption.text, caption.encoding) == (text, encoding)
+
+
+ALL = (*TEXTS, *(text for texts in OTHERS.values() for text in texts), "彼女は笑っている")
+MARKLESS = [(text, name) for text in ALL for name in ("utf-16-le", "utf-16-be") if not text.encode(name).isascii()]
+"""女の子 alone is also the six letters `Yf0nP[`: nothing can tell."""
+
+
+@pytest.mark.parametrize(("text", "encoding"), MARKLESS)
+def test_utf_16_without_its_mark_is_read_in_every_script(text, encoding) -> None:
+    caption = decode_caption(text.encode(encoding))
+    assert (caption.text, caption.is_certain) == (text, True)
+
+
+def test_a_caption_that_may_be_two_texts_is_said_to_be_and_never_written_over(tmp_path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    data = "ﾈｺ, ｲﾇ".encode("cp932")  # “蛤, 嫁” in EUC-JP
+    (tmp_path / "a.txt").write_bytes(data)
+    (said,) = [notice for notice in scan(tmp_path).notices if "encoding" in notice]
+    assert "read as euc_jp and not as" in said
+    problems: list[Problem] = []
+    assert plan_changes([tmp_path / "a.png"], lambda text: f"krnk, {text}", problems) == []
+    assert "may be in another encoding" in problems[0].what
+    assert (tmp_path / "a.txt").read_bytes() == data
 
 
 @pytest.mark.parametrize(

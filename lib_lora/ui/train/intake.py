@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lib_lora.atomic import replace_file
 from lib_lora.data.caption_files import CaptionFiles
 from lib_lora.data.captions import MAX_BYTES, read_caption
 from lib_lora.data.files import CAPTION_SUFFIXES, Problem
-from lib_lora.data.tags import write_text
 from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.formats.names import proposed_stem
 from lib_lora.i18n.words import Words
 from lib_lora.progress import QUIET
+from lib_lora.sentences import say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.captions import chosen_by
 from lib_lora.services.given_data import check_dataset_file, is_dataset_file
@@ -252,7 +253,8 @@ def _take_caption(path: Path, place: Path, stem: str) -> None:
         raise FileError("The file is too long to be a caption (over 1 MB)", where=path.name, cure="Shorten it.")
     if CaptionFiles().find(target) is not None:
         raise FileError("The file exists already", where=path.name, cure="Edit the caption that is there.")
-    write_text(target, read_caption(path).text + "\n")
+    read_caption(path)
+    replace_file(target, path.read_bytes(), what=say("The caption"))  # byte for byte: its encoding may be a guess
 
 
 def _side(resolution: Any) -> int:
