@@ -20,43 +20,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
-import draw_character  # noqa: E402
+from draw_others import OTHERS, write_pictures  # noqa: E402
 
 from lib_lora.cli.common import TerminalProgress, say  # noqa: E402
 from lib_lora.host.studio import StudioHost  # noqa: E402
 from lib_lora.services.make.lone import LoneMake  # noqa: E402
 from lib_lora.services.make.options import MakeOptions  # noqa: E402
 from lib_lora.services.make.record import FILE, PROOF, new_make, read_make  # noqa: E402
-
-PALETTES: Mapping[str, Mapping[str, tuple[int, int, int]]] = {
-    "krnk": {},
-    "brlk": {
-        "TEAL": (196, 32, 48), "TEAL_LIGHT": (240, 96, 96), "TEAL_DARK": (128, 12, 32), "ORANGE": (40, 160, 72),
-        "ORANGE_DARK": (16, 104, 40), "YELLOW": (220, 240, 200), "NAVY": (90, 60, 40), "NAVY_DARK": (56, 36, 24),
-        "NAVY_LIGHT": (140, 100, 70), "VIOLET": (232, 176, 32), "VIOLET_LIGHT": (255, 222, 120),
-        "EYE_DARK": (96, 56, 8),
-    },
-    "mzne": {
-        "TEAL": (170, 150, 226), "TEAL_LIGHT": (214, 200, 250), "TEAL_DARK": (110, 90, 170), "ORANGE": (60, 64, 72),
-        "ORANGE_DARK": (28, 30, 36), "YELLOW": (250, 120, 170), "NAVY": (236, 232, 222), "NAVY_DARK": (190, 184, 170),
-        "NAVY_LIGHT": (250, 248, 242), "VIOLET": (32, 128, 220), "VIOLET_LIGHT": (130, 200, 255),
-        "EYE_DARK": (8, 40, 88),
-    },
-}  # fmt: skip
-"""Trigger word -> the colors in which the drawn figure is another character."""
-
-
-def pictures(name: str, folder: Path) -> Path:
-    """Draw a character's twelve training pictures, and return their folder."""
-    before = {color: getattr(draw_character, color) for color in PALETTES[name]}
-    try:
-        for color, value in PALETTES[name].items():
-            setattr(draw_character, color, value)
-        draw_character.write_pictures(folder, draw_character.TRAINING_VIEWS)
-    finally:
-        for color, value in before.items():
-            setattr(draw_character, color, value)
-    return folder
 
 
 def measured(host: StudioHost, work: Path, name: str, seed: int, steps: int) -> dict[str, Any]:
@@ -65,7 +35,7 @@ def measured(host: StudioHost, work: Path, name: str, seed: int, steps: int) -> 
     if (folder / FILE).is_file():
         order = read_make(folder)
     else:
-        drawn = pictures(name, work / "pictures" / name)
+        drawn = write_pictures(name, work / "pictures" / name)
         order = new_make(MakeOptions(str(drawn), name, name=folder.name, steps=steps, seed=seed), folder.parent)
     made = LoneMake.of(order, host, work / "loras").go(TerminalProgress(), say)
     usual, ours = (made.results[PROOF]["numbers"][way] for way in ("usual", "ours"))
@@ -77,7 +47,7 @@ def main() -> None:
     """Make, and print every row and the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--characters", nargs="+", choices=tuple(PALETTES), default=list(PALETTES))
+    parser.add_argument("--characters", nargs="+", choices=tuple(OTHERS), default=list(OTHERS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=0, help="of each training; 0 is the recipe's")
     parser.add_argument("--json", action="store_true", help="print JSON, one row a line")

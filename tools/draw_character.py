@@ -181,11 +181,15 @@ def _body(view: View) -> list[Part]:
     return parts
 
 
+PAIRS: Sequence[Callable[[View, int], Part]] = (_ear, _tail)
+SINGLES: Sequence[Callable[[View], list[Part]]] = (_scarf, _body)
+
+
 def parts_of(view: View) -> list[Part]:
     """Every part of the character, from the farthest to the nearest."""
-    pairs: list[Callable[[View, int], Part]] = [_ear, _tail]
-    parts = [make(view, side) for make in pairs for side in (-1, 1)]
-    return sorted([*parts, _head(view), *_scarf(view), *_body(view)], key=lambda part: part.depth)
+    parts = [make(view, side) for make in PAIRS for side in (-1, 1)]
+    singles = [part for make in SINGLES for part in make(view)]
+    return sorted([*parts, _head(view), *singles], key=lambda part: part.depth)
 
 
 def draw(name: str, *, background: Color = WHITE) -> Image.Image:
