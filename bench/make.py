@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from lib_lora.process import unset, use_threads  # noqa: E402
+
+os.environ.update(unset())  # before torch is loaded, as the terminal does
 
 from draw_others import OTHERS, write_pictures  # noqa: E402
 
@@ -55,6 +60,7 @@ def main() -> None:
     work = options.work.absolute()
     (work / "loras").mkdir(parents=True, exist_ok=True)
     host = StudioHost.open(None, lora_folders=[work / "loras"])
+    use_threads(small=True)
     rows = []
     for name in options.characters:
         for seed in options.seeds:
