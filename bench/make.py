@@ -42,7 +42,7 @@ def measured(host: StudioHost, work: Path, name: str, seed: int, steps: int) -> 
     else:
         drawn = write_pictures(name, work / "pictures" / name)
         order = new_make(MakeOptions(str(drawn), name, name=folder.name, steps=steps, seed=seed), folder.parent)
-    made = LoneMake.of(order, host, work / "loras").go(TerminalProgress(), say)
+    made = LoneMake.of(order, host, work / "loras").go(TerminalProgress(percent=True), say)
     usual, ours = (made.results[PROOF]["numbers"][way] for way in ("usual", "ours"))
     ratios = {f"{key}_ratio": ours[key] / usual[key] for key in ("subject", "drift", "bytes")}
     return {"character": name, "seed": seed, **ratios, "usual": usual, "ours": ours, "seconds": dict(made.seconds)}

@@ -38,9 +38,10 @@ NOTHING = "no file is written"
 class TerminalProgress(Stoppable):
     """A progress bar on standard error; a line every ten seconds where that is no terminal or tqdm is not installed."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, percent: bool = False) -> None:
+        """``percent`` shows no count and no time of its own: what it is told says both."""
         super().__init__()
-        self._quiet = quiet
+        self._quiet, self._percent = quiet, percent
         self._draws = sys.stderr.isatty() and find_spec("tqdm") is not None
         self._bar: tqdm | None = None
         self._last = 0.0
@@ -56,7 +57,8 @@ class TerminalProgress(Stoppable):
             from tqdm import tqdm
 
             self.close()
-            self._bar = tqdm(total=total, file=sys.stderr, leave=True, dynamic_ncols=True)
+            form = "{percentage:3.0f}% |{bar:20}| {desc}" if self._percent else None
+            self._bar = tqdm(total=total, file=sys.stderr, leave=True, dynamic_ncols=True, bar_format=form)
         self._bar.set_description_str(harmless(text), refresh=False)
         self._bar.update(done - self._bar.n)
         if done >= total:
@@ -72,7 +74,7 @@ class TerminalProgress(Stoppable):
         now = time.monotonic()
         if done >= total or now - self._last > 10:
             self._last = now
-            say(f"  {text} {done}/{total}")
+            say(f"  {100 * done // total} % {text}" if self._percent else f"  {text} {done}/{total}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import add_host_options, give, open_studio, say, stoppable
+from lib_lora.cli.common import TerminalProgress, add_host_options, give, open_studio, say, stoppable
 from lib_lora.cli.flags import add_flags, given
 from lib_lora.errors import InputError
 from lib_lora.options import Option, options_of
@@ -49,6 +49,7 @@ def _options() -> tuple[Option, ...]:
 
 def run(options: argparse.Namespace) -> None:
     """Carry the order out, and say what came of it."""
+    from lib_lora.services.make.course import course_of
     from lib_lora.services.make.lone import LoneMake
     from lib_lora.services.make.record import PLAN, TRAIN
 
@@ -57,11 +58,12 @@ def run(options: argparse.Namespace) -> None:
     loras.mkdir(parents=True, exist_ok=True)
     host = open_studio(options, [loras, *(options.lora_dir or [])])
     work = LoneMake.of(order, host, loras)
-    with stoppable(options, kept=f"go on with: make --resume {order.folder}") as progress:
+    bar = TerminalProgress(quiet=bool(options.json), percent=True)
+    with stoppable(options, kept=f"go on with: make --resume {order.folder}", bar=bar) as progress:
         made = work.go(progress, say, until=TRAIN if options.plan else "")
     if options.plan and TRAIN not in made.results:
-        plan = made.results[PLAN]
-        lines = [f"{plan['steps']} steps, about {plan['seconds'] / 60:.0f} minutes", f"make --resume {made.folder}"]
+        plan, left = made.results[PLAN], course_of(made, work.work.costs).left or 0.0
+        lines = [f"{plan['steps']} steps, about {left / 60:.0f} minutes for all", f"make --resume {made.folder}"]
         give(options, {"folder": made.folder, "plan": plan}, lines)
         return
     _give(options, made)

@@ -124,6 +124,22 @@ def apply_plan(picture: Image.Image, plan: BucketPlan) -> Image.Image:
     return picture.crop(plan.crop)
 
 
+def parts_of(plan: BucketPlan) -> tuple[tuple[int, int, int, int], ...]:
+    """Return boxes (left, top, right, bottom) of the bucket's ratio that together hold all of the picture.
+
+    They are as large as the plan's crop, as few as can be, and evenly spread from one end to the other, in px of the
+    picture itself. One box where the crop cuts away nothing.
+    """
+    scales = [plan.resize[axis] / plan.size[axis] for axis in (0, 1)]
+    window = [min(plan.size[axis], round(plan.bucket[axis] / scales[axis])) for axis in (0, 1)]
+    counts = [-(-plan.size[axis] // window[axis]) for axis in (0, 1)]
+    starts = [
+        [round((plan.size[axis] - window[axis]) * n / max(1, counts[axis] - 1)) for n in range(counts[axis])]
+        for axis in (0, 1)
+    ]
+    return tuple((x, y, x + window[0], y + window[1]) for y in starts[1] for x in starts[0])
+
+
 def epoch_batches(
     buckets: Sequence[Size], repeats: Sequence[int], *, batch_size: int, seed: int, epoch: int
 ) -> tuple[Batch, ...]:

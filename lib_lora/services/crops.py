@@ -56,7 +56,7 @@ class Crop:
         name: under which it would be written.
         box: where it lies.
         sure: how sure the face is, 0 to 1.
-        frame: what of the figure is in it (`FRAMES`).
+        frame: what of the figure is in it (`FRAMES`); empty where the crop says nothing of that.
     """
 
     picture: Path
@@ -179,7 +179,9 @@ def write_crops(
 
 
 def _framed(caption: str, frame: str) -> str:
-    """Return a caption with the crop's framing in the place of the picture's."""
+    """Return a caption with the crop's framing in the place of the picture's; without a frame it stays."""
+    if not frame:
+        return caption
     return with_tag(without_tag(caption, ", ".join(FRAMING_TAGS)), FRAMES[frame].tag)
 
 

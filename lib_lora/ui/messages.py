@@ -45,11 +45,15 @@ def progress_html(job: Job, queue: JobQueue, words: Words) -> str:
     rest = words("common.left", time=duration(left, words)) if left is not None else ""
     count = f"{job.done} / {job.total}" if job.total else ""
     doing = sentence_in_words(job.text, words.language)
-    label = " · ".join(escape(part) for part in (doing, count, rest) if part)
+    return bar_html(share, " · ".join(part for part in (doing, count, rest) if part))
+
+
+def bar_html(share: float, label: str) -> str:
+    """Return a progress bar as HTML; ``share`` is 0 to 1, ``label`` plain text."""
     return (
         f'<div class="atelier-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
         f'aria-valuenow="{100 * share:.0f}"><div class="atelier-bar" style="width:{100 * share:.1f}%"></div>'
-        f"<span>{label}</span></div>"
+        f"<span>{escape(label)}</span></div>"
     )
 
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
 
-from lib_lora.analysis.fit.options import FitOptions
-from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.errors import InputError, StoppedError
 from lib_lora.formats.cover import read_cover
 from lib_lora.formats.files import read_header
 from lib_lora.formats.lora import read_lora
 from lib_lora.formats.metadata import describe
-from lib_lora.host.request import GenerateRequest
 from lib_lora.host.studio import StudioHost
 from lib_lora.i18n.words import Words
 from lib_lora.progress import QUIET
-from lib_lora.services.make import captions_used, plan, proof, steps, weights
+from lib_lora.services.make import plan, steps, weights
 from lib_lora.services.make.lone import LoneMake
 from lib_lora.services.make.options import MakeOptions
 from lib_lora.services.make.pictures import gather
@@ -29,9 +25,9 @@ from lib_lora.services.make.record import PICTURES, PLAN, STEPS, TRAIN, WEIGHTS,
 from lib_lora.services.make.report import report_of
 from lib_lora.services.make.shrink import first_good
 from lib_lora.services.make.work import Work
-from lib_lora.train import rate_range, recipes
 from lib_lora.ui.train.make import MakePiece
 from tests.servers import running_atelier
+from tests.short_make import shorten
 
 PATIENCE = 900.0
 """Seconds: a machine that does much else beside takes long for all steps."""
@@ -54,16 +50,7 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take as little of everything as shows that it is done."""
-    monkeypatch.setattr(plan, "DRAWN_SMALL", 2)
-    monkeypatch.setattr(rate_range, "STEPS", 2)
-    monkeypatch.setattr(plan, "SAVES", 2)
-    for name, value in {"resolution": 64, "batch_size": 1, "dim": 2, "conv_dim": 2}.items():
-        monkeypatch.setitem(recipes.SMALL, name, value)
-    few = partial(FitOptions, rounds=1, levels=1, neutral=("red apple", "star", "ninja", "boy"))
-    monkeypatch.setattr(weights, "FitOptions", few)
-    monkeypatch.setattr(weights, "AnalyzeOptions", partial(AnalyzeOptions, neutral=("red apple",)))
-    monkeypatch.setattr(proof, "GenerateRequest", partial(GenerateRequest, steps=1, width=64, height=64))
-    monkeypatch.setattr(captions_used, "SMALL_MEASURED", captions_used.SMALL_MEASURED[:2])
+    shorten(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -32,6 +32,9 @@ def test_an_order_is_begun_looked_at_and_stopped(client: TestClient) -> None:
     answer = client.post(BASE, json={"images": "pictures/krnk", "trigger": "krnk", "steps": 3})
     assert answer.status_code == 202, answer.text
     assert answer.json()["active"] is True
+    course = answer.json()["course"]
+    assert (course["step"], course["of"], course["seconds_left"]) == (1, 11, None)
+    assert "plan" in course["said"]
     stopped = client.post(f"{BASE}/krnk/stop", json={}).json()
     assert (stopped["name"], stopped["lora"], stopped["report"]) == ("krnk", None, None)
     assert [row["name"] for row in client.get(BASE).json()["makes"]] == ["krnk"]

@@ -13,6 +13,7 @@ from lib_lora.host.base import Host
 from lib_lora.progress import Progress
 from lib_lora.services.jobs.delivery import deliver
 from lib_lora.services.lone_run import LoneRun
+from lib_lora.services.make.course import Whole
 from lib_lora.services.make.plan import training
 from lib_lora.services.make.record import RUNS, Make
 from lib_lora.services.make.steps import NAMES, act, is_training, trained
@@ -49,7 +50,7 @@ class LoneMake:
         """Carry out every step that is not over, and return the order.
 
         Args:
-            progress: is told how far each step is; a stop leaves what is done, and `go` goes on there.
+            progress: is told how far all of it is (`Whole`); a stop leaves what is done, and `go` goes on there.
             tell: hears each step's name and what it decided.
             until: the step to stop before; empty for none.
 
@@ -62,7 +63,8 @@ class LoneMake:
             tell(f"{work.make.steps.index(step) + 1}/{len(work.make.steps)} {NAMES[step]}")
             if progress.stopped:
                 raise StoppedError
-            made = self._train(work, step, progress, tell) if is_training(step) else act(work, step, progress)
+            whole = Whole(work.make, work.costs, progress)
+            made = self._train(work, step, whole, tell) if is_training(step) else act(work, step, whole)
             work = replace(work, make=made)
             for note in made.notes(step):
                 tell(f"  {note}")
@@ -84,4 +86,4 @@ class LoneMake:
             raise StoppedError
         deliver(RunFolder.open(place).lora_path(), work.loras)
         work.host.loras_changed()
-        return trained(work.make, step, time.monotonic() - began)
+        return trained(work, step, time.monotonic() - began)

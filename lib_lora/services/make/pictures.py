@@ -15,12 +15,14 @@ from lib_lora.data.lint import Lint, lint
 from lib_lora.data.tag_lines import with_tag
 from lib_lora.data.tagger import Tagger, TagRules
 from lib_lora.data.tags import tags_for
-from lib_lora.errors import AtelierError, InputError
+from lib_lora.errors import InputError
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.services.captions import rules_or_usual
-from lib_lora.services.crops import CropOptions, propose
 from lib_lora.services.given_data import is_dataset_file
+from lib_lora.services.make.added import proposals
+from lib_lora.services.make.plan import training
+from lib_lora.services.make.record import TRAIN
 from lib_lora.services.make.work import Work
 from lib_lora.services.picture_folder import Found, look
 
@@ -55,10 +57,15 @@ def gather(work: Work, progress: Progress) -> dict[str, Any]:
     held = held_out(found.train, odd, options.seed)
     for folder in (work.train_folder, work.held_folder):
         shutil.rmtree(folder, ignore_errors=True)
+    copies: dict[Path, Picture] = {}
     for picture in found.train:
         place = work.held_folder if picture in held else work.train_folder
-        _copied(picture.path, place / _inside(picture.path, source), captions.get(picture.path, ""))
-    notes = [*found.scan.remarks, *odd.sentences, *_about(made, len(found.train), held)]
+        target = place / _inside(picture.path, source)
+        _copied(picture.path, target, captions.get(picture.path, ""))
+        if picture not in held:
+            copies[target] = picture
+    crops, said = proposals(work, copies, training(work, TRAIN, steps=0), progress)
+    notes = [*found.scan.remarks, *odd.sentences, *_about(made, len(found.train), held), *said]
     return {
         "trained": len(found.train) - len(held),
         "held": [picture.path.name for picture in held],
@@ -66,7 +73,8 @@ def gather(work: Work, progress: Progress) -> dict[str, Any]:
             "there": len(found.train) - sum(map(len, made.values())),
             **{by: len(n) for by, n in made.items()},
         },
-        "notes": [*notes, *_crops(found, progress)],
+        "crops": crops,
+        "notes": notes,
     }
 
 
@@ -127,23 +135,6 @@ def _about(made: dict[str, list[Path]], count: int, held: Sequence[Picture]) -> 
             )
         )
     return said
-
-
-def _crops(found: Found, progress: Progress) -> list[str]:
-    """Say how many crops around faces could be added: they are proposed, never made unasked."""
-    try:
-        crops = propose(found.pictures, CropOptions(), progress).crops
-    except AtelierError as error:
-        return [say("crops around faces were not looked for: {error}", error=error)]
-    if not crops:
-        return []
-    return [
-        say(
-            "{n} {n:crop|crops} around faces could be added: LoRA Train, “Look at them, edit captions”, "
-            "“Face and body crops”",
-            n=len(crops),
-        )
-    ]
 
 
 def _inside(path: Path, source: Path) -> Path:

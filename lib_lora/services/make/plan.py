@@ -9,7 +9,9 @@ from lib_lora.host.base import is_small
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.services.given_presets import with_presets
+from lib_lora.services.make.added import put
 from lib_lora.services.make.captions_used import other_things
+from lib_lora.services.make.costs import WITHOUT_PAUSE
 from lib_lora.services.make.record import PLAN, TRAIN
 from lib_lora.services.make.work import Work
 from lib_lora.services.rate_probe import answer, probed
@@ -21,19 +23,18 @@ SAVES = 5
 DRAWN, DRAWN_SMALL = 24, 110
 """Regularization pictures; a small model draws one in a second."""
 LEAST_STEPS = 40
-WITHOUT_PAUSE = 0.85
-"""Share of the minutes that steps take; the rest is measuring and saving."""
 
 
 def plan(work: Work, progress: Progress) -> dict[str, Any]:
-    """Probe the training, and say how long it will be.
+    """Add the crops that are wanted, probe the training, and say how long it will be.
 
     Raises:
         StoppedError: asked to stop. AtelierError: what the training itself would raise.
     """
     order = work.options
+    added = put(work, progress)
     found = probed(work.host, training(work, TRAIN, steps=0), progress, runs=work.runs, speed=work.speed)
-    notes: list[str] = [found.note]
+    notes: list[str] = [*added, found.note]
     steps = order.steps or found.steps
     if order.budget and found.seconds and not order.steps:
         trainings = 2 if order.compare else 1
@@ -47,7 +48,8 @@ def plan(work: Work, progress: Progress) -> dict[str, Any]:
     learning = {"learning_rate": found.suggested} if found.suggested else {}
     seconds = (found.seconds or 0.0) * steps * (2 if order.compare else 1)
     known = {name: value for name, value in answer(found).items() if name != "remarks"}
-    return {**known, "steps": steps, "seconds": seconds, "learning": learning, "notes": notes}
+    known |= {"model": work.host.model.name, "steps": steps, "seconds": seconds}
+    return {**known, "learning": learning, "notes": notes}
 
 
 def training(work: Work, step: str, *, steps: int | None = None) -> TrainOptions:

@@ -11,6 +11,8 @@ from lib_lora.errors import AtelierError, InputError, StoppedError
 from lib_lora.services.given_options import picture_folder
 from lib_lora.services.jobs.job import DONE, RUNNING, WAITING, Job
 from lib_lora.services.jobs.run_state import RESUMABLE, RunView, read_status, view_of_folder
+from lib_lora.services.make.costs import Costs
+from lib_lora.services.make.course import Course, course_of
 from lib_lora.services.make.options import MakeOptions
 from lib_lora.services.make.plan import training
 from lib_lora.services.make.record import FILE, RUNS, TRAIN, Make, new_make, read_make
@@ -32,12 +34,14 @@ class MakeView:
 
     Attributes:
         make: the order with what is over.
+        course: how far all of it is, and how long the rest takes.
         job: the step that works or waits, or the newest one, where this server knows it.
         run: the training that works or waits, where that is the next step.
         error: why it does not go on.
     """
 
     make: Make
+    course: Course
     job: Job | None = None
     run: RunView | None = None
     error: AtelierError | None = None
@@ -133,7 +137,7 @@ class Makes:
                     self._errors[name] = view.error
                 continue
             seconds = float(read_status(view.folder).get("seconds") or 0.0)
-            self._advance(trained(made, made.next_step, seconds))
+            self._advance(trained(self._work(made), made.next_step, seconds))
 
     def listed(self, most: int | None = None) -> list[MakeView]:
         """Return the orders, newest first; at most so many."""
@@ -172,7 +176,8 @@ class Makes:
             )
         job = self._jobs.get(made.name)
         error = self._errors.get(made.name) or (job.error if job is not None else None)
-        return MakeView(made, job, run, error or (run.error if run is not None else None))
+        course = _course(made, Costs.beside(Speed.of(self._atelier).path), job, run)
+        return MakeView(made, course, job, run, error or (run.error if run is not None else None))
 
     def _go(self, made: Make, *, until_plan: bool = False) -> MakeView:
         with self._lock:
@@ -205,7 +210,7 @@ class Makes:
         if view is not None and view.state in RESUMABLE:
             self._atelier.trainings.resume(run, language=made.language)
         elif view is not None and view.state == DONE:
-            self._advance(trained(made, step, float(read_status(view.folder).get("seconds") or 0.0)))
+            self._advance(trained(self._work(made), step, float(read_status(view.folder).get("seconds") or 0.0)))
         elif view is None:
             self._atelier.trainings.start(training(self._work(made), step), language=made.language)
 
@@ -240,3 +245,11 @@ class Makes:
         except AtelierError as error:
             logger.warning("%s: %s", name, error)
             return None
+
+
+def _course(made: Make, costs: Costs, job: Job | None, run: RunView | None) -> Course:
+    """Return where an order stands, by what its present training or job tells."""
+    if run is not None and run.total:
+        return course_of(made, costs, part=run.step / run.total, rest=run.seconds_left)
+    working = job is not None and job.state == RUNNING and run is None
+    return course_of(made, costs, spent=job.seconds if job is not None and working else 0.0)

@@ -68,11 +68,15 @@ def act(work: Work, step: str, progress: Progress) -> Make:
     """
     began = time.monotonic()
     result = ACTS[step](work, progress)
-    return work.make.with_result(step, result, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    work.costs.put(work.make, step, seconds)
+    return work.make.with_result(step, result, seconds)
 
 
-def trained(make: Make, step: str, seconds: float) -> Make:
+def trained(work: Work, step: str, seconds: float) -> Make:
     """Return an order after one of its trainings has come to its end."""
+    make = work.make
+    work.costs.put(make, step, seconds)
     folder = RunFolder(make.run_folder(step))
     rows = folder.measures()
     notes = list(folder.remarks())[-1:]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.host.base import Host
+from lib_lora.services.make.costs import Costs
 from lib_lora.services.make.record import Make
+from lib_lora.services.regularization import SPEED
 from lib_lora.services.speed import Speed
 
 
@@ -32,6 +34,11 @@ class Work:
     def options(self) -> Any:
         """What was ordered."""
         return self.make.options
+
+    @property
+    def costs(self) -> Costs:
+        """What steps took on this machine."""
+        return Costs.beside(self.speed.path if self.speed is not None else self.runs / SPEED)
 
     @property
     def runs(self) -> Path:

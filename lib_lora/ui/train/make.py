@@ -11,15 +11,17 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
+from lib_lora.services.jobs.job import RUNNING
+from lib_lora.services.make.course import line
 from lib_lora.services.make.options import MakeOptions
 from lib_lora.services.make.proof import OURS, WITHOUT
 from lib_lora.services.make.queued import MakeView, allowed
-from lib_lora.services.make.record import LABEL, PLAN, PROOF, REPORT, USUAL
+from lib_lora.services.make.record import LABEL, PICTURES, PLAN, PROOF, REPORT, USUAL
 from lib_lora.services.make.report import verdict
 from lib_lora.train.recipes import KINDS
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
-from lib_lora.ui.messages import error_html, note_html, progress_html
+from lib_lora.ui.messages import bar_html, error_html, note_html, progress_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.remember import remember
 from lib_lora.ui.train.inline_actions import act_button
@@ -30,7 +32,7 @@ LISTED = 4
 UPLOADS = ["image", ".txt", ".caption"]
 KNOWN = {one.name: one for one in options_of(MakeOptions)}
 FIRST = ("images", "trigger")
-MORE = ("name", "class_word", "budget", "steps", "keep", "compare", "tagger", "seed")
+MORE = ("name", "class_word", "budget", "steps", "keep", "compare", "crops", "tagger", "seed")
 
 
 def build(atelier: Atelier, words: Words, take: Callable[..., tuple]) -> None:
@@ -116,7 +118,12 @@ class MakePiece:
 
     def acts(self) -> dict[str, Callable[[str], Any]]:
         """Return what the buttons order, by their verbs."""
-        return {"make-stop": self._atelier.makes.stop, "make-go": self._atelier.makes.go_on}
+        makes = self._atelier.makes
+        return {
+            "make-stop": makes.stop,
+            "make-go": makes.go_on,
+            "make-crops": lambda name: makes.go_on(name, crops=True),
+        }
 
     def tag_of(self, name: str) -> str:
         """Return the text for a prompt that uses a finished LoRA."""
@@ -142,7 +149,7 @@ class MakePiece:
             body = error_html(view.error, words)
         elif view.planned:
             plan = made.results[PLAN]
-            time = duration(plan.get("seconds") or 0.0, words)
+            time = duration(view.course.left or 0.0, words)
             body = note_html(words("make.state_planned", steps=plan["steps"], time=time))
         elif view.done:
             body = note_html(verdict(made, words), kind="good") + self._proof(view, words)
@@ -166,17 +173,16 @@ class MakePiece:
         )
 
     def _working(self, view: MakeView, words: Words) -> str:
-        if view.run is not None:
-            share = view.run.step / view.run.total if view.run.total else 0.0
-            left = view.run.seconds_left
-            rest = words("common.left", time=duration(left, words)) if left is not None else ""
-            label = " · ".join(filter(None, (f"{view.run.step} / {view.run.total or '?'}", rest)))
-            return (
-                f'<div class="atelier-progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
-                f'aria-valuenow="{100 * share:.0f}"><div class="atelier-bar" style="width:{100 * share:.1f}%"></div>'
-                f"<span>{escape(label)}</span></div>"
-            )
-        return progress_html(view.job, self._atelier.queue, words) if view.job is not None else ""
+        """Return one bar over all steps: what the present one does, and how long all of it still takes."""
+        job, run = view.job, view.run
+        if run is not None:
+            inside = f"{run.step} / {run.total}" if run.total else ""
+        elif job is not None and job.state == RUNNING:
+            count = f"{job.done} / {job.total}" if job.total else ""
+            inside = " · ".join(filter(None, (sentence_in_words(job.text, words.language), count)))
+        else:
+            return progress_html(job, self._atelier.queue, words) if job is not None else ""
+        return bar_html(view.course.share, line(view.course, words, inside))
 
     def _buttons(self, view: MakeView, words: Words) -> str:
         name, made = view.make.name, []
@@ -191,6 +197,8 @@ class MakePiece:
             add("make-stop", "stop")
         elif not view.done:
             add("make-go", "go", "primary")
+            if view.planned and view.make.results[PICTURES].get("crops") and not view.make.options.crops:
+                add("make-crops", "crops")
         if LABEL in view.make.results:
             add("make-use", "use", "primary")
         if REPORT in view.make.results:
