@@ -228,7 +228,12 @@ def all_finite(tensor: Tensor) -> bool:
     values = tensor if tensor.element_size() > 1 else tensor.float()  # fp8 has no order
     if not values.numel():
         return True
-    return all(map(math.isfinite, map(float, torch.aminmax(values.detach()))))  # a fifth of the time of `isfinite`
+    values = values.detach()
+    try:
+        ends = torch.aminmax(values)  # a fifth of the time of `isfinite`
+    except RuntimeError:  # PyTorch 2.1 has none for fp16 on a CPU
+        ends = torch.aminmax(values.float())
+    return all(map(math.isfinite, map(float, ends)))
 
 
 def predicted_size(lora: LoraFile, *, name: str = "unsaved") -> int:

@@ -60,9 +60,12 @@ class Studio:
             raise
 
 
-def start_studio(data: Path, *arguments: str, port: int = 0) -> Studio:
-    """Start a studio on a free port with its own data folder, and return once it has an address."""
-    command = [sys.executable, "-m", "lib_lora", "studio", "--json", "--no-browser", "--data", str(data)]
+def start_studio(data: Path, *arguments: str, port: int = 0, program: str = "lib_lora") -> Studio:
+    """Start a studio on a free port with its own data folder, and return once it has an address.
+
+    ``program`` is the module that is started; one of the tests may change amounts before the studio begins.
+    """
+    command = [sys.executable, "-m", program, "studio", "--json", "--no-browser", "--data", str(data)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [*command, "--port", str(port), *arguments],
@@ -84,9 +87,9 @@ def start_studio(data: Path, *arguments: str, port: int = 0) -> Studio:
 
 
 @contextlib.contextmanager
-def running_studio(data: Path, *arguments: str, port: int = 0) -> Iterator[Studio]:
+def running_studio(data: Path, *arguments: str, port: int = 0, program: str = "lib_lora") -> Iterator[Studio]:
     """Give a studio that ends with the block."""
-    studio = start_studio(data, *arguments, port=port)
+    studio = start_studio(data, *arguments, port=port, program=program)
     try:
         yield studio
     finally:
