@@ -12,8 +12,20 @@ import sys
 from pathlib import Path
 
 import torch
-from architecture import BETAS, CONTEXT, PREDICTION, VAE_CHANNELS, new_text_encoder, new_unet, new_vae
-from pictures import all_scenes, concepts
+from architecture import (
+    BETAS,
+    CONTEXT,
+    PREDICTION,
+    UNET_BLOCKS,
+    UNET_CHANNELS,
+    UNET_WIDER,
+    VAE_BLOCKS,
+    VAE_CHANNELS,
+    new_text_encoder,
+    new_unet,
+    new_vae,
+)
+from pictures import concepts
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -101,10 +113,10 @@ model:
         image_size: 16
         in_channels: 4
         out_channels: 4
-        model_channels: 64
+        model_channels: {UNET_CHANNELS}
         attention_resolutions: [4, 2, 1]
-        num_res_blocks: 2
-        channel_mult: [1, 2, 2, 2]
+        num_res_blocks: {UNET_BLOCKS}
+        channel_mult: {list(UNET_WIDER)}
         num_heads: 4
         use_spatial_transformer: true
         transformer_depth: 1
@@ -124,7 +136,7 @@ model:
           out_ch: 3
           ch: {VAE_CHANNELS}
           ch_mult: [1, 1, 1, 1]
-          num_res_blocks: 0
+          num_res_blocks: {VAE_BLOCKS}
           attn_resolutions: []
           dropout: 0.0
         lossconfig:
@@ -136,38 +148,39 @@ model:
 """
 
 
-def main() -> None:
-    """Assemble the checkpoint from the work folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    saved = torch.load(options.work / "model.pt", weights_only=True)
+def write(work: Path, out: Path) -> None:
+    """Assemble the checkpoint from the work folder, with config, tokenizer and history beside it."""
+    saved = torch.load(work / "model.pt", weights_only=True)
     unet, vae = new_unet(), new_vae()
     unet.load_state_dict(saved["average_unet"])
-    vae.load_state_dict(torch.load(options.work / "vae.pt", weights_only=True))
-    vocabulary = len(json.loads((options.work / "tokenizer" / "vocab.json").read_text(encoding="utf-8")))
+    vae.load_state_dict(torch.load(work / "vae.pt", weights_only=True))
+    vocabulary = len(json.loads((work / "tokenizer" / "vocab.json").read_text(encoding="utf-8")))
     text = new_text_encoder(vocabulary)
     text.load_state_dict(saved["average_text"])
     tensors = unet_tensors(unet.state_dict()) | vae_tensors(vae.state_dict()) | text_tensors(text.state_dict())
-    halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in tensors.items()}
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_tensors(
-        options.out / "pocket.safetensors", halves, {"modelspec.title": "LoRA Atelier pocket model"}, overwrite=True
-    )
-    (options.out / "pocket.yaml").write_text(config_yaml(saved["scale"]), encoding="utf-8")
-    folder = options.out / "text"
-    shutil.copytree(options.work / "tokenizer", folder, dirs_exist_ok=True)
-    text.config.save_pretrained(folder)
+    halves = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in tensors.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    write_tensors(out / "pocket.safetensors", halves, {"modelspec.title": "LoRA Atelier pocket model"}, overwrite=True)
+    (out / "pocket.yaml").write_text(config_yaml(saved["scale"]), encoding="utf-8")
+    shutil.copytree(work / "tokenizer", out / "text", dirs_exist_ok=True)
+    text.config.save_pretrained(out / "text")
     history = {
         "pictures": "Noto Color Emoji (Debian package fonts-noto-color-emoji) with CLDR short names",
         "licence": "glyphs: SIL Open Font License 1.1; names: Unicode License",
         "concepts": len(concepts()),
-        "scenes": len(all_scenes()),
-        "autoencoder": json.loads((options.work / "vae.json").read_text()),
-        "model": {key: saved[key] for key in ("seed", "step", "batch", "minutes", "log")},
+        "autoencoder": json.loads((work / "vae.json").read_text(encoding="utf-8")),
+        "model": {key: saved[key] for key in ("seed", "step", "batch", "minutes", "scenes", "log")},
     }
-    (options.out / "training.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
+    (out / "training.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
+
+
+def main() -> None:
+    """Assemble the checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    write(options.work, options.out)
 
 
 if __name__ == "__main__":

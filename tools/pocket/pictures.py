@@ -7,6 +7,7 @@ and the color of the background, so that a caption never seen in training still 
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 SIZE = 128
 """Width and height of every picture in pixels."""
 
-FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+FONT = Path(os.environ.get("POCKET_FONT", "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf"))
 STRIKE = 109  # the only size that this bitmap font has
 
 BACKGROUNDS = {

@@ -1,102 +1,165 @@
 """Train the pocket model's autoencoder (factor 8, four channels) on glyphs and plain shapes.
 
-python tools/pocket/train_vae.py --out WORK --steps 2000
+python tools/pocket/train_vae.py --work WORK --minutes 4
+
+It stops and goes on at any time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from architecture import new_vae
-from pictures import all_scenes, anything, draw, font_glyphs, to_array
+from compose import Composer, held_out_pictures, split_glyphs
+from progress import Average, Training, autocast, rate
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 PEAK = 6e-4
 """Highest learning rate; more destroys the start that `new_vae` builds."""
 
+STRUCTURE, KL, SHARP = 0.3, 1e-6, 0.02
+"""Shares of 1 - SSIM, of the KL divergence and of the discriminator in the loss, beside L1 and edge L1."""
 
-def build_pictures(count: int, seed: int) -> torch.Tensor:
-    """Return ``count`` pictures as uint8 ``(count, 3, 128, 128)``: half from the set, half anything at all."""
-    rng = random.Random(seed)
-    glyphs = font_glyphs()
-    scenes = all_scenes()
-    rows = [to_array(draw(rng.choice(scenes)) if n % 2 else anything(rng, glyphs)) for n in range(count)]
-    return torch.from_numpy(np.stack(rows))
+SHARPEN_FROM = 0.75
+"""From this share of the time on a discriminator of patches asks for edges that look like edges."""
 
 
-def batch_of(pictures: torch.Tensor, step: int, generator: torch.Generator) -> torch.Tensor:
-    """Return eight 64 px crops or two whole pictures in turn: equal work, and GroupNorm sees both sizes."""
-    count, side = (8, 64) if step % 2 else (2, 128)
-    rows = []
-    for index in torch.randint(len(pictures), (count,), generator=generator).tolist():
-        top, left = torch.randint(128 - side + 1, (2,), generator=generator).tolist()
-        rows.append(pictures[index, :, top : top + side, left : left + side])
-    return torch.stack(rows).float() / 127.5 - 1
-
-
-def edges(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def edges(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the horizontal and vertical differences of neighboring pixels."""
     return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
 
 
-def loss_of(vae: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Return L1 + edge L1 + a little KL, and the plain L1."""
-    posterior = vae.encode(x).latent_dist
-    y = vae.decode(posterior.sample()).sample
-    plain = F.l1_loss(y, x)
-    edge = sum(F.l1_loss(a, b) for a, b in zip(edges(y), edges(x), strict=True))
-    return plain + edge + 1e-6 * posterior.kl().mean() / x.shape[-1] ** 2, plain.item()
+def structure(one: Tensor, other: Tensor) -> Tensor:
+    """Return the mean structural similarity (SSIM, Wang et al. 2004) of pictures in [-1, 1], in windows of 7 x 7."""
+    window = torch.ones(3, 1, 7, 7, device=one.device) / 49
+
+    def mean(x: Tensor) -> Tensor:
+        return F.conv2d(x, window, groups=3)
+
+    a, b = mean(one), mean(other)
+    spread = mean(one * one) - a**2 + mean(other * other) - b**2
+    both = mean(one * other) - a * b
+    small, smaller = 0.0036, 0.0004  # (0.03 L)², (0.01 L)² with L = 2
+    return ((2 * a * b + smaller) * (2 * both + small) / ((a**2 + b**2 + smaller) * (spread + small))).mean()
+
+
+def similarity(one: Tensor, other: Tensor) -> Tensor:
+    """Return the mean of `structure` at full, half and quarter size."""
+    scores = [structure(one, other)]
+    for _ in range(2):
+        one, other = F.avg_pool2d(one, 2), F.avg_pool2d(other, 2)
+        scores.append(structure(one, other))
+    return torch.stack(scores).mean()
+
+
+def new_discriminator() -> nn.Module:
+    """Return a judge of patches (arXiv:1611.07004), 34 pixels wide: real pictures above zero."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 32, 4, 2, 1), nn.LeakyReLU(0.2)]
+    for inputs, outputs, stride in ((32, 64, 2), (64, 128, 1)):
+        layers += [nn.Conv2d(inputs, outputs, 4, stride, 1), nn.GroupNorm(8, outputs), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Conv2d(128, 1, 4, 1, 1))
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The autoencoder, its judge, and what moves them."""
+
+    vae: nn.Module
+    judge: nn.Module
+    optimizer: torch.optim.Optimizer
+    judging: torch.optim.Optimizer
+    average: Average
+
+    @classmethod
+    def new(cls, device: torch.device) -> Learner:
+        """Return untrained ones."""
+        vae, judge = new_vae().to(device), new_discriminator().to(device)
+        return cls(
+            vae,
+            judge,
+            torch.optim.AdamW(vae.parameters(), PEAK, betas=(0.9, 0.99), weight_decay=1e-4),
+            torch.optim.AdamW(judge.parameters(), 2e-4, betas=(0.5, 0.99)),
+            Average(vae),
+        )
+
+    def learn(self, x: Tensor, step: int, done: float) -> Tensor:
+        """Take one step on pictures in [-1, 1], and return their plain L1."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(PEAK, step, done)
+        with autocast(x.device):
+            posterior = self.vae.encode(x).latent_dist
+            made = self.vae.decode(posterior.sample()).sample
+        made = made.float()
+        plain = F.l1_loss(made, x)
+        edge = sum(F.l1_loss(a, b) for a, b in zip(edges(made), edges(x), strict=True))
+        loss = plain + edge + STRUCTURE * (1 - similarity(made, x)) + KL * posterior.kl().mean() / x.shape[-1] ** 2
+        if done >= SHARPEN_FROM:
+            loss = loss + SHARP * self._judged(made, x)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update(min(0.999, (1 + step) / (20 + step)))
+        return plain.detach()
+
+    def _judged(self, made: Tensor, real: Tensor) -> Tensor:
+        """Teach the judge (hinge loss), and return what the autoencoder pays for being recognized."""
+        with autocast(real.device):
+            wrong = F.relu(1 - self.judge(real)).mean() + F.relu(1 + self.judge(made.detach())).mean()
+        self.judging.zero_grad()
+        wrong.backward()
+        self.judging.step()
+        with autocast(real.device):
+            return -self.judge(made).mean().float()
+
+
+@torch.no_grad()
+def measure(vae: nn.Module, pictures: Tensor) -> dict[str, float]:
+    """Return mean L1 and SSIM of the pictures in [-1, 1], encoded and decoded."""
+    parts = [vae.decode(vae.encode(part).latent_dist.mode()).sample for part in pictures.split(16)]
+    made = torch.cat(parts).clamp(-1, 1)
+    return {"l1": round(F.l1_loss(made, pictures).item(), 4), "ssim": round(structure(made, pictures).item(), 4)}
+
+
+def train(work: Path, minutes: float, device: torch.device, batch: int, seed: int = 7) -> None:
+    """Train until the time is over, then write ``vae.pt`` with the averaged weights and ``vae.json``."""
+    torch.manual_seed(seed)
+    glyphs, held_out = split_glyphs()
+    compose, learner = Composer.of(glyphs, device), Learner.new(device)
+    training = Training(work / "vae_state.pt", dict(vars(learner)), minutes)
+    if training.load():
+        torch.manual_seed(seed + training.step)
+    for done in training.steps():
+        # Crops and whole pictures in turn: equal work, and GroupNorm sees both sizes.
+        crops = training.step % 2 == 0
+        x = compose(4 * batch, 64) if crops else compose(batch, 128)
+        training.losses.append(learner.learn(x, training.step, done))
+    learner.vae.load_state_dict(learner.average.values)
+    torch.save({name: value.cpu() for name, value in learner.vae.state_dict().items()}, work / "vae.pt")
+    result = measure(learner.vae.eval(), held_out_pictures(held_out).to(device))
+    facts = {"seed": seed, "steps": training.step, "minutes": round(training.used, 1), "batch": batch, **result}
+    print("vae", json.dumps(facts), flush=True)
+    (work / "vae.json").write_text(json.dumps(facts | {"log": training.log}, indent=1), encoding="utf-8")
 
 
 def main() -> None:
-    """Train, then save the averaged weights and what happened."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--start", type=Path, help="weights of an earlier, shorter training to go on from")
+    """Go on with the training in the work folder, or begin it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batch", type=int, help="whole pictures in a batch (64 on a GPU, 2 on a CPU)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(options.seed)
-    generator = torch.Generator().manual_seed(options.seed)
-    pictures = build_pictures(4000, options.seed)
-    vae = new_vae()
-    if options.start:
-        vae.load_state_dict(torch.load(options.start, weights_only=True))
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=PEAK, betas=(0.9, 0.99), weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK, options.steps, pct_start=0.1)
-    average = torch.optim.swa_utils.AveragedModel(vae, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
-    log, recent, start = [], [], time.time()
-    for step in range(options.steps):
-        loss, plain = loss_of(vae, batch_of(pictures, step, generator))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(vae)
-        recent.append(plain)
-        if (step + 1) % 50 == 0:
-            log.append({"step": step + 1, "l1": round(float(np.mean(recent)), 4)})
-            print(f"{step + 1} l1 {np.mean(recent):.4f} {time.time() - start:.0f}s", flush=True)
-            recent = []
-        if (step + 1) % 500 == 0 or step + 1 == options.steps:
-            torch.save(average.module.state_dict(), options.out / "vae.pt")
-    earlier = options.start.with_suffix(".json") if options.start else None
-    summary = {
-        "before": json.loads(earlier.read_text()) if earlier and earlier.exists() else None,
-        "seed": options.seed,
-        "steps": options.steps,
-        "minutes": round((time.time() - start) / 60, 1),
-        "log": log,
-    }
-    (options.out / "vae.json").write_text(json.dumps(summary, indent=1))
+    torch.set_num_threads(options.threads)
+    options.work.mkdir(parents=True, exist_ok=True)
+    device = torch.device(options.device)
+    train(options.work, options.minutes, device, options.batch or (64 if device.type == "cuda" else 2))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+"""The tools that make the pocket model: what it learns from, what is held out, and that its file fits its config."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools" / "pocket"
+sys.path.insert(0, str(TOOLS))
+
+import pictures  # noqa: E402  (a script folder, not a package)
+import scenes  # noqa: E402
+import train_model  # noqa: E402
+import train_vae  # noqa: E402
+from architecture import new_unet, new_vae  # noqa: E402
+from compose import Composer  # noqa: E402
+from export import config_yaml, unet_tensors, vae_tensors  # noqa: E402
+from progress import Training  # noqa: E402
+
+from lib_lora.formats.files import write_tensors  # noqa: E402
+from lib_lora.host.studio.checkpoint import load_checkpoint  # noqa: E402
+from lib_lora.host.studio.host import POCKET  # noqa: E402
+
+
+def test_no_composition_that_is_measured_is_ever_learned() -> None:
+    learned = {scene.caption for scene in scenes.training_scenes(pairs=500)}
+    asked = scenes.held_out_scenes(40)
+    assert len(asked) == 40
+    assert sum(isinstance(scene, scenes.Pair) for scene in asked) == 20
+    assert not learned & {scene.caption for scene in asked}
+
+
+def test_every_word_that_is_measured_is_learned_from_other_compositions() -> None:
+    words = {word for scene in scenes.training_scenes(pairs=500) for word in scene.caption.replace(",", "").split()}
+    asked = {word for scene in scenes.held_out_scenes(40) for word in scene.caption.replace(",", "").split()}
+    assert asked <= words
+
+
+@pytest.mark.skipif(not pictures.FONT.is_file(), reason="Noto Color Emoji is not installed")
+def test_composed_pictures_are_colors_and_crops_have_their_size() -> None:
+    composer = Composer.of(["\N{RED APPLE}", "\N{DOG FACE}"], torch.device("cpu"))
+    for side in (64, 128):
+        made = composer(3, side)
+        assert made.shape == (3, 3, side, side)
+        assert made.min() >= -1.01
+        assert made.max() <= 1.01
+        assert made.std() > 0.05
+
+
+def test_the_exported_file_opens_with_the_exported_config(tmp_path: Path) -> None:
+    parts = unet_tensors(new_unet().state_dict()) | vae_tensors(new_vae().state_dict())
+    text = {name: t for name, t in load_file(POCKET).items() if name.startswith("cond_stage_model.")}
+    path = tmp_path / "pocket.safetensors"
+    write_tensors(path, {name: tensor.half().contiguous() for name, tensor in (parts | text).items()}, {})
+    (tmp_path / "pocket.yaml").write_text(config_yaml(0.5), encoding="utf-8")
+    (tmp_path / "text").symlink_to(POCKET.parent / "text")
+    opened = load_checkpoint(path)
+    assert opened.latent_scale == 0.5
+    assert path.stat().st_size <= 40e6
+    shown = opened.vae.config
+    assert (shown.block_out_channels, shown.layers_per_block) == ((96, 96, 96, 96), 1)
+
+
+def test_outer_skips_are_cut_for_noisy_samples_only() -> None:
+    torch.manual_seed(1)
+    skips = train_model.OuterSkips(new_unet())
+    steps = torch.cat([torch.full((200,), train_model.DROP_FROM - 1), torch.full((200,), train_model.DROP_FROM)])
+    skips.pick(steps)
+    assert skips.kept is not None
+    assert skips.kept[:200].min() == 1
+    assert 0.6 < skips.kept[200:].mean() < 0.9
+
+
+def test_a_cut_skip_changes_what_the_unet_answers() -> None:
+    torch.manual_seed(1)
+    unet = new_unet().eval()
+    skips = train_model.OuterSkips(unet)
+    noisy, step, text = torch.randn(1, 4, 16, 16), torch.tensor([900]), torch.randn(1, 77, 128)
+    with torch.no_grad():
+        whole = unet(noisy, step, text).sample
+        skips.kept = torch.zeros(1, 1, 1, 1)
+        assert (unet(noisy, step, text).sample - whole).abs().max() > 1e-3
+
+
+def test_a_training_that_was_stopped_goes_on_at_its_step_and_time(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(2, 2)
+    first = Training(tmp_path / "state.pt", {"layer": layer}, minutes=5, used=2.0, step=40, log=[{"step": 40}])
+    first.save()
+    other = torch.nn.Linear(2, 2)
+    second = Training(tmp_path / "state.pt", {"layer": other}, minutes=5)
+    assert second.load()
+    assert (second.step, second.used, second.log) == (40, 2.0, [{"step": 40}])
+    assert torch.equal(other.weight, layer.weight)
+    assert next(second.steps()) == pytest.approx(0.4, abs=0.01)
+
+
+def test_equal_pictures_are_wholly_alike_and_blurred_ones_less() -> None:
+    torch.manual_seed(1)
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    assert train_vae.structure(x, x).item() == pytest.approx(1, abs=1e-5)
+    blurred = torch.nn.functional.avg_pool2d(x, 3, 1, 1)
+    assert train_vae.structure(x, blurred).item() < 0.9
