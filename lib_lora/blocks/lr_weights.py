@@ -31,8 +31,9 @@ SHAPES: Mapping[str, Callable[[float], float]] = {
 """The words that stand for a row of numbers: the share of the way, 0 to 1, to a number."""
 
 _VALUE = r"""(?:"([^"]*)"|'([^']*)'|([^\s"',]*(?:\s*,\s*[^\s"',]+)*))"""
-_ARGUMENT = re.compile(rf"\b(down|mid|up)_lr_weight\s*=\s*{_VALUE}")
-_ANOTHER = re.compile(r"[A-Za-z]\w*\s*=\s*[^\s\"',\]]+")
+_ARGUMENT = re.compile(rf"\b(down|mid|up)_lr_weight[\"']?\s*[=:]\s*{_VALUE}")
+"""Of a command, or of a settings file in TOML or JSON."""
+_ANOTHER = re.compile(r"[A-Za-z]\w*(?:\s*=\s*|[\"']\s*:\s*[\"']?)[^\s\"',\[\]{}]+")
 
 
 def sd_scripts_counts(family: str) -> tuple[int, int]:
@@ -161,7 +162,7 @@ def read_lr_weights(text: str, family: str | None = None) -> tuple[BlockWeights,
         numbers = fitted(rows[name], side, name, notes)
         table |= {f"{block}{n:02d}": round(value, 4) for n, value in enumerate(numbers)}
     notes.append(say("sd-scripts has no number for the text encoder: {block} is 1.", block=BASE))
-    others = [found.group() for found in _ANOTHER.finditer(_ARGUMENT.sub(" ", text))]
+    others = [re.sub("[\"']", "", found.group()) for found in _ANOTHER.finditer(_ARGUMENT.sub(" ", text))]
     notes += [say("Not used: {texts}.", texts=others)] if others else []
     return BlockWeights.uniform(full_layout(family), 1.0).replaced(table), tuple(notes)
 

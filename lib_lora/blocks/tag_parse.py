@@ -30,7 +30,7 @@ from lib_lora.sentences import Sentence, say
 
 _HEAD = re.compile(r"<(?:lora|lyco):", re.IGNORECASE)
 _MOMENT = r"(?:[0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})"
-_STEPS = re.compile(rf"{_MOMENT}\s?-\s?{_MOMENT}")
+_STEPS = re.compile(rf"{_MOMENT}\s?[-~]\s?(?:{_MOMENT})?")
 _WHOLE = re.compile(r"\+?[0-9]{1,9}")  # nine digits: more is a slip of the hand, for ranks as for steps
 _SHARE = re.compile(r"[0-9]*\.[0-9]*")
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
@@ -324,7 +324,7 @@ def _moments(items: _Items) -> tuple[Moment | None, Moment | None]:
 
 def _range(items: _Items, span: Span) -> tuple[Span | None, Span | None]:
     form = say("Write step=5-10, step=5- or step=-10.")
-    before, dash, after = span.text.partition("-")
+    before, dash, after = span.text.replace("~", "-").partition("-")
     if not dash:
         raise items.error(say("The item step= needs a range"), span.position + len(span.text), form)
     if "-" in after:

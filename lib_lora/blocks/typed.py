@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_HALF = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x3001: 0x2C, 0x2212: 0x2D}
+_HALF = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x3001: 0x2C, 0x301C: 0x7E}
+_HALF |= dict.fromkeys([*range(0x2010, 0x2015), 0x2212], 0x2D)  # dashes that editors put in place of -
 _INVISIBLE = dict.fromkeys(
     [0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x206A), 0xFEFF]
 )
@@ -12,7 +13,7 @@ _INVISIBLE = dict.fromkeys(
 
 
 def half_width(text: str) -> str:
-    """Return ``text`` with full-width ASCII, 、 and − in half width; every other character and its place stay."""
+    """Return ``text`` with full-width ASCII, 、 and 〜 in half width, dashes as -; all else and all places stay."""
     return text.translate(_HALF)
 
 

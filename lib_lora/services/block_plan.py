@@ -116,7 +116,7 @@ def read_vector(
     Raises:
         InputError: it cannot be read, or is of another family than ``family``.
     """
-    text = without_invisible(text).strip()
+    text = without_invisible(text).partition("#")[0].strip()  # as in a preset file
     if has_lr_weights(text):
         weights, notes = read_lr_weights(text, family)
         return "", weights, notes
@@ -165,4 +165,13 @@ def _of_rates(plan: BlockPlan) -> Sequence[Sentence]:
     if plan.layout.family not in unet_families():
         return [say("sd-scripts has no rates by block for {family}.", family=title_of(plan.layout.family))]
     below = [name for name, value in plan.base.as_dict().items() if value < 0 and name != "BASE"]
-    return [say("As a rate of sd-scripts a number below 0 counts 0: {blocks}.", blocks=below)] if below else []
+    found = [say("As a rate of sd-scripts a number below 0 counts 0: {blocks}.", blocks=below)] if below else []
+    unnamed = [name for name in full_layout(plan.layout.family).names if name not in plan.layout.names]
+    if unnamed:
+        found.append(
+            say(
+                "As rates of sd-scripts blocks that this vector does not name get 0 and are not trained: {blocks}.",
+                blocks=unnamed,
+            )
+        )
+    return found

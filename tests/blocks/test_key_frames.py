@@ -102,6 +102,14 @@ def test_end_and_a_bare_range_are_other_spellings_of_the_steps() -> None:
         tag = parse_tag(f"<lora:n:{text}>")
         assert (tag.start, tag.stop) == (Moment(0.25, True), Moment(0.75, True))
     assert parse_tag("<lora:n:1:5-15>").stop == Moment(15, False)
+    for text in ("1:5~15", "5～15", "5〜15", "５－１５", "5–15", "1:1:5 - 15", "step=5〜15", "end=15:start=5"):
+        tag = parse_tag(f"<lora:n:{text}>")
+        assert (tag.start, tag.stop) == (Moment(5, False), Moment(15, False)), text
+    for text in ("1:5-", "5〜", "step=5-", "start=5"):
+        tag = parse_tag(f"<lora:n:{text}>")
+        assert (tag.start, tag.stop) == (Moment(5, False), None), text
+    assert parse_tag("<lora:n:1:-5>").unet == -5
+    assert parse_tag("<lora:n:–0.5>").te == -0.5
     for text in ("stop=3:end=5", "1-5:step=2-3", "5-1"):
         with pytest.raises(TagError):
             parse_tag(f"<lora:n:{text}>")

@@ -123,3 +123,100 @@ def test_the_answer_has_the_texts_for_others() -> None:
     assert found["pictures"] == 13
     assert answer(planned("FLUXALL"))["lr_weight"] == ""
     assert "no rates" in str(planned("FLUXALL").notes[-1])
+
+
+TENTHS = ",".join(["0.1"] * 26)
+HALVES = ",".join(["0.5"] * 17)
+ONES20, ONES26 = ",".join("1" * 20), ",".join("1" * 26)
+
+
+@pytest.mark.parametrize(
+    ("vector", "more", "prompt_sr", "last"),
+    [
+        (f"A:{TENTHS}", {"fix": "NOT IN00", "step": 0.2, "mode": "subadd"}, "Sub, SubIN00_-0.1, Add, AddIN00_0.3", 0.3),
+        (f"A:{TENTHS}", {"fix": "IN00-OUT11", "step": 0.7, "mode": "add"}, "Add, AddBASE_0.8", 0.8),
+        (f"A:{HALVES}", {"fix": "BASE,IN02-OUT11"}, "Sub, SubIN01_0", 0),
+        (f"A:-{HALVES}", {"fix": "IN01-OUT11", "mode": "addsub"}, "Add, AddBASE_0, Sub, SubBASE_-1", -1),
+        (f"A:0.33333333,{HALVES[4:]}", {"fix": "IN01-OUT11", "step": 0.33333}, "Sub, SubBASE_0", 0),
+        (f"A:1e-5,{HALVES[4:]}", {"fix": "IN01-OUT11", "step": 0.0001}, "Sub, SubBASE_-0.0001", -0.0001),
+        (f"A:-0,{HALVES[4:]}", {"fix": "IN01-OUT11", "step": 0.25, "mode": "add"}, "Add, AddBASE_0.25", 0.25),
+        (f"A:{ONES26}", {"fix": "OUT11-OUT01, mid, in00-IN11, base"}, "Sub, SubOUT00_0.5", 0.5),
+        (f"A:{ONES20}", {"fix": "IN00-OUT07", "mode": "add"}, "Add, AddBASE_1.5, AddOUT08_1.5", 1.5),
+        ("A:1,.5,1,1,1,1,1,1,1,1,1,1", {"fix": "NOT IN04", "step": 0.25}, "Sub, SubIN04_0.25", 0.25),
+        (f"A:{ONES26}", {"fix": "BASE-OUT11", "mode": "addsub"}, "Add, Sub", None),
+        (f"A:{','.join('1' * 61)}", {"fix": "T5-OUT", "step": 0.05, "mode": "add"}, "Add, AddCLIP_1.05", 1.05),
+    ],
+)
+def test_names_and_values_of_variants(vector: str, more, prompt_sr: str, last: float | None) -> None:
+    plan = planned(vector, **more).plan
+    assert plan.prompt_sr == prompt_sr
+    assert plan.variants[-1].name == prompt_sr.rpartition(", ")[2]
+    assert (plan.variants[-1].weights[plan.free[-1]] if plan.free else None) == last
+    assert [line.partition(":")[0] for line in plan.presets] == prompt_sr.split(", ")
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "down", "mid", "up"),
+    [
+        ('"down_lr_weight=0,0.5,1" "mid_lr_weight=0" "up_lr_weight=0.25"', None, "0,0.5,1" + ",1" * 9, "0", "0.25"),
+        (
+            "down_lr_weight=sine+0.25",
+            "sdxl",
+            "0.25,0.4451,0.6327,0.8056,0.9571,1.0815,1.1739,1.2308,1.25",
+            "1,1,1",
+            "1",
+        ),
+        ("up_lr_weight=reverse_linear", "sdxl", "1", "1,1,1", "1,0.875,0.75,0.625,0.5,0.375,0.25,0.125,0"),
+        ("mid_lr_weight=1,0.5,1", "sdxl", "1", "0.5,0.5,0.5", "1"),
+        ('{"down_lr_weight": "0.5", "mid_lr_weight": "0.25", "up_lr_weight": ""}', None, "0.5", "0.25", "1"),
+        ("network_args = ['down_lr_weight=0.5', 'mid_lr_weight=0', 'up_lr_weight=1']", None, "0.5", "0", "1"),
+        ("up_lr_weight = '0,0,0,1,1,1,0,0,0'", None, "1", "1,1,1", "0,0,0,1,1,1,0,0,0"),
+    ],
+)
+def test_rates_are_read_and_written_back(text: str, family: str | None, down: str, mid: str, up: str) -> None:
+    count = 9 if "," in mid else 12
+    found = planned(text, family=family)
+    rates = answer(found)["lr_weights"]
+    wide = {name: value if "," in value else ",".join([value] * count) for name, value in (("down", down), ("up", up))}
+    assert rates == {
+        "down_lr_weight": wide["down"],
+        "mid_lr_weight": mid,
+        "up_lr_weight": wide["up"],
+    }
+    assert planned(found.plan.lr_weight, family=family).plan.base == found.plan.base
+
+
+def test_what_stands_beside_rates_is_said_not_to_be_used() -> None:
+    notes = " ".join(map(str, planned('{"down_lr_weight": "1", "unet_lr": 0.0001, "network_args": [], "x": ""}').notes))
+    assert "Not used: unet_lr: 0.0001." in notes
+    assert "network_args" not in notes
+    assert "Not used" not in " ".join(map(str, planned('network_args = ["down_lr_weight=1"]').notes))
+
+
+def test_a_short_vectors_rates_of_0_are_said() -> None:
+    assert "not name get 0 and are not trained: IN00, IN03, IN06" in str(planned(SAMPLE17).notes[-1])
+    assert not any("not trained" in str(note) for note in planned(SAMPLE17, fill=1).notes)
+
+
+@pytest.mark.parametrize("after", ["# note", "  #1,2,3", " ", "\u200b"])
+def test_a_line_may_end_with_a_comment(after: str) -> None:
+    assert planned(SAMPLE17 + after).line == SAMPLE17
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (f"A:{HALVES},", "got 18 .1 of them empty"),
+        (f"A:0.5,,{HALVES[8:]}", "Value 2 is empty"),
+        (f"A:nan{HALVES[3:]}", "Value 1, “nan”"),
+        (f"A:1e400{HALVES[3:]}", "Value 1|finite|large"),
+        (f"A:B:{HALVES}", "Value 1, “B:0.5”"),
+        ("26ALL", "no preset “26ALL”"),
+        ("down_lr_weight=-1", "below 0"),
+        ("down_lr_weight=1 down_lr_weight=0", "twice"),
+        ("down_lr_weight=tan", "neither numbers"),
+    ],
+)
+def test_lines_that_cannot_be_right(wrong: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        planned(wrong)
