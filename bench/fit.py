@@ -8,7 +8,8 @@ that nobody has seen: the subject's loss, and the drift from the model without t
 strengths, the published presets, random vectors of the same mean, and the searches of the field, each with as many
 calls of the UNet: sep-CMA-ES (Ros & Hansen 2008), Bayesian search (Gaussian process, expected improvement), a choice of
 blocks by the KL divergence of predictions, and the top k blocks by the size of their change. Every one may use the same
-bounds.
+bounds. What blocks can do at all is told by weights that are found on what is measured with (``--bound``); each way's
+drift is also told as a share of that of one strength for all blocks with the same subject's loss.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from lib_lora.live.attach import attach
 from lib_lora.live.targets import uniform_multipliers
 from lib_lora.progress import Progress
 from lib_lora.services.fit_measured import random_weights
+from lib_lora.services.make.captions_used import KEPT
 from lib_lora.train.loop import run
 from lib_lora.train.options import from_mapping
 from lib_lora.train.recipes import facts_of
@@ -57,7 +59,7 @@ from lib_lora.train.training import start
 STEPS = 160
 SAME = 1.03
 """Subject losses up to this ratio to ALL's count as equal."""
-STRENGTHS = (0.9, 0.8, 0.7, 0.6, 0.5)
+STRENGTHS = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5)
 
 
 def trained(host: StudioHost, work: Path, seed: int) -> Path:
@@ -243,7 +245,7 @@ SEARCHES = {"sep-CMA-ES": sep_cma, "Bayesian search": bayesian, "KL choice": by_
 def compare(host: StudioHost, path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return every way's subject loss and drift as shares of ALL's, on what nobody has seen."""
     lora, model = read_lora(path), host.model
-    kept = use.KEPT.read_text(encoding="utf-8").splitlines()[: options.captions]
+    kept = KEPT.read_text(encoding="utf-8").splitlines()[: options.captions]
     pictures, held = views_of(host, use.PICTURES), views_of(host, use.HELD_OUT)
     others = [text.read_text(encoding="utf-8").strip() for text in sorted(use.OTHERS.glob("*.txt"))]
     learn = (
@@ -258,11 +260,11 @@ def compare(host: StudioHost, path: Path, options: argparse.Namespace) -> dict[s
     )
     unseen = (
         picture_questions(model, held.latents, held.captions, levels=options.unseen, seed=3),
-        neutral_questions(model, others, levels=options.unseen, seed=4),
+        neutral_questions(model, others[: options.others], levels=options.unseen, seed=4),
     )
     spec = FitSpec(keep=options.keep, rounds=options.rounds, low=options.low, high=options.high)
     found = find_weights(model, lora, *learn, spec)
-    timed = find_weights(model, lora, *learn, replace(spec, parts=options.levels))
+    timed = find_weights(model, lora, *learn, replace(spec, parts=options.levels)) if options.steps else found
     blocks = blocks_of(model, lora)
     with torch.no_grad():
         answers = _answered(host, lora, (learn, unseen))
@@ -280,7 +282,11 @@ def compare(host: StudioHost, path: Path, options: argparse.Namespace) -> dict[s
     ones = np.ones(len(blocks))
     fit = np.array([found.weights[block] for block in blocks])
     ways: dict[str, np.ndarray] = {"none": 0 * ones, "ALL": ones, "found": fit}
-    ways["found, with steps"] = np.array([timed.weights[block] for block in blocks])
+    if options.steps:
+        ways["found, with steps"] = np.array([timed.weights[block] for block in blocks])
+    if options.bound:
+        best = find_weights(model, lora, *unseen, replace(spec, keep=_share_at(SAME, place), rounds=1))
+        ways["bound"] = np.array([best.weights[block] for block in blocks])
     ways |= {f"ALL x{strength}": strength * ones for strength in STRENGTHS}
     for name in host.presets.names():
         with suppress(AtelierError):  # of another family
@@ -300,7 +306,10 @@ def compare(host: StudioHost, path: Path, options: argparse.Namespace) -> dict[s
         name: {"subject": row[0] / subject, "drift": row[1] / drift, "mean": float(ways[name].mean())}
         for name, row in rows.items()
     }
-    ours = ("found", "found, with steps", "none")
+    plain = sorted((row["subject"], row["drift"]) for name, row in table.items() if name[:4] in ("ALL", "ALL "))
+    for row in table.values():
+        row["of_plain"] = row["drift"] / _plain_drift(plain, row["subject"])
+    ours = ("found", "found, with steps", "none", "bound")
     equal = {name: row["drift"] for name, row in table.items() if row["subject"] <= SAME and name not in ours}
     return {
         "lora": path.stem,
@@ -311,8 +320,27 @@ def compare(host: StudioHost, path: Path, options: argparse.Namespace) -> dict[s
         "ways": table,
         "drift_less_than_ALL": 1 - table["found"]["drift"],
         "subject_ratio": table["found"]["subject"],
+        "of_plain": table["found"]["of_plain"],
         "best_other_at_equal_subject": min(equal.items(), key=lambda row: row[1]),
     }
+
+
+def _plain_drift(plain: Sequence[tuple[float, float]], subject: float) -> float:
+    """Return the least drift of one strength for all blocks that keeps the subject so well, by straight lines."""
+    by_drift = sorted(plain, key=lambda row: row[1])
+    for (more, low), (less, high) in zip(by_drift, by_drift[1:], strict=False):
+        if more <= subject:
+            return low
+        if less <= subject:
+            return low + (high - low) * (more - subject) / (more - less)
+    return by_drift[-1][1] if by_drift[-1][0] <= subject else math.nan
+
+
+def _share_at(ratio: float, place: Field) -> float:
+    """Return which share of what was learned stays where the subject's loss is ``ratio`` times ALL's."""
+    ones = np.ones(len(place.blocks))
+    (before, _), (plain, _) = place.measured([0 * ones, ones], place.held)
+    return (before - ratio * plain) / (before - plain)
 
 
 def _answered(host: StudioHost, lora: LoraFile, sets: Sequence[tuple[list[Question], list[Question]]]) -> list[Any]:
@@ -335,6 +363,9 @@ def main() -> None:
     parser.add_argument("--low", type=float, default=0.0, help="lowest weight")
     parser.add_argument("--high", type=float, default=1.0, help="highest weight")
     parser.add_argument("--captions", type=int, default=12, help="captions of other things to learn from")
+    parser.add_argument("--others", type=int, default=24, help="captions of other things to measure with")
+    parser.add_argument("--steps", action="store_true", help="find start and stop steps as well")
+    parser.add_argument("--bound", action="store_true", help="also find weights on what is measured with")
     parser.add_argument("--unseen", type=int, default=5, help="noise levels of what is measured with")
     parser.add_argument("--searches", nargs="*", default=list(SEARCHES), choices=list(SEARCHES))
     parser.add_argument("--rounds", type=int, default=3)
@@ -352,7 +383,8 @@ def main() -> None:
     for one in found:
         print(one["lora"], f"calls {one['calls']}", f"kept {one['kept']:.3f}")
         for name, row in sorted(one["ways"].items(), key=lambda item: item[1]["drift"]):
-            print(f"  {name:24} subject {row['subject']:.3f}  drift {row['drift']:.3f}  mean weight {row['mean']:.2f}")
+            shares = "  ".join(f"{key} {row[key]:.3f}" for key in ("subject", "drift", "of_plain", "mean"))
+            print(f"  {name:24} {shares}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib_lora.analysis.fit import fit
 from lib_lora.analysis.fit.ask import neutral_questions, outside, picture_questions
 from lib_lora.analysis.fit.fit import blocks_of, find_weights
 from lib_lora.analysis.fit.quadratic import Quadratic, least, least_while, on_grid
@@ -88,7 +89,24 @@ def scene(model):
     return lora, subject, neutral_questions(model, ["blue circle"], levels=2, seed=2)
 
 
-def test_it_finds_the_blocks_that_the_subject_needs(model, scene):
+def test_a_price_for_weights_that_differ_draws_them_together_and_no_further():
+    subject, drift = around([1.0, 0.2], [1, 1]), around([0, 0], [1, 1])
+    at, low, high = np.array([0.5, 0.5]), np.full(2, -0.5), np.full(2, 0.5)
+    steps = [
+        least_while(drift.evened(share, at), subject.evened(share, at), 0.4, low, high, limited=subject)
+        for share in (0.0, 0.5, 20.0)
+    ]
+    apart = [abs(float(np.subtract(*(at + step)))) for step in steps]
+    assert apart[0] > 1.2 * apart[1] > 0
+    assert apart[2] == pytest.approx(0, abs=0.03)
+    assert max(subject.value(step) for step in steps) <= 0.4 + 1e-6
+    assert min(drift.value(step) for step in steps) == drift.value(steps[0])
+    even = around([0.4, 0.4], [1, 1]).evened(3.0, np.array([0.7, 0.7]))
+    assert least(even, np.full(2, -0.7), np.full(2, 0.3)) == pytest.approx([0.3, 0.3])
+
+
+def test_it_finds_the_blocks_that_the_subject_needs(model, scene, monkeypatch):
+    monkeypatch.setattr(fit, "EVEN", 0.0)  # two questions alone would hardly be believed
     lora, subject, neutral = scene
     found = find_weights(model, lora, subject, neutral, FitSpec(keep=1.0, rounds=2))
     assert found.found.subject <= found.allowed * 1.001
@@ -195,6 +213,16 @@ def test_pictures_are_noised_as_the_model_was_trained_and_masks_split_them(model
     (rest,) = outside([one])
     assert rest.target is None
     assert torch.equal(rest.counts[0], 1 - mask)
+
+
+def test_the_search_begins_with_the_least_one_weight_that_keeps_the_subject(model, scene):
+    lora, subject, neutral = scene
+    found = find_weights(model, lora, subject, neutral, FitSpec(keep=0.6, rounds=0))
+    (value,) = set(found.weights.values())
+    assert 0 < value < 1
+    assert found.found.subject <= found.allowed * 1.001 or value == 1
+    assert found.found.drift < found.plain.drift
+    assert set(find_weights(model, lora, subject, neutral, FitSpec(keep=1.0, rounds=0)).weights.values()) == {1.0}
 
 
 def test_the_share_that_is_kept():

@@ -4,13 +4,15 @@ Two losses over the same weights w, a number a block: the *subject's* error of d
 pictures, and the *drift* ``E‖ε_w − ε_0‖²`` from the model without the LoRA, on other prompts and outside the subject's
 mask. From the prediction with each block moved a little both are known as quadratics of w (`quadratic`), and the least
 drift is found exactly for any limit of the subject's loss; then the same again from there. No gradient passes through
-the model, so this works wherever a LoRA can be attached, and all block settings of a question share a batch.
+the model, so this works wherever a LoRA can be attached, and all block settings of a question share a batch. The
+search begins at the one weight for all blocks that just keeps the subject: near it the quadratics are what is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -32,8 +34,12 @@ from lib_lora.sentences import say
 
 MOVE = 0.25
 """By how much a block's weight is moved to see what it does."""
-BETWEEN = (0.5, 0.75, 0.9, 1.0)
-"""On the way from ALL to each point that was found these weights are tried, as parts of the way."""
+STRENGTHS = (0.85, 0.7, 0.5, 0.3)
+"""One weight for all blocks: with them it is found where the subject's limit lies on the way from ALL to nothing."""
+EVEN = 2.0
+"""Divided by the number of questions: how much is paid for weights that differ, so that few questions teach little."""
+ALONG = (0.5, 0.75, 0.9, 1.0, 1.1, 1.25)
+"""On the way from the first point to each that was found these are tried, as parts of the way, and beyond it."""
 DIGITS = 2
 """Of the weights that are tried last: those that are said are those that were measured."""
 WITHIN = 1e-3
@@ -92,7 +98,8 @@ def calls_of(
 
 def settings_of(rounds: int, blocks: int, *, cut: bool) -> int:
     """Return about how many settings of so many blocks a search asks each question with; ``cut``: steps are chosen."""
-    return 2 + rounds * (1 + blocks + len(BETWEEN) + (2 + len(BETWEEN) if cut else 0))
+    along = len(ALONG)
+    return 4 + len(STRENGTHS) + rounds * (1 + blocks + along + (2 + along if cut else 0))
 
 
 def asked_of_model(predictor: Predictor, questions: Sequence[Question], nothing: Numbers) -> list[Question]:
@@ -119,7 +126,11 @@ class _Search:
         nothing = dict.fromkeys(self.every, 0.0)
         self.neutral = asked_of_model(predictor, neutral, nothing)
         self.subject = asked_of_model(predictor, subject, self.every)
-        self.before, self.plain = self._losses([(nothing, WHOLE), (self.every, WHOLE)])
+        self.counts = len(self.neutral), len(self.subject)
+        self.start = np.clip(np.ones(len(blocks)), spec.low, spec.high)
+        less = [strength * self.start for strength in STRENGTHS]
+        first = [nothing, self.every, *map(self._numbers, less)]
+        self.before, self.plain, *losses = self._losses([(numbers, WHOLE) for numbers in first])
         if self.plain.subject >= self.before.subject:
             raise InputError(
                 "The LoRA has not learned this subject: without it the model is no worse on these pictures "
@@ -130,6 +141,17 @@ class _Search:
                 cure="Check the pictures and their captions.",
             )
         self.allowed = self.before.subject - spec.keep * (self.before.subject - self.plain.subject)
+        self.begin = self._even([1.0, *STRENGTHS], [self.plain.subject, *(one.subject for one in losses)])
+
+    def _even(self, strengths: Sequence[float], subject: Sequence[float]) -> np.ndarray:
+        """Return the least weight for all blocks that keeps the subject, by straight lines between measured ones."""
+        found = 1.0
+        for (more, one), (less, other) in pairwise(zip(strengths, subject, strict=True)):
+            if other > self.allowed:
+                found = more - (more - less) * max(0.0, (self.allowed - one) / (other - one))
+                break
+            found = less
+        return np.clip(found * self.start, self.spec.low, self.spec.high)
 
     def run(self, state: State, keep: Callable[[State], None]) -> FitResult:
         """Return the best of all rounds."""
@@ -137,7 +159,7 @@ class _Search:
         points = [np.array([point[block] for block in self.blocks]) for point in state.points]
         found = [Window(first, last, parts) for first, last in state.windows]
         while len(points) < spec.rounds:
-            at = points[-1] if points else np.clip(np.ones(len(self.blocks)), spec.low, spec.high)
+            at = points[-1] if points else self.begin
             point, window = self._round(at, last=len(points) == spec.rounds - 1)
             points, found = [*points, point], [*found, window]
             keep(
@@ -155,7 +177,8 @@ class _Search:
         steps = {}
         for window in windows(self.spec.parts):
             near = drift.through(window), subject.through(window)
-            step = least_while(*near, self.allowed, low, high)
+            prices = [one.evened(EVEN / max(1, count), at) for one, count in zip(near, self.counts, strict=True)]
+            step = least_while(*prices, self.allowed, low, high, limited=near[1])
             over = max(0.0, near[1].value(step) - self.allowed * (1 + WITHIN))
             steps[window] = (over, near[0].value(step), step)
         window = min(steps, key=lambda one: steps[one][:2])
@@ -184,13 +207,13 @@ class _Search:
 
     def _best(self, points: Sequence[tuple[np.ndarray, Window]]) -> FitResult:
         """Return the tried weights of least drift within the limit; ALL where none is."""
-        spec = self.spec
-        start = np.clip(np.ones(len(self.blocks)), spec.low, spec.high)
+        spec, whole = self.spec, Window(0, self.spec.parts, self.spec.parts)
+        plain = [(self.start, whole), (self.begin, whole)]
         if spec.halves:
-            tried = [(start, Window(0, spec.parts, spec.parts)), points[-1]]
+            tried = [plain[0], points[-1]]
         else:
-            near = [(start + part * (point - start), window) for point, window in points for part in BETWEEN]
-            tried = [(start, Window(0, spec.parts, spec.parts)), *near]
+            near = [(self.begin + part * (point - self.begin), window) for point, window in points for part in ALONG]
+            tried = [*plain, *near]
         tried = [(np.clip(one.round(DIGITS), spec.low, spec.high), window) for one, window in tried]
         found = self._losses([(self._numbers(one), window) for one, window in tried])
         most = self.allowed * (1 + WITHIN)

@@ -36,6 +36,16 @@ class Quadratic:
             self.curve + factor * other.curve,
         )
 
+    def evened(self, share: float, at: np.ndarray) -> Quadratic:
+        """Return this one plus a price for steps from ``at`` to weights that differ from their mean.
+
+        ``share`` of the mean curvature is paid for each: as in ridge regression (Hoerl & Kennard 1970), with one weight
+        for all blocks as what is expected before anything was asked.
+        """
+        count = len(at)
+        price = share * float(np.trace(self.curve)) / count * (np.eye(count) - 1 / count)
+        return Quadratic(self.constant, self.slope + price @ at, self.curve + price)
+
 
 def least(loss: Quadratic, low: np.ndarray, high: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     """Return the step within bounds at which a convex quadratic is least, by exact coordinate descent."""
@@ -54,27 +64,42 @@ def least(loss: Quadratic, low: np.ndarray, high: np.ndarray, start: np.ndarray 
     return step
 
 
-def least_while(drift: Quadratic, subject: Quadratic, allowed: float, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def least_while(
+    drift: Quadratic,
+    subject: Quadratic,
+    allowed: float,
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    limited: Quadratic | None = None,
+) -> np.ndarray:
     """Return the step of least drift at which the subject's loss is at most ``allowed``; its least where none is.
 
     The multiplier of the condition is found by bisection: drift falls and the subject's loss rises with less of it.
+
+    Args:
+        drift, subject: what is made small.
+        allowed: the limit.
+        low, high: bounds of each part of the step.
+        limited: what may not pass the limit; None: ``subject``.
     """
+    limited = limited or subject
     tiny = 1e-9 * float(np.trace(drift.curve) + np.trace(subject.curve)) / max(1, len(low))
     drift = Quadratic(drift.constant, drift.slope, drift.curve + tiny * np.eye(len(low)))
     free = least(drift, low, high)
-    if subject.value(free) <= allowed:
+    if limited.value(free) <= allowed:
         return free
     under, over = 0.0, 1.0
     step = least(drift.plus(subject, over), low, high)
-    while subject.value(step) > allowed and over < _STEEPEST:
+    while limited.value(step) > allowed and over < _STEEPEST:
         under, over = over, over * 10
         step = least(drift.plus(subject, over), low, high, step)
-    if subject.value(step) > allowed:
+    if limited.value(step) > allowed:
         return least(subject, low, high, step)
     for _ in range(_HALVINGS):
         middle = (under + over) / 2
         tried = least(drift.plus(subject, middle), low, high, step)
-        if subject.value(tried) <= allowed:
+        if limited.value(tried) <= allowed:
             over, step = middle, tried
         else:
             under = middle
