@@ -380,3 +380,10 @@ def test_presets_of_the_other_extension_are_offered(host: A1111, tmp_path: Path)
     demo, _ = build_page()
     buttons = [each.value for each in demo.blocks.values() if isinstance(each, gr.Button)]
     assert [text for text in buttons if str(theirs) in str(text)]
+
+
+def test_the_workshop_lists_the_files_anew_when_the_page_is_opened(host: A1111) -> None:
+    config = build_page()[0].get_config_file()
+    file = next(one["id"] for one in config["components"] if one["props"].get("elem_id") == "atelier_workshop_file")
+    opened = [one for one in config["dependencies"] if any(target[1] == "load" for target in one["targets"])]
+    assert any(file in one["outputs"] for one in opened)

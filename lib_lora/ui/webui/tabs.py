@@ -69,6 +69,8 @@ def _workshop(page: HostPage) -> gr.Blocks:
         for event, box in made.uses:
             _use(page, event.then, box)
         restore_when_opened(atelier, blocks)
+        lists = list(made.lists)  # the host's tab tells nobody that it was opened
+        blocks.load(made.refresh, lists, lists, queue=False, **compat.event_kw())
     keep_out_of_config(blocks)
     return blocks
 
