@@ -37,18 +37,19 @@ _PARTS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "proj_in", 
 _TEXT = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 
-def model_of_full_size() -> Any:
-    """Return what attaching needs of a model, with the layers of SD1.5 and random weights in fp16."""
+def model_of_full_size(dtype: torch.dtype = torch.float16) -> Any:
+    """Return what attaching needs of a model, with the layers of SD1.5 and random weights; ``unet`` is its UNet."""
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8).half()
-    text = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12)).half()
+    unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8).to(dtype).requires_grad_(False)
+    config = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12)
+    text = CLIPTextModel(config).to(dtype).requires_grad_(False)
     layers = {}
     for start, network, ends in (("lora_unet", unet, _PARTS), ("lora_te", text, _TEXT)):
         for name, layer in network.named_modules():
             if name.endswith(ends) and hasattr(layer, "weight") and "time_emb" not in name:
                 path = name if start == "lora_unet" or name.startswith("text_model") else f"text_model.{name}"
                 layers[f"{start}_{path.replace('.', '_')}"] = layer
-    return SimpleNamespace(family="sd1", layers=layers, norms={}, name="SD1.5 shapes")
+    return SimpleNamespace(family="sd1", layers=layers, norms={}, name="SD1.5 shapes", unet=unet)
 
 
 def lora_on(model: Any, rank: int) -> LoraFile:
