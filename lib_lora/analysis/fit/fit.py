@@ -177,8 +177,8 @@ class _Search:
         steps = {}
         for window in windows(self.spec.parts):
             near = drift.through(window), subject.through(window)
-            prices = [one.evened(EVEN / max(1, count), at) for one, count in zip(near, self.counts, strict=True)]
-            step = least_while(*prices, self.allowed, low, high, limited=near[1])
+            priced = [one.evened(EVEN / max(1, count), at) for one, count in zip(near, self.counts, strict=True)]
+            step = least_while(priced[0], priced[1], self.allowed, low, high, limited=near[1])
             over = max(0.0, near[1].value(step) - self.allowed * (1 + WITHIN))
             steps[window] = (over, near[0].value(step), step)
         window = min(steps, key=lambda one: steps[one][:2])
