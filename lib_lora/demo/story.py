@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +128,7 @@ def train(story: Story) -> None:
             "repeats": use.RUN_REPEATS,
             "batch_size": size.batch_size,
             "prior_loss_weight": use.PRIOR_WEIGHT,
+            "steady_loss": "off",  # the demo measures for itself, on pictures that no step sees
             "comment": "LoRA Atelier demo",
         },
         where="demo",
@@ -164,6 +165,10 @@ def tag_for(variant: str) -> str:
     return {"without": "", "with": f" <lora:{use.NAME}:1>", "blocks": f" <lora:{use.NAME}:1:{use.PRESET}>"}[variant]
 
 
+def _request(story: Story, prompt: str, seed: int) -> GenerateRequest:
+    return GenerateRequest(prompt, seed=seed, steps=story.size.sampling_steps, cfg_scale=use.CFG)
+
+
 def render(story: Story) -> None:
     """Render every prompt and seed without, with, and with the block-weighted LoRA."""
     target = story.folder / "pictures_made"
@@ -171,9 +176,7 @@ def render(story: Story) -> None:
     for name, prompt in use.PROMPTS:
         for variant in ("without", "with", "blocks"):
             for number, seed in enumerate(use.SEEDS[: story.size.seeds]):
-                request = GenerateRequest(
-                    prompt + tag_for(variant), seed=seed, steps=story.size.sampling_steps, cfg_scale=use.CFG
-                )
+                request = _request(story, prompt + tag_for(variant), seed)
                 result = story.host.generate(request, story.progress)
                 key = f"{name}-{number + 1}"
                 story.pictures[key, variant] = result.images[0]
@@ -183,7 +186,7 @@ def render(story: Story) -> None:
 def look_at_blocks(story: Story) -> None:
     """Run the Effective Block Analyzer over all blocks; save grid, table and exact norms."""
     prompt = f"{use.PROMPTS[0][1]} <lora:{use.NAME}:1:XYZ>"
-    request = GenerateRequest(prompt, seed=use.SEEDS[0], steps=story.size.sampling_steps, cfg_scale=use.CFG)
+    request = _request(story, prompt, use.SEEDS[0])
     every = AnalyzeOptions(blocks=f"{full_layout(story.host.model.family).length}ALL")
     order = order_of(request, every, story.host, FileFacts(story.host))
     (found,) = render_order(order, story.host, story.progress).analyses
@@ -238,13 +241,9 @@ def _prediction_difference(story: Story, lora: LoraFile, multipliers: dict[str, 
 
 def _picture_difference(story: Story) -> float:
     """Return the largest difference in levels (0 to 255) between a live picture and the baked file's."""
-    prompt = use.PROMPTS[0][1]
-    request = GenerateRequest(
-        prompt + tag_for("blocks"), seed=use.SEEDS[0], steps=story.size.sampling_steps, cfg_scale=use.CFG
-    )
-    live = story.host.generate(request, story.progress).images[0]
-    baked = replace(request, prompt=f"{prompt} <lora:{story.files['baked'].stem}:1>")
-    other = story.host.generate(baked, story.progress).images[0]
+    (name, prompt), tag = use.PROMPTS[0], f" <lora:{story.files['baked'].stem}:1>"
+    live = story.pictures[f"{name}-1", "blocks"]  # of the same prompt and seed
+    other = story.host.generate(_request(story, prompt + tag, use.SEEDS[0]), story.progress).images[0]
     story.pictures["baked", "live"], story.pictures["baked", "baked"] = live, other
     return float(np.abs(np.asarray(live, dtype=np.int16) - np.asarray(other, dtype=np.int16)).max())
 
