@@ -8,10 +8,12 @@ import pytest
 
 from lib_lora.i18n.words import Words
 from lib_lora.progress import Progress
+from lib_lora.services.jobs.job import DONE, STOPPED, Job
 from lib_lora.services.make import course as course_module
 from lib_lora.services.make.costs import FACTORS, IN_STEPS, Costs
 from lib_lora.services.make.course import SCALE, Whole, course_of, line
 from lib_lora.services.make.options import MakeOptions
+from lib_lora.services.make.queued import MakeView
 from lib_lora.services.make.record import PICTURES, PLAN, PROOF, STEPS, TRAIN, USUAL, WEIGHTS, Make
 
 PLANNED = {"seconds_a_step": 2.0, "steps": 100, "model": "m"}
@@ -102,3 +104,15 @@ def test_the_terminal_is_told_one_rising_line(tmp_path, costs, monkeypatch: pyte
 @pytest.mark.parametrize(("language", "word"), [("en", "left for all steps"), ("ja", "全手順の残り時間")])
 def test_the_line_is_said_in_both_languages(tmp_path, costs, language: str, word: str) -> None:
     assert word in line(course_of(order(tmp_path, PICTURES, PLAN), costs), Words(language), "3 / 9")
+
+
+def test_between_two_steps_an_order_is_at_work_and_after_a_stopped_one_it_is_not(tmp_path, costs) -> None:
+    made = order(tmp_path, PICTURES, PLAN, TRAIN)
+    course = course_of(made, costs)
+    job = Job("make", "krnk", lambda job: None)
+    job.end(DONE)
+    assert MakeView(made, course, job, going=True).active
+    assert not MakeView(made, course, job).active
+    stopped = Job("make", "krnk", lambda job: None)
+    stopped.end(STOPPED)
+    assert not MakeView(made, course, stopped, going=True).active

@@ -73,6 +73,8 @@ def test_pictures_and_a_word_become_a_finished_lora_of_the_hosts_list(webui: Liv
     assert {"zzdisc", "zzdisc_usual"} <= set(webui.refresh_loras())
     assert made["numbers"]["held"] is True
     assert made["numbers"]["ours"]["bytes"] < made["numbers"]["usual"]["bytes"]
+    # Of a prompt that it has kept, the host encodes nothing, and its last LoRA stays in the text encoder until it does.
+    picture(webui, "a red disc")
     assert clean(webui) == before  # weights, pictures, hooks: as the host had them
     assert picture(webui, "zzdisc, 1girl <lora:zzdisc:1>") != picture(webui, "zzdisc, 1girl")
     with urllib.request.urlopen(webui.url + made["report"], timeout=60) as answer:

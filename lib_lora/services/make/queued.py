@@ -38,6 +38,7 @@ class MakeView:
         job: the step that works or waits, or the newest one, where this server knows it.
         run: the training that works or waits, where that is the next step.
         error: why it does not go on.
+        going: whether its next step follows by itself; between two steps nothing of it is in a queue.
     """
 
     make: Make
@@ -45,11 +46,14 @@ class MakeView:
     job: Job | None = None
     run: RunView | None = None
     error: AtelierError | None = None
+    going: bool = False
 
     @property
     def active(self) -> bool:
-        """Whether something of it is in a queue."""
-        return bool(self.job and not self.job.ended) or bool(self.run and self.run.state in (RUNNING, WAITING))
+        """Whether something of it is in a queue, or will be in a moment."""
+        between = self.going and (self.job is None or self.job.state == DONE)
+        working = bool(self.job and not self.job.ended) or bool(self.run and self.run.state in (RUNNING, WAITING))
+        return between or working
 
     @property
     def done(self) -> bool:
@@ -177,7 +181,8 @@ class Makes:
         job = self._jobs.get(made.name)
         error = self._errors.get(made.name) or (job.error if job is not None else None)
         course = _course(made, Costs.beside(Speed.of(self._atelier).path), job, run)
-        return MakeView(made, course, job, run, error or (run.error if run is not None else None))
+        error = error or (run.error if run is not None else None)
+        return MakeView(made, course, job, run, error, made.name in self._going)
 
     def _go(self, made: Make, *, until_plan: bool = False) -> MakeView:
         with self._lock:

@@ -11,7 +11,7 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.jobs.job import RUNNING
+from lib_lora.services.jobs.job import RUNNING, WAITING
 from lib_lora.services.make.course import line
 from lib_lora.services.make.options import MakeOptions
 from lib_lora.services.make.proof import OURS, WITHOUT
@@ -180,8 +180,10 @@ class MakePiece:
         elif job is not None and job.state == RUNNING:
             count = f"{job.done} / {job.total}" if job.total else ""
             inside = " · ".join(filter(None, (sentence_in_words(job.text, words.language), count)))
-        else:
-            return progress_html(job, self._atelier.queue, words) if job is not None else ""
+        elif job is not None and job.state == WAITING:
+            return progress_html(job, self._atelier.queue, words)
+        else:  # between two steps
+            inside = ""
         return bar_html(view.course.share, line(view.course, words, inside))
 
     def _buttons(self, view: MakeView, words: Words) -> str:
