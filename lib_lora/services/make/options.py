@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lib_lora.analysis.fit.options import FitOptions
 from lib_lora.errors import InputError
-from lib_lora.options import REQUIRED, find, option, settle
+from lib_lora.options import REQUIRED, option, settle
 from lib_lora.sentences import say
 from lib_lora.train.options.length import MOST_STEPS
 from lib_lora.train.recipes import KINDS
+
+KEEP = 0.99
+"""Of what was learned, not of the loss that is left: a loss that fell from 2.7 to 0.3 rises by a quarter with 0.97."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class MakeOptions:
     )
     steps: int = option(0, "Steps", "Steps of a training; 0 as recipe and minutes say.", low=0, high=MOST_STEPS)
     keep: float = option(
-        find(FitOptions, "keep").default,
+        KEEP,
         "Keep the model ↔ keep the subject",
         "Share of what was learned that block weights must keep: 1 keeps the subject, less keeps more of the model.",
         low=0,

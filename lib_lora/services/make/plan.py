@@ -20,6 +20,9 @@ from lib_lora.train.recipes import facts_of
 
 SAVES = 5
 """Files of a training, of which one is chosen."""
+PRIOR_SMALL = 3.0
+"""Weight of a small model's regularization pictures: the recipe's 180 keeps far more of the model than an order needs,
+and the subject pays for it (docs/performance.md)."""
 DRAWN, DRAWN_SMALL = 24, 110
 """Regularization pictures; a small model draws one in a second."""
 LEAST_STEPS = 40
@@ -89,5 +92,5 @@ def _keeping(work: Work) -> Mapping[str, Any]:
     small = is_small(model.native_side)
     captions = other_things(model).kept[:DRAWN_SMALL]
     count = len(captions) if small else DRAWN
-    more = {"reg_steps": 8, "reg_cfg": 3.0} if small else {}
+    more = {"reg_steps": 8, "reg_cfg": 3.0, "prior_loss_weight": PRIOR_SMALL} if small else {}
     return {"reg_count": count, "reg_prompts": list(captions), **more}
