@@ -4,8 +4,8 @@
 
 The weights of one block, and of all, are changed in turns; told are the processor's milliseconds of the change itself,
 and those by which the UNet's next call takes longer than the one after (a change may leave work to it), as medians,
-beside the call of the UNet. Three ways: hooks (a LoRA of small rank), folded layers (a large rank: their sums are made
-anew), and one number per sample, as the analyzer's batches have them.
+beside the call of the UNet. Three ways: hooks, hooks or folded layers by what costs less in a call (the usual way: at a
+large rank the sums of folded layers are made anew), and one number per sample, as the analyzer's batches have them.
 """
 
 from __future__ import annotations
@@ -45,16 +45,17 @@ def milliseconds(work: Callable[[], Any]) -> float:
     return 1000 * (time.process_time() - began)
 
 
-def measure(model: Any, unet: Callable[[], Any], rank: int, way: str, times: int) -> dict[str, float]:
-    """Return medians for a LoRA of a rank, attached one way."""
-    lora, every = lora_on(model, rank), uniform_multipliers("sd1")
+def measure(model: Any, unet: Callable[[], Any], lora: Any, way: str, times: int) -> dict[str, float]:
+    """Return medians for a LoRA attached one way."""
+    every = uniform_multipliers("sd1")
     found: dict[str, list[float]] = {}
     with torch.no_grad(), attach(model, lora, 1.0, strategy="factors" if way == SAMPLES else way) as attached:
         unet()
         for number in range(times):
             value = 0.5 + 0.4 * (number + 1) / times
             each = torch.linspace(value, 1, 2) if way == SAMPLES else value
-            changes = {"one_block": {**every, ONE: each}, "all_blocks": dict.fromkeys(every, each)}
+            together = dict.fromkeys(every, each)
+            changes = {"all_blocks": together, "one_block": {**together, ONE: 0.9 * each}}
             for name, weights in changes.items():
                 found.setdefault(name, []).append(milliseconds(partial(attached.set_weights, weights)))
                 first, later = milliseconds(unet), milliseconds(unet)
@@ -73,16 +74,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = model_of_full_size(torch.float32)
-    latents, words = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 768)
+    latents, words = torch.randn(2, 4, 8, 8), torch.randn(2, 77, 768)
 
     def unet() -> Any:
         return model.unet(latents, torch.tensor([500, 500]), words)
 
-    found = {
-        f"rank {rank}, {way}": measure(model, unet, rank, way, options.times)
-        for rank in options.ranks
-        for way in ("factors", "folded", SAMPLES)
-    }
+    found = {}
+    for rank in options.ranks:
+        lora = lora_on(model, rank)
+        for way in ("factors", "auto", SAMPLES):
+            found[f"rank {rank}, {way}"] = measure(model, unet, lora, way, options.times)
     print(json.dumps(found) if options.json else "\n".join(f"{name}: {row}" for name, row in found.items()))
 
 
