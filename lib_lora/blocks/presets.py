@@ -19,6 +19,8 @@ from lib_lora.errors import InputError
 from lib_lora.sentences import say
 
 _ALL_BLOCKS = re.compile(r"(?:(none)|all(.*))", re.IGNORECASE)
+_ODD_NUMBER = re.compile(r"[+-]?(?:[\d.½¼¾]|(?:nan|inf|infinity)$)", re.IGNORECASE)
+"""How a name begins that was meant as a number: 1/2, 100%, nan."""
 _FORBIDDEN = re.compile(r"[,:<>=#\x00-\x1f\x7f-\x9f]")
 
 
@@ -144,7 +146,12 @@ class PresetFile:
         if chosen is None:
             cure = suggest(name, (*self.names(), "ALL", "NONE")) or say("Look at the list of presets, or add it.")
             numbers = re.split(r"[\s;|/]+", name.strip())
-            if len(numbers) > 1 and all(read_number(number) is not None for number in numbers):
+            if _ODD_NUMBER.match(name.strip()):
+                cure = say(
+                    "Write a strength like 0.8; block weights are a preset's name, or one number for each block with "
+                    "commas between."
+                )
+            if len(numbers) > 2 and all(read_number(number) is not None for number in numbers):
                 cure = say("Put commas between the numbers: {numbers}.", numbers=shorten(",".join(numbers)))
             raise InputError("There is no preset “{name}”", name=shorten(name), cure=cure)
         return chosen.for_family(family)

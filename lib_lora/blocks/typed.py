@@ -22,6 +22,11 @@ def without_invisible(text: str) -> str:
     return text.translate(_INVISIBLE)
 
 
+def as_words(text: str) -> str:
+    """Return a caption's text as a prompt that means these letters: brackets weigh words there, unless escaped."""
+    return re.sub(r"(?<!\\)[()\[\]]", r"\\\g<0>", text)
+
+
 def without_comments(prompt: str) -> str:
     """Return a prompt with spaces in place of its comments, from ``#`` to the end of a line, as the WebUI has them."""
     return re.sub(r"#[^\n]*", lambda comment: " " * len(comment.group()), prompt)

@@ -217,6 +217,8 @@ def open_studio(options: argparse.Namespace, folders: Sequence[Path] = ()) -> St
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:
     """Raise FileError where ``path`` exists and may not be replaced: before work begins, not after."""
+    if path.is_dir():
+        raise FileError("This is a folder, not a file", where=str(path), cure="Give a file's name.")
     if path.exists() and not overwrite:
         raise FileError(
             "The file exists already",

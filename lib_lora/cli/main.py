@@ -31,7 +31,7 @@ from lib_lora.cli import (
     train,
 )
 from lib_lora.cli.common import as_json, say
-from lib_lora.errors import AtelierError
+from lib_lora.errors import AtelierError, InputError
 from lib_lora.process import command
 from lib_lora.sentences import reason_of
 
@@ -88,6 +88,7 @@ def main(arguments: Sequence[str] | None = None, *, build_app: Callable[..., Any
     options.build_app = build_app
     code = 0
     try:
+        _check_folders(options)
         code = options.run(options) or 0
     except AtelierError as error:
         _fail(options, error)
@@ -115,6 +116,13 @@ def with_negative_values(arguments: Sequence[str]) -> list[str]:
         else:
             found.append(text)
     return found
+
+
+def _check_folders(options: argparse.Namespace) -> None:
+    """Refuse a folder of LoRAs that is none: nothing would be found in it, and nobody would know why."""
+    for folder in getattr(options, "lora_dir", None) or ():
+        if not folder.is_dir():
+            raise InputError("There is no such folder", where=str(folder), cure="Check the path.", option="lora_dir")
 
 
 def _fail(options: argparse.Namespace, error: AtelierError) -> None:

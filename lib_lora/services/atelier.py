@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib_lora.atomic import folder_error, private_folder
+from lib_lora.data.files import shown
 from lib_lora.errors import InputError
 from lib_lora.host.base import Host
+from lib_lora.sentences import say
 from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.training import Trainings
 from lib_lora.services.make.queued import Makes
@@ -95,10 +98,19 @@ class Folders:
         """Return ``path``, absolute; a relative one is meant under the data folder.
 
         Raises:
-            InputError: the server listens to others and the path leaves the folders that it may show.
+            InputError: the server listens to others and the path leaves the folders that it may show; or no system has
+                such a path: a name is too long, or holds a character that none may.
         """
-        full = Path(path).expanduser()
-        full = (full if full.is_absolute() else self.data / full).resolve()
+        if path == "":
+            raise InputError("No folder was given", where=where, cure="Give the path of a folder.")
+        try:
+            full = Path(path).expanduser()
+            full = (full if full.is_absolute() else self.data / full).resolve()
+            full.stat()
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~nobody
+            if not isinstance(error, OSError) or error.errno == errno.ENAMETOOLONG:
+                cure = say("A name in it is too long, or holds a character that no path has.")
+                raise InputError("This cannot be a path", where=shown(where or path)[:200], cure=cure) from error
         roots = (self.data, self.loras, self.pictures, self.runs, self.outputs, *self.more)
         if self.confined and not any(full.is_relative_to(root.resolve()) for root in roots):
             raise InputError(

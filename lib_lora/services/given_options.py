@@ -65,4 +65,6 @@ def dataset_file(atelier: Atelier, given: Any) -> Path:
 def _path(text: Any, where: str) -> Path:
     if not isinstance(text, str) or "\0" in text:
         raise InputError("This field is a text", where=where, cure="Give the path of a folder.")
+    if not text.strip():  # else it would be the whole data folder
+        raise InputError("No folder was given", where=where, cure="Give the path of a folder.")
     return Path(text)

@@ -13,6 +13,7 @@ from typing import Any
 
 from lib_lora.architectures.registry import first
 from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.typed import as_words
 from lib_lora.formats.header import read_header
 from lib_lora.formats.privacy import without_folders
 from lib_lora.i18n.error_words import sentence_in_words
@@ -217,7 +218,7 @@ def _commands(folder: RunFolder, options: TrainOptions) -> tuple[str, ...]:
     again = f'{command()} train "{place}/{folder.options_path.name}" --name "{options.name}_2"'
     made, presets = folder.own_loras(), PresetFile.shipped()
     name = made[-1].stem if made else options.name
-    use = f'{command()} generate --prompt "{options.trigger} <lora:{name}:1>" --lora-dir "{place}"'
+    use = f'{command()} generate --prompt "{as_words(options.trigger)} <lora:{name}:1>" --lora-dir "{place}"'
     hand_on = []
     base = (_data(folder).get("model") or {}).get("name", "MODEL")
     for one in every_offer(options, made[-1], presets) if made else ():

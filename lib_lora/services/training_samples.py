@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lib_lora.blocks.typed import as_words
 from lib_lora.data.edit_captions import tag_counts
 from lib_lora.data.tag_lines import trained_line
 from lib_lora.host.base import GenerateRequest, Host
@@ -57,11 +58,14 @@ def sampler_of(host: Host, options: TrainOptions) -> SampleMaker | None:
 
 
 def default_prompts(trigger: str, class_word: str, captions: Sequence[str]) -> tuple[str, ...]:
-    """Return prompts that show what a run learns: the trigger with the tags of most pictures, and the trigger alone."""
+    """Return prompts that show what a run learns: the trigger with the tags of most pictures, and the trigger alone.
+
+    Brackets of a trigger or a tag, as in ``saber (fate)``, are letters in captions; in the prompts they are escaped.
+    """
     if not trigger:
         return ()
     common = [
         tag for tag, count in tag_counts(map(trained_line, captions)) if 2 * count >= len(captions) and tag != trigger
     ][:6]
     plain = ", ".join(part for part in (trigger, class_word) if part)
-    return tuple(dict.fromkeys((", ".join([trigger, *common]), plain)))
+    return tuple(dict.fromkeys(map(as_words, (", ".join([trigger, *common]), plain))))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lib_lora.analysis.file_comparison import compare_files
+from lib_lora.demo.trial import LORA
 from lib_lora.errors import InputError
 from lib_lora.formats.files import write_tensors
 from lib_lora.formats.lora import read_lora
@@ -81,6 +82,10 @@ def test_a_small_difference_is_told_without_cancellation(tmp_path: Path) -> None
     wanted = float((a.delta().double() - b.delta().double()).norm() / a.delta().double().norm())
     assert compare_files(one, two).whole.sums.relative == pytest.approx(wanted, rel=1e-2)
     assert compare_files(one, one).whole.sums.relative == 0.0
+
+
+def test_a_file_does_not_differ_from_itself_in_any_digit() -> None:
+    assert compare_files(LORA, LORA).whole.sums.difference == 0  # norms of fp32 and products of fp64 differ by 1e-6
 
 
 def test_what_depends_on_the_model_is_named_and_not_guessed(tmp_path: Path) -> None:

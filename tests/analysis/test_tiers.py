@@ -65,7 +65,7 @@ def test_mean_and_spread_leave_out_what_is_not_known():
         ([86, 97, 99, 100, 101, 103, 106, 110, 112, 113], [2, 20, 28, 27, 50, 29, 7, 17, 6, 12], -0.17575757575757575),
     ],
 )
-def test_rank_correlation(one, other, rho):
+def test_the_rank_correlation_is_spearmans_with_ties_as_their_mean_rank(one, other, rho):
     assert spearman(one, other) == pytest.approx(rho, abs=1e-12)
 
 

@@ -332,9 +332,9 @@ def test_any_prompt_gives_its_tags_in_place(prompt: str) -> None:
              "<lora:n:" + "1@" * 50_000 + ">", "<lora:n:lbw=" + "A" * 100_000 + ">", "<lora:n:" + ":" * 100_000 + ">"]
 )  # fmt: skip
 def test_a_huge_tag_is_answered_at_once(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     find_tags(text)
     with pytest.raises(TagError) as caught:
         read(text)
     str(caught.value)
-    assert time.perf_counter() - began < 5.0
+    assert time.process_time() - began < 5.0

@@ -35,7 +35,7 @@ def read(tag):
         "<lora:n\u00a0:1:OUTALL>",
     ],
 )
-def test_one_meaning(tag):
+def test_every_spelling_in_use_has_one_meaning(tag):
     assert read(tag).multipliers("sd1") == read("<lora:n:1:lbw=OUTALL>").multipliers("sd1")
     assert read(tag).name == "n"
 
@@ -63,7 +63,7 @@ def test_the_analyzers_marks(tag):
 
 
 @pytest.mark.parametrize("tag", ["<lora:n:1:lbw=ALL:step=5-10>", "<lora:n:1:lbw=ALL:start=５:stop=10>"])
-def test_steps(tag):
+def test_both_spellings_of_steps_act_in_the_same_ones(tag):
     assert [read(tag).active(step, 20) for step in (4, 5, 9, 10)] == [False, True, True, False]
 
 

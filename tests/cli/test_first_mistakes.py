@@ -54,6 +54,17 @@ MISTAKES = {
         1,
         ["This is a LoRA, not a model", "<lora:NAME:1>"],
     ),
+    "a device that is none": (
+        "generate --prompt a --device gpu --out a.png",
+        2,
+        ["The device “gpu” cannot be used", "Choose auto, cpu", "--device"],
+    ),
+    "a folder of LoRAs that is not there": (
+        "generate --prompt a --lora-dir nowhere --out a.png",
+        2,
+        ["There is no such folder", "nowhere", "--lora-dir"],
+    ),
+    "a folder for a picture": ("generate --prompt a --out empty", 1, ["This is a folder, not a file", "empty"]),
     "a LoRA of SDXL on SD1": (
         'generate --prompt "a <lora:xl:1>" --lora-dir . --steps 1 --out a.png',
         0,

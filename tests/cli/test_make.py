@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from lib_lora.analysis.fit.options import FitOptions
+from lib_lora.blocks.typed import as_words
 from lib_lora.cli import main as cli
 from lib_lora.host import studio as studio_module
 from lib_lora.host.request import GenerateRequest
 from lib_lora.services.make import plan, proof, weights
+from lib_lora.services.training_samples import default_prompts
 from lib_lora.train import rate_range, recipes
 
 MAKE = ["make", "--images", "pictures", "--trigger", "krnk", "--no-compare", "--json"]
@@ -64,3 +66,25 @@ def test_what_cannot_be_right_is_refused_at_once(folder, capsys, monkeypatch, wr
     monkeypatch.setattr(studio_module.StudioHost, "open", None)
     assert cli.main(["make", *wrong]) == 2
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize("there", ["no folder", "empty", "broken"])
+def test_a_refused_order_leaves_nothing_and_the_right_one_may_have_its_name(folder, capsys, there: str) -> None:
+    wrong = folder / "wrong"
+    if there != "no folder":
+        wrong.mkdir()
+    if there == "broken":
+        (wrong / "a.png").write_bytes(b"no picture")
+    assert cli.main(["make", "--images", "wrong", "--trigger", "krnk"]) == 2
+    assert not (folder / "runs" / "krnk").exists()
+    capsys.readouterr()
+    assert call(capsys, *MAKE, "--plan")[0] == 0
+
+
+def test_a_trigger_word_in_brackets_is_letters_in_every_prompt_as_it_is_in_captions() -> None:
+    assert as_words("saber (fate), [x]") == r"saber \(fate\), \[x\]"
+    assert as_words(r"saber \(fate\)") == r"saber \(fate\)"
+    assert default_prompts("saber (fate)", "1girl", ["saber (fate), smile"]) == (
+        r"saber \(fate\), smile",
+        r"saber \(fate\), 1girl",
+    )

@@ -150,7 +150,9 @@ def test_names_with_line_breaks_stay_one_line(make_picture, tmp_path: Path) -> N
     ("name", "inner", "pictures"),
     [("heic-ignored", ".", 2), ("recycle-bin", "disk", 2), ("multi-line-captions", ".", 2)],
 )
-def test_cases(name: str, inner: str, pictures: int, no_plugins) -> None:
+def test_deleted_and_unreadable_pictures_of_peoples_folders_are_left_out(
+    name: str, inner: str, pictures: int, no_plugins
+) -> None:
     result = scan(case(name) / inner)
     assert len(result.pictures) == pictures
     if name == "heic-ignored":

@@ -173,7 +173,7 @@ def pair(root: str, down: str = "lora_A.weight", up: str = "lora_B.weight") -> t
         (pair("transformer.transformer_blocks.0.attn.to_q"), "lora_transformer_transformer_blocks_0_attn_to_q"),
     ],
 )
-def test_single_spellings(tmp_path: Path, names: tuple[str, str], key: str) -> None:
+def test_each_programs_spelling_of_a_module_is_the_same_layer(tmp_path: Path, names: tuple[str, str], key: str) -> None:
     assert only(tmp_path, *names) == [key]
 
 

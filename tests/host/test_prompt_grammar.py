@@ -206,7 +206,17 @@ def test_what_belongs_elsewhere_is_said(text, said):
 
 
 @pytest.mark.parametrize(
-    "text", ["a -- b", "a --n", "BAND ＡＮＤＹ", "a.txt, b", "no negative prompt: a", "<lora:a--n b:1> x"]
+    "text",
+    [
+        "c++, a (b), well-known",
+        "a:: b",
+        "a -- b",
+        "a --n",
+        "BAND ＡＮＤＹ",
+        "a.txt, b",
+        "no negative prompt: a",
+        "<lora:a--n b:1> x",
+    ],
 )
 def test_what_looks_only_alike_is_not_talked_of(text):
     assert text_remarks(text, "") == []

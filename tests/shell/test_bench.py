@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import run
+from tests.forked import CAN_FORK, script, start
 
 ROOT = Path(run.__file__).resolve().parent
 
 
+@pytest.mark.skipif(not CAN_FORK, reason="started on Linux")
 @pytest.mark.parametrize("path", sorted((ROOT / "bench").glob("*.py")), ids=lambda path: path.stem)
 def test_a_measurement_starts(path: Path, tmp_path: Path) -> None:
     assert f"python bench/{path.name}" in path.read_text(encoding="utf-8").partition('"""\n\nfrom')[0]
-    told = subprocess.run([sys.executable, str(path), "--help"], cwd=tmp_path, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    assert "--json" in told.stdout
+    told = start(script, (path, ["--help"]), cwd=tmp_path, said=tmp_path / "said")
+    assert told.wait() == 0, told.errors.read_text(encoding="utf-8")
+    assert "--json" in told.output.read_text(encoding="utf-8")

@@ -91,7 +91,7 @@ def summary(noise):
 
 
 @pytest.mark.parametrize(("loss", "schedule"), list(DISTANCES))
-def test_distances(loss, schedule):
+def test_each_loss_measures_a_distance_as_sd_scripts_does(loss, schedule):
     generator = torch.Generator().manual_seed(0)
     predicted, target = (torch.randn(4, 4, 6, 8, generator=generator) for _ in range(2))
     snr = ALPHAS[TIMESTEPS] / (1 - ALPHAS[TIMESTEPS])

@@ -16,15 +16,15 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from tests.forked import CAN_FORK, Forked, Spawned, forked, spawned
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCALES = {"en": "en-US", "ja": "ja-JP"}
@@ -42,54 +42,49 @@ def chromium() -> str | None:
 
 @dataclass
 class Studio:
-    """A studio in a process of its own."""
+    """A studio in a process of its own; `said` is what it printed for people."""
 
     url: str
     data: Path
-    process: subprocess.Popen[str]
-    said: list[str] = field(default_factory=list)
+    program: Forked | Spawned
+
+    @property
+    def said(self) -> str:
+        """What it printed for people."""
+        return self.program.errors.read_text(encoding="utf-8")
 
     def stop(self, number: int = signal.SIGINT) -> int:
         """End it as Ctrl-C does (or with another signal) and return its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        try:
-            return self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
+        return self.program.stop(number)
 
 
-def start_studio(data: Path, *arguments: str, port: int = 0, program: str = "lib_lora") -> Studio:
+def start_studio(data: Path, *arguments: str, port: int = 0, program: str = "lib_lora", anew: bool = False) -> Studio:
     """Start a studio on a free port with its own data folder, and return once it has an address.
 
-    ``program`` is the module that is started; one of the tests may change amounts before the studio begins.
+    Args:
+        data: its data folder.
+        arguments: more of the command line.
+        port: 0 takes a free one.
+        program: the module that is started; one of the tests may change amounts before the studio begins.
+        anew: by a Python of its own, as people start it; else forked from one that has imported what it needs.
     """
-    command = [sys.executable, "-m", program, "studio", "--json", "--no-browser", "--data", str(data)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [*command, "--port", str(port), *arguments],
-        cwd=data.parent,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    said: list[str] = []
-    listener = threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True)
-    listener.start()
-    line = process.stdout.readline() if process.stdout else ""
+    given = ["studio", "--json", "--no-browser", "--data", str(data), "--port", str(port), *arguments]
+    said = data.with_name(f"{data.name}.said")
+    begin = spawned if anew or not CAN_FORK else forked
+    running = begin(program, given, cwd=data.parent, said=said)
+    line = running.first_line()
     if not line:
-        process.wait(10)
-        listener.join(5)
-        raise RuntimeError("the studio did not start:\n" + "".join(said))
-    return Studio(json.loads(line)["url"], data, process, said)
+        running.stop()
+        raise RuntimeError(f"the studio did not start:\n{running.errors.read_text(encoding='utf-8')}")
+    return Studio(json.loads(line)["url"], data, running)
 
 
 @contextlib.contextmanager
-def running_studio(data: Path, *arguments: str, port: int = 0, program: str = "lib_lora") -> Iterator[Studio]:
+def running_studio(
+    data: Path, *arguments: str, port: int = 0, program: str = "lib_lora", anew: bool = False
+) -> Iterator[Studio]:
     """Give a studio that ends with the block."""
-    studio = start_studio(data, *arguments, port=port, program=program)
+    studio = start_studio(data, *arguments, port=port, program=program, anew=anew)
     try:
         yield studio
     finally:

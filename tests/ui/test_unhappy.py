@@ -26,7 +26,7 @@ def _no_traceback(request):
     """Nothing of Python's reaches the terminal either."""
     yield
     if "studio_server" in request.fixturenames:
-        assert "Traceback" not in "".join(request.getfixturevalue("studio_server").said)
+        assert "Traceback" not in request.getfixturevalue("studio_server").said
 
 
 @pytest.fixture(scope="module")

@@ -75,4 +75,6 @@ def test_every_request_of_the_page_is_answered(atelier: Atelier) -> None:
     assert len(found) >= 15
     client.post("/lora-atelier/v1/train/krnk_v1/stop", json={})
     for job in (*atelier.queue.jobs(), *atelier.files.jobs()):
+        job.stop()  # that each comes to its end is the promise of its own tests
+    for job in (*atelier.queue.jobs(), *atelier.files.jobs()):
         job.wait(60)

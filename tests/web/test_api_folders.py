@@ -136,3 +136,34 @@ def test_rules_that_somebody_broke_are_shown_to_be_mended(web: Web, atelier: Ate
     found = web.get("/pictures/rules", headers={"Accept-Language": "ja"}).json()
     assert (found["text"], found["rules"]) == ("abvoe: x\n", None)
     assert "abvoe" in found["problem"]["what"]
+
+
+NOWHERE = {
+    "empty": "",
+    "blank": " ",
+    "of another system": "a\0b",
+    "too long": "x" * 5000,
+    "nobody's": "~nobody-there/x",
+}
+
+
+@pytest.mark.parametrize("given", NOWHERE.values(), ids=NOWHERE)
+@pytest.mark.parametrize(
+    ("path", "field", "more"),
+    [
+        ("/train", "images", {"name": "n"}),
+        ("/train", "masks", {"name": "n", "images": "pictures"}),
+        ("/pictures/look", "images", {}),
+        ("/pictures/tagger", "tagger", {"images": "pictures"}),
+        ("/pictures/cutouts", "cutter", {"images": "pictures"}),
+        ("/fit", "images", {"lora": "krnk"}),
+    ],
+)
+def test_a_folder_that_cannot_be_is_refused_in_words_at_the_call(
+    web: Web, folder: Path, path: str, field: str, more: dict, given: str
+) -> None:
+    if not given.strip() and (path, field) in (("/train", "masks"), ("/fit", "images")):
+        pytest.skip("empty means none here")
+    body = {name: f"{value}/krnk" if name == "images" else value for name, value in more.items()} | {field: given}
+    assert refused(web.post(path, body), 400)["cure"]
+    assert web.get("/jobs").json()["jobs"] == []

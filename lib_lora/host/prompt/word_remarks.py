@@ -19,7 +19,16 @@ _WEIGHT = re.compile(
     r"(?P<open>[(（][^()（）]*)?(?P<colon>[:：])\s*(?P<number>[^\s()（）:：\[\]|]+)\s*(?P<close>[)）])"
 )
 _READ = re.compile(r"[+-]?[.\d]+")  # what the WebUI takes for a weight, full-width digits too
-_DYNAMIC = re.compile(r"\{[^{}|]*\|[^{}]*\}|__[\w/*-]+__")
+_FOREIGN = {
+    "NovelAI": re.compile(r"\{[^{}|]+\}|-?\d+(?:\.\d+)?::[^:]+(?:::)?"),
+    "InvokeAI": re.compile(r"\w+\+{2,}(?!\w)|\)(?:\++|-+)(?=\s*(?:,|$))|\)\d\.\d+"),
+}
+"""How other programs weigh words."""
+_EXTENSIONS = {
+    "Regional Prompter": re.compile(r"\bADD(?:COMM|COL|ROW|BASE)\b"),
+    "Neutral Prompt": re.compile(r"\bAND_(?:SALT|PERP|TOPK)\b"),
+    "Dynamic Prompts": re.compile(r"\{[^{}|]*\|[^{}]*\}|__[\w/*-]+__"),
+}
 _BREAK = re.compile(r"\bBREAK\b")
 _FULL_WIDTH = re.compile(r"\[[^\[\]［］\n]*[：｜][^\[\]［］\n]*\]|［[^\[\]［］\n]*］")
 _EMBEDDING = re.compile(r"\bembedding:\s*([^\s,:()\[\]]+)", re.IGNORECASE)
@@ -42,13 +51,11 @@ def word_remarks(text: str) -> list[str]:
     said: list[str] = []
     for found in _slips(text):
         said.append(say("{words} has no weight that is read. Write it like (words:1.2).", words=shorten(found)))
-    dynamic = _DYNAMIC.search(text)
-    if dynamic:
-        said.append(
-            say(
-                "{words} is read as words: it belongs to the extension Dynamic Prompts.", words=shorten(dynamic.group())
-            )
-        )
+    for name, theirs in _EXTENSIONS.items():
+        found_there = theirs.search(text)
+        if found_there:
+            shown = shorten(found_there.group())
+            said.append(say("{words} is read as words: it belongs to the extension {name}.", words=shown, name=name))
     words = strip_tags(text, others=True)
     for name in _EMBEDDING.findall(words):
         said.append(
@@ -76,6 +83,14 @@ def _other_programs(words: str) -> Iterator[str]:
         yield say(
             "{words} is read as a word: its letters are full-width. Write {plain}.", words=wide, plain=half_width(wide)
         )
+    for name, weighed in _FOREIGN.items():
+        found = weighed.search(words)
+        if found:
+            yield say(
+                "{words} is read as words: so {name} weighs them. Write it like (words:1.2).",
+                words=shorten(found.group()),
+                name=name,
+            )
     flag, file = _FLAG.search(words), _FILE.fullmatch(words)
     if flag:
         yield say(
@@ -107,7 +122,8 @@ def _slips(text: str) -> Iterator[str]:
 
 def _is_number(typed: str) -> bool:
     """Tell whether a person meant a number: full-width signs, a decimal comma, a percent sign."""
-    return read_number(half_width(typed).strip().removesuffix("%").replace(",", ".")) is not None
+    number = half_width(typed).strip().removesuffix("%").replace(",", ".")
+    return read_number(number) is not None or number.lower().lstrip("+-") in ("nan", "inf")
 
 
 def _editing_remarks(text: str) -> list[str]:
@@ -133,6 +149,13 @@ def _editing_remarks(text: str) -> list[str]:
         said.append(
             say(
                 "{number} in prompt editing is behind the last step. Write a share like 0.5, or whole steps like 5.",
+                number=when,
+            )
+        )
+    for when in dict.fromkeys(edit.when for edit in read.edits if edit.when.strip().startswith("-")):
+        said.append(
+            say(
+                "{number} in prompt editing is before the first step. Write a share like 0.5, or whole steps like 5.",
                 number=when,
             )
         )

@@ -44,9 +44,19 @@ AT_ONCE = 8
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device called ``name``; ``auto`` prefers a GPU."""
+    """Return the device called ``name``; ``auto`` prefers a GPU.
+
+    Raises:
+        InputError: there is no such device, or this torch cannot use it here.
+    """
     if name != "auto":
-        return torch.device(name)
+        try:
+            device = torch.device(name)
+            torch.empty(1, device=device).zero_()
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            cure = say("Choose auto, cpu, or one that this machine's PyTorch can use.")
+            raise InputError("The device “{name}” cannot be used", name=name, cure=cure, option="device") from error
+        return device
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -127,6 +137,7 @@ class StudioHost:
         chunk = min(count, request.sweep_chunk or self._chunk(request))
         images: list[Image.Image] = []
         texts: list[str] = []
+        spoilt: list[int] = []
         total = -(-count // chunk) * request.steps
         for start in range(0, count, chunk):
             rows = range(start, min(count, start + chunk))
@@ -140,11 +151,11 @@ class StudioHost:
             for row, latent in zip(rows, latents, strict=True):
                 if progress.stopped:
                     break
-                images += self.pictures_of(latent[None])
+                images += self.pictures_of(latent[None], spoilt)
                 texts.append(infotext(request, read, row, model=self.model.name, size=self.size_of(request)))
             if progress.stopped:
                 break
-        remarks = (*read.notes, *model_remarks(self.model.family, request.clip_skip))
+        remarks = (*read.notes, *model_remarks(self.model.family, request.clip_skip), *about_spoilt(len(spoilt)))
         notes = (*remarks, *(note for _, lora in loras for note in left_out(self.model, lora)))
         return GenerateResult(tuple(images), tuple(texts), notes=tuple(dict.fromkeys(notes)), problems=read.problems)
 
@@ -168,9 +179,12 @@ class StudioHost:
 
         return in_groups(request, wishes, progress, at_once=min(AT_ONCE, self._chunk(request)), draw=draw)
 
-    def pictures_of(self, latents: Tensor) -> list[Image.Image]:
-        """Return latents ``(n, 4, h, w)`` as pictures."""
-        return to_pictures(self.model.decode(latents))
+    def pictures_of(self, latents: Tensor, spoilt: list[int] | None = None) -> list[Image.Image]:
+        """Return latents ``(n, 4, h, w)`` as pictures; ``spoilt`` gets a 1 for each with numbers that are none."""
+        pixels = self.model.decode(latents)
+        if spoilt is not None:
+            spoilt += [1 for row in pixels if not torch.isfinite(row).all()]
+        return to_pictures(pixels)
 
     def read(self, request: GenerateRequest) -> ReadPrompt:
         """Return the prompt of an order; its LoRAs need not be there."""
@@ -304,7 +318,20 @@ class StudioHost:
         )
 
 
+def about_spoilt(count: int) -> list[str]:
+    """Return what is to be said of pictures with numbers that are none; nothing where there are none."""
+    if not count:
+        return []
+    return [
+        say(
+            "{n} {n:picture is|pictures are} no picture: the model's numbers left their range, and what cannot be "
+            "shown is black. Lower a LoRA's strength, or choose another precision or VAE.",
+            n=count,
+        )
+    ]
+
+
 def to_pictures(pixels: Tensor) -> list[Image.Image]:
     """Return pixels ``(n, 3, H, W)`` in [-1, 1] as pictures."""
-    levels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    levels = ((pixels.float().nan_to_num(nan=-1.0) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return [Image.fromarray(row.permute(1, 2, 0).cpu().numpy()) for row in levels]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lib_lora.errors import InputError, StoppedError
+from lib_lora.errors import AtelierError, InputError, StoppedError
 from lib_lora.formats.names import ENDING
 from lib_lora.host.base import Host
 from lib_lora.progress import Progress
@@ -15,7 +16,7 @@ from lib_lora.services.jobs.delivery import deliver
 from lib_lora.services.lone_run import LoneRun
 from lib_lora.services.make.course import Whole
 from lib_lora.services.make.plan import training
-from lib_lora.services.make.record import RUNS, Make
+from lib_lora.services.make.record import PICTURES, RUNS, Make
 from lib_lora.services.make.steps import NAMES, act, is_training, trained
 from lib_lora.services.make.work import Work
 from lib_lora.services.regularization import SPEED
@@ -55,16 +56,23 @@ class LoneMake:
             until: the step to stop before; empty for none.
 
         Raises:
-            StoppedError: asked to stop. AtelierError: a step cannot be done; those before are kept.
+            StoppedError: asked to stop. AtelierError: a step cannot be done; those before are kept, and where the first
+                one cannot be done nothing is.
         """
         work = self.work
+        fresh = not work.make.folder.exists()
         work.make.save()
         while (step := work.make.next_step) and step != until:
             tell(f"{work.make.steps.index(step) + 1}/{len(work.make.steps)} {NAMES[step]}")
             if progress.stopped:
                 raise StoppedError
             whole = Whole(work.make, work.costs, progress)
-            made = self._train(work, step, whole, tell) if is_training(step) else act(work, step, whole)
+            try:
+                made = self._train(work, step, whole, tell) if is_training(step) else act(work, step, whole)
+            except AtelierError:
+                if fresh and step == PICTURES and not progress.stopped:
+                    shutil.rmtree(work.make.folder, ignore_errors=True)
+                raise
             work = replace(work, make=made)
             for note in made.notes(step):
                 tell(f"  {note}")

@@ -15,11 +15,9 @@ from lib_lora.data.lint import Lint, lint
 from lib_lora.data.tag_lines import with_tag
 from lib_lora.data.tagger import Tagger, TagRules
 from lib_lora.data.tags import tags_for
-from lib_lora.errors import InputError
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.services.captions import rules_or_usual
-from lib_lora.services.given_data import is_dataset_file
 from lib_lora.services.make.added import proposals
 from lib_lora.services.make.plan import training
 from lib_lora.services.make.record import TRAIN
@@ -42,8 +40,6 @@ def gather(work: Work, progress: Progress) -> dict[str, Any]:
     """
     options, model = work.options, work.host.model
     source = Path(options.images)
-    if is_dataset_file(source):
-        raise InputError("This is a dataset file, and a folder is wanted", where="images", cure="Give the folder.")
     found = look(source, model, progress)
     odd = lint(
         found.train,
@@ -138,11 +134,11 @@ def _about(made: dict[str, list[Path]], count: int, held: Sequence[Picture]) -> 
 
 
 def _inside(path: Path, source: Path) -> Path:
-    """Return a picture's place in the copy: as in its folder."""
+    """Return a picture's place in the copy: as in its folder, also where a link leads there."""
     try:
+        return path.relative_to(source)
+    except ValueError:  # the folder was given as a link
         return path.resolve().relative_to(source.resolve())
-    except ValueError:  # a link that leads elsewhere
-        return Path(path.parent.name) / path.name
 
 
 def _copied(path: Path, target: Path, caption: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lib_lora.atomic import make_folder
+from lib_lora.blocks.typed import as_words
 from lib_lora.errors import StoppedError
 from lib_lora.host.base import GenerateRequest, is_small
 from lib_lora.host.infotext import write_png
@@ -95,8 +96,8 @@ def prompts(work: Work) -> list[tuple[str, str, int]]:
     held = work.held_folder if work.result(PICTURES)["held"] else work.train_folder
     texts = sorted(held.rglob("*.txt"))
     own = texts[0].read_text(encoding="utf-8").strip().splitlines()[0] if texts else order.trigger
-    near = own if order.trigger in own else f"{order.trigger}, {own}"
-    subject = ", ".join(filter(None, (order.trigger, order.class_word)))
+    near = as_words(own if order.trigger in own else f"{order.trigger}, {own}")
+    subject = as_words(", ".join(filter(None, (order.trigger, order.class_word))))
     far = [("far", f"{subject}, {scene}", order.seed + 1) for scene in things.scenes]
     return [
         ("near", near, order.seed + 1),

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.atomic import make_folder, replace_file
+from lib_lora.data.folder import check_folder
 from lib_lora.errors import InputError
 from lib_lora.sentences import packed, say, unpacked
 from lib_lora.services.answers import plain
+from lib_lora.services.given_data import is_dataset_file
 from lib_lora.services.make.options import MakeOptions
 from lib_lora.train.option_files import options_file
 from lib_lora.train.options import check_name
@@ -126,9 +128,13 @@ def new_make(options: MakeOptions, runs: Path, *, language: str = "en") -> Make:
     """Return a new order; nothing is written yet.
 
     Raises:
-        InputError: its name, or that of one of its runs, is taken or cannot be one.
+        InputError: its name, or that of one of its runs, is taken or cannot be one; or no folder has pictures.
     """
     check_name(options.called)
+    if is_dataset_file(Path(options.images)):
+        cure = say("Give the folder.")
+        raise InputError("This is a dataset file, and a folder is wanted", option="images", cure=cure)
+    check_folder(Path(options.images), is_reg=False)
     made = Make(runs / options.called, options, language)
     cure = say("Go on with it, or choose another name; nothing was changed.")
     if any(made.folder.glob("*.json")):

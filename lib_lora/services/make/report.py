@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lib_lora.blocks.typed import as_words
 from lib_lora.formats.privacy import without_folders
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
@@ -170,7 +171,7 @@ def commands_of(make: Make) -> tuple[str, ...]:
     made = [
         f"{whole} --steps {steps} --seed {order.seed} --name {make.name}_2",
         f"{program} train {make.run(TRAIN)}/options.json --name {make.name}_again",
-        f'{program} analyze --prompt "{order.trigger} <lora:{chosen}:1:XYZ>" --tier prediction --out blocks',
+        f'{program} analyze --prompt "{as_words(order.trigger)} <lora:{chosen}:1:XYZ>" --tier prediction --out blocks',
         f"{program} fit --lora {chosen} --images {make.name}/pictures/train --keep {order.keep:g} --out weights.json",
         f'{program} bake {lora} --weights "{vector}" --out baked.safetensors',
     ]

@@ -10,6 +10,7 @@ from lib_lora.analysis.fit.options import FitOptions
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.analysis.tiers.result import PREDICTION
 from lib_lora.blocks.layouts import full_layout
+from lib_lora.blocks.typed import as_words
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
 from lib_lora.host.base import GenerateRequest
@@ -59,7 +60,7 @@ def look_at_blocks(work: Work, progress: Progress) -> dict[str, Any]:
         AtelierError: the host does not lend its model. StoppedError: asked to stop.
     """
     name, order = work.result(CHOOSE)["lora"], work.options
-    words = ", ".join(filter(None, (order.trigger, order.class_word)))
+    words = as_words(", ".join(filter(None, (order.trigger, order.class_word))))
     request = GenerateRequest(f"{words} <lora:{name}:1:XYZ>", seed=order.seed)
     asked = order_of(request, AnalyzeOptions(tier=PREDICTION), work.host, FileFacts(work.host))
     found = analyze_order(asked, work.host, progress).tiers

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
+from lib_lora.blocks.typed import as_words
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
@@ -128,7 +129,7 @@ class MakePiece:
     def tag_of(self, name: str) -> str:
         """Return the text for a prompt that uses a finished LoRA."""
         view = self._atelier.makes.find(name)
-        return f"{view.make.options.trigger}, <lora:{view.make.results[LABEL]['lora']}:1>"
+        return f"{as_words(view.make.options.trigger)}, <lora:{view.make.results[LABEL]['lora']}:1>"
 
     def html(self, words: Words) -> str:
         """Return the newest orders, and which records cannot be read."""

@@ -9,6 +9,7 @@ from functools import partial
 from html import escape
 from typing import Any
 
+from lib_lora.blocks.typed import as_words
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import Words
 from lib_lora.services import rate_probe
@@ -108,7 +109,7 @@ class Orders:
         name, _, file = thing.partition("/")
         path = self._atelier.trainings.lora_of(name, file)
         view = self._atelier.trainings.find(name)
-        trigger = RunFolder(view.folder).options().trigger
+        trigger = as_words(RunFolder(view.folder).options().trigger)
         tag = f"{trigger}, <lora:{path.stem}:1>" if trigger else f"<lora:{path.stem}:1>"
         said = note_html(self._words("train.used", tag=tag, file=path), kind="good")
         # The number makes using the same LoRA twice two changes.
