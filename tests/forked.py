@@ -44,7 +44,7 @@ class Forked:
             raise TimeoutError(f"it did not end: {self.errors.read_text(encoding='utf-8')[-2000:]}")
         return self.process.exitcode
 
-    def first_line(self, seconds: float = 180) -> str:
+    def first_line(self, seconds: float = 600) -> str:
         """Return the first line that it prints; "" where it ends without one."""
         return _first_line(self.output, self.process.is_alive, seconds)
 
@@ -86,7 +86,7 @@ class Spawned:
             self.process.kill()
             raise
 
-    def first_line(self, seconds: float = 180) -> str:
+    def first_line(self, seconds: float = 600) -> str:
         """Return the first line that it prints; "" where it ends without one."""
         return _first_line(self.output, lambda: self.process.poll() is None, seconds)
 
