@@ -13,7 +13,7 @@ from typing import Any
 from lib_lora.analysis.fit.options import FitOptions
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.host.request import GenerateRequest
-from lib_lora.services.make import captions_used, plan, proof, weights
+from lib_lora.services.make import answers, captions_used, plan, proof, shrink, weights
 from lib_lora.train import rate_range, recipes
 
 SMALL: dict[str, Any] = {"resolution": 64, "batch_size": 1, "dim": 2, "conv_dim": 2}
@@ -28,6 +28,10 @@ def shorten(put: Callable[[Any, str, Any], None] = setattr) -> None:
     put(recipes, "SMALL", {**recipes.SMALL, **SMALL})
     put(weights, "FitOptions", few)
     put(weights, "AnalyzeOptions", partial(AnalyzeOptions, neutral=("red apple",)))
+    for module in (answers, shrink):
+        put(module, "LEVELS", 1)
+    put(shrink, "ASKED", 1)
+    put(shrink, "ENERGIES", (0.5, 0.999))
     put(proof, "GenerateRequest", partial(GenerateRequest, steps=1, width=64, height=64))
     put(captions_used, "SMALL_MEASURED", captions_used.SMALL_MEASURED[:2])
 
