@@ -26,7 +26,7 @@ WITHOUT_PAUSE = 0.85
 """Share of a training's time that steps take; the rest is measuring and saving."""
 COSTS = "make_costs.json"
 IN_STEPS: Mapping[str, float] = {
-    CHOOSE: 0.1, BLOCKS: 25.0, WEIGHTS: 150.0, SHRINK: 15.0, PROOF: 45.0, LABEL: 0.1, REPORT: 0.1,
+    CHOOSE: 0.1, BLOCKS: 25.0, WEIGHTS: 200.0, SHRINK: 15.0, PROOF: 45.0, LABEL: 0.1, REPORT: 0.1,
 }  # fmt: skip
 """Training steps in whose time a step is done, before it was done here once: counted in calls of the pocket model."""
 FACTORS: Mapping[str, float] = {TRAIN: 1 / WITHOUT_PAUSE, USUAL: 1 / WITHOUT_PAUSE}
