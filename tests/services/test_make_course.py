@@ -45,7 +45,7 @@ def test_the_plan_tells_the_time_of_all_that_comes(tmp_path, costs, compare: boo
     assert "plan" in line(early, Words("en"))
     planned = course_of(order(tmp_path, PICTURES, PLAN, compare=compare), costs)
     assert planned.left == pytest.approx(trainings * 200 * FACTORS[TRAIN] + 2 * sum(IN_STEPS.values()))
-    assert planned.passed == 20
+    assert planned.spent == 20
 
 
 def test_what_a_step_took_here_is_expected_of_the_next_one(tmp_path, costs) -> None:

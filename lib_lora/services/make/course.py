@@ -28,14 +28,14 @@ class Course:
     Attributes:
         step: the one that is next or at work; empty where all are over.
         number, of: which of how many it is.
-        passed: seconds that the work took so far.
+        spent: seconds that the work took so far.
         left: seconds that all the rest takes; None before the plan.
     """
 
     step: str
     number: int
     of: int
-    passed: float
+    spent: float
     left: float | None
 
     @property
@@ -43,7 +43,7 @@ class Course:
         """How much of all is over, 0 to 1: of the time, or before that is known, of the steps."""
         if self.left is None:
             return (self.number - 1) / self.of
-        return self.passed / (self.passed + self.left) if self.passed + self.left else 1.0
+        return self.spent / (self.spent + self.left) if self.spent + self.left else 1.0
 
 
 def course_of(
