@@ -33,6 +33,8 @@ IMAGES = ROOT / "docs" / "images"
 RUN, STEPS = "krnk_v1", 240
 SIZE = (1280, 1000)
 MARGIN = 16
+LONG = 3_600_000
+"""Milliseconds that a training may take here."""
 LARGEST = 300_000
 """Bytes that a picture of the docs may have."""
 
@@ -97,11 +99,12 @@ class Photographer:
         walker.open("train_captions")
 
     def plan(self) -> None:
-        """The plan with one changed option, all options open."""
+        """The plan with one changed option, in an open group."""
         walker = self.walker
         walker.type("train_steps", str(STEPS))
         walker.reads("train_plan", walker.words("train.about_steps", n=STEPS))
         walker.open("train_more")
+        walker.at("train_more").locator(".atelier-fold-head[data-group=network]").click()
         walker.type("train_dim_option", "32")
         expect(walker.at("train_changes")).to_contain_text("32")
         self.take("plan", of="train_plan", until="train_dim_option")
@@ -112,9 +115,9 @@ class Photographer:
         """A training near its end."""
         walker = self.walker
         walker.press("train_train")
-        walker.reads("train_run", re.compile(rf"(19|20|21)\d / {STEPS}"))
+        expect(walker.at("train_run")).to_contain_text(re.compile(rf"(19|20|21)\d / {STEPS}"), timeout=LONG)
         self.take("run", of="train_run", until="train_samples")
-        walker.reads("train_run", walker.words("train.state_done"))
+        expect(walker.at("train_run")).to_contain_text(walker.words("train.state_done"), timeout=LONG)
 
     # -- Generate
 

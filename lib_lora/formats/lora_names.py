@@ -27,16 +27,26 @@ def named_files(folders: Iterable[Path]) -> dict[str, Path]:
     """Return every LoRA file below the folders by its name in tags.
 
     Of several files with one name the first has it alone; the others are called by their path below the folder
-    (``characters/girl``), with a number where that is taken too.
+    (``characters/girl``), with a number where that is taken too. A second name of the same file on the disk (a finished
+    training is linked into the LoRA folder) is not listed again.
     """
     known: dict[str, Path] = {}
-    seen: set[Path] = set()
+    seen: set[Path | tuple[int, int]] = set()
     for folder in dict.fromkeys(folders):
         for path in files_below(folder, (ENDING,)) if folder.is_dir() else ():
-            if path not in seen:
-                seen.add(path)
+            if (file := _same(path)) not in seen:
+                seen.add(file)
                 known[next(name for name in _candidates(folder, path) if name not in known)] = path
     return known
+
+
+def _same(path: Path) -> Path | tuple[int, int]:
+    """Return what is equal for all names of one file: its number on its disk where there are several, else its path."""
+    try:
+        status = path.stat()
+    except OSError:  # gone meanwhile; who reads it says so
+        return path
+    return (status.st_dev, status.st_ino) if status.st_nlink > 1 and status.st_ino else path
 
 
 def find_named(name: str, folders: Iterable[Path], known: Mapping[str, Path]) -> Path | None:

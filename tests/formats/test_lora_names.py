@@ -125,6 +125,19 @@ def test_of_files_of_one_name_it_is_said_which_was_taken(studio: StudioHost, tmp
     assert namesakes("one", folders, known) == []
 
 
+def test_a_second_name_of_one_file_is_not_listed_again(tmp_path: Path) -> None:
+    for folder in ("loras", "runs/girl"):
+        (tmp_path / folder).mkdir(parents=True)
+    run, linked = tmp_path / "runs/girl/girl.safetensors", tmp_path / "loras/girl.safetensors"
+    run.write_bytes(b"the same")
+    linked.hardlink_to(run)
+    (tmp_path / "loras/copy.safetensors").write_bytes(b"the same")
+    folders = (tmp_path / "loras", tmp_path / "runs")
+    assert named_files(folders) == {"copy": tmp_path / "loras/copy.safetensors", "girl": linked}
+    linked.unlink()
+    assert named_files(folders)["girl"] == run
+
+
 def test_one_file_in_two_places_is_no_namesake(tmp_path: Path) -> None:
     touch(tmp_path, "a/same", "b/other")
     os.link(tmp_path / "a" / "same.safetensors", tmp_path / "b" / "same.safetensors")  # as a run's LoRA is delivered

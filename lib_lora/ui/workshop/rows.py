@@ -72,6 +72,7 @@ def build_rows(atelier: Atelier, words: Words) -> Rows:
                     label=words.said(KNOWN["blocks"].label),
                     scale=3,
                     min_width=150,
+                    elem_id=f"atelier_workshop_row{index + 1}_blocks",
                 ),
                 draw("te"),
                 draw("unet"),
