@@ -101,7 +101,7 @@ class Folders:
             InputError: the server listens to others and the path leaves the folders that it may show; or no system has
                 such a path: a name is too long, or holds a character that none may.
         """
-        if path == "":
+        if not str(path).strip():
             raise InputError("No folder was given", where=where, cure="Give the path of a folder.")
         try:
             full = Path(path).expanduser()

@@ -28,7 +28,8 @@ def run_options(atelier: Atelier, given: Mapping[str, Any]) -> TrainOptions:
     """
     values = dict(given)
     for key in FOLDERS:
-        if values.get(key):
+        nothing = key == "images" and values.get(key) == "" and not values.get("dataset_config")
+        if values.get(key) or nothing:
             values[key] = str(picture_folder(atelier, values[key], key))
     if values.get("dataset_config"):
         values["dataset_config"] = str(dataset_file(atelier, values["dataset_config"]))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from lib_lora.demo.trial import LORA
 from lib_lora.services.atelier import Atelier
 from tests.face_detector import detector
 from tests.onnx_file import needs_runtime, write_cutter, write_tagger
@@ -160,10 +162,12 @@ NOWHERE = {
     ],
 )
 def test_a_folder_that_cannot_be_is_refused_in_words_at_the_call(
-    web: Web, folder: Path, path: str, field: str, more: dict, given: str
+    web: Web, atelier: Atelier, folder: Path, path: str, field: str, more: dict, given: str
 ) -> None:
     if not given.strip() and (path, field) in (("/train", "masks"), ("/fit", "images")):
         pytest.skip("empty means none here")
+    if path == "/fit":
+        shutil.copy(LORA, atelier.folders.loras / "krnk.safetensors")
     body = {name: f"{value}/krnk" if name == "images" else value for name, value in more.items()} | {field: given}
     assert refused(web.post(path, body), 400)["cure"]
     assert web.get("/jobs").json()["jobs"] == []

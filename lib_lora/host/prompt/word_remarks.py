@@ -20,10 +20,10 @@ _WEIGHT = re.compile(
 )
 _READ = re.compile(r"[+-]?[.\d]+")  # what the WebUI takes for a weight, full-width digits too
 _FOREIGN = {
-    "NovelAI": re.compile(r"\{[^{}|]+\}|-?\d+(?:\.\d+)?::[^:]+(?:::)?"),
-    "InvokeAI": re.compile(r"\w+\+{2,}(?!\w)|\)(?:\++|-+)(?=\s*(?:,|$))|\)\d\.\d+"),
+    "NovelAI": re.compile(r"\{{2,}[^{}|]+\}{2,}|\{[^{}|]{3,}\}|-?\d+(?:\.\d+)?::[^:]+(?:::)?"),
+    "InvokeAI": re.compile(r"\w{3,}\+{2,}(?!\w)|\)(?:\++|-+)(?=\s*(?:,|$))|\)\d\.\d+"),
 }
-"""How other programs weigh words."""
+"""How other programs weigh words. One or two letters are no word of a picture, but a sign (``{x}``) or a name (C++)."""
 _EXTENSIONS = {
     "Regional Prompter": re.compile(r"\bADD(?:COMM|COL|ROW|BASE)\b"),
     "Neutral Prompt": re.compile(r"\bAND_(?:SALT|PERP|TOPK)\b"),

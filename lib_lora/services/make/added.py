@@ -58,7 +58,7 @@ def proposals(
     faces = [(crop.picture, crop.name, crop.box, FACE) for crop in found]
     rows = _rows(root, [*faces, *parts], pictures)
     if rows and not work.options.crops:
-        cure = say("“Go on with crops” (terminal: make --resume … --crops) trains them as well")
+        cure = say("“Go on with crops” trains them as well; in the terminal it is an option of make")
         notes.append(say("{crops} could be added: {cure}", crops=_counted(rows), cure=cure))
     return rows, notes
 
