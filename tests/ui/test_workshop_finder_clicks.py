@@ -77,6 +77,7 @@ def test_from_a_search_to_planner_prompt_preset_and_file(studio_server, visitor,
 
     walker.press("find_use")
     walker.prompt_reads(rf"<lora:girl:1:lbw={re.escape(found)}>")
+    expect(walker.box("generate_prompt")).to_be_visible()  # the page goes there by itself, after the prompt is written
     open_tab(page, "workshop")
     walker.press("find_bake")
     expect(walker.box("workshop_name")).to_have_value(re.compile("girl"))
