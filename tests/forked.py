@@ -19,7 +19,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CAN_FORK = sys.platform == "linux"
-HEAVY = ["diffusers", "gradio", "lib_lora.cli.main", "lib_lora.host.studio", "lib_lora.ui.app"]
+HEAVY = ["diffusers", "lib_lora.cli.main", "lib_lora.host.studio", "lib_lora.ui.app"]
+"""Gradio comes with the panels, which prepare for an older one: alone that fails to be imported, and leaves parts."""
 
 
 @dataclass
