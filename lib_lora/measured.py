@@ -13,6 +13,9 @@ from typing import Any
 from lib_lora.atomic import replace_file
 from lib_lora.sentences import say
 
+_NEW = 0.5
+"""Weight of the newest measurement against all before it."""
+
 _lock = threading.RLock()
 """Of all such files: they are read and written in a moment, by jobs and runs of one process."""
 
@@ -43,6 +46,16 @@ class Measured:
             yield table
             self.path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(self.path, json.dumps(table, indent=1).encode(), what=say("The measured speed"))
+
+    def note(self, name: str, now: float) -> None:
+        """Let a new measurement count half against all before it.
+
+        Raises:
+            FileError: the disk refuses; OSError: the folder cannot be made.
+        """
+        with self.changing() as table:
+            before = number(table.get(name)) or now
+            table[name] = before + _NEW * (now - before)
 
 
 def number(value: object) -> float | None:

@@ -12,9 +12,6 @@ from lib_lora.measured import Measured, number
 if TYPE_CHECKING:
     from lib_lora.services.atelier import Atelier
 
-_NEW = 0.5
-"""Weight of the newest measurement against all before it."""
-
 
 @dataclass(frozen=True)
 class Speed:
@@ -35,10 +32,7 @@ class Speed:
         """
         if pictures < 1 or seconds <= 0:
             return
-        now = seconds / (pictures * _work(request, side))
-        with Measured(self.path).changing() as table:
-            before = number(table.get(model)) or now
-            table[model] = before + _NEW * (now - before)
+        Measured(self.path).note(model, seconds / (pictures * _work(request, side)))
 
     def seconds(self, model: str, request: GenerateRequest, *, side: int, pictures: int) -> float | None:
         """Return how long ``pictures`` of ``request`` will take, or None where nothing was measured yet."""

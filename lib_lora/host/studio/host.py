@@ -155,8 +155,10 @@ class StudioHost:
                 texts.append(infotext(request, read, row, model=self.model.name, size=self.size_of(request)))
             if progress.stopped:
                 break
-        remarks = (*read.notes, *model_remarks(self.model.family, request.clip_skip), *about_spoilt(len(spoilt)))
-        notes = (*remarks, *(note for _, lora in loras for note in left_out(self.model, lora)))
+        notes = (
+            *self.remarks(request, [read], spoilt),
+            *(note for _, lora in loras for note in left_out(self.model, lora)),
+        )
         return GenerateResult(tuple(images), tuple(texts), notes=tuple(dict.fromkeys(notes)), problems=read.problems)
 
     def generate_each(
@@ -178,6 +180,11 @@ class StudioHost:
             return together.draw(self, part)
 
         return in_groups(request, wishes, progress, at_once=min(AT_ONCE, self._chunk(request)), draw=draw)
+
+    def remarks(self, request: GenerateRequest, read: Sequence[ReadPrompt], spoilt: Sequence[int]) -> tuple[str, ...]:
+        """Return what is to be said of finished pictures: of their prompts, of the model, of spoilt ones."""
+        own = (*model_remarks(self.model.family, request.clip_skip), *about_spoilt(len(spoilt)))
+        return tuple(dict.fromkeys((*(note for one in read for note in one.notes), *own)))
 
     def pictures_of(self, latents: Tensor, spoilt: list[int] | None = None) -> list[Image.Image]:
         """Return latents ``(n, 4, h, w)`` as pictures; ``spoilt`` gets a 1 for each with numbers that are none."""

@@ -90,8 +90,9 @@ class Several:
             return NOTHING
         if progress.stopped:
             return NOTHING
-        images = [picture for latent in latents for picture in host.pictures_of(latent[None])]
+        spoilt: list[int] = []
+        images = [picture for latent in latents for picture in host.pictures_of(latent[None], spoilt)]
         rows = zip(self.wishes, self.read, strict=True)
         size = (height, width)
         texts = [infotext(wish.of(request), read, 0, model=model.name, size=size) for wish, read in rows]
-        return GenerateResult(tuple(images), tuple(texts))
+        return GenerateResult(tuple(images), tuple(texts), notes=host.remarks(request, self.read, spoilt))

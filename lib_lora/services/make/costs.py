@@ -31,8 +31,6 @@ IN_STEPS: Mapping[str, float] = {
 """Training steps in whose time a step is done, before it was done here once: counted in calls of the pocket model."""
 FACTORS: Mapping[str, float] = {TRAIN: 1 / WITHOUT_PAUSE, USUAL: 1 / WITHOUT_PAUSE}
 """A training's time as a multiple of its steps' probed time: it also encodes, measures and saves."""
-_NEW = 0.5
-"""Weight of the newest measurement against all before it."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +51,8 @@ class Costs:
             FileError: the disk refuses.
         """
         unit = _unit(make, step)
-        if not unit or seconds <= 0:
-            return
-        key, now = _key(make, step), seconds / unit
-        with Measured(self.path).changing() as table:
-            before = number(table.get(key)) or now
-            table[key] = before + _NEW * (now - before)
+        if unit and seconds > 0:
+            Measured(self.path).note(_key(make, step), seconds / unit)
 
     def expected(self, make: Make, step: str) -> float | None:
         """Return how many seconds a step will take; None as long as the plan has measured nothing."""
