@@ -11,12 +11,14 @@ from lib_lora.blocks.tokens import format_number
 from lib_lora.formats.names import ENDING
 from lib_lora.merge.provenance import INTO, MERGE, SPLIT, Order
 from lib_lora.process import command as program
-from lib_lora.services.lineage import Files
+from lib_lora.services.lineage import MISSING, OTHER, Files
 from lib_lora.services.repeated import again
 
 
 def command_line(order: Order, child: Path, files: Files, *, folders: bool = True) -> str:
     """Return the command that makes a file again on a terminal; "" where what the file says cannot be carried out.
+
+    Where a parent's name is another file's, it is the one that looks at hashes: others would take that file.
 
     Args:
         order: what made it.
@@ -24,11 +26,16 @@ def command_line(order: Order, child: Path, files: Files, *, folders: bool = Tru
         files: where its parents are looked for; one that is not there is called by its name.
         folders: whether places are told, or names alone.
     """
-    found = [files.find(parent, child)[0] or Path(f"{parent.name}{ENDING}") for parent in order.parents]
+    known = [files.find(parent, child) for parent in order.parents]
+    found = [path or Path(f"{parent.name}{ENDING}") for parent, (path, _) in zip(order.parents, known, strict=True)]
+    mistaken = any(
+        state == OTHER or state == MISSING and path.stem == child.stem
+        for path, (_, state) in zip(found, known, strict=True)
+    )
     file, *paths = [path if folders else Path(path.name) for path in (child, *found)]
     out = ["--out", str(file.with_name(f"{again(child)}{ENDING}"))]
     # split would write the other parts, too; into-checkpoint takes no weights by model; a size depends on the name
-    if order.command in (SPLIT, INTO) or "name" in order.options:
+    if mistaken or order.command in (SPLIT, INTO) or "name" in order.options:
         return _line(["repeat", str(file), *out])
     try:
         words = [*_words(order, paths), *out]

@@ -106,7 +106,10 @@ class Files:
         return Ancestor(parent.name, parent.hash, state, path, order, parent.row, facts, parents)
 
     def find(self, parent: Parent, child: Path, *, sure: bool = False) -> tuple[Path | None, str]:
-        """Return where a parent is, and whether it is the very one; ``sure`` hashes checkpoints as well."""
+        """Return where a parent is, and whether it is the very one; ``sure`` hashes checkpoints as well.
+
+        A file may have the name of what it was made of; itself, or a copy of it, is not taken for that.
+        """
         known = self._checkpoints if parent.kind == CHECKPOINT else self._loras
         named = [*_beside(child, parent.name), *(p for n, p in known.items() if parent.name in (n, p.stem))]
         named = [*dict.fromkeys(named)]
@@ -117,7 +120,9 @@ class Files:
             right = right or [path for path in known.values() if _says(path, parent.hash) and _is(path, parent.hash)]
         if right:
             return right[0], HERE
-        return (named[0], OTHER) if named else (None, MISSING)
+        digest = hash_of(child) if named else ""
+        others = [path for path in named if not _is(path, digest)]  # a file and its copies are not what it was made of
+        return (others[0], OTHER) if others else (None, MISSING)
 
 
 def _beside(child: Path, name: str) -> list[Path]:

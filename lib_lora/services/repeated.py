@@ -49,7 +49,7 @@ def parents_at_hand(order: Order, child: Path, files: Files) -> list[Path]:
         if path is None or state != HERE:
             if state == OTHER:
                 raise InputError(
-                    "A file that this one was made of has other tensors now",
+                    "The file of this name has other tensors than the one that this file was made of",
                     where=parent.name,
                     cure="Find the one with the hash {hash}.",
                     hash=parent.hash[:12],

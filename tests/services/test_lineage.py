@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from lib_lora import demo
 from lib_lora.cli import main as cli
 from lib_lora.errors import InputError
 from lib_lora.formats.files import read_header
@@ -181,7 +182,7 @@ def test_checkpoints_are_parents_too(tmp_path: Path, capsys) -> None:
     assert tensor_hash(tmp_path / "whole_again.safetensors") == tensor_hash(whole)
     tuned.unlink()
     checkpoint_pairs.tuned_from(original, tuned, lambda _, tensor: tensor * 2)
-    with pytest.raises(InputError, match="other tensors now"):
+    with pytest.raises(InputError, match="has other tensors than the one"):
         repeated.repeat(tmp_path / "learned0.safetensors", tmp_path / "y.safetensors", files(tmp_path))
 
 
@@ -205,7 +206,7 @@ def test_the_tree_reaches_back_and_says_what_is_at_hand(folder: Path, capsys, mo
     (small, dress), (face,) = tree.parents, tree.parents[0].parents
     assert [one.state for one in (small, dress, face, face.parents[0])] == [HERE, OTHER, HERE, MISSING]
     assert face.path == folder / "renamed.safetensors"
-    with pytest.raises(InputError, match="other tensors now"):
+    with pytest.raises(InputError, match="has other tensors than the one"):
         repeated.repeat(both, folder / "z.safetensors", files(folder))
     for name in ("small", "renamed"):
         (folder / f"{name}.safetensors").unlink()
@@ -215,6 +216,32 @@ def test_the_tree_reaches_back_and_says_what_is_at_hand(folder: Path, capsys, mo
         repeated.repeat(both, folder / "z.safetensors", files(folder))
     with pytest.raises(InputError, match="does not say"):
         repeated.order_of(folder / S)
+
+
+def test_a_file_is_not_taken_for_the_parent_of_its_name(folder: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    made, copies = folder / "out" / S, folder / "copies"
+    for one in (made.parent, copies):
+        one.mkdir()
+    run("compress", S, "--rank", "1", "--out", made)
+    shutil.copy(made, copies / "copy.safetensors")
+    shutil.copy(made, copies / S)
+    for known in (files(made.parent), files(copies), Files({"style": made, "copies/style": copies / S})):
+        assert known.tree(made).parents[0].state == MISSING
+        with pytest.raises(InputError, match="is not here"):
+            repeated.repeat(made, folder / "z.safetensors", known)
+    assert line_of(made)[0] == "repeat"  # "compress style.safetensors" would take the file itself
+    known = Files({"style": made, "more/style": folder / S})
+    assert (known.tree(made).parents[0].state, repeated.repeat(made, folder / "z.safetensors", known).same) == (
+        HERE,
+        True,
+    )
+
+
+def test_the_shipped_lora_says_that_its_parent_is_not_here() -> None:
+    shipped = Path(demo.__file__).with_name("shipped") / "krnk_demo.safetensors"
+    (parent,) = files(shipped.parent).tree(shipped).parents
+    assert (parent.name, parent.state) == ("krnk_demo", MISSING)
 
 
 def nested(depth: int) -> str:
