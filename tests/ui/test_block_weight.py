@@ -21,7 +21,7 @@ from lib_lora.services.presets import presets_path, save_preset, save_presets, w
 from lib_lora.services.prompt_tags import index_of, labels_of, title_of, view_of
 from lib_lora.services.speed import Speed
 from lib_lora.ui import block_weight
-from lib_lora.ui.block_weight import analyzer
+from lib_lora.ui.block_weight import analyzer_view
 from lib_lora.ui.block_weight.handlers import Handlers
 from lib_lora.ui.block_weight.preset_editor import check_html
 from lib_lora.ui.block_weight.row import row_html
@@ -244,7 +244,7 @@ def test_several_ranges_run_in_one_go_grow_and_are_saved(atelier, files, tmp_pat
     ]
     with Image.open(found.files[-1]) as grid:
         assert grid.width > 0
-    table = analyzer.table_of(found.analyses, EN)
+    table = analyzer_view.table_of(found.analyses, EN)
     assert len(table["headers"]) == 4
     assert [row[0] for row in table["data"]] == ["IN01", "M00", "OUT03"]
     request = GenerateRequest("", steps=2)

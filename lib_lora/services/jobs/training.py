@@ -6,13 +6,11 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lib_lora.errors import AtelierError, FileError, InputError, StoppedError
+from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.names import ENDING
-from lib_lora.host.base import Host, Lease
+from lib_lora.host.base import Host
 from lib_lora.sentences import say
-from lib_lora.services.jobs.delivery import deliver
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING, Job
 from lib_lora.services.jobs.job_queue import JobQueue
 from lib_lora.services.jobs.run_failure import in_words
@@ -28,20 +26,16 @@ from lib_lora.services.jobs.run_state import (
     read_status,
     view_of_folder,
 )
-from lib_lora.services.jobs.run_watch import Drawing, Preparing, Watch, told
-from lib_lora.services.regularization import SPEED, about_drawing, draw_missing
+from lib_lora.services.jobs.run_watch import Watch
+from lib_lora.services.jobs.run_work import RunWork
+from lib_lora.services.regularization import SPEED, about_drawing
 from lib_lora.services.speed import Speed
 from lib_lora.services.start_check import check_start
-from lib_lora.services.training_samples import sampler_of
 from lib_lora.train.estimate import Paces
 from lib_lora.train.option_files import options_file
 from lib_lora.train.options import TrainOptions
-from lib_lora.train.regularization import ClassPictures
 from lib_lora.train.run_folder import STATE_SECONDS, RunFolder
 from lib_lora.train.states import states_of
-
-if TYPE_CHECKING:
-    from lib_lora.train.loop import TrainResult
 
 KIND = "train"
 logger = logging.getLogger(__name__)
@@ -77,7 +71,9 @@ class Trainings:
         self._host, self._jobs = host, jobs
         self._runs, self._loras = runs, loras
         self._on_finished, self._on_ended = on_finished, on_ended
-        self._state_seconds = state_seconds
+        self._work = RunWork(
+            host, jobs, runs=runs, loras=loras, paces=self.paces, speed=self._speed, state_seconds=state_seconds
+        )
         self._queue: list[Run] = []
         self._lock = threading.RLock()
 
@@ -156,7 +152,7 @@ class Trainings:
             if run.state != PAUSED:
                 run.wish = STOP
                 return
-        self._save(run)
+        self._work.save(run)
         with self._lock:
             self._close(run, STOPPED)
         self._report(run)
@@ -247,7 +243,7 @@ class Trainings:
         chosen = [path for path in every if path.name == file] if file else RunFolder(view.folder).own_loras()[-1:]
         if not chosen:
             raise InputError("This run has saved no LoRA yet", where=name, cure="Stop and save it, or let it finish.")
-        return self._deliver(chosen[0])
+        return self._work.deliver(chosen[0])
 
     # -- the work -----------------------------------------------------------------------------------------------
 
@@ -288,15 +284,15 @@ class Trainings:
             with self._host.training(run.name, trains_text=run.options.text_encoder_ratio > 0) as lease:
                 run.doing = ""
                 run.begin_slice()
-                result = self._train(run, Watch(run, job, self._jobs, lease), lease)
+                result = self._work.train(run, Watch(run, job, self._jobs, lease), lease)
                 if lease.interrupted and not run.wish:
                     run.wish = STOP
             finished = result is not None and result.finished
             wish = run.wish
             if result is not None and finished:
-                run.lora = self._deliver(result.lora)
+                run.lora = self._work.deliver(result.lora)
             elif wish == STOP:
-                self._save(run)
+                self._work.save(run)
         except Exception as error:
             shown = in_words(error, run.name, has_state=bool(states_of(run.folder.states)))
             with self._lock:
@@ -317,63 +313,6 @@ class Trainings:
                 self._submit(run)  # other work waits in the job queue: go on behind it
         if finished or wish == STOP:
             self._report(run)
-
-    def _train(self, run: Run, watch: Watch, lease: Lease) -> TrainResult | None:
-        """Prepare where it is not prepared, and train; None where it was stopped before it was prepared."""
-        from lib_lora.train.loop import run as run_training
-        from lib_lora.train.training import start  # not before somebody trains: a WebUI starts without it
-
-        sampler = told(sampler_of(self._host, run.options), run, watch.job, lease)
-        if run.training is not None and run.training.model is not self._host.model:
-            # Loaded anew since the last slice: its saved state goes on there, or says that it is another model.
-            run.training = None
-        if run.training is None:
-            if run.wish or not self._drawn(run, watch.job, lease):
-                return None
-            try:
-                run.training = start(self._host.model, run.options, run.folder, Preparing(run, watch.job, lease))
-            except StoppedError:
-                run.doing = ""
-                lease.check()
-                return None
-            run.step, run.total, run.doing = run.training.step, run.training.total, ""
-            run.problems, run.plan = run.training.data.problems, run.training.plan()
-            run.write()
-        result = run_training(run.training, watch, sampler, state_seconds=self._state_seconds)
-        lease.check()
-        if run.pace is not None:
-            try:
-                self.paces.put(self._host.model, run.options, run.pace)
-            except FileError as error:  # only a later estimate is the poorer for it
-                logger.warning("the pace was not kept: %s", error)
-        return result
-
-    def _drawn(self, run: Run, job: Job, lease: Lease) -> bool:
-        """Have the regularization pictures drawn that are missing; False where it was stopped, or others come first."""
-        wanted = ClassPictures.of(run.options, self._host.model, self._runs, run.folder.path)
-        if wanted is None or not wanted.missing():
-            return True
-        drawing = Drawing(run, job, self._jobs, lease, steps=wanted.request.steps)
-        whole = draw_missing(
-            self._host, wanted, drawing, speed=self._speed, gives_way=drawing.gives_way, tell=drawing.tell
-        )
-        run.doing = ""
-        lease.check()
-        return whole
-
-    def _save(self, run: Run) -> None:
-        """Save the LoRA as it is now and put it where prompts find it."""
-        if run.training is not None and run.training.step:
-            from lib_lora.train.saving import save_lora
-
-            path = save_lora(run.training, run.folder.lora_path_at(run.training.step))
-            run.lora = self._deliver(path)
-
-    def _deliver(self, path: Path) -> Path:
-        """Put a file where prompts find it, and tell the host."""
-        placed = deliver(path, self._loras)
-        self._host.loras_changed()
-        return placed
 
     def _close(self, run: Run, state: str, *, error: AtelierError | None = None) -> None:
         """Take a run out of the queue; its folder tells the rest. The next one begins."""

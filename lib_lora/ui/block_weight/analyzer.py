@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from html import escape
-from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from lib_lora.analysis.effective_block import Analysis
 from lib_lora.analysis.options import AnalyzeOptions, parse_range
 from lib_lora.blocks.layouts import Layout, attention_layout, full_layout, unet_families
 from lib_lora.blocks.tag import Span
 from lib_lora.blocks.tag_edit import change_tag
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import options_of
 from lib_lora.sentences import say
-from lib_lora.services.analysis_order import KIND, AnalysisOrder, Found, order_of, range_text, submit
+from lib_lora.services.analysis_order import KIND, AnalysisOrder, Found, order_of, submit
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.block_tiers import vector_of
 from lib_lora.services.file_facts import FileFacts
@@ -30,14 +22,13 @@ from lib_lora.services.jobs.job import STOPPED, Job
 from lib_lora.services.prompt_tags import index_of
 from lib_lora.services.speed import Speed
 from lib_lora.ui import compat
+from lib_lora.ui.block_weight.analyzer_view import ended, pictures
 from lib_lora.ui.block_weight.row import WATCH, watch_html
-from lib_lora.ui.block_weight.tier_view import tiers_html
 from lib_lora.ui.compat import HIDDEN, gr
 from lib_lora.ui.messages import error_html, follow, note_html, progress_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.picture_inputs import PictureInputs
 from lib_lora.ui.remember import remember
-from lib_lora.web.routes import file_url
 
 ALSO = {"0,1": "off", "1,0": "alone", "2,0": "alone_doubled", "0,2": "off_doubled", "0.5,1": "half"}
 """Ranges (examined block, all others) that are offered beside the main one, and what each of them asks."""
@@ -85,7 +76,7 @@ class AnalyzerPanel:
 
     def told(self, found: Found) -> list[Any]:
         """Return what the widgets show of an analysis that was made before."""
-        return [_ended(found, self.words), *_pictures(found, self.atelier, self.words)]
+        return [ended(found, self.words), *pictures(found, self.atelier, self.words)]
 
 
 def draw(
@@ -308,83 +299,14 @@ class _Analyzer:
                 updates = [compat.update()] * 4
             else:
                 shown = found
-                updates = _pictures(found, self._atelier, self._words)
+                updates = pictures(found, self._atelier, self._words)
             said = progress_html(now, self._atelier.queue, self._words)
-            said = said or _ended(found, self._words, stopped=now.state == STOPPED)
+            said = said or ended(found, self._words, stopped=now.state == STOPPED)
             if now.stopped and not now.ended:
                 said = note_html(self._words("block_weight.stopping"))
             yield [said, *updates]
 
 
-def _pictures(found: Found, atelier: Atelier, words: Words) -> list[Any]:
-    """Return what is shown below an analysis: grids, table, files, and whether its weights can be taken."""
-    files = [str(path) for path in found.files if path.suffix == ".csv" or path.name.startswith(("tier_", "maps"))]
-    table = table_of(found.analyses, words) if found.analyses else None
-    return [
-        "".join(_figure(*grid, atelier, words) for grid in found.grids) + tiers_html(found.tiers, words),
-        compat.update(value=table, visible=True) if found.grids else compat.update(visible=False),
-        compat.update(value=files or None, visible=bool(files)),
-        compat.update(visible=bool(found.tiers)),
-    ]
-
-
-def _figure(picture: Image.Image | Path, text: str, seed: int, gain: float, atelier: Atelier, words: Words) -> str:
-    """Return a grid as HTML: a finished one from its file, one that still grows inside the page."""
-    source = file_url(atelier.folders, picture) if isinstance(picture, Path) else data_url(picture)
-    caption = escape(words("block_weight.caption", range=text, seed=seed, gain=f"{gain:g}"))
-    return (
-        f'<figure class="atelier-grid"><a href="{source}" target="_blank"><img src="{source}" alt="{caption}"></a>'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
-
-
-def _ended(found: Found | None, words: Words, *, stopped: bool = False) -> str:
-    """Return what is said of an analysis that is over."""
-    if found is None or not (found.grids or found.tiers):
-        return note_html(words("block_weight.stopped_early"))
-    folder = found.files[0].parent if found.files else ""
-    if not found.grids:
-        return note_html(words("block_weight.measured", folder=folder), kind="good")
-    floor = max(analysis.noise_floor for analysis in found.analyses)
-    kind = "block_weight.stopped" if stopped else "block_weight.finished"
-    told = dict.fromkeys(note for analysis in found.analyses for note in analysis.notes)
-    notes = "".join(note_html(sentence_in_words(note, words.language), kind="warning") for note in told)
-    problems = "".join(error_html(each, words) for each in found.analyses[-1].problems)
-    return note_html(words(kind, floor=f"{floor:.3f}", folder=folder), kind="good") + problems + notes
-
-
-def table_of(analyses: tuple[Analysis, ...], words: Words) -> dict[str, Any]:
-    """Return the table of all ranges: block, change and spread in percent, and whether noise explains it."""
-    headers = [words("block_weight.block")]
-    rows: dict[str, tuple[list[Any], list[bool]]] = {}
-    many = any(analysis.plan.options.seeds > 1 for analysis in analyses)
-    for analysis in analyses:
-        name = range_text(analysis.plan)
-        headers.append(words("block_weight.change", range=name))
-        if many:
-            headers.append(words("block_weight.spread", range=name))
-    headers.append(words("block_weight.above_noise"))
-    for analysis in analyses:
-        for row in analysis.rows:
-            values = [round(row.mean, 3), round(row.spread, 3)] if many else [round(row.mean, 3)]
-            line = rows.setdefault(row.name, ([], []))
-            line[0].extend(values)
-            line[1].append(row.mean > analysis.noise_floor)
-    width = len(headers) - 2
-    data = [
-        [name, *values, *[None] * (width - len(values)), words("block_weight.yes" if any(above) else "block_weight.no")]
-        for name, (values, above) in rows.items()
-    ]
-    return {"headers": headers, "data": data}
-
-
 def _lines(text: str | None) -> tuple[str, ...]:
     """Return the lines of a box that say something."""
     return tuple(line.strip() for line in (text or "").splitlines() if line.strip())
-
-
-def data_url(picture: Image.Image) -> str:
-    """Return a picture as an address that holds it."""
-    data = io.BytesIO()
-    picture.save(data, format="JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
