@@ -7,6 +7,7 @@ docs/python.md has an example of each.
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,13 +65,17 @@ _PLACES = {
     "train.options": ("TrainOptions",),
 }
 _MODULE_OF = {name: f"{__name__}.{place}" for place, names in _PLACES.items() for name in names}
+__all__ = tuple(_MODULE_OF)  # names that are loaded when they are asked for
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for by its name."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+    found = getattr(import_module(_MODULE_OF[name]), name)
+    if isfunction(found):
+        found = import_module(f"{__name__}.services.arguments").checked(found)
+    globals()[name] = found
     return found
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
+
+_T = TypeVar("_T")
 
 AUTO = "auto"
 """A value that follows from the model."""
@@ -141,6 +144,7 @@ class Option:
         return tuple(texts)
 
     def _text(self, value: Any) -> str:
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value  # a folder, from a program
         if not isinstance(value, str):
             raise InputError("“{value}” is no text", value=_cut(value), where=self.name, cure="Give a text in quotes.")
         if len(value) > TEXT_LIMIT:
@@ -199,6 +203,16 @@ def settle(made: Any) -> None:
     """
     for one in _declared(made.__class__):
         object.__setattr__(made, one.name, one.read(getattr(made, one.name)))
+
+
+def changed(made: _T, values: Mapping[str, Any], *, where: str) -> _T:
+    """Return a dataclass of options with others in their place.
+
+    Raises:
+        InputError: a name that no option has, or a value that cannot be right.
+    """
+    check_names([replace(one, default=None) for one in options_of(made.__class__)], values, where=where)
+    return replace(made, **values)  # type: ignore[type-var]  # options are dataclasses
 
 
 def check_names(known: Iterable[Option], values: Mapping[str, Any], *, where: str, open: bool = False) -> None:

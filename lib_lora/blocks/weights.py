@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lib_lora.blocks.layouts import (
     Layout,
@@ -21,6 +22,22 @@ from lib_lora.blocks.layouts import (
 from lib_lora.blocks.tokens import Token, format_number, parse_tokens
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
+
+
+def finite(value: Any, name: str) -> float:
+    """Return a weight as a number.
+
+    Raises:
+        InputError: it is none, or not finite; ``name`` says whose it is.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        what = say("The weight of {blocks} is not a finite number", blocks=name)
+        raise InputError(what, where=str(value)[:60], cure="Write a number like 0.5.")
+    return number
 
 
 @dataclass(frozen=True)
@@ -43,11 +60,8 @@ class BlockWeights:
                 cure="Allowed lengths are {counts}.",
                 counts=allowed_counts(),
             )
-        bad = [name for name, value in zip(self.layout.names, self.values, strict=True) if not math.isfinite(value)]
-        if bad:
-            raise InputError(
-                "The weight of {blocks} is not a finite number", blocks=bad, cure="Write a number like 0.5."
-            )
+        for name, value in zip(self.layout.names, self.values, strict=True):
+            finite(value, name)
 
     @classmethod
     def parse(
@@ -88,7 +102,8 @@ class BlockWeights:
     def replaced(self, changes: Mapping[str, float]) -> BlockWeights:
         """Return a copy with some blocks changed, by name."""
         table = self.as_dict()
-        table.update((block_in(self.layout, name), float(value)) for name, value in changes.items())
+        named = ((block_in(self.layout, name), value) for name, value in changes.items())
+        table.update((name, finite(value, name)) for name, value in named)
         return replace(self, values=tuple(table.values()))
 
     def complement(self) -> BlockWeights:

@@ -250,10 +250,13 @@ def write_lora(lora: LoraFile, path: str | Path, *, dtype: torch.dtype | None = 
 
     Raises:
         FileError: the target exists and ``overwrite`` is false, or the disk refuses.
-        InputError: nothing to write, or a number that ``dtype`` cannot hold.
+        InputError: nothing to write, a type of whole numbers, or a number that ``dtype`` cannot hold.
     """
     target = Path(path)
     check_target(target, overwrite=overwrite)
+    if dtype is not None and not dtype.is_floating_point:
+        cure = say("Save as fp16, bf16 or fp32.")
+        raise InputError("A LoRA's numbers cannot be whole numbers", where=str(dtype), cure=cure)
     if not lora.adapters:
         raise InputError("There is nothing to write", where=target.name, cure="Keep at least one module.")
     adapters = lora.adapters

@@ -31,7 +31,7 @@ def check_target(target: Path, *, overwrite: bool, ending: str = ENDING) -> None
     except OSError as error:
         what = say("The folder cannot be used: {reason}", reason=error)
         raise FileError(what, where=str(target.parent), cure="Create it.") from error
-    if target.is_dir():
+    if os.path.isdir(target):  # a name that no system has is none; saving says so
         raise FileError("A folder has this name", where=where, cure="Choose another name.")
     if not overwrite and any(_same_name(name, target.name) for name in siblings):
         cure = say("Choose another name, or allow overwriting.")

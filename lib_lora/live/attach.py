@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lib_lora.blocks.elements import ElementRules
 from lib_lora.blocks.layouts import BASE
+from lib_lora.errors import InputError
 from lib_lora.formats.adapters.base import Adapter
 from lib_lora.formats.lora import LoraFile
 from lib_lora.live import fold
@@ -31,7 +32,9 @@ from lib_lora.live.targets import (
     strength_of,
     uniform_multipliers,
 )
+from lib_lora.sentences import say
 
+STRATEGIES = ("auto", "factors", "folded")
 CHEAP = 0.06
 """Factors are used while they add at most this share to the layer's own work, else the layer is folded."""
 
@@ -241,8 +244,11 @@ def attach(
         The attachment, for changing weights and steps while it lasts.
 
     Raises:
-        InputError: no layer matches, or a layer has another size.
+        InputError: no layer matches, a layer has another size, or a number cannot be right.
     """
+    if strategy not in STRATEGIES:
+        cure = say("Choose one of: {names}.", names=STRATEGIES)
+        raise InputError("“{value}” is unknown", value=strategy, where="strategy", cure=cure)
     targets, _ = find_targets(model, lora)
     multipliers = weights if isinstance(weights, Mapping) else uniform_multipliers(model.family, float(weights))
     attached = Attached(targets, strategy=strategy, window=window, elements=elements, strengths=strengths)

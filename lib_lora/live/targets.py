@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ _TEXT = "lora_te"
 
 Strength: TypeAlias = float | Tensor
 """A multiplier: one number, or one number per sample of the batch ``(n,)``."""
+_S = TypeVar("_S", bound=Strength)
 
 
 class HasLayers(Protocol):
@@ -145,6 +147,20 @@ def uniform_multipliers(family: str, strength: float = 1.0) -> dict[str, float]:
     return dict.fromkeys((*full_layout(family).names, BASE, OTHER), strength)
 
 
+def multiplier_of(block: str, multipliers: Mapping[str, _S]) -> _S:
+    """Return a block's multiple: a number, or one for each sample.
+
+    Raises:
+        InputError: it is missing or not finite.
+    """
+    if block not in multipliers:
+        raise InputError("No strength is given for a block of this LoRA", where=block, cure="Give it a number.")
+    q = multipliers[block]
+    if not isinstance(q, Tensor) and not math.isfinite(q):
+        raise InputError("A strength must be a finite number, not {value}", value=q, where=block, cure="Change it.")
+    return q
+
+
 def strength_of(
     target: Target, multipliers: Mapping[str, Strength], elements: ElementRules | None, strength: float
 ) -> Strength:
@@ -153,4 +169,4 @@ def strength_of(
         ratio = elements.ratio(target.block, target.adapter.key)
         if ratio is not None:
             return ratio * strength
-    return multipliers[target.block]
+    return multiplier_of(target.block, multipliers)

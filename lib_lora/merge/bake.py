@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
 from lib_lora.formats.adapters.on_disk import Scratch
 from lib_lora.formats.lora import LoraFile
+from lib_lora.live.targets import multiplier_of
 from lib_lora.merge.rank import size_of
 from lib_lora.merge.recipe import merged, short
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
@@ -51,20 +51,6 @@ def bake(lora: LoraFile, multipliers: Mapping[str, float], progress: Progress = 
     baked = merged(LoraFile(adapters, extras=lora.extras), lora, step)
     report = MergeReport(rows_of(results, list(blocks)), lora.size, baked.size, tuple(dropped))
     return baked, report
-
-
-def multiplier_of(block: str, multipliers: Mapping[str, float]) -> float:
-    """Return a block's multiple.
-
-    Raises:
-        InputError: it is missing or not finite.
-    """
-    if block not in multipliers:
-        raise InputError("No strength is given for a block of this LoRA", where=block, cure="Give it a number.")
-    q = multipliers[block]
-    if not math.isfinite(q):
-        raise InputError("A strength must be a finite number, not {value}", value=q, where=block, cure="Change it.")
-    return q
 
 
 def rounded_part(block: str, before: Adapter, after: Adapter, *, q: float) -> ModuleResult:

@@ -22,8 +22,7 @@ from lib_lora.formats.keys import block_of_key
 from lib_lora.formats.lora import LoraFile, in_order_of_blocks
 from lib_lora.formats.one_by_one import OpenTensors, open_tensors
 from lib_lora.formats.saving import save_hashed
-from lib_lora.live.targets import fits_nothing, misfit, unused_extras
-from lib_lora.merge.bake import multiplier_of
+from lib_lora.live.targets import fits_nothing, misfit, multiplier_of, unused_extras
 from lib_lora.merge.report import MergeReport, ModuleResult, rows_of
 from lib_lora.merge.shares import Summand
 from lib_lora.progress import QUIET, Progress

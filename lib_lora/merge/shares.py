@@ -13,7 +13,7 @@ from lib_lora.errors import InputError
 from lib_lora.formats.adapters import Adapter
 from lib_lora.formats.keys import find_module
 from lib_lora.formats.lora import LoraFile
-from lib_lora.merge.bake import multiplier_of
+from lib_lora.live.targets import multiplier_of
 from lib_lora.merge.difference import dependent
 from lib_lora.merge.rank import with_kernel
 from lib_lora.merge.recipe import short

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,12 @@ from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.plan import BlockPlan
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_model import ResolvedTag
-from lib_lora.blocks.weights import BlockWeights, fit
+from lib_lora.blocks.tokens import format_number
+from lib_lora.blocks.weights import BlockWeights, finite, fit
+from lib_lora.errors import InputError
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, Host
+from lib_lora.live.targets import HasLayers
 from lib_lora.merge import bake as baking
 from lib_lora.merge.budget import SavedAs
 from lib_lora.merge.difference import known
@@ -27,6 +29,7 @@ from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.report import MergeReport
 from lib_lora.merge.shares import Summand
 from lib_lora.merge.spec import resolve_blocks
+from lib_lora.options import changed
 from lib_lora.progress import QUIET, Progress
 from lib_lora.services.analysis_order import analyze_order, order_of, render_order
 from lib_lora.services.block_plan import PlanOptions, plan_of
@@ -35,22 +38,23 @@ from lib_lora.services.fit_order import draw, fit_weights
 from lib_lora.services.fitted import Fitted
 from lib_lora.services.lone_run import LoneRun
 from lib_lora.train.loop import TrainResult
+from lib_lora.train.options import TrainOptions
 
 if TYPE_CHECKING:
     from lib_lora.host.studio import StudioHost
 
-Weights = BlockWeights | Mapping[str, float] | str | float
-"""Block weights as a program may give them: an object, numbers by block, a preset's name or a vector, or one number."""
+Weights = BlockWeights | Mapping[str, float] | Sequence[float] | str | float
+"""Block weights as a program may give them: an object, numbers by block, a preset's name, a vector, or one number."""
 
 
 def open_studio(
-    model: str | Path | None = None, *, loras: Iterable[str | Path] = (), device: str = "auto"
+    model: str | Path | None = None, *, loras: str | Path | Iterable[str | Path] = (), device: str = "auto"
 ) -> StudioHost:
     """Load a checkpoint and return a host that renders, trains and analyzes on it.
 
     Args:
         model: an SD1, SD2 or SDXL checkpoint file; None loads the small model that comes with the project.
-        loras: folders in which a prompt's ``<lora:name:1>`` finds its files.
+        loras: the folder, or the folders, in which a prompt's ``<lora:name:1>`` finds its files.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
@@ -59,9 +63,11 @@ def open_studio(
     """
     from lib_lora.host.studio import StudioHost
 
-    return StudioHost.open(
-        Path(model) if model else None, lora_folders=[Path(folder) for folder in loras], device=device
-    )
+    folders = [Path(folder) for folder in ((loras,) if isinstance(loras, str | Path) else loras)]
+    for folder in folders:
+        if folder.is_file():
+            raise InputError("This is a file, not a folder", where=str(folder), cure="Give the folder that it lies in.")
+    return StudioHost.open(Path(model) if model else None, lora_folders=folders, device=device)
 
 
 def multipliers(lora: LoraFile, weights: Weights = 1.0, *, presets: PresetFile | None = None) -> dict[str, float]:
@@ -76,25 +82,29 @@ def multipliers(lora: LoraFile, weights: Weights = 1.0, *, presets: PresetFile |
     Raises:
         InputError: a name, a vector or a number cannot be right, or a mapping names a block that the family lacks.
     """
+    if isinstance(weights, Sequence) and not isinstance(weights, str):
+        weights = ",".join(format_number(finite(value, str(at))) for at, value in enumerate(weights))
     if isinstance(weights, str):
         found = resolve_blocks(weights, presets or PresetFile.shipped(), lora.family)
     elif isinstance(weights, BlockWeights):
         found = fit(weights, lora.family)
     elif isinstance(weights, Mapping):
         found = BlockWeights.uniform(full_layout(lora.family), 0.0).replaced(
-            {block: value for block, value in weights.items() if block != "other"}
+            {block: finite(value, block) for block, value in weights.items() if block != "other"}
         )
     else:
-        return ResolvedTag(lora.name, te=float(weights), unet=float(weights)).multipliers(lora.family)
+        strength = finite(weights, lora.name)
+        return ResolvedTag(lora.name, te=strength, unet=strength).multipliers(lora.family)
     given = ResolvedTag(lora.name, weights=found).multipliers(lora.family)
-    return given | ({"other": float(weights["other"])} if isinstance(weights, Mapping) and "other" in weights else {})
+    other = {"other": finite(weights["other"], "other")} if isinstance(weights, Mapping) and "other" in weights else {}
+    return given | other
 
 
 def bake(
     lora: LoraFile,
     weights: Weights = 1.0,
     *,
-    model: Any = None,
+    model: HasLayers | None = None,
     presets: PresetFile | None = None,
     progress: Progress = QUIET,
 ) -> tuple[LoraFile, MergeReport]:
@@ -116,11 +126,11 @@ def bake(
 
 
 def add(
-    loras: Sequence[LoraFile | tuple[LoraFile, Weights]],
+    loras: Iterable[LoraFile | tuple[LoraFile, Weights]],
     *,
     method: MethodOptions | None = None,
     rule: RankRule | None = None,
-    model: Any = None,
+    model: HasLayers | None = None,
     presets: PresetFile | None = None,
     saved: SavedAs | None = None,
     progress: Progress = QUIET,
@@ -170,7 +180,7 @@ def analyze(
         InputError: the prompt has no LoRA, or an option cannot be right.
     """
     request = GenerateRequest(request) if isinstance(request, str) else request
-    order = order_of(request, replace(options or AnalyzeOptions(), **more), host, FileFacts(host))
+    order = order_of(request, changed(options or AnalyzeOptions(), more, where="analyze"), host, FileFacts(host))
     return render_order(order, host, progress).analyses[0]
 
 
@@ -192,7 +202,7 @@ def analyze_tiers(
         StoppedError: somebody asked to stop before there was a result.
     """
     request = GenerateRequest(request) if isinstance(request, str) else request
-    order = order_of(request, replace(options or AnalyzeOptions(), **more), host, FileFacts(host))
+    order = order_of(request, changed(options or AnalyzeOptions(), more, where="analyze_tiers"), host, FileFacts(host))
     return analyze_order(order, host, progress).tiers
 
 
@@ -215,7 +225,7 @@ def plan(
     if isinstance(weights, BlockWeights):
         more = {"family": weights.layout.family, **more}
         weights = weights.format()
-    return plan_of(PlanOptions(weights, **more), presets or PresetFile.shipped()).plan
+    return plan_of(changed(PlanOptions(weights), more, where="plan"), presets or PresetFile.shipped()).plan
 
 
 def find_weights(
@@ -240,14 +250,14 @@ def find_weights(
         InputError: the LoRA does not fit, has not learned the pictures, or nothing says what its trigger is.
         FileError: a picture cannot be read. StoppedError: somebody asked to stop before there was a result.
     """
-    chosen = replace(options or FitOptions(lora), **{**more, "lora": lora})
+    chosen = changed(options or FitOptions(lora), {**more, "lora": lora}, where="find_weights")
     found = fit_weights(chosen, host, progress)
     return found if picture is None else draw(found, chosen, host, Path(picture), progress)
 
 
 def train_lora(
     host: Host,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | TrainOptions | None = None,
     *,
     runs: str | Path = "runs",
     progress: Progress = QUIET,
@@ -257,7 +267,7 @@ def train_lora(
 
     Args:
         host: a host, as `open_studio` gives it.
-        options: training options by name, as in an options file; ``more`` are added to them.
+        options: training options, as an object or by name as in an options file; ``more`` are added to them.
         runs: folder of runs.
         progress: is told how far it is, and may stop it.
 
@@ -268,7 +278,7 @@ def train_lora(
         InputError: an option cannot be right; nothing was begun.
         FileError: a folder cannot be used.
     """
-    values = {**(options or {}), **more}
+    values = {**(options.to_dict() if isinstance(options, TrainOptions) else options or {}), **more}
     made = LoneRun.new(lambda: host, values, Path(runs), where="train_lora", progress=progress)
     try:
         return made.work(progress)
