@@ -50,10 +50,10 @@ def family_of_all(parts: Sequence[Summand]) -> str:
         InputError: no part, or files for different families.
     """
     _refuse_none(parts)
-    known = {part.lora.name: part.lora.family for part in parts}
-    found = dict.fromkeys(known.values())
+    known = [(part.lora.name, part.lora.family) for part in parts]  # two files may have one name
+    found = dict.fromkeys(family for _, family in known)
     if len(found) > 1:
-        where = ", ".join(f"{name}: {family}" for name, family in known.items())
+        where = ", ".join(f"{name}: {family}" for name, family in known)
         raise InputError("LoRAs for different models cannot be added", where=where, cure="Choose files of one family.")
     return next(iter(found))
 

@@ -11,16 +11,11 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from lib_lora.errors import InputError
-from lib_lora.sentences import say
+from lib_lora.sentences import Sentence, say
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NUMBERS: Mapping[Any, type] = {float: Real, int: Integral}
 _MANY = (Sequence, Iterable)
-_CURES = {
-    "LoraFile": say("Read the file with lib_lora.read_lora, and give what it returns."),
-    "HasLayers": say("Give the model of a host: host.model."),
-    "Host": say("Give what lib_lora.open_studio returns."),
-}
 
 
 def checked(function: _F) -> _F:
@@ -38,16 +33,12 @@ def checked(function: _F) -> _F:
             wrong = _misfit(value, kinds.get(name, Any), name)
             if wrong is not None:
                 place, found = wrong
-                told = _told(kinds[name])
-                cure = next((cure for kind, cure in _CURES.items() if kind in told), None) or say(
-                    "Give {kinds}.", kinds=told
-                )
                 raise InputError(
                     "{name} cannot be of the kind {kind}",
                     name=place,
                     kind=type(found).__name__,
                     where=function.__name__,
-                    cure=cure,
+                    cure=_cure(_told(kinds[name])),
                 )
         return function(*args, **more)
 
@@ -86,6 +77,14 @@ def _is(value: Any, kind: Any) -> bool:
     if getattr(kind, "_is_protocol", False):
         return any(hasattr(value, name) for name in (*vars(kind), *kind.__annotations__) if not name.startswith("_"))
     return isinstance(value, _NUMBERS.get(kind, kind or type(None)))
+
+
+def _cure(kinds: str) -> Sentence:
+    if "LoraFile" in kinds:
+        return say("Read the file with lib_lora.read_lora, and give what it returns.")
+    if "HasLayers" in kinds:
+        return say("Give the model of a host: host.model.")
+    return say("Give what lib_lora.open_studio returns.") if kinds == "Host" else say("Give {kinds}.", kinds=kinds)
 
 
 def _told(kind: Any) -> str:

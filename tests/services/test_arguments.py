@@ -133,7 +133,7 @@ def test_options_stay_what_they_are_but_for_what_is_changed():
 
 
 def test_what_only_a_checker_of_types_can_tell_is_let_through():
-    def call(one: "Nowhere", two: "int | None" = None, *, three: "tuple[int, str]" = (1, "a")):  # noqa: F821, UP037
+    def call(one: Nowhere, two: int | None = None, *, three: tuple[int, str] = (1, "a")):  # noqa: F821
         return one, two, three
 
     door = checked(call)
