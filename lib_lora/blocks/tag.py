@@ -41,6 +41,7 @@ _MEANT = re.compile(
 """What begins like a tag; without its bracket it needs a strength or an end to be meant as one."""
 _OTHER = re.compile(r"<(?!(?:lora|lyco):)(\w+):[^>]+>", re.IGNORECASE)
 _ANGLES = str.maketrans("〈《‹«〉》›»", "<<<<>>>>")
+_NO_COMMENT = say("Leave # out; where the file's own name has it, rename the file.")
 _SHOWN = 60  # characters of a broken tag that a message repeats
 
 
@@ -94,6 +95,11 @@ def broken_tags(prompt: str) -> list[TagError]:
             errors.append(_not_ours(text, (meant["kind"] or "lora").lower(), is_words=start not in taken))
             continue
         wide = _typed(text).find(">")
+        comment = text.find("#")
+        if 0 <= comment < (wide if wide >= 0 else len(text)):
+            what = say("A comment (#) begins inside of the tag, so it is not closed")
+            errors.append(TagError(what, text=text, position=comment, cure=_NO_COMMENT))
+            continue
         place = len(text) if wide < 0 else wide
         what = say("The tag is not closed, so it is read as words")
         errors.append(TagError(what, text=text, position=place, cure="Write > at its end."))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lib_lora.blocks.elements import ElementFile, ElementRules
 from lib_lora.blocks.errors import PositionError, TagError
-from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.presets import Preset, PresetFile
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag, Span, Strengths, spell
 from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights, fit, unnamed_blocks
@@ -48,7 +48,11 @@ def resolve(
     Raises:
         TagError: an unknown name or weights that do not fit the model, pointing at it.
     """
-    vector = _vector(parsed, presets, family, seed=seed, fill=fill) if parsed.weights else _Vector(None)
+    vector = (
+        _vector(parsed, presets, family, seed=seed, fill=fill)
+        if parsed.weights
+        else _Vector(None, notes=x_notes(parsed, None))
+    )
     notes = [*parsed.notes, *vector.notes]
     notes += [
         say("{item} {value} is very large.", item=key, value=format_number(v))
@@ -106,27 +110,25 @@ def _vector(parsed: ParsedTag, presets: PresetFile, family: str, *, seed: int, f
         return _Vector(None, notes=(note,))
     try:
         source = presets.vector(span.text, family)
-        notes: tuple[str, ...] = ()
-        has_x = any(token.kind == "X" for token in source.tokens)
-        if parsed.x is None and has_x:
-            notes = (say("X is 1 because the tag has no x=."),)
-        elif parsed.x is not None and not has_x:
-            notes = (
-                say(
-                    "{x} is the value of X, and the block weights have no X: it does nothing.",
-                    x=format_number(parsed.x),
-                ),
-            )
         # seeded by text: stable across Python versions and processes, and each LoRA of a prompt draws its own values
         rng = random.Random(f"{seed}/{parsed.name}")
         written = source.weights(x=1.0 if parsed.x is None else parsed.x, rng=rng)
-        return _Vector(fit(written, family, fill=fill), unnamed_blocks(written.layout, family), notes)
+        return _Vector(fit(written, family, fill=fill), unnamed_blocks(written.layout, family), x_notes(parsed, source))
     except PositionError as error:
         raise TagError(
             error.what, text=parsed.text, position=span.position + error.position, cure=error.cure
         ) from error
     except InputError as error:
         raise TagError(error.what, text=parsed.text, position=span.position, cure=error.cure) from error
+
+
+def x_notes(parsed: ParsedTag, source: Preset | None) -> tuple[str, ...]:
+    """Return what is to be said where a tag has an X without its value, or a value without an X."""
+    has_x = source is not None and any(token.kind == "X" for token in source.tokens)
+    if parsed.x is None:
+        return (say("X is 1 because the tag has no x=."),) if has_x else ()
+    said = say("{x} is the value of X, and the block weights have no X: it does nothing.", x=format_number(parsed.x))
+    return () if has_x else (said,)
 
 
 def _elements(parsed: ParsedTag, elements: ElementFile | None) -> ElementRules | None:

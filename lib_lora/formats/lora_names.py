@@ -15,11 +15,11 @@ from lib_lora.sentences import say
 from lib_lora.walk import files_below
 
 _SHOWN = 5
-_NOT_IN_TAGS = re.compile(r"[:<>=\x00-\x1f\x7f-\x9f]")
+_NOT_IN_TAGS = re.compile(r"[:<>=#\x00-\x1f\x7f-\x9f]")
 
 
 def name_in_tags(stem: str) -> str:
-    """Return a file's name as a tag can hold it: composed, without blanks around it, ``_`` for ``: < > =``."""
+    """Return a file's name as a tag can hold it: composed, without blanks around it, ``_`` for ``: < > = #``."""
     return _NOT_IN_TAGS.sub("_", unicodedata.normalize("NFC", stem)).strip() or "_"
 
 

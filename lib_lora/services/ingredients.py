@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag
 from lib_lora.blocks.tag_model import ParsedTag
-from lib_lora.errors import InputError
+from lib_lora.blocks.tag_resolve import x_notes
+from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.contents import contents_of
 from lib_lora.formats.lora_names import name_in_tags
 from lib_lora.formats.names import ENDING
@@ -28,17 +30,20 @@ class Written:
         name: what the tag calls the LoRA.
         row: the file, and how strongly it counts.
         lost: the items of the tag that a file cannot hold.
+        said: what is to be said of how the tag is written.
     """
 
     name: str
     row: Ingredient
     lost: tuple[str, ...]
+    said: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[Sentence, ...]:
         """Return what is to be said of it."""
-        note = say("{name}: a file cannot hold {items}; it was left out.", name=self.name, items=self.lost)
-        return (note,) if self.lost else ()
+        said = tuple(say("{name}: {said}", name=self.name, said=note) for note in self.said)
+        lost = say("{name}: a file cannot hold {items}; it was left out.", name=self.name, items=self.lost)
+        return (*said, lost) if self.lost else said
 
 
 def typed_row(text: str, find: Find, presets: PresetFile, *, paths: bool) -> Written:
@@ -57,10 +62,10 @@ def typed_row(text: str, find: Find, presets: PresetFile, *, paths: bool) -> Wri
         InputError: there is no such LoRA, or something of it cannot be right.
     """
     text = text.strip().rstrip(",").rstrip()
-    if text.startswith("<"):
+    path, rest = _file_and_rest(text) if paths else (None, text)
+    if path is None and text.startswith("<"):
         tag = parse_tag(text)
         return _row(tag, find(tag.name), presets)
-    path, rest = _file_and_rest(text) if paths else (None, text)
     if path is None:
         name, colon, after = text.partition(":")
         path, rest = find(name.strip()), f"{colon}{after}"
@@ -82,8 +87,14 @@ def rows_of_prompt(prompt: str, find: Find, presets: PresetFile) -> tuple[Writte
 
 
 def _row(tag: ParsedTag, path: Path, presets: PresetFile) -> Written:
-    family = contents_of(path).family if tag.x is not None else ""  # only X needs to know how long a vector is
-    return Written(tag.name, *row_of_tag(tag, path, presets, family))
+    weighed = tag.weights is not None and not tag.sweep
+    family = contents_of(path).family if weighed or tag.x is not None else ""
+    vector = None
+    with suppress(AtelierError):  # what is wrong with it is said where the file is made
+        vector = presets.vector(tag.weights.text, family) if tag.weights is not None and weighed else None
+    row, lost = row_of_tag(tag, path, presets, family)
+    said = x_notes(tag, vector) if vector is not None or tag.weights is None else ()
+    return Written(tag.name, row, lost, (*tag.notes, *said))
 
 
 def _file_and_rest(text: str) -> tuple[Path | None, str]:

@@ -12,7 +12,8 @@ from lib_lora.cli import main as cli
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import read_adapter
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
-from lib_lora.services.ingredients import typed_row
+from lib_lora.host.prompt.read import read_prompt
+from lib_lora.services.ingredients import rows_of_prompt, typed_row
 from tests.formats.lora_samples import LINEAR, TEXT, reference, relative, sample
 
 VECTOR = "1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0"
@@ -138,3 +139,28 @@ def test_a_name_may_be_a_path_with_a_colon_only_where_paths_are_allowed(folder: 
         assert (row.path.resolve(), row.strength, row.blocks) == (inner / "girl.safetensors", 0.5, "MIDD")
         with pytest.raises(InputError, match="no LoRA of this name"):
             typed_row(spelling, find, presets, paths=False)
+
+
+SAID = {
+    "girl:1:FACE:x=2": "girl: 2 is the value of X, and the block weights have no X: it does nothing.",
+    "girl:0.5:x=2": "girl: 2 is the value of X, and the block weights have no X: it does nothing.",
+    "girl:1:X" + ",X" * 16: "girl: X is 1 because the tag has no x=.",
+    "girl:1:FACE": None,
+    "girl:1:X" + ",X" * 16 + ":x=0.5": None,
+}
+
+
+@pytest.mark.parametrize("spelling", SAID)
+def test_what_a_tag_says_in_vain_is_said_where_it_is_merged(folder: Path, spelling: str) -> None:
+    presets = PresetFile.shipped()
+    typed = typed_row(spelling, lambda name: folder / f"{name}.safetensors", presets, paths=False)
+    (of_prompt,) = rows_of_prompt(f"a <lora:{spelling}>", lambda name: folder / f"{name}.safetensors", presets)
+    assert typed.notes == of_prompt.notes == ((SAID[spelling],) if SAID[spelling] else ())
+    drawn = read_prompt(f"<lora:{spelling}>", presets=presets, family="sd1", seed=1)
+    assert drawn.notes == typed.notes
+
+
+def test_a_file_whose_name_begins_like_a_tag_is_a_file(folder: Path) -> None:
+    path = (folder / "girl.safetensors").rename(folder / "<lora:girl>.safetensors")
+    row = typed_row(f"{path}:0.5", lambda name: Path(name), PresetFile.shipped(), paths=True).row
+    assert (row.path, row.strength) == (path, 0.5)

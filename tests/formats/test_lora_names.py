@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib_lora.blocks.tag import find_tags, parse_tag
+from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag
 from lib_lora.errors import InputError
 from lib_lora.formats.adapters import LoraAdapter
 from lib_lora.formats.lora import LoraFile, write_lora
@@ -113,6 +113,17 @@ def test_the_files_that_could_not_be_named(studio: StudioHost) -> None:
 
 def test_names_in_tags() -> None:
     assert [name_in_tags(name) for name in ("a", " a ", "a=b:c", "=", "  ")] == ["a", "a", "a_b_c", "_", "_"]
+
+
+def test_a_name_with_a_comment_sign_has_one_that_a_prompt_can_hold(studio: StudioHost, tmp_path: Path) -> None:
+    (path,) = touch(tmp_path, "#1 girl")
+    (called,) = named_files([tmp_path])
+    (found,) = find_tags(f"a girl <lora:{called}:1>")
+    assert host_of(studio, tmp_path).find_lora(parse_tag(found.text).name) == path
+    (error,) = broken_tags("a girl <lora:#1 girl:1>, <lora:b:1>")
+    assert str(error.what).startswith("A comment (#) begins inside of the tag")
+    assert (error.position, "rename the file" in str(error.cure)) == (6, True)
+    assert not broken_tags("a girl <lora:b:1> # <lora:c:1")
 
 
 def test_of_files_of_one_name_it_is_said_which_was_taken(studio: StudioHost, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_what_is_no_number_is_no_weight(studio, weight):
 
 
 def test_a_list_of_numbers_is_a_vector(studio):
-    lora, numbers = random_lora(studio.model), [0.1 * at for at in range(17)]
+    lora, numbers = random_lora(studio.model), [at / 8 for at in range(17)]
     assert lib_lora.multipliers(lora, numbers) == lib_lora.multipliers(lora, ",".join(map("{:.6g}".format, numbers)))
     assert lib_lora.multipliers(lora, numpy.float32(0.5)) == lib_lora.multipliers(lora, 0.5)
     joined, _ = lib_lora.add(each for each in (lora, (lora, [0.5] * 17)))
