@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from safetensors.torch import load_file
 TOOLS = Path(__file__).resolve().parents[2] / "tools" / "pocket"
 sys.path.insert(0, str(TOOLS))
 
-import pictures  # noqa: E402  (a script folder, not a package)
+import export  # noqa: E402  (a script folder, not a package)
+import pictures  # noqa: E402
 import scenes  # noqa: E402
+import shipped  # noqa: E402
 import train_model  # noqa: E402
 import train_vae  # noqa: E402
 from architecture import new_unet, new_vae  # noqa: E402
@@ -56,13 +59,29 @@ def test_the_exported_file_opens_with_the_exported_config(tmp_path: Path) -> Non
     text = {name: t for name, t in load_file(POCKET).items() if name.startswith("cond_stage_model.")}
     path = tmp_path / "pocket.safetensors"
     write_tensors(path, {name: tensor.half().contiguous() for name, tensor in (parts | text).items()}, {})
-    (tmp_path / "pocket.yaml").write_text(config_yaml(0.5), encoding="utf-8")
+    (tmp_path / "pocket.yaml").write_text(config_yaml(0.5, 1), encoding="utf-8")
     (tmp_path / "text").symlink_to(POCKET.parent / "text")
     opened = load_checkpoint(path)
     assert opened.latent_scale == 0.5
     assert path.stat().st_size <= 40e6
     shown = opened.vae.config
     assert (shown.block_out_channels, shown.layers_per_block) == ((96, 96, 96, 96), 1)
+
+
+def test_a_model_that_learns_on_begins_as_the_shipped_one(tmp_path: Path) -> None:
+    shipped.unpack(tmp_path)
+    start = torch.load(tmp_path / shipped.START, weights_only=True)
+    learner = train_model.Learner.new(start["text"]["embeddings.token_embedding.weight"].shape[0], torch.device("cpu"))
+    learner.begin_with(start)
+    facts = {"seed": 1, "step": 0, "batch": 1, "minutes": 0.0, "scenes": 0, "log": []}
+    weights = {"average_unet": learner.average_unet.values, "average_text": learner.average_text.values}
+    torch.save(weights | facts | {"scale": start["scale"]}, tmp_path / "model.pt")
+    shutil.copytree(shipped.SHIPPED / "text", tmp_path / "tokenizer")
+    export.write(tmp_path, tmp_path / "out")
+    again, first = load_file(tmp_path / "out" / "pocket.safetensors"), load_file(POCKET)
+    assert again.keys() == first.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in first.items())
+    assert (tmp_path / "out" / "pocket.yaml").read_text("utf-8") == POCKET.with_suffix(".yaml").read_text("utf-8")
 
 
 def test_outer_skips_are_cut_for_noisy_samples_only() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
@@ -12,7 +14,7 @@ CONTEXT = 128
 """Width of the text encoder and of the cross-attention."""
 
 VAE_CHANNELS, VAE_BLOCKS = 96, 1
-"""Channels at every level; ResNet blocks a level (the decoder has one more)."""
+"""Channels at every level; ResNet blocks a level (the decoder has one more). The shipped one has none."""
 
 UNET_CHANNELS, UNET_WIDER, UNET_BLOCKS = 64, (1, 2, 2, 2), 2
 """Channels, their multiples level by level, ResNet blocks a level: with the autoencoder 34 MB in fp16. A wider middle,
@@ -30,7 +32,7 @@ PREDICTION = "v_prediction"
 is its error many times over, again as a tint; the velocity is then the picture itself."""
 
 
-def new_vae() -> AutoencoderKL:
+def new_vae(blocks: int = VAE_BLOCKS) -> AutoencoderKL:
     """Return the autoencoder: factor 8, 4 latent channels, starting as a plain 8-fold shrink and enlarge.
 
     LDM fixes GroupNorm to 32 groups, and a group of one or two channels cannot carry the brightness of a flat area:
@@ -40,11 +42,20 @@ def new_vae() -> AutoencoderKL:
         block_out_channels=(VAE_CHANNELS,) * 4,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=VAE_BLOCKS,
+        layers_per_block=blocks,
         latent_channels=4,
         sample_size=128,
     )
     _start_as_shrink_and_enlarge(vae)
+    return vae
+
+
+def load_vae(path: Path) -> AutoencoderKL:
+    """Return the autoencoder that `train_vae` or `shipped` wrote, with as many ResNet blocks a level as it has."""
+    state = torch.load(path, weights_only=True)
+    blocks = len({name.split(".")[4] for name in state if name.startswith("encoder.down_blocks.0.resnets")})
+    vae = new_vae(blocks)
+    vae.load_state_dict(state)
     return vae
 
 

@@ -11,6 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import shipped
 import torch
 from architecture import (
     BETAS,
@@ -19,11 +20,10 @@ from architecture import (
     UNET_BLOCKS,
     UNET_CHANNELS,
     UNET_WIDER,
-    VAE_BLOCKS,
     VAE_CHANNELS,
+    load_vae,
     new_text_encoder,
     new_unet,
-    new_vae,
 )
 from pictures import concepts
 from torch import Tensor
@@ -86,8 +86,8 @@ def text_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def config_yaml(scale: float) -> str:
-    """Return the LDM config of the pocket model."""
+def config_yaml(scale: float, blocks: int) -> str:
+    """Return the LDM config of the pocket model; ``blocks``: the autoencoder's ResNet blocks a level."""
     return f"""# LoRA Atelier pocket model. Installed elsewhere than extensions/lora-atelier? Then change `version`.
 model:
   target: ldm.models.diffusion.ddpm.LatentDiffusion
@@ -136,7 +136,7 @@ model:
           out_ch: 3
           ch: {VAE_CHANNELS}
           ch_mult: [1, 1, 1, 1]
-          num_res_blocks: {VAE_BLOCKS}
+          num_res_blocks: {blocks}
           attn_resolutions: []
           dropout: 0.0
         lossconfig:
@@ -151,9 +151,8 @@ model:
 def write(work: Path, out: Path) -> None:
     """Assemble the checkpoint from the work folder, with config, tokenizer and history beside it."""
     saved = torch.load(work / "model.pt", weights_only=True)
-    unet, vae = new_unet(), new_vae()
+    unet, vae = new_unet(), load_vae(work / "vae.pt")
     unet.load_state_dict(saved["average_unet"])
-    vae.load_state_dict(torch.load(work / "vae.pt", weights_only=True))
     vocabulary = len(json.loads((work / "tokenizer" / "vocab.json").read_text(encoding="utf-8")))
     text = new_text_encoder(vocabulary)
     text.load_state_dict(saved["average_text"])
@@ -161,7 +160,7 @@ def write(work: Path, out: Path) -> None:
     halves = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in tensors.items()}
     out.mkdir(parents=True, exist_ok=True)
     write_tensors(out / "pocket.safetensors", halves, {"modelspec.title": "LoRA Atelier pocket model"}, overwrite=True)
-    (out / "pocket.yaml").write_text(config_yaml(saved["scale"]), encoding="utf-8")
+    (out / "pocket.yaml").write_text(config_yaml(saved["scale"], vae.config.layers_per_block), encoding="utf-8")
     shutil.copytree(work / "tokenizer", out / "text", dirs_exist_ok=True)
     text.config.save_pretrained(out / "text")
     history = {
@@ -171,6 +170,9 @@ def write(work: Path, out: Path) -> None:
         "autoencoder": json.loads((work / "vae.json").read_text(encoding="utf-8")),
         "model": {key: saved[key] for key in ("seed", "step", "batch", "minutes", "scenes", "log")},
     }
+    before = work / shipped.BEFORE
+    if before.exists():
+        history["model"]["before"] = json.loads(before.read_text(encoding="utf-8"))
     (out / "training.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
 
 

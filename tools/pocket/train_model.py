@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shipped
 import torch
-from architecture import BETAS, new_text_encoder, new_unet, new_vae
+from architecture import BETAS, load_vae, new_text_encoder, new_unet
 from diffusers import DDPMScheduler
 from pictures import to_array
 from progress import Average, Training, autocast, rate
@@ -27,7 +28,9 @@ from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
 NO_CAPTION = 0.1  # share of empty captions, for classifier-free guidance
-PEAK, TEXT_SHARE = 1e-3, 0.4
+PEAK, GO_ON_PEAK, TEXT_SHARE = 1e-3, 4e-4, 0.4
+"""Highest learning rate from nothing and from a learned model; what the text encoder gets of it."""
+
 NOISY = 0.75
 """Exponent of the drawn steps: below 1 the noisy ones, where a picture's composition is decided, come more often."""
 
@@ -36,18 +39,20 @@ WITHOUT_OUTER_SKIPS, DROP_FROM = 0.25, 400
 know what the picture shows. Otherwise a UNet on 16 x 16 latents leaves them idle."""
 
 
-def cache_latents(work: Path, pairs: int, device: torch.device) -> Mapping[str, Any]:
-    """Return latents ``(N, 4, 16, 16)`` of unit deviation, their scale, captions and weights; kept in ``work``."""
+def cache_latents(work: Path, pairs: int, device: torch.device, scale: float | None = None) -> Mapping[str, Any]:
+    """Return latents ``(N, 4, 16, 16)`` times ``scale``, the scale, captions and weights; kept in ``work``.
+
+    Without a scale it is the one that makes their deviation 1.
+    """
     path = work / "latents.pt"
     if not path.exists():
-        vae, scenes, rows = new_vae().to(device).eval(), training_scenes(pairs), []
-        vae.load_state_dict(torch.load(work / "vae.pt", weights_only=True))
+        vae, scenes, rows = load_vae(work / "vae.pt").to(device).eval(), training_scenes(pairs), []
         with torch.no_grad(), autocast(device):
             for start in range(0, len(scenes), 64):
                 pixels = torch.from_numpy(np.stack([to_array(draw(scene)) for scene in scenes[start : start + 64]]))
                 rows.append(vae.encode(pixels.to(device).float() / 127.5 - 1).latent_dist.mode().float().cpu())
         latents = torch.cat(rows)
-        scale = round(1 / latents.std().item(), 5)
+        scale = scale or round(1 / latents.std().item(), 5)
         kept = {"captions": [s.caption for s in scenes], "weights": torch.tensor([weight_of(s) for s in scenes])}
         torch.save(kept | {"latents": latents * scale, "scale": scale}, path)
     return torch.load(path, weights_only=True)
@@ -146,10 +151,16 @@ class Learner:
         optimizer = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.99), weight_decay=0.01)
         return cls(unet, text, optimizer, Average(unet), Average(text))
 
-    def learn(self, loss: Tensor, step: int, done: float) -> None:
+    def begin_with(self, start: Mapping[str, Any]) -> None:
+        """Take over the weights of another model of this shape."""
+        for part, average, name in ((self.unet, self.average_unet, "unet"), (self.text, self.average_text, "text")):
+            part.load_state_dict(start[name])
+            average.load_state_dict(part.state_dict())
+
+    def learn(self, loss: Tensor, step: int, done: float, peak: float = PEAK) -> None:
         """Take one step."""
         for group, share in zip(self.optimizer.param_groups, (1, TEXT_SHARE), strict=True):
-            group["lr"] = share * rate(PEAK, step, done)
+            group["lr"] = share * rate(peak, step, done)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([*self.unet.parameters(), *self.text.parameters()], 1.0)
@@ -182,19 +193,23 @@ def training_loss(learner: Learner, skips: OuterSkips, data: Data, batch: int) -
 def train(work: Path, minutes: float, device: torch.device, batch: int, pairs: int, seed: int = 11) -> None:
     """Train until the time is over, then write ``model.pt`` with the averaged weights and the history."""
     torch.manual_seed(seed)
-    cached = cache_latents(work, pairs, device)
+    path = work / shipped.START
+    start = torch.load(path, weights_only=True) if path.exists() else None
+    cached = cache_latents(work, pairs, device, start and start["scale"])
     data = Data.of(work, cached, device)
     learner = Learner.new(data.vocabulary, device)
     training = Training(work / "model_state.pt", dict(vars(learner)), minutes)
     if training.load():
         torch.manual_seed(seed + training.step)
+    elif start is not None:
+        learner.begin_with(start)
     else:
         training.log.append({"step": 0, "words_loss": round(teach_words(learner.text, data), 3)})
         learner.average_text.load_state_dict(learner.text.state_dict())
-    skips = OuterSkips(learner.unet)
+    skips, peak = OuterSkips(learner.unet), PEAK if start is None else GO_ON_PEAK
     for done in training.steps():
         loss = training_loss(learner, skips, data, batch)
-        learner.learn(loss, training.step, done)
+        learner.learn(loss, training.step, done, peak)
         training.losses.append(loss.detach())
     facts = {"scale": cached["scale"], "seed": seed, "step": training.step, "batch": batch}
     facts |= {"minutes": round(training.used, 1), "scenes": len(data.ids), "log": training.log}
