@@ -183,7 +183,7 @@ def _change(
 ) -> tuple[Tensor, float, RankRule]:
     """Return a layer's change as a matrix, the singular value that rounding alone can make, and the layer's rule."""
     tuned, original = _read(one.new, new, part="weight"), _read(one.old, old, part="weight")
-    floor = max(_rounding(tuned), _rounding(original)) * _spread(one.shape)
+    floor = _MARGIN * max(_largest_of_rounding(tuned), _largest_of_rounding(original))
     rule = rule.at(block, one.key, lambda _: largest_singular_value(original.flatten(1)))
     return (tuned.float() - original.float()).flatten(1), floor, rule
 
@@ -272,17 +272,29 @@ def _read(layer: StoredLayer, source: OpenTensors, *, part: str) -> Tensor:
 
 def _rounding(weight: Tensor) -> float:
     """Return the deviation that rounding a weight to its type gives each number: a step of the type over √12."""
+    return math.sqrt(sum(float(part.sum()) for part in _variances(weight)) / weight.numel())
+
+
+def _largest_of_rounding(weight: Tensor) -> float:
+    """Return the largest singular value that rounding a weight to its type can make by itself.
+
+    Steps grow with the numbers, so that rounding is not alike everywhere; a matrix of independent numbers has at most
+    about the norm of its largest row's deviations plus that of its largest column's (Bandeira and van Handel 2016,
+    arXiv:1408.6185), which is √m + √n where all deviate by 1.
+    """
+    matrix = weight.flatten(1)
+    row, columns = 0.0, torch.zeros(matrix.shape[1], dtype=torch.float64)
+    for part in _variances(matrix):
+        row, columns = max(row, float(part.sum(1).max())), columns + part.sum(0)
+    return math.sqrt(row) + math.sqrt(float(columns.max()))
+
+
+def _variances(weight: Tensor) -> Iterator[Tensor]:
+    """Yield the variance of each number's rounding, in fp64, some rows at a time."""
     least = -13 if weight.dtype is torch.float16 else -125  # below, steps get no smaller
-    total = 0.0
-    for part in weight.flatten().split(_SLICE):
+    for part in weight.split(max(1, _SLICE // max(1, weight[0].numel()))):
         exponent = torch.frexp(part.float()).exponent.clamp(min=least)
-        total += float(torch.exp2(2 * (exponent.double() - 1 - _MANTISSA[weight.dtype])).sum())
-    return math.sqrt(total / weight.numel() / 12)
-
-
-def _spread(shape: tuple[int, ...]) -> float:
-    """Return the largest singular value that random numbers of deviation 1 give a matrix: about √m + √n."""
-    return _MARGIN * (math.sqrt(shape[0]) + math.sqrt(math.prod(shape[1:])))
+        yield torch.exp2(2 * (exponent.double() - 1 - _MANTISSA[weight.dtype])) / 12
 
 
 def _small_enough(lora: LoraFile, found: _Found, rule: RankRule, blocks: Mapping[str, str], saved: SavedAs) -> LoraFile:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from lib_lora.architectures.stored import StoredLayer
 from lib_lora.errors import InputError
-from lib_lora.formats.checkpoint import CheckpointFile
+from lib_lora.formats.checkpoint import COMPUTED, CheckpointFile
 from lib_lora.formats.one_by_one import OpenTensors
 from lib_lora.progress import Progress
 from lib_lora.sentences import Sentence, say
@@ -94,7 +96,7 @@ def _of_another_size(keys: Sequence[str]) -> Sentence | None:
 def rest_of(
     tuned: CheckpointFile, original: CheckpointFile, new: OpenTensors, old: OpenTensors, progress: Progress
 ) -> list[Sentence]:
-    """Return what is to be said of tensors that differ and are in no layer: embeddings, the autoencoder.
+    """Return what is to be said of tensors in no layer: averaged weights; embeddings and the autoencoder that differ.
 
     Raises:
         FileError: a file cannot be read; StoppedError: somebody asked to stop.
@@ -107,18 +109,37 @@ def rest_of(
     differing = []
     for number, name in enumerate(names):
         progress.passed(number, len(names), say("comparing the rest"))
-        one, other = tuned.header.tensors[name], original.header.tensors[name]
-        if (one.dtype, one.shape) == (other.dtype, other.shape) and any(
-            a != b for a, b in zip(new.blocks(name), old.blocks(name), strict=True)
-        ):
+        if tuned.header.tensors[name].shape == original.header.tensors[name].shape and _differ(name, new, old):
             differing.append(name)
+    notes = [note for one in (tuned, original) if (note := _averaged(one)) is not None]
     if not differing:
-        return []
+        return notes
     return [
+        *notes,
         say(
             "{n} {n:tensor|tensors} in which the checkpoints differ {n:is|are} outside of what a LoRA can hold: "
             "embeddings or the autoencoder (e.g. {example}).",
             n=len(differing),
             example=differing[0],
-        )
+        ),
     ]
+
+
+def _differ(name: str, new: OpenTensors, old: OpenTensors) -> bool:
+    """Whether a tensor is another one in two files; of two types, by more than the coarser one rounds."""
+    one, other = new.header.tensors[name], old.header.tensors[name]
+    if one.dtype == other.dtype:
+        return any(a != b for a, b in zip(new.blocks(name), old.blocks(name), strict=True))
+    if one.dtype not in COMPUTED or other.dtype not in COMPUTED:
+        return False
+    first, second = new.tensor(name), old.tensor(name)
+    kinds = [torch.finfo(each.dtype) for each in (first, second)]
+    step, least = max(kind.eps for kind in kinds), max(kind.smallest_normal * kind.eps for kind in kinds)
+    apart = (first.float() - second.float()).abs()
+    return bool((apart > step * second.float().abs() + least).any())
+
+
+def _averaged(one: CheckpointFile) -> Sentence | None:
+    if not any(name.startswith(_AVERAGED) for name in one.header.tensors):
+        return None
+    return say("{name} holds averaged weights (EMA), too: its plain ones are compared.", name=one.path.name)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from lib_lora.architectures.stored import stored_layers
 from lib_lora.errors import AtelierError, InputError, StoppedError
 from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.lora import LoraFile, read_lora
+from lib_lora.host.studio import POCKET
 from lib_lora.merge.extract_spec import ExtractSpec
 from lib_lora.merge.rank_rule import RankRule
 from lib_lora.merge.recipe import read_recipe
@@ -105,6 +107,50 @@ def test_noise_of_fp16_is_neither_a_rank_nor_a_change(tmp_path: Path) -> None:
     assert [adapter.rank for adapter in lora.adapters.values()] == [4]
     assert any("no stronger than rounding" in note for note in notes)
     assert any("5 layers are left out: unchanged" in note for note in notes), notes
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_what_a_lora_cannot_hold_is_said_whatever_the_types_are(tmp_path: Path, dtype: torch.dtype) -> None:
+    original = made.write_original(tmp_path / "base.safetensors", "sd1")
+
+    def moved(name: str, tensor: Tensor) -> Tensor:
+        return changed(name, tensor) if name == made.QUERY or name.endswith(made.VAE) else tensor
+
+    def kept(name: str, tensor: Tensor) -> Tensor:
+        return changed(name, tensor) if name == made.QUERY else tensor
+
+    said = "outside of what a LoRA can hold"
+    for change, count in ((moved, 1), (kept, 0)):
+        tuned = made.tuned_from(original, tmp_path / f"{count}.safetensors", change, dtype=dtype)
+        _, notes, _ = extracted(tmp_path, tuned, original, rule=RankRule("rank", 4))
+        assert sum(said in note for note in notes) == count, notes
+    tensors = safetensors.torch.load_file(tuned)
+    tensors["model_ema.diffusion_modelinput_blocks00weight"] = torch.zeros(2)
+    safetensors.torch.save_file(tensors, tmp_path / "ema.safetensors")
+    _, notes, _ = extracted(tmp_path, tmp_path / "ema.safetensors", original, rule=RankRule("rank", 4))
+    assert any("ema.safetensors holds averaged weights (EMA)" in note for note in notes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_very_different_sizes_round_to_no_change(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Rounding is coarse where numbers are large: the few large ones of trained layers make the strongest noise."""
+    tensors = safetensors.torch.load_file(POCKET)
+    base, copy, tuned = (tmp_path / f"{name}.safetensors" for name in ("base", "copy", "tuned"))
+    tails = torch.Generator().manual_seed(5)
+    whole = {
+        name: t.float() * (torch.randn(t.shape, generator=tails) * (0.7 if t.ndim > 1 else 0)).exp()
+        for name, t in tensors.items()
+    }
+    safetensors.torch.save_file(whole, base)
+    safetensors.torch.save_file({name: t.to(dtype) for name, t in whole.items()}, copy)
+    with pytest.raises(InputError, match="differ by rounding at most"):
+        extracted(tmp_path, copy, base, rule=RankRule("rank", 4))
+    layer = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight"
+    rows, columns = whole[layer].shape
+    whole[layer] += torch.randn(rows, 2, generator=tails) @ torch.randn(2, columns, generator=tails) * 0.3
+    safetensors.torch.save_file({name: t.to(dtype) for name, t in whole.items()}, tuned)
+    lora, _, _ = extracted(tmp_path, tuned, base, rule=RankRule("rank", 4))
+    assert [adapter.rank for adapter in lora.adapters.values()] == [2]
 
 
 @pytest.mark.parametrize(
