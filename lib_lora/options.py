@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -31,6 +32,8 @@ REQUIRED: Any = object()
 
 TEXT_LIMIT = 1_000_000
 """Characters of one text; a preset file or a prompt is far shorter."""
+
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udc7f\udd00-\udfff]")
 
 FEW = 12
 """So many names are listed whole where none is near."""
@@ -106,6 +109,8 @@ class Option:
                 raise InputError(
                     "This option is a table of names and values", where=self.name, cure="Give an object in braces."
                 )
+            for one in (each for pair in value.items() for each in pair if isinstance(each, str)):
+                _refuse_controls(one, self.name)
             return dict(value)
         return self._text(value) if self.kind is str else value
 
@@ -141,6 +146,8 @@ class Option:
         texts = (value,) if isinstance(value, str) else value
         if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
             raise InputError("This option is a list of texts", where=self.name, cure="Give a list of texts in quotes.")
+        for text in texts:
+            _refuse_controls(text, self.name)
         return tuple(texts)
 
     def _text(self, value: Any) -> str:
@@ -149,6 +156,7 @@ class Option:
             raise InputError("“{value}” is no text", value=_cut(value), where=self.name, cure="Give a text in quotes.")
         if len(value) > TEXT_LIMIT:
             raise InputError("This text is too long", where=self.name, cure="Shorten it.")
+        _refuse_controls(value, self.name)
         if not self.choices or value in self.choices:
             return value
         if self.paths and "." in value and all(part.isidentifier() for part in value.split(".")):
@@ -158,6 +166,35 @@ class Option:
             cure = say("Choose one of: {names}.", names=self.choices)
             raise InputError("“{value}” is unknown", value=_cut(value), where=self.name, cure=cure)
         return exact
+
+
+def control_characters(text: str) -> list[str]:
+    """Return the characters of a text that no person types: C0 and C1 but tab and line ends, and halves of pairs.
+
+    A half from U+DC80 to U+DCFF may be a byte of a file's name, which is no text in UTF-8.
+    """
+    return sorted(set(_CONTROLS.findall(text)))
+
+
+def named(characters: Iterable[str]) -> list[str]:
+    """Return characters as people look them up: ``U+0007``."""
+    return [f"U+{ord(char):04X}" for char in characters]
+
+
+def _refuse_controls(text: str, where: str) -> None:
+    """Refuse a text that could not be shown, found again, or kept in a file.
+
+    Raises:
+        InputError: naming the characters.
+    """
+    found = control_characters(text)
+    if found:
+        raise InputError(
+            "This text holds control characters, which nobody sees: {characters}",
+            characters=named(found),
+            where=where,
+            cure="Type it anew instead of pasting it.",
+        )
 
 
 OVERWRITE = Option("overwrite", bool, "Replace a file of this name.", False)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.atomic import cure_of
+from lib_lora.data.caption_words import check_words
 from lib_lora.data.captions import read_caption
 from lib_lora.data.tag_lines import split_tags
 from lib_lora.data.tags import TagLists
@@ -110,6 +111,7 @@ def _line(text: str, path: Path, number: int) -> tuple[str, object]:
         cure = say("Did you mean: {names}?", names=near) if near else say("Known are {names}.", names=sorted(known))
         raise _wrong(say("“{text}” is no rule", text=text[:60]), path, number, cure)
     if name != "expressions_behind":
+        check_words(value, where=say("{file}, line {n}", file=str(path), n=number))
         return name, tuple(split_tags(value))
     if value.strip().lower() not in ("yes", "no"):
         raise _wrong(say("“{text}” is neither yes nor no", text=value.strip()[:60]), path, number)

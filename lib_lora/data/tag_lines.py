@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from lib_lora.blocks.typed import without_invisible
+from lib_lora.options import control_characters
 from lib_lora.sentences import say
 
 _COMMAS = re.compile(r"\s*[，、､]\s*")
@@ -105,7 +106,7 @@ def caption_warnings(
     named = sorted(name for name in embeddings if name.casefold() in words)
     if named:
         said.append(say("contains the name of an embedding ({names})", names=named))
-    if without_invisible(line) != line:
+    if without_invisible(line) != line or control_characters(line):
         said.append(say("has invisible characters, which training reads as letters"))
     line = line.translate(_ASCII)
     weights = [match[1] for match in _WEIGHT.finditer(line)]

@@ -11,6 +11,7 @@ from lib_lora.atomic import back_up, replace_file
 from lib_lora.data import FolderScan, scan
 from lib_lora.data.caption_files import USUAL, Endings, captions_of
 from lib_lora.data.caption_filter import caption_filter
+from lib_lora.data.caption_words import check_words
 from lib_lora.data.captions import read_caption
 from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, plan_each, plan_rule_changes
 from lib_lora.data.files import Problem
@@ -28,6 +29,9 @@ RULES_LIMIT = 2**16
 """Bytes of a file of rules; the usual one has two thousand."""
 FORESEEN = 6
 """Captions that are shown before and after a change that is not done yet."""
+
+_ESCAPED_SIGN = re.compile(r"(?<!\\)(?:\\\\)*\\[abfnrtv0]")
+"""A line end or another control character, as a replacement of a regular expression writes it."""
 
 ACTS: Mapping[str, Callable[[str, str, str], str]] = {
     "add": lambda text, tag, by: with_tag(text, tag),
@@ -56,7 +60,13 @@ class TagChange:
         caption_filter(self.only)
         if self.act == "regex":
             _checked(self.tag, self.by)
+            if _ESCAPED_SIGN.search(self.by):
+                cure = say("Use commas.")
+                raise InputError("A caption has one line, and these words have several", option="by", cure=cure)
+            check_words(self.by, option="by")
             return
+        for name in ("tag", "by") if self.act != "remove" else ():
+            check_words(getattr(self, name), option=name)
         if not split_tags(self.tag):
             raise InputError("No tag was given", option="tag", cure="Type a tag.")
         if self.act == "replace" and not split_tags(self.by):
@@ -110,6 +120,8 @@ class NameRule:
 
     def __post_init__(self) -> None:
         settle(self)
+        for name in ("trigger", "tags", "expressions", "backgrounds"):
+            check_words(getattr(self, name) or "", option=name)
 
 
 def rules_or_usual(data: Path) -> TagLists:
@@ -258,6 +270,7 @@ class Captions:
             InputError: no picture is named by the rule, the data folder's rules cannot be right, or they do not have
                 what is ``also`` true.
         """
+        check_words(trigger, option="trigger")
         problems: list[Problem] = []
         rules, endings = name_rules(self._data), self._endings
         changes = plan_rule_changes(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib_lora.data.caption_words import check_words
+from lib_lora.data.files import shown
 from lib_lora.errors import InputError
 from lib_lora.sentences import Sentence, say
 from lib_lora.train import dataset_keys as keys
-from lib_lora.train.given_file import read_given
-from lib_lora.train.toml_files import toml_reader
+from lib_lora.train.given_file import place_beside, read_table
 
 Own = tuple[tuple[str, Any], ...]
 """Options that pictures have for themselves, by name."""
@@ -21,6 +21,17 @@ Own = tuple[tuple[str, Any], ...]
 
 ABOVE = frozenset({"image_dir", "is_reg", "conditioning_data_dir"})
 """Keys that only a subset may have."""
+
+
+TYPES: Mapping[str, type] = {
+    "image_dir": str,
+    "num_repeats": int,
+    "is_reg": bool,
+    "class_tokens": str,
+    "caption_extension": str,
+    **dict.fromkeys(keys.TURNED, bool),
+}
+"""What no option of the run checks later: keys that are none, and those that are turned round."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +71,7 @@ def read_dataset_config(path: Path) -> DatasetConfig:
         InputError: it is not what its ending says, or a key in it is unknown, of another type, or of another kind of
             data set; naming the place.
     """
-    is_json = path.suffix.lower() == ".json"
-    loads = json.loads if is_json else toml_reader(path)
-    try:
-        values = loads(read_given(path, say("The dataset file")))
-    except ValueError as error:
-        kind = "JSON" if is_json else "TOML"
-        raise InputError("This is no valid {kind}: {error}", kind=kind, error=error, where=str(path)) from error
+    values = read_table(path, say("The dataset file"))
     return _Reader(path).read(values)
 
 
@@ -76,6 +81,7 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._idle: dict[str, None] = {}
+        self._notes: list[Sentence] = []
 
     def read(self, values: Any) -> DatasetConfig:
         top = self._table(values, "")
@@ -88,7 +94,7 @@ class _Reader:
         made = tuple(self._dataset(one, general, f"datasets[{n + 1}]") for n, one in enumerate(datasets))
         said = [(name, keys.IDLE[name]) for name in self._idle]
         notes = tuple(say("{key} of the dataset file is not followed: {why}", key=name, why=why) for name, why in said)
-        return DatasetConfig(made, notes)
+        return DatasetConfig(made, (*notes, *self._notes))
 
     def _dataset(self, given: Any, general: Mapping[str, Any], place: str) -> tuple[Subset, ...]:
         table = self._table(given, place)
@@ -96,21 +102,37 @@ class _Reader:
         self._check(own, place, keys.ALL - ABOVE)
         subsets = self._list(table.get("subsets"), f"{place}.subsets")
         above = {**general, **own}
-        return tuple(self._subset(one, above, f"{place}.subsets[{n + 1}]") for n, one in enumerate(subsets))
+        return self._each_once(self._subset(one, above, f"{place}.subsets[{n + 1}]") for n, one in enumerate(subsets))
+
+    def _each_once(self, subsets: Iterable[Subset]) -> tuple[Subset, ...]:
+        """Return the subsets of a dataset without those of a folder that it has already, as sd-scripts does."""
+        found: dict[Path, Subset] = {}
+        for one in subsets:
+            first = found.setdefault(one.folder, one)
+            if first is one:
+                continue
+            if first.is_reg != one.is_reg:
+                what = say("The same folder is given for training and for regularization")
+                raise self._error(what, str(one.folder))
+            self._notes.append(
+                say("{folder} is given twice in one dataset: its first subset counts", folder=shown(one.folder))
+            )
+        return tuple(found.values())
 
     def _subset(self, given: Any, above: Mapping[str, Any], place: str) -> Subset:
         table = self._table(given, place)
         self._check(table, place, keys.ALL - {*keys.DATASET_OPTIONS, "resolution"})
         values = {**above, **table}
-        if not isinstance(values.get("image_dir"), str) or not values["image_dir"]:
+        if values.get("image_dir") in (None, "") or not str(values["image_dir"]).strip():
             raise self._error(say("The option “{name}” is missing", name="image_dir"), place)
         tokens = values.get("class_tokens")
         ending = values.get("caption_extension", "")
-        for name, kind in (("num_repeats", int), ("is_reg", bool), ("class_tokens", str), ("caption_extension", str)):
+        for name, kind in TYPES.items():
             if name in values and type(values[name]) is not kind:
                 raise self._error(say("“{value}” is of another type", value=str(values[name])[:60]), f"{place}.{name}")
+        check_words(tokens or "", where=self._where(f"{place}.class_tokens"))
         return Subset(
-            self._folder(values["image_dir"]),
+            self._folder(values["image_dir"], f"{place}.image_dir"),
             values.get("num_repeats", 1),
             tokens,
             values.get("is_reg", False),
@@ -127,8 +149,8 @@ class _Reader:
             elif name == "resolution":
                 found |= self._size(value, f"{place}.resolution")
             elif name == "conditioning_data_dir":  # where sd-scripts looks for masks
-                found["masks"] = str(self._folder(str(value)))
-            elif name in keys.IDLE and value not in (False, 0, "", None):
+                found["masks"] = str(self._folder(str(value), f"{place}.{name}"))
+            elif name in keys.IDLE and value not in (False, 0, "", None, {}, []):
                 self._idle[name] = None
         return tuple(found.items())
 
@@ -138,10 +160,10 @@ class _Reader:
             raise self._error(say("A resolution is one number of pixels, or width and height"), place)
         return {"resolution": sides[0], "resolution_height": sides[1] if sides[1] != sides[0] else 0}
 
-    def _folder(self, text: str) -> Path:
+    def _folder(self, text: str, place: str) -> Path:
         """Return a folder from beside the file, or else from where the program runs, as sd-scripts takes it."""
-        beside = self._path.parent / Path(text).expanduser()
-        return beside.resolve() if beside.exists() else Path(text).expanduser().resolve()
+        beside = place_beside(self._path.parent, text, where=self._where(place))
+        return beside if beside.exists() else place_beside(Path(), text, where=self._where(place))
 
     def _check(self, table: Mapping[str, Any], place: str, allowed: frozenset[str]) -> None:
         for name in table:

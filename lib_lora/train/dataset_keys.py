@@ -54,6 +54,7 @@ IDLE: Mapping[str, Sentence] = {
     "validation_split": say("no pictures are held back"),
     "face_crop_aug_range": say("faces are not cropped by chance"),
     "custom_attributes": say("no program here asks for it"),
+    "skip_image_resolution": say("pictures smaller than it stay in"),
     "resize_interpolation": say("pictures are made smaller by area and larger by Lanczos"),
 }
 """Keys that nothing here follows, and why; said where they ask for something."""

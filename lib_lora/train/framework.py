@@ -45,7 +45,7 @@ def logic_options(text: str) -> dict[str, Any]:
     Raises:
         InputError: it is no such name.
     """
-    name, *numbers = text.split()
+    name, *numbers = text.split() or [""]
     match = _LOGIC.fullmatch(name)
     if match is None or len(numbers) > 3 or not all(one.isdecimal() and int(one) for one in numbers):
         raise InputError(
@@ -63,7 +63,7 @@ def logic_options(text: str) -> dict[str, Any]:
     }  # fmt: skip
     if match["optimizer"].lower() == "adamw8":
         text_rate = rate * 44 // 100
-        found |= {"optimizer": "AdamW8bit", "optimizer_args": {}, "learning_rate": rate * 1e-6, "unet_ratio": 1.0}
+        found |= {"optimizer": "AdamW8bit", "optimizer_args": {}, "learning_rate": rate / 1_000_000, "unet_ratio": 1.0}
         return found | {"text_encoder_ratio": text_rate / rate}
     arguments = {"relative_step": True, "scale_parameter": True, "warmup_init": False}
     return found | {"optimizer": "AdaFactor", "optimizer_args": arguments, "learning_rate": 0.0}

@@ -8,10 +8,9 @@ from typing import Any
 
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
-from lib_lora.train.given_file import read_given
+from lib_lora.train.given_file import place_beside, read_table
 from lib_lora.train.options import PLACES, TrainOptions, from_mapping
 from lib_lora.train.options.network import base_with_path
-from lib_lora.train.toml_files import toml_reader
 
 OPTIONS_FILE, OLD_OPTIONS_FILE = "options.json", "options.toml"
 """The options in a run's folder, and what they were called in runs of earlier versions."""
@@ -44,18 +43,12 @@ def read_values(path: Path) -> dict[str, Any]:
         FileError: the file cannot be read.
         InputError: it is not there; line and reason where it is not what its ending says; this Python reads no TOML.
     """
-    kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
-    text = read_given(path, say("The options"))
-    loads = json.loads if kind == "JSON" else toml_reader(path)
-    try:
-        values = loads(text)
-    except ValueError as error:  # both readers' own errors are ValueErrors
-        raise InputError("This is no valid {kind}: {error}", kind=kind, error=error, where=str(path)) from error
+    values = read_table(path, say("The options"))
     if not isinstance(values, dict):
         raise InputError("This option is a table of names and values", where=str(path))
     for key in PLACES:
         if isinstance(values.get(key), str) and values[key]:
-            values[key] = str((path.parent / values[key]).resolve())
+            values[key] = str(place_beside(path.parent, values[key], where=f"{path}: {key}"))
     listed = values.get("base_loras")
     if isinstance(listed, list | tuple) and all(isinstance(one, str) for one in listed):
         values["base_loras"] = [base_with_path(path.parent, one) for one in listed]

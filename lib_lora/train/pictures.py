@@ -127,11 +127,7 @@ def _scan_dataset(
     """Return the pictures of one dataset; its batch size and sizes are those of its first subset."""
     one = partial(scan, class_tokens=options.class_word, min_side=min_side, progress=progress)
     found = []
-    seen: set[Path] = set()
     for subset in subsets:
-        if subset.folder in seen:
-            continue  # as sd-scripts: a folder counts once in a dataset
-        seen.add(subset.folder)
         reading = reading_of(_own_options(options, subset.own, where=str(subset.folder)))
         made = one(_source(subset), extensions=subset.endings or CAPTION_SUFFIXES, reading=reading)
         marked = (replace(each, own=subset.own, dataset=number, is_reg=subset.is_reg) for each in made.pictures)

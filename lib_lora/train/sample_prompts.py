@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from lib_lora.errors import InputError
 from lib_lora.host.request import GenerateRequest
 from lib_lora.options import Option, find
 from lib_lora.sentences import Sentence, say
-from lib_lora.train.given_file import read_given
+from lib_lora.train.given_file import place_beside, read_given, read_table
 
 _FLAG = re.compile(r"(?:^|\s)--(?=[A-Za-z])")
-_DASHED = re.compile(r"(?:^|\s)((?:[\u2012-\u2015]+|[－ー]{2})(?:n|w|h|d|s|l|g|ss))(?=\s)", re.IGNORECASE)
-"""What editors and Japanese keyboards make of ``--n``."""
+_DASHED = re.compile(r"(?:^|\s)((?:-|[\u2012-\u2015]+|[－ー]{2})(?:n|w|h|d|s|l|g|ss))(?=\s)", re.IGNORECASE)
+"""What editors, Japanese keyboards and slips make of ``--n``."""
 _FILE = re.compile(r"[^,<>\n]+\.(?:txt|json|toml)", re.IGNORECASE)
 _PATH = re.compile(r".+\.(?:txt|json|toml)", re.IGNORECASE)
 OPTION = "sample_prompts"
@@ -103,7 +102,8 @@ def read_sample(text: str) -> SamplePrompt:
     words, *flags = _FLAG.split(text)
     values: dict[str, Any] = {}
     for flag in flags:
-        name, _, value = flag.strip().partition(" ")
+        name, *rest = flag.split(maxsplit=1)  # at blanks of every width, and tabs
+        value = rest[0] if rest else ""
         if name.lower() not in _FIELDS:
             known = [f"--{each}" for each in _FIELDS]
             raise InputError(
@@ -143,23 +143,22 @@ def with_files_read(entries: Sequence[str], folder: Path) -> tuple[str, ...]:
         if not isinstance(entry, str):  # said with the other options
             found.append(entry)
             continue
-        path = folder / entry.strip()
-        if _FILE.fullmatch(entry.strip()) or (_PATH.fullmatch(entry.strip()) and path.is_file()):
-            found += _read_file(path)
+        name = entry.strip()
+        if _FILE.fullmatch(name) or (_PATH.fullmatch(name) and place_beside(folder, name, where=OPTION).is_file()):
+            found += _read_file(place_beside(folder, name, where=OPTION))
         else:
             found.append(entry)
     return tuple(found)
 
 
 def _read_file(path: Path) -> list[str]:
-    text = read_given(path, say("The sample prompts"))
-    kind = path.suffix.lower()
+    what, kind = say("The sample prompts"), path.suffix.lower()
     if kind == ".txt":
-        lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+        lines = [(n, line.strip()) for n, line in enumerate(read_given(path, what).split("\n"), start=1)]
         used = [(n, line) for n, line in lines if line and not line.startswith("#")]
         found = [_checked(line, say("{file}, line {n}", file=path, n=n)) for n, line in used]
     else:
-        rows = enumerate(_rows(text, kind, path), start=1)
+        rows = enumerate(_rows(read_table(path, what), kind, path), start=1)
         found = [_checked(row, say("{file}, prompt {n}", file=path, n=number)) for number, row in rows]
     if not found:
         raise InputError("The file holds no sample prompt", where=str(path), cure="Write one prompt a line into it.")
@@ -175,14 +174,14 @@ def _checked(line: str, where: Sentence) -> str:
     return line
 
 
-def _rows(text: str, kind: str, path: Path) -> list[str]:
-    """Return the prompts of JSON or TOML as lines."""
+def _rows(said: Any, kind: str, path: Path) -> list[str]:
+    """Return the prompts of what JSON or TOML said as lines."""
     try:
-        rows = json.loads(text) if kind == ".json" else _toml_rows(text, path)
+        rows = said if kind == ".json" else _toml_rows(said)
         if not isinstance(rows, list):
             raise TypeError
         return [row if isinstance(row, str) else _as_line(row) for row in rows]
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
+    except (TypeError, AttributeError, LookupError) as error:
         raise InputError(
             "The file holds no list of sample prompts",
             where=str(path),
@@ -190,17 +189,17 @@ def _rows(text: str, kind: str, path: Path) -> list[str]:
         ) from error
 
 
-def _toml_rows(text: str, path: Path) -> list[Any]:
+def _toml_rows(said: Any) -> list[Any]:
     """Return the prompts of ``[prompt]`` and its ``[[prompt.subset]]``, each over what is common; without one that."""
-    from lib_lora.train.option_files import toml_reader
-
-    common = dict(toml_reader(path)(text)["prompt"] or {})
+    common = dict(said["prompt"] or {})
     return [{**common, **subset} for subset in common.pop("subset", [{}])]
 
 
 def _as_line(row: Mapping[str, Any]) -> str:
     """Return a row of JSON or TOML as the line that says the same; other keys become flags, which are refused."""
-    words = [" ".join(str(row["prompt"]).split())]
+    if not isinstance(row["prompt"], str):
+        raise TypeError
+    words = [" ".join(row["prompt"].split())]
     for key, value in row.items():
         if key not in ("prompt", "subset", "enum") and value is not None:
             words.append(f"--{_KEYS.get(key, key)} {' '.join(str(value).split())}")

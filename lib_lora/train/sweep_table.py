@@ -16,13 +16,13 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import InputError
 from lib_lora.formats.names import proposed_stem
+from lib_lora.formats.privacy import last_name
 from lib_lora.options import Option, check_names, options_of
-from lib_lora.train.options import PLACES, TrainOptions, parse_argument
+from lib_lora.train.options import PLACES, TrainOptions, parse_argument, split_arguments
 
 MOST = 64
 """Runs of one sweep at most: more is a slip of the pen, and a grid that nobody reads."""
@@ -160,7 +160,7 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(shown, value)) or "–"
     if isinstance(value, str):
-        return (Path(value).name if "/" in value or "\\" in value else value) or "–"
+        return last_name(value) or "–"
     return str(value)
 
 
@@ -248,7 +248,7 @@ def _parsed(name: str, text: str) -> Any:
     """Return a value that somebody typed."""
     one = _KNOWN[name]
     if one.kind is dict:
-        return dict(parse_argument(part) for part in text.split())
+        return dict(parse_argument(part) for part in split_arguments(text))
     if one.kind is tuple:
         return (text,) if text else ()
     if one.kind is bool:

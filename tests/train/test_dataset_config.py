@@ -17,7 +17,7 @@ from lib_lora.train.data_metadata import data_metadata
 from lib_lora.train.dataset_config import read_dataset_config
 from lib_lora.train.estimate import plan_run
 from lib_lora.train.options import from_mapping
-from lib_lora.train.pictures import options_for, scan_pictures
+from lib_lora.train.pictures import count_draws, options_for, scan_pictures
 from lib_lora.train.toml_files import toml_text
 from lib_lora.train.training_set import prepare, steps_an_epoch
 
@@ -130,6 +130,20 @@ def test_what_is_not_followed_is_said_and_what_asks_for_nothing_is_not(model, fi
     assert not [one for one in prepare(model, options(file), Progress()).problems if "face_crop_aug_range" in one]
 
 
+def test_a_folder_that_is_given_twice_counts_once_and_is_said(file):
+    twice = TWO.replace(
+        "[[datasets]]\nresolution = [64",
+        '  [[datasets.subsets]]\n  image_dir = "./face"\n\n[[datasets]]\nresolution = [64',
+    )
+    before = read_dataset_config(file)
+    draws = count_draws(options(file))
+    file.write_text(twice, encoding="utf-8")
+    config = read_dataset_config(file)
+    assert config.datasets == before.datasets
+    assert [note for note in config.notes if "given twice" in note] != []
+    assert count_draws(options(file)) == draws
+
+
 def test_a_subset_varies_alone(model, file):
     made = prepare(model, options(file, cache_to_disk=True), Progress())
     assert {item.picture.dataset for item in made.samples if item.varied} == {1}
@@ -170,6 +184,17 @@ def test_a_dataset_in_json_is_the_same(file):
         (("keep_tokens = 1", "keep_tokens = -1"), "-1 is out of range"),
         (("keep_tokens = 1", "keep_tokens = true"), "keep_tokens"),
         (('image_dir = "class"', 'image_dir = "nowhere"'), "nowhere"),
+        (('image_dir = "class"', 'image_dir = "D:\\new\\train"'), r"line breaks.*write / in paths"),
+        (('image_dir = "class"', 'image_dir = "C:\\Users\\me"'), r"TOML.*write / in paths"),
+        (('image_dir = "class"', 'image_dir = "a\\u0000"'), "image_dir"),
+        (('image_dir = "class"', "image_dir = ['class']"), "another type"),
+        (('image_dir = "class"', 'image_dir = " "'), "missing"),
+        (('image_dir = "class"', "image_dir = '\"class\"'"), None),
+        (('image_dir = "class"', "image_dir = '.\\class'"), None),
+        (("flip_aug = false", 'bucket_no_upscale = "false"'), r"another type.*bucket_no_upscale"),
+        (('class_tokens = "krnk girl"', 'class_tokens = "krnk\\ngirl"'), r"one line.*class_tokens"),
+        (("flip_aug = false", 'caption_prefix = "a\\u0007"'), r"U\+0007"),
+        (('image_dir = "class"\n  is_reg', 'image_dir = "face"\n  is_reg'), "training and for regularization"),
         (("resolution = 128", 'resolution = "128"'), "resolution"),
         (("is_reg = true", 'is_reg = true\n  metadata_file = "m.json"'), "another kind"),
         (("[general]", "[general]\nimage_dir = 'x'"), "image_dir"),

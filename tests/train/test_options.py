@@ -29,7 +29,11 @@ def test_a_runs_file_brings_the_same_options_back(tmp_path, kind):
     assert read_options(path) == made
 
 
-@given(text=st.text(max_size=60), number=st.floats(0, 1), seed=st.integers(0, 2**32 - 1))
+@given(
+    text=st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=60),
+    number=st.floats(0, 1),
+    seed=st.integers(0, 2**32 - 1),
+)
 def test_any_text_and_number_survives_the_runs_file(tmp_path_factory, text, number, seed):
     folder = tmp_path_factory.mktemp("options")
     made = TrainOptions(images=str(folder), name="n", comment=text, noise_offset=number, seed=seed)
@@ -91,6 +95,13 @@ def test_another_optimizer_takes_its_own_rate_and_none_of_the_recipes_arguments(
     ("changes", "said"),
     [
         ({"dimm": 4}, "Did you mean: dim"),
+        ({"trigger": "kr\x07nk"}, "U+0007"),
+        ({"trigger": "kr\u200bnk"}, "U+200B"),
+        ({"class_word": "a\nb"}, "one line"),
+        ({"comment": "a\x1b[2Jb"}, "U+001B"),
+        ({"comment": "a\ud800b"}, "U+D800"),
+        ({"sample_prompts": ["krnk\x00"]}, "U+0000"),
+        ({"optimizer_args": {"a\x7f": 1}}, "U+007F"),
         ({"dim": 0}, "from 1 to 1024"),
         ({"dim": 2.5}, "whole number"),
         ({"dim": "4"}, "no number"),

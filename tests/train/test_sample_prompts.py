@@ -133,3 +133,20 @@ def test_samples_are_rendered_with_their_flags(tmp_path):
     SampleMaker(host, from_mapping(values, where="test"))(RunFolder(tmp_path), 1, Progress())
     wanted = GenerateRequest("krnk", "low quality", seed=1, steps=3, cfg_scale=2.0, width=128, height=64)
     assert [replace(order, sampler=wanted.sampler) for order in host.orders] == [wanted]
+
+
+def test_flags_end_at_blanks_of_every_width_and_one_hyphen_is_no_flag():
+    assert read_sample("krnk\u3000--w\u3000512\t--h\t768") == SamplePrompt("krnk", width=512, height=768)
+    with pytest.raises(InputError, match="two hyphens"):
+        read_sample("krnk -n low")
+
+
+def test_a_file_of_prompts_has_lines_as_editors_have_them(tmp_path):
+    (tmp_path / "a.txt").write_text("a\u2028b\nc\x0cd\n", encoding="utf-8")
+    assert with_files_read(["a.txt"], tmp_path) == ("a\u2028b", "c\x0cd")
+    (tmp_path / "b.json").write_text('[{"prompt": ["krnk"]}]', encoding="utf-8")
+    with pytest.raises(InputError, match="no list"):
+        with_files_read(["b.json"], tmp_path)
+    (tmp_path / "c.toml").write_text('[prompt]\nprompt = "C:\\k"', encoding="utf-8")
+    with pytest.raises(InputError, match="TOML.*backslash"):
+        with_files_read(["c.toml"], tmp_path)

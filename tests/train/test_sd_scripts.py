@@ -9,9 +9,10 @@ import pytest
 
 from lib_lora.errors import InputError
 from lib_lora.train.options import from_mapping
+from lib_lora.train.sd_scripts.gui import of_words
 from lib_lora.train.sd_scripts.names import PLAIN
 from lib_lora.train.sd_scripts.read import import_settings, imported
-from lib_lora.train.sd_scripts.write import sd_scripts_command
+from lib_lora.train.sd_scripts.write import _quoted, sd_scripts_command
 
 RECIPE = """
 [model]
@@ -132,7 +133,7 @@ def test_the_json_of_the_gui(tmp_path):
     assert (options.network, options.conv_dim, options.epochs, options.steps) == ("locon", 4, 7, 0)
     assert (options.optimizer, options.text_encoder_ratio, options.warmup) == ("Prodigy", 0.0, 0.1)
     assert (options.resolution, options.resolution_height, options.max_tokens) == (768, 0, 150)
-    assert ["--foo" in note for note in made.notes] == [True]
+    assert ["foo" in note for note in made.notes] == [True]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_the_json_of_the_gui(tmp_path):
         ({"optimizer_args": 7}, "7"),
         ({"network_args": 5}, "5"),
         ({"learning_rate": [1]}, "learning_rate"),
-        ({"text_encoder_lr": [[1], [1]]}, "learning_rate"),
+        ({"text_encoder_lr": [[1], [1]]}, "text_encoder_lr"),
         ({"resolution": [None, 512]}, "resolution"),
     ],
 )
@@ -169,12 +170,7 @@ def test_the_command_that_is_written_reads_back_to_the_same_run(recipe):
     command = sd_scripts_command(options, family="sdxl")
     words = shlex.split(command.text)
     assert words[:3] == ["accelerate", "launch", "sdxl_train_network.py"]
-    given: dict = {}
-    for part in command.text.partition(" --")[2].split(" --"):
-        name, *values = shlex.split(part)
-        several = name in ("network_args", "optimizer_args")
-        given[name] = values if several else values[0] if values else True
-    again = from_mapping(imported(given).values, where="t")
+    again = from_mapping(imported(of_words(words[3:])).values, where="t")
     assert again.to_dict() == options.to_dict()
 
 
@@ -237,3 +233,133 @@ def test_a_dora_goes_both_ways_with_its_axis():
     assert all(made.values["dora"] for made in both)
     assert [any("length for each input" in note for note in made.notes) for made in both] == [False, True]
     assert not any("not understood" in note for made in both for note in made.notes)
+
+
+GUI = {
+    "LoRA_type": "Standard", "conv_dim": 1, "conv_alpha": 1, "network_dim": 8, "network_alpha": 1, "lr_warmup": 10,
+    "lr_warmup_steps": 0, "epoch": 10, "max_train_epochs": 0, "max_train_steps": 0, "noise_offset_type": "Original",
+    "multires_noise_iterations": 6, "noise_offset": 0.05, "seed": 0, "optimizer": "AdamW8bit", "learning_rate": 1e-4,
+    "unet_lr": 1e-4, "text_encoder_lr": 5e-5, "output_name": "n", "train_data_dir": "d", "sdxl": False,
+    "sdxl_no_half_vae": True, "t5xxl_dtype": "bf16", "unit": 1, "LyCORIS_preset": "full", "sample_sampler": "euler_a",
+}  # fmt: skip
+"""What every file of the GUI holds, whatever it asks for."""
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, {"network": "lora", "warmup": 0.1, "epochs": 10, "noise_offset": 0.05, "multires_noise_iterations": 0}),
+        ({"max_train_steps": 1600}, {"steps": 1600}),
+        ({"lr_warmup_steps": "200"}, {"warmup": 200}),
+        ({"noise_offset_type": "Multires"}, {"noise_offset": 0.0, "multires_noise_iterations": 6}),
+        ({"LoRA_type": "Kohya LoCon", "conv_dim": 4}, {"network": "locon", "conv_dim": 4}),
+        ({"LoRA_type": "LyCORIS/LoHa", "conv_dim": 4}, {"network": "loha", "conv_dim": 4}),
+        ({"LoRA_type": "LyCORIS/LoKr", "factor": 8, "network_dim": 10_000}, {"lokr_factor": 8, "dim": 1024}),
+        ({"LoRA_type": "Kohya LoHa", "conv_dim": 0}, {"network": "loha", "conv_dim": 0}),
+        ({"down_lr_weight": "0,1", "mid_lr_weight": "0"}, {"down_lr_weight": "0,1", "mid_lr_weight": "0"}),
+        ({"rank_dropout": 0.1, "loraplus_lr_ratio": 4}, {"rank_dropout": 0.1, "loraplus_lr_ratio": 4}),
+        ({"text_encoder_lr": ""}, {"text_encoder_ratio": 0.0}),
+        (
+            {"sample_prompts": "krnk --w 512\n# no\nhat", "sample_every_n_steps": 9},
+            {"sample_prompts": ("krnk --w 512", "hat"), "sample_every_steps": 9},
+        ),
+        (
+            {"additional_parameters": '--min_snr_gamma=5 --network_args "rank_dropout=0.2" --flip_aug'},
+            {"min_snr_gamma": 5.0, "rank_dropout": 0.2, "flip": True},
+        ),
+    ],
+)
+def test_the_fields_of_the_gui_mean_what_it_makes_of_them(fields, wanted):
+    made = imported({**GUI, **fields})
+    options = from_mapping(made.values, where="t")
+    assert {name: getattr(options, name) for name in wanted} == wanted
+    assert all("more than a LoKr can have" in note or "sample_sampler" in note for note in made.notes)
+    assert "seed" not in made.values  # its 0 is any
+
+
+@pytest.mark.parametrize("name", ["Flux1", "LoRA-FA", "Kohya DyLoRA", "LyCORIS/iA3", "LyCORIS/Diag-OFT"])
+def test_a_type_of_the_gui_that_is_not_trained_here_is_said(name):
+    assert [name in note for note in imported({**GUI, "LoRA_type": name}).notes] == [True]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"bucket_no_upscale": "False", "network_train_unet_only": "false"}, {"text_encoder_ratio": 1.0}),
+        ({"bucket_no_upscale": "True", "enable_bucket": "True"}, {"bucket_upscale": False}),
+        ({"use_8bit_adam": "False", "zero_terminal_snr": "False"}, {"optimizer": "AdamW"}),
+        ({"random_crop": 1, "flip_aug": 0}, {"random_crop": True, "flip": False}),
+        ({"optimizer_args": "betas=(0.9, 0.99) eps=1e-8"}, {"optimizer_args": {"betas": (0.9, 0.99), "eps": 1e-8}}),
+        ({"optimizer_args": '"eps=1e-8" "weight_decay=0.1"'}, {"optimizer_args": {"eps": 1e-8, "weight_decay": 0.1}}),
+        ({"optimizer_args": ['weight_decay="0.1"']}, {"optimizer_args": {"weight_decay": 0.1}}),
+        ({"optimizer_type": "SGDNesterov"}, {"optimizer_args": {"momentum": 0.9, "nesterov": True}}),
+        ({"network_args": ["train_norm=False"], "dim_from_weights": True}, {"network": "lora"}),
+        ({"save_every_n_steps": 50, "save_last_n_epochs": 3}, {"save_every_steps": 50, "keep_files": 3}),
+        ({"network_alpha": "None", "seed": "None", "reg_data_dir": "None"}, {"alpha": 1.0, "reg_images": ""}),
+        ({"network_module": "lycoris.kohya", "network_args": ["algo=locon", "conv_dim=0"]}, {"network": "lora"}),
+        ({"sample_prompts": ["a", "b"]}, {"sample_prompts": ("a", "b")}),
+    ],
+)
+def test_values_are_read_however_they_are_written(given, wanted):
+    made = imported({"output_name": "a", "train_data_dir": "d", **given})
+    assert not made.notes
+    options = from_mapping(made.values, where="t")
+    assert {name: getattr(options, name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"lr_warmup": "10%"}, "10%"),
+        ({"learning_rate": "0,0001"}, "0,0001"),
+        ({"learning_rate": -1e-4}, "-0.0001"),
+        ({"lr_scheduler_type": "CosineAnnealingLR"}, "CosineAnnealingLR"),
+        ({"resume": "x-state"}, "x-state"),
+        ({"caption_extension": ".tag"}, ".tag"),
+        ({"dataset_config": "d.toml", "train_data_dir": "p"}, "train_data_dir"),
+        ({"base_weights": ["a"], "base_weights_multiplier": ["x"]}, "x"),
+        ({"adaptive_noise_scale": 0.1}, "noise_offset"),
+    ],
+)
+def test_what_would_be_another_training_is_said(given, said):
+    made = imported({"output_name": "a", **given})
+    assert [said in note for note in made.notes] == [True]
+    from_mapping({"images": "" if "dataset_config" in given else "i", **made.values}, where="t")
+
+
+CHOSEN = {"images": "i", "name": "n", "kind": "style", "steps": 9, "max_tokens": 75, "repeats": 1, "min_snr_gamma": 0.0}
+CHOSEN |= {"optimizer": "AdamW", "as_sd_scripts": True, "prior_from_model": False}
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"name": "くろねこ みみ v1", "images": "/data/画像 1", "comment": 'これは "引用" $HOME'},
+        {"images": "C:\\Users\\me\\画像 1", "caption_prefix": "--x", "caption_suffix": "-- it's"},
+        {"learning_rate": 0.000123456789, "alpha": 0.1234567, "text_encoder_ratio": 0.25},
+        {"max_grad_norm": 0.0, "prior_loss_weight": 0.0, "seed": 0},
+        {"network": "lora", "dora": True},
+        {"sample_prompts": (), "save_every_steps": 5, "keep_files": 3},
+        {"optimizer": "CAME"},
+        {"save_precision": "fp32"},
+    ],
+)
+def test_a_command_says_every_value_as_it_is(chosen):
+    options = from_mapping({**CHOSEN, **chosen}, where="t")
+    command = sd_scripts_command(options, family="sd1")
+    again = from_mapping(imported(of_words(shlex.split(command.text)[3:])).values, where="t")
+    assert again.to_dict() == options.to_dict()
+
+
+def test_a_command_names_an_optimizer_as_it_is_found_there_with_what_it_gets_here():
+    def told(**chosen):
+        return sd_scripts_command(from_mapping({**CHOSEN, **chosen}, where="t"), family="sd1")
+
+    assert "--optimizer_type came_pytorch.CAME" in told(optimizer="CAME").text
+    assert "weight_decay=0.01" in told(optimizer="Prodigy", learning_rate=1.0, as_sd_scripts=False).text
+    assert any("Muon" in note for note in told(optimizer="Muon").notes)
+
+
+def test_a_command_is_quoted_for_the_shell_of_its_system():
+    assert _quoted("it's C:\\a b", windows=True) == '"it\'s C:\\a b"'
+    assert shlex.split(_quoted("it's C:\\a b", windows=False)) == ["it's C:\\a b"]

@@ -91,3 +91,9 @@ def test_names_tell_the_values_and_differ():
     for found in (names, long):
         assert len(set(found)) == len(found)
         assert all(is_usable(name) for name in found)
+
+
+def test_arguments_are_parted_outside_of_brackets_and_places_tell_their_last_name_on_every_system():
+    table = SweepTable.read(["optimizer_args: betas=(0.9, 0.99) eps=1e-8 | weight_decay=0.1"])
+    assert table.axes["optimizer_args"] == ({"betas": (0.9, 0.99), "eps": 1e-8}, {"weight_decay": 0.1})
+    assert values_text({"images": "C:\\Users\\me\\krnk"}) == "images krnk"

@@ -46,6 +46,9 @@ def test_an_order_is_begun_looked_at_and_stopped(client: TestClient) -> None:
     [
         ("POST", "", {"images": "pictures/none", "trigger": "krnk"}, 400),
         ("POST", "", {"images": "pictures/krnk", "trigger": " "}, 400),
+        ("POST", "", {"images": "pictures/krnk", "trigger": "kr\x07nk"}, 400),
+        ("POST", "", {"images": "pictures/krnk", "trigger": "krnk\nhat"}, 400),
+        ("POST", "", {"images": "pictures/krnk", "trigger": "krnk", "class_word": "a\u200bb"}, 400),
         ("POST", "", {"images": "pictures/krnk"}, 400),
         ("POST", "", {"images": "", "trigger": "krnk"}, 400),
         ("GET", "/nobody", None, 404),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lib_lora.data.caption_words import check_words
 from lib_lora.errors import InputError
 from lib_lora.options import REQUIRED, option, settle
 from lib_lora.sentences import say
@@ -66,6 +67,8 @@ class MakeOptions:
         if not self.trigger.strip():
             cure = say("Write a made-up word that no model knows.")
             raise InputError("There is no trigger word", option="trigger", cure=cure)
+        check_words(self.trigger, option="trigger")
+        check_words(self.class_word, option="class_word")
 
     @property
     def called(self) -> str:

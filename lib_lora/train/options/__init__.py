@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lib_lora.data.tag_lines import strip_network_tags
+from lib_lora.data.caption_words import check_words
 from lib_lora.errors import InputError
 from lib_lora.formats.names import is_usable
 from lib_lora.formats.privacy import last_name
@@ -122,17 +123,10 @@ def with_names_only(options: TrainOptions) -> TrainOptions:
 
 
 def _check_words(options: TrainOptions) -> None:
-    """Refuse words for every caption that a caption could not hold: it has one line, and its network tags are cut."""
+    """Refuse words for every caption that a caption could not hold."""
     words = [(name, getattr(options, name)) for name in ("trigger", "class_word", "caption_prefix", "caption_suffix")]
     for name, text in (*words, *(("reg_prompts", prompt) for prompt in options.reg_prompts)):
-        if "\n" in text.strip():
-            raise InputError("A caption has one line, and these words have several", where=name, cure="Use commas.")
-        if strip_network_tags(text)[1]:
-            raise InputError(
-                "These words hold a network tag such as <lora:…>, which is no text to train on",
-                where=name,
-                cure="Write the words alone; a LoRA is used in the prompt.",
-            )
+        check_words(text, where=name)
 
 
 def _check_smallest(options: TrainOptions) -> None:
@@ -251,3 +245,21 @@ def parse_argument(text: str, *, where: str = "optimizer_args") -> tuple[str, An
         return name.strip(), ast.literal_eval(value.strip())
     except (ValueError, SyntaxError):
         return name.strip(), value.strip()
+
+
+_NAMED = re.compile(r"[\"']?[A-Za-z_][\w.]*\s*=")
+
+
+def split_arguments(text: str) -> list[str]:
+    """Split ``a=1, b=(2, 3) c=4, 5`` at the commas, blanks and line ends outside brackets; ``4, 5`` is one value."""
+    parts, depth, begun = [], 0, 0
+    for at, letter in enumerate(text):
+        depth += (letter in "([{") - (letter in ")]}")
+        if depth > 0 or letter not in ", \t\n\u3000":
+            continue
+        before, after = text[begun:at].rstrip(), text[at + 1 :].lstrip(", \t\n\u3000")
+        joins = before.endswith(("=", ",")) or after.startswith("=") or "," in text[at : len(text) - len(after)]
+        if _NAMED.match(after) or not after or not joins:
+            parts.append(text[begun:at])
+            begun = at + 1
+    return [part for part in (one.strip(" ,\t\n\u3000") for one in [*parts, text[begun:]]) if part]

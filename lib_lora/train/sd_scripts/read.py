@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lib_lora.data.files import CAPTION_SUFFIXES
 from lib_lora.errors import AtelierError, InputError
-from lib_lora.options import find
+from lib_lora.options import find, options_of
 from lib_lora.sentences import Sentence, say
-from lib_lora.train.given_file import read_given
+from lib_lora.train.given_file import place_beside, read_table
 from lib_lora.train.optimizers import OPTIMIZERS
-from lib_lora.train.options import PLACES, TrainOptions, parse_argument
-from lib_lora.train.options.network import base_with_path
+from lib_lora.train.options import PLACES, TrainOptions, parse_argument, split_arguments
+from lib_lora.train.options.blocks import BlockOptions
+from lib_lora.train.options.learning import LearningOptions
+from lib_lora.train.options.network import NetworkOptions, base_with_path
 from lib_lora.train.sample_prompts import with_files_read
-from lib_lora.train.sd_scripts import names
-from lib_lora.train.toml_files import toml_reader
+from lib_lora.train.sd_scripts import gui, names
 
-EMPTY = ("", "None", "none")
-"""How both programs write that something is not asked for; besides nothing, false, and an empty list."""
+_TRUTHS: Mapping[str, Any] = {"true": True, "false": False}
+_OF_NETWORKS = {
+    one.name for one in (*options_of(NetworkOptions), *options_of(BlockOptions), *options_of(LearningOptions))
+}
+"""Options that may stand among the arguments of a network."""
 
 
 @dataclass
@@ -44,13 +49,7 @@ def import_settings(path: Path) -> Imported:
     Raises:
         FileError, InputError: it cannot be read, or is no table of settings.
     """
-    is_json = path.suffix.lower() == ".json"
-    loads = json.loads if is_json else toml_reader(path)
-    try:
-        given = loads(read_given(path, say("The settings")))
-    except ValueError as error:
-        kind = "JSON" if is_json else "TOML"
-        raise InputError("This is no valid {kind}: {error}", kind=kind, error=error, where=str(path)) from error
+    given = read_table(path, say("The settings"))
     if not isinstance(given, Mapping) or "datasets" in given:
         raise InputError(
             "This is no file of training settings",
@@ -60,13 +59,13 @@ def import_settings(path: Path) -> Imported:
     made = imported(flattened(given))
     for name in PLACES:
         if made.values.get(name):
-            made.values[name] = str((path.parent / made.values[name]).resolve())
+            made.values[name] = str(place_beside(path.parent, made.values[name], where=f"{path}: {name}"))
     if made.values.get("base_loras"):
         made.values["base_loras"] = tuple(base_with_path(path.parent, one) for one in made.values["base_loras"])
     prompts = made.values.get("sample_prompts")
     if prompts:
         try:
-            made.values["sample_prompts"] = with_files_read([prompts], path.parent)
+            made.values["sample_prompts"] = with_files_read(prompts, path.parent)
         except AtelierError as error:
             del made.values["sample_prompts"]
             made.notes.append(say("the sample prompts are left out: {error}", error=error.what))
@@ -74,21 +73,23 @@ def import_settings(path: Path) -> Imported:
 
 
 def flattened(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without their sections, which sd-scripts ignores, under sd-scripts' own names."""
+    """Return settings without their sections, which sd-scripts ignores."""
     flat: dict[str, Any] = {}
     for name, value in given.items():
         flat |= value if isinstance(value, Mapping) else {name: value}
-    for alias, name in names.GUI.items():
-        if alias in flat:
-            other = flat.pop(alias)
-            flat[name] = flat.get(name) or other
     return flat
 
 
 def imported(given: Mapping[str, Any]) -> Imported:
-    """Return settings by sd-scripts' names as options of ours."""
+    """Return settings by the names of sd-scripts, or of the kohya_ss GUI, as options of ours."""
     made = Imported(dict(names.DEFAULTS))
-    rest = {name: value for name, value in given.items() if _asked(value)}
+    if gui.is_gui(given):
+        given, made.not_needed = gui.as_arguments(given)
+    plain = {
+        name: _TRUTHS.get(value.lower(), value) if isinstance(value, str) else value for name, value in given.items()
+    }
+    rest = {name: value for name, value in plain.items() if _asked(value)}
+    _data(rest, made)
     _network(rest, made)
     _optimizer(rest, made)
     _rates(rest, made)
@@ -98,6 +99,9 @@ def imported(given: Mapping[str, Any]) -> Imported:
     for name, option in names.PLAIN.items():
         if name in rest:
             _take(option, rest.pop(name), made, name)
+    if made.values.get("adaptive_noise_scale") and not made.values.get("noise_offset"):
+        del made.values["adaptive_noise_scale"]
+        made.notes.append(say("{name} does nothing without {other}", name="adaptive_noise_scale", other="noise_offset"))
     if made.values.get("epochs"):
         made.values.pop("steps", None)  # epochs win, as there
     elif not made.values.get("steps"):
@@ -105,13 +109,36 @@ def imported(given: Mapping[str, Any]) -> Imported:
     for name, value in rest.items():
         if name in names.NOT_NEEDED:
             made.not_needed.append(name)
-        elif value not in (0, "0"):
+        elif value not in (0, "0", ""):
             made.notes.append(say("not understood: {name} = {value}", name=name, value=str(value)[:80]))
     return made
 
 
 def _asked(value: Any) -> bool:
-    return not (value is None or value is False or value == [] or value in EMPTY)
+    return not (value is None or value is False or value == [] or value in gui.EMPTY)
+
+
+def _flag(rest: dict[str, Any], name: str) -> bool:
+    """Return whether a switch is on, and take it away."""
+    return rest.pop(name, False) not in (False, 0, "0")
+
+
+def _data(rest: dict[str, Any], made: Imported) -> None:
+    """Say what is told of pictures and captions otherwise than here."""
+    beside = [name for name in ("train_data_dir", "reg_data_dir", "in_json") if name in rest]
+    if "dataset_config" in rest and beside:
+        for name in beside:
+            del rest[name]
+        made.notes.append(say("not read beside a dataset file, as there: {names}", names=beside))
+    ending = str(rest.pop("caption_extension", CAPTION_SUFFIXES[0]))
+    if ending.lower() not in CAPTION_SUFFIXES:
+        made.notes.append(
+            say(
+                "captions are looked for in {names} here, and not in {name}: a dataset file may name that ending",
+                names=CAPTION_SUFFIXES,
+                name=ending,
+            )
+        )
 
 
 def _take(option: str, value: Any, made: Imported, name: str) -> None:
@@ -121,6 +148,18 @@ def _take(option: str, value: Any, made: Imported, name: str) -> None:
         value = ",".join(f"{one:g}" for one in value) if isinstance(value, list | tuple) else f"{value:g}"
     if known.kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
+    if known.kind is bool and value in (0, 1):
+        value = bool(value)
+    if option in ("dim", "conv_dim") and made.values["network"] == "lokr" and _is_above(value, known.high):
+        made.notes.append(
+            say(
+                "{name} = {value} is more than a LoKr can have: {most} is taken",
+                name=name,
+                value=value,
+                most=known.high,
+            )
+        )
+        value = int(known.high)
     try:
         made.values[option] = known.parse(value)
     except AtelierError as error:
@@ -129,29 +168,27 @@ def _take(option: str, value: Any, made: Imported, name: str) -> None:
         )
 
 
+def _is_above(value: Any, most: float) -> bool:
+    with suppress(TypeError, ValueError):
+        return float(value) > most
+    return False
+
+
 def _network(rest: dict[str, Any], made: Imported) -> None:
     module = str(rest.pop("network_module", "networks.lora"))
     arguments = _arguments(rest.pop("network_args", []), made)
-    gui = str(rest.pop("LoRA_type", ""))
-    if gui.startswith("LyCORIS/"):
-        module, arguments = "lycoris.kohya", {"algo": gui.partition("/")[2].lower(), **arguments}
-    for name in ("conv_dim", "conv_alpha", "factor"):
-        if name in rest:
-            arguments.setdefault(name, rest.pop(name))
+    on_output = arguments.pop("wd_on_output", True)
+    arguments = {name: value for name, value in arguments.items() if _asked(value)}
     if module == "lycoris.kohya":
-        algorithm = str(arguments.pop("algo", "lora")).lower()
-        if algorithm in names.ALGORITHMS:
-            made.values["network"] = names.ALGORITHMS[algorithm]
-            dims = {"conv_dim": rest.get("network_dim", 4), "conv_alpha": rest.get("network_alpha", 1)}
-            arguments = {**dims, **arguments}
-        else:
-            made.notes.append(say("not understood: {name} = {value}", name="algo", value=algorithm))
+        arguments = _lycoris(arguments, rest, made)
+    elif module in names.MODULES:
+        made.values["network"] = names.MODULES[module]
+        arguments = {"conv_dim": 0, **arguments}
     elif module != "networks.lora":
         made.notes.append(say("not understood: {name} = {value}", name="network_module", value=module))
-    elif arguments.get("conv_dim") or gui == "Kohya LoCon":
+    elif arguments.get("conv_dim"):
         made.values["network"] = "locon"
-    on_output = arguments.pop("wd_on_output", True)
-    if arguments.pop("dora_wd", False) or rest.pop("dora_wd", False):
+    if arguments.pop("dora_wd", False) or _flag(rest, "dora_wd"):
         made.values["dora"] = True
         if on_output:
             made.notes.append(
@@ -163,12 +200,25 @@ def _network(rest: dict[str, Any], made: Imported) -> None:
     options = {"conv_dim": "conv_dim", "conv_alpha": "conv_alpha", "factor": "lokr_factor", "rs_lora": "rslora"}
     for name, value in arguments.items():
         option = options.get(name, name)
-        if made.values["network"] == "lora" and name in options:
+        if made.values["network"] == "lora" and name in options and option != "rslora":
             continue  # nothing there uses it either
-        if option in TrainOptions.__dataclass_fields__:
+        if option in _OF_NETWORKS:
             _take(option, value, made, name)
         else:
             made.notes.append(say("not understood: {name} = {value}", name="network_args", value=f"{name}={value}"))
+
+
+def _lycoris(arguments: dict[str, Any], rest: Mapping[str, Any], made: Imported) -> dict[str, Any]:
+    """Take LyCORIS' algorithm over, and return the arguments with what it does about convolutions by itself."""
+    algorithm = str(arguments.pop("algo", "lora")).lower()
+    if algorithm not in names.ALGORITHMS:
+        made.notes.append(say("not understood: {name} = {value}", name="algo", value=algorithm))
+        return arguments
+    made.values["network"] = names.ALGORITHMS[algorithm]
+    dims = {"conv_dim": rest.get("network_dim", 4), "conv_alpha": rest.get("network_alpha", 1)}
+    if made.values["network"] == "locon" and arguments.get("conv_dim") in (0, "0"):
+        made.values["network"] = "lora"
+    return {**dims, **arguments}
 
 
 def _base_loras(rest: dict[str, Any], made: Imported) -> None:
@@ -176,10 +226,15 @@ def _base_loras(rest: dict[str, Any], made: Imported) -> None:
     files, strengths = rest.pop("base_weights", []), rest.pop("base_weights_multiplier", [])
     files, strengths = ([one] if isinstance(one, str | int | float) else list(one) for one in (files, strengths))
     strengths += [1.0] * (len(files) - len(strengths))
+    try:
+        strengths = [float(one) for one in strengths]
+    except (TypeError, ValueError):
+        made.notes.append(say("not understood: {name} = {value}", name="base_weights_multiplier", value=str(strengths)))
+        return
     if files:
         _take(
             "base_loras",
-            [f"{file}:{number}" for file, number in zip(files, strengths, strict=False)],
+            [f"{file}:{number!r}" for file, number in zip(files, strengths, strict=False)],
             made,
             "base_weights",
         )
@@ -188,22 +243,23 @@ def _base_loras(rest: dict[str, Any], made: Imported) -> None:
 def _optimizer(rest: dict[str, Any], made: Imported) -> None:
     wanted = str(rest.pop("optimizer_type", "") or "AdamW")
     for flag, name in (("use_8bit_adam", "AdamW8bit"), ("use_lion_optimizer", "Lion")):
-        wanted = name if rest.pop(flag, False) else wanted
-    known = {name.lower(): name for name in OPTIMIZERS} | dict(names.OPTIMIZERS)
+        wanted = name if _flag(rest, flag) else wanted
+    known = {name.lower(): name for name in OPTIMIZERS if name not in names.NO_OPTIMIZER} | dict(names.OPTIMIZERS)
     found = known.get(wanted.lower(), wanted if "." in wanted else "")
     if not found:
         made.notes.append(say("not understood: {name} = {value}", name="optimizer_type", value=wanted))
     made.values["optimizer"] = found or "AdamW"
-    made.values["optimizer_args"] = _arguments(rest.pop("optimizer_args", []), made)
+    own = names.OPTIMIZER_ARGUMENTS.get(wanted.lower(), {})
+    made.values["optimizer_args"] = {**own, **_arguments(rest.pop("optimizer_args", []), made)}
 
 
 def _arguments(given: Any, made: Imported) -> dict[str, Any]:
-    """Return ``name=value`` texts, in a list or between blanks, as values."""
+    """Return ``name=value`` texts, in a list or one behind the other, as values; quotes are the command line's."""
     found: dict[str, Any] = {}
-    texts = given.split() if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
+    texts = given if isinstance(given, list | tuple) else split_arguments(str(given).replace('"', ""))
     for text in texts:
         try:
-            name, value = parse_argument(str(text))
+            name, value = parse_argument(str(text).replace('"', ""))
         except AtelierError as error:
             made.notes.append(error.what)
             continue
@@ -218,22 +274,30 @@ def _rates(rest: dict[str, Any], made: Imported) -> None:
         if len({*map(str, texts)}) > 1:
             made.notes.append(say("the text encoders share one rate here: {rate} is taken", rate=texts[0]))
         texts = texts[0]
-    unet, base = rest.pop("unet_lr", None), rest.pop("learning_rate", None)
-    try:
-        unet, text, base = (None if one is None else float(one) for one in (unet, texts, base))
-    except (TypeError, ValueError) as error:
-        made.notes.append(say("not understood: {name} = {value}", name="learning_rate", value=str(error)))
-        return
+    given = {
+        "unet_lr": rest.pop("unet_lr", None),
+        "text_encoder_lr": texts,
+        "learning_rate": rest.pop("learning_rate", None),
+    }
+    rates: dict[str, float | None] = {}
+    for name, one in given.items():
+        try:
+            rates[name] = None if one is None else find(TrainOptions, "learning_rate").parse(one)
+        except AtelierError as error:
+            rates[name] = None
+            what = say("{name} = {value} is left out: {error}", name=name, value=str(one)[:80], error=error.what)
+            made.notes.append(what)
+    unet, text, base = rates.values()
     base = base or unet or text or made.values["learning_rate"]
     if not unet and not text:
         unet = text = base
     unet, text = (base if unet is None else unet), (base if text is None else text)
     made.values["learning_rate"] = unet or text
-    made.values["text_encoder_ratio"] = round(text / unet, 6) if unet else 1.0
+    made.values["text_encoder_ratio"] = text / unet if unet else 1.0
     made.values["unet_ratio"] = 1.0 if unet else 0.0
-    if rest.pop("network_train_unet_only", False):
+    if _flag(rest, "network_train_unet_only"):
         made.values["text_encoder_ratio"] = 0.0
-    if rest.pop("network_train_text_encoder_only", False):
+    if _flag(rest, "network_train_text_encoder_only"):
         made.values |= {"learning_rate": text or base, "text_encoder_ratio": 1.0, "unet_ratio": 0.0}
 
 
@@ -243,14 +307,20 @@ def _course(rest: dict[str, Any], made: Imported) -> None:
     if course is None and wanted != "adafactor":  # what that optimizer does by itself
         made.notes.append(say("not understood: {name} = {value}", name="lr_scheduler", value=wanted))
     made.values["scheduler"] = course or "constant"
-    percent = rest.pop("lr_warmup", None)  # the GUI's share in percent
-    if percent and "lr_warmup_steps" not in rest:
-        _take("warmup", float(percent) / 100, made, "lr_warmup")
     if "zero_terminal_snr" in rest:
-        made.values["zero_terminal_snr"] = "on" if rest.pop("zero_terminal_snr") else "off"
+        made.values["zero_terminal_snr"] = "on" if _flag(rest, "zero_terminal_snr") else "off"
+    if "save_precision" in rest:
+        precision = str(rest.pop("save_precision"))
+        _take("save_precision", {"float": "fp32"}.get(precision, precision), made, "save_precision")
     prompts = rest.pop("sample_prompts", None)
-    if isinstance(prompts, str):
-        made.values["sample_prompts"] = prompts
+    listed = str(prompts or "").split("\n") if not isinstance(prompts, list | tuple) else [str(one) for one in prompts]
+    lines = tuple(line.strip() for line in listed if line.strip() and not line.strip().startswith("#"))
+    if lines:
+        made.values["sample_prompts"] = lines
+        return
+    for name in [name for name in rest if name.startswith("sample_")]:
+        del rest[name]
+        made.not_needed.append(name)
 
 
 def _sizes(rest: dict[str, Any], made: Imported) -> None:
@@ -263,4 +333,4 @@ def _sizes(rest: dict[str, Any], made: Imported) -> None:
         except (TypeError, ValueError):
             made.notes.append(say("not understood: {name} = {value}", name="resolution", value=str(sides)))
     if "bucket_no_upscale" in rest:
-        made.values["bucket_upscale"] = not rest.pop("bucket_no_upscale")
+        made.values["bucket_upscale"] = not _flag(rest, "bucket_no_upscale")

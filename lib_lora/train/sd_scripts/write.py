@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from lib_lora.options import options_of
 from lib_lora.sentences import Sentence, say
 from lib_lora.train.block_numbers import rates_of, recorded
 from lib_lora.train.network.arguments import NUMBERS
+from lib_lora.train.optimizers import spec_of
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.options.network import split_strength
 from lib_lora.train.sd_scripts import names
@@ -51,7 +54,8 @@ def _plain(options: TrainOptions) -> dict[str, Any]:
     found: dict[str, Any] = {"caption_extension": ".txt"}
     for name, option in names.PLAIN.items():
         value = getattr(options, option)
-        if value not in (0, "", False, "auto", (), None) and name not in ("steps", "zero_terminal_snr"):
+        is_said = value not in (0, "", False, "auto", (), None) or name in names.NOT_ZERO
+        if is_said and name not in ("steps", "zero_terminal_snr"):
             found[name] = value
     if options.color_aug or options.random_crop:
         found.pop("cache_latents_to_disk", None)  # refused there
@@ -67,14 +71,20 @@ def _plain(options: TrainOptions) -> dict[str, Any]:
         found["resolution"] = f"{width},{options.resolution_height or width}"
     if not options.bucket_upscale:
         found["bucket_no_upscale"] = True
+    if not options.sample_prompts:
+        found = {name: value for name, value in found.items() if not name.startswith("sample_")}
+    if options.save_precision == "fp32":
+        found["save_precision"] = "float"
+    elif options.save_precision in ("fp16", "bf16"):
+        found["save_precision"] = options.save_precision
     if options.zero_terminal_snr == "on":
         found["zero_terminal_snr"] = True
     return found
 
 
 def _network(options: TrainOptions, family: str) -> dict[str, Any]:
-    conv = [f"conv_dim={options.conv_dim}", f"conv_alpha={options.conv_alpha:g}"]
-    numbers = [f"{name}={value:g}" for name in NUMBERS if (value := getattr(options, name))]
+    conv = [f"conv_dim={options.conv_dim}", f"conv_alpha={_number(options.conv_alpha)}"]
+    numbers = [f"{name}={_number(value)}" for name in NUMBERS if (value := getattr(options, name))]
     more = [*numbers, *(f"{name}={value}" for name, value in recorded(options, family).items())]
     found: dict[str, Any] = {"network_module": "networks.lora"}
     if options.base_loras:
@@ -102,14 +112,15 @@ def _learning(options: TrainOptions, family: str) -> dict[str, Any]:
         scheduler = "cosine_with_min_lr"
     text = rates_of(options, family).table.get(BASE, 1.0)
     found: dict[str, Any] = {
-        "optimizer_type": options.optimizer,
+        "optimizer_type": names.BY_PATH.get(options.optimizer, options.optimizer),
         "learning_rate": options.learning_rate,
         "unet_lr": options.learning_rate * options.unet_ratio,
         "text_encoder_lr": options.learning_rate * options.text_encoder_ratio * text,
         "lr_scheduler": scheduler,
     }
-    if options.optimizer_args:
-        found["optimizer_args"] = [f"{name}={value}" for name, value in options.optimizer_args.items()]
+    arguments = {**({} if options.as_sd_scripts else spec_of(options.optimizer).defaults), **options.optimizer_args}
+    if arguments:
+        found["optimizer_args"] = [f"{name}={value}" for name, value in arguments.items()]
     if not options.text_encoder_ratio:
         found |= {"network_train_unet_only": True}
         del found["text_encoder_lr"]
@@ -123,7 +134,21 @@ def _words(name: str, value: Any) -> list[str]:
     if value is True:
         return [f"--{name}"]
     values = value if isinstance(value, list | tuple) else [value]
-    return [f"--{name}", *(shlex.quote(f"{one:g}" if isinstance(one, float) else str(one)) for one in values)]
+    texts = [_number(one) if isinstance(one, float) else str(one) for one in values]
+    if len(texts) == 1 and texts[0].startswith("-"):  # else it would be read as the next argument's name
+        return [_quoted(f"--{name}={texts[0]}")]
+    return [f"--{name}", *map(_quoted, texts)]
+
+
+def _number(value: float) -> str:
+    """Return a number in few digits that is read back as the same."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def _quoted(text: str, *, windows: bool = os.name == "nt") -> str:
+    """Return a text as this system's shell takes it: the quotes of one are letters to the other."""
+    return subprocess.list2cmdline([text]) if windows else shlex.quote(text)
 
 
 ELSEWHERE = frozenset(
@@ -159,6 +184,7 @@ ELSEWHERE = frozenset(
         "repeats",
         "as_sd_scripts",
         "buckets",
+        "save_precision",
     ]
 )
 """Options that are written by functions of their own, or that only choose what others are."""
@@ -175,6 +201,8 @@ def _notes(options: TrainOptions) -> list[Sentence]:
             notes.append(say("sd-scripts has no “{name}” of this kind: left out", name=one.name))
     if options.scheduler not in names.SCHEDULERS.values():
         notes.append(say("sd-scripts has no scheduler {name}", name=options.scheduler))
+    if options.optimizer in names.NO_OPTIMIZER:
+        notes.append(say("sd-scripts has no optimizer {name}", name=options.optimizer))
     if options.min_snr_gamma == "auto":
         notes.append(say("min_snr_gamma auto is left to you there: 5 for models that predict noise"))
     if options.images:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lib_lora.i18n.words import Words
 from lib_lora.options import auto_or_number, options_of
-from lib_lora.train.options import SUBJECTS, TrainOptions, parse_argument
+from lib_lora.train.options import SUBJECTS, TrainOptions, parse_argument, split_arguments
 from lib_lora.ui import compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.option_widget import shown, widget
@@ -123,22 +123,11 @@ def from_widget(name: str, raw: Any) -> Any:
     if one.auto:
         return auto_or_number(text, name)
     if one.kind is dict:
-        return dict(parse_argument(part) for part in _split_arguments(text))
+        return dict(parse_argument(part) for part in split_arguments(text))
     if one.kind is tuple:
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
+        lines = [line.strip() for line in text.split("\n") if line.strip()]
+        return tuple(line for line in lines if name != "sample_prompts" or not line.startswith("#"))
     return text
-
-
-def _split_arguments(text: str) -> list[str]:
-    """Split ``a=1, b=(2, 3)`` at the commas outside brackets that a name follows: ``a=1, 2`` is one."""
-    parts, depth, start = [], 0, 0
-    for index, letter in enumerate(text):
-        depth += (letter in "([{") - (letter in ")]}")
-        rest = text[index + 1 :].replace("\n", ",").partition(",")[0]
-        if letter in ",\n" and depth <= 0 and ("=" in rest or not rest.strip()):
-            parts.append(text[start:index])
-            start = index + 1
-    return [part.strip() for part in [*parts, text[start:]] if part.strip()]
 
 
 def from_widgets(raw: Sequence[Any]) -> dict[str, Any]:
