@@ -90,8 +90,10 @@ class LoraType:
 _BLOCKS = ["down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold"]
 _BLOCKS += ["block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas"]
 _CONV = ("conv_dim", "conv_alpha")
-_LYCORIS = ("LyCORIS_preset", *_CONV, "use_tucker", "bypass_mode", "dora_wd", "use_scalar", "rank_dropout_scale")
-_LYCORIS += ("train_norm",)
+_LYCORIS: tuple[str, ...] = (
+    *("LyCORIS_preset", *_CONV, "use_tucker", "bypass_mode", "dora_wd", "use_scalar"),
+    *("rank_dropout_scale", "train_norm"),
+)
 EVERY_NETWORK = frozenset(
     ["rank_dropout", "module_dropout", "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"]
 )
