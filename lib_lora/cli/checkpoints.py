@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from lib_lora.cli.common import NOTHING, add_presets, give, presets_of, stoppable
+from lib_lora.cli.common import NOTHING, add_presets, give, presets_of, size_of, stoppable
 from lib_lora.cli.flags import add_flags, add_out, add_rules, given, given_rule
 from lib_lora.cli.merge_table import block_table
 from lib_lora.cli.typed_rows import EXAMPLES, FORM, add_lora_folders, typed_rows
@@ -75,7 +75,7 @@ def run_extract(options: argparse.Namespace) -> None:
         "notes": notes,
     }
     whole = f"all blocks: energy kept {report.energy_kept:.2%}, error {report.relative_error:.1e}"
-    counts = f"{len(made.lora.adapters)} modules, {len(report.dropped)} layers unchanged, {size / 1e6:.2f} MB"
+    counts = f"{len(made.lora.adapters)} modules, {len(report.dropped)} layers unchanged, {size_of(size)}"
     give(options, result, [*_shown(notes), *block_table(report), whole, counts, str(saved)])
 
 

@@ -122,6 +122,11 @@ def say(text: str) -> None:
     print(harmless(text), file=sys.stderr, flush=True)
 
 
+def size_of(count: int) -> str:
+    """Return a number of bytes as it is printed."""
+    return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
 def harmless(text: str) -> str:
     """Return a text that may come from anybody's file as a terminal can show it.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import NOTHING, give, stoppable
+from lib_lora.cli.common import NOTHING, give, size_of, stoppable
 from lib_lora.cli.flags import add_file
 from lib_lora.cli.typed_rows import add_lora_folders
 
@@ -55,7 +55,7 @@ def run_inspect(options: argparse.Namespace) -> None:
     result |= {"origin": tree.as_dict(), "repeat": line}
     lines = [
         f"{options.file.name}: {result['family']}, {', '.join(result['kinds'])}, {result['modules']} modules, "
-        f"{result['bytes'] / 1e6:.2f} MB"
+        f"{size_of(result['bytes'])}"
     ]
     for block, facts in result["blocks"].items():
         low, high = facts["lowest_rank"], facts["highest_rank"]

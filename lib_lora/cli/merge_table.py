@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.cli.common import give
+from lib_lora.cli.common import give, size_of
 
 if TYPE_CHECKING:
     from lib_lora.merge.make import Made
@@ -40,7 +40,7 @@ def give_made(
     told = [*notes, *(note for _, note in made.notes)]
     after = made.report.bytes_after if saved is None else saved.stat().st_size
     result = {"file": saved, **merge.told(made), "bytes_after": after, **(more or {}), "notes": told}
-    sizes = f"{made.report.bytes_before / 1e6:.2f} MB → {after / 1e6:.2f} MB"
+    sizes = f"{size_of(made.report.bytes_before)} → {size_of(after)}"
     last = [f"{len(made.report.dropped)} modules dropped", sizes, str(saved or "nothing is written")]
     give(options, result, [*told, *lines, *block_table(made.report, _extra(made)), *_pairs(made), *last])
 
@@ -53,7 +53,7 @@ def give_each(options: argparse.Namespace, pairs: Sequence[tuple[Made, Path]], *
     for made, saved in pairs:
         told = [note for _, note in made.notes]
         rows.append({"file": saved, **merge.told(made), "notes": told})
-        lines += [*told, f"{saved}  {saved.stat().st_size / 1e6:.2f} MB"]
+        lines += [*told, f"{saved}  {size_of(saved.stat().st_size)}"]
     give(options, {"files": rows, "notes": list(notes)}, lines)
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib_lora.cli.common import give, refuse_existing, stoppable
+from lib_lora.cli.common import give, refuse_existing, size_of, stoppable
 from lib_lora.cli.flags import add_file, add_flags, given
 from lib_lora.options import OVERWRITE, options_of
 
@@ -101,7 +101,7 @@ def run_convert(options: argparse.Namespace) -> None:
         "notes": list(made.notes),
     }
     cost = f"largest relative error of a module: {made.largest:.1e}" if made.largest else "no number was rounded"
-    sizes = f"{before / 1e6:.2f} MB → {after / 1e6:.2f} MB"
+    sizes = f"{size_of(before)} → {size_of(after)}"
     give(options, result, [*made.notes, f"{len(made.lora.adapters)} modules, {cost}", sizes, str(saved)])
 
 
@@ -124,7 +124,7 @@ def run_prune(options: argparse.Namespace) -> None:
     }
     lines = [f"{count} modules went: {why}" for why, count in made.gone.items()]
     lines += [f"{made.extras} other tensors went"] if made.extras else []
-    sizes = f"{made.bytes_before / 1e6:.2f} MB → {made.bytes_after / 1e6:.2f} MB"
+    sizes = f"{size_of(made.bytes_before)} → {size_of(made.bytes_after)}"
     give(options, result, [*made.notes, *lines, f"{made.modules} modules are left", sizes, str(made.path)])
 
 
@@ -144,7 +144,7 @@ def run_split(options: argparse.Namespace) -> None:
     for one in pieces:
         more = f" and {one.extras} other tensors" if one.extras else ""
         held = ", ".join(one.blocks)
-        lines.append(f"{one.path}: {sum(one.blocks.values())} modules{more} ({held}), {one.size / 1e6:.2f} MB")
+        lines.append(f"{one.path}: {sum(one.blocks.values())} modules{more} ({held}), {size_of(one.size)}")
     give(options, {"files": rows, "notes": list(notes)}, [*notes, *lines])
 
 

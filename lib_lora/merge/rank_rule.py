@@ -53,7 +53,8 @@ class RuleOptions:
     size: float = option(
         20.0,
         "a file size (MB)",
-        "Size of the whole file: all layers together keep what says most for each byte, and it is at most so large.",
+        "Size of the whole file in MB: all layers together keep what says most for each byte, and it is at most so "
+        "large.",
         low=0.001,
         high=100_000,
     )

@@ -89,9 +89,11 @@ def convert(source: WholeFile, form: Form, precision: Precision | None = None, p
     parts = {part_of(key, family) for key in settled.adapters}
     if form.text == "" and (len(parts) > 1 or (form.alpha != ALPHA_TOLD and parts != {"unet"})):
         what = say("A file in the form {form} is of one model, this one changes several", form=form.name)
+        cure = say("Split it into its parts first.")
         if len(parts) == 1:
             what = say("A file in the form {form} cannot be of a text encoder", form=form.name)
-        raise InputError(what, where=lora.name, cure="Split it into its parts first.")
+            cure = say("Choose another form.")
+        raise InputError(what, where=lora.name, cure=cure)
     names, strange = _names(settled, family, form)
     tensors = TensorScratch()
     tensors.update({name: source.tensors[name] for name in source.found.extras})
