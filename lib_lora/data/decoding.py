@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lib_lora.data.old_encodings import ANYTHING, OLD, cost
+from lib_lora.data.old_encodings import ALPHABETS, ANYTHING, OLD, cost, rareness
 from lib_lora.sentences import say
 
 DAMAGED = say("utf-8 with damage")
@@ -24,6 +25,8 @@ _ODD_LETTERS = re.compile("[\u0180-\u036f\u0700-\u07ff]")
 _CONTROLS = re.compile("[\x01-\x08\x0e-\x1f]")
 _CLEAR = 0.2
 """By so much of a letter's cost the likeliest reading must be better than the next one to be certain."""
+_RARER, _FEW = 0.1, 0.4
+"""By so much rarer, and more where there are few letters, those of a wrong alphabet are at least."""
 _LIKELY = 0.5
 """What a letter of a likely reading costs on average at most."""
 
@@ -63,7 +66,8 @@ class CaptionText:
 def decode_caption(data: bytes) -> CaptionText:
     """Decode a caption: by its mark, as UTF-16 full of zeros, UTF-8, ISO-2022-JP, else the likeliest old encoding.
 
-    Those are `old_encodings.OLD`: of Japan, China, Taiwan, Korea, Western Europe and Russia, and UTF-16 without a mark.
+    Those are `old_encodings.OLD`: of Japan, China, Taiwan, Korea, Thailand, Russia, Greece, Israel, Europe and Turkey,
+    and UTF-16 without a mark.
     UTF-8 of which a few bytes are broken, and what is text in no encoding at all, is read with replacement characters
     and says so.
     """
@@ -89,10 +93,21 @@ def _costs(data: bytes) -> dict[str, float]:
         text = _decoded(data, encoding)
         if text is not None and text not in read.values():
             read[encoding] = text
-    found = {encoding: cost(text, encoding) for encoding, text in read.items()}
+    found = {encoding: cost(text, encoding) for encoding, text in read.items() if not _is_rarer(encoding, read)}
     return {
         name: found[name] for name in found if name not in ANYTHING or found[name] <= _LIKELY * _letters(read[name])
     }
+
+
+def _is_rarer(encoding: str, read: Mapping[str, str]) -> bool:
+    """Whether another alphabet reads the same bytes as letters that come clearly more often, or wholly as its own."""
+    if encoding not in ALPHABETS:
+        return False
+    rare = {each: rareness(text, each) for each, text in read.items() if each in ALPHABETS}
+    own, none = rare[encoding]
+    likelier = min(average for average, _ in rare.values())
+    alike = [rare[each][1] for each in rare if ALPHABETS[each] == ALPHABETS[encoding]]
+    return own - likelier > _RARER + _FEW / _letters(read[encoding]) or none > min(alike)
 
 
 def _letters(text: str) -> int:

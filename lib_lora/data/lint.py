@@ -14,7 +14,7 @@ from lib_lora.data.edit_captions import tag_counts
 from lib_lora.data.files import Problem
 from lib_lora.data.images import load_picture
 from lib_lora.data.remarks import grouped
-from lib_lora.data.tag_lines import split_tags
+from lib_lora.data.tag_lines import plain_tag, split_tags
 from lib_lora.errors import FileError
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import Sentence, say
@@ -106,10 +106,10 @@ def lint(
     Raises:
         StoppedError: somebody asked to stop.
     """
-    own = {tag.casefold() for tag in split_tags(trigger)}
+    own = {plain_tag(tag).casefold() for tag in split_tags(trigger)}
     texts = [text for text in captions.values() if text]
     counts = tag_counts(texts) if len(texts) >= FEW else []
-    everywhere = tuple((t, n) for t, n in counts if n >= NEARLY_ALL * len(texts) and t.casefold() not in own)
+    everywhere = tuple((t, n) for t, n in counts if n >= NEARLY_ALL * len(texts) and plain_tag(t).casefold() not in own)
     prints: dict[Path, int] = {}
     problems = []
     for done, picture in enumerate(pictures):

@@ -13,6 +13,7 @@ from lib_lora.sentences import say
 _COMMAS = re.compile(r"\s*[，、､]\s*")
 """Commas of Japanese and Chinese keyboards: full width, ideographic, half-width ideographic."""
 _NETWORK_TAG = re.compile(r"<\w+:[^<>]*>")
+_BACKSLASH = re.compile(r"\\(?=[()\[\]])")
 _ASCII = str.maketrans("（）［］｛｝：｜", "()[]{}:|")
 """Brackets and marks of Japanese and Chinese keyboards, which people write for those of prompts."""
 _WEIGHT = re.compile(r"(?<!\\)\(([^()]+):\s*[\d.．]+\s*\)")
@@ -52,12 +53,18 @@ def trained_line(text: str) -> str:
     return next((line for line in lines_of(text) if _says_something(line)), "")
 
 
+def plain_tag(tag: str) -> str:
+    """Return a tag without the backslashes that keep its brackets from weighing it: both spellings are one tag."""
+    return _BACKSLASH.sub("", tag)
+
+
 def with_tag(text: str, tag: str, *, first: bool = False) -> str:
     """Return a caption with one or several tags more in the line that is trained; those that it has are not doubled."""
     lines = lines_of(text) or [""]
     trained = next((at for at, line in enumerate(lines) if _says_something(line)), 0)
     tags = split_tags(lines[trained])
-    new = [one for one in split_tags(tag) if one not in tags]
+    has = set(map(plain_tag, tags))
+    new = [one for one in split_tags(tag) if plain_tag(one) not in has]
     if not new:
         return text
     lines[trained] = ", ".join([*new, *tags] if first else [*tags, *new])
@@ -66,16 +73,16 @@ def with_tag(text: str, tag: str, *, first: bool = False) -> str:
 
 def without_tag(text: str, tag: str) -> str:
     """Return a caption without one or several tags, whichever line they stand in."""
-    gone = split_tags(tag)
-    return _changed(text, gone, lambda tags: [one for one in tags if one not in gone])
+    gone = set(map(plain_tag, split_tags(tag)))
+    return _changed(text, gone, lambda tags: [one for one in tags if plain_tag(one) not in gone])
 
 
 def with_tag_replaced(text: str, tag: str, by: str) -> str:
     """Return a caption with other tags in the place of one, in every line; what a line has already is not doubled."""
-    old, new = split_tags(tag), split_tags(by)
+    old, new = set(map(plain_tag, split_tags(tag))), split_tags(by)
 
     def replaced(tags: list[str]) -> list[str]:
-        return list(dict.fromkeys(one for each in tags for one in (new if each in old else [each])))
+        return list(dict.fromkeys(one for each in tags for one in (new if plain_tag(each) in old else [each])))
 
     return _changed(text, old, replaced)
 
@@ -132,10 +139,10 @@ def _says_something(line: str) -> bool:
 
 
 def _changed(text: str, tags: Collection[str], change: Callable[[list[str]], list[str]]) -> str:
-    """Return a caption with each line changed that has one of the tags; a line that becomes empty goes."""
+    """Return a caption with each line changed that has one of the (plain) tags; a line that becomes empty goes."""
     lines, touched = lines_of(text), False
     for at, line in enumerate(lines):
         has = split_tags(line)
-        if any(tag in has for tag in tags):
+        if any(plain_tag(one) in tags for one in has):
             lines[at], touched = ", ".join(change(has)), True
     return "\n".join(line for line in lines if line) if touched else text

@@ -81,7 +81,7 @@ def test_every_act_of_the_service_is_one_of_the_command(folder, capsys) -> None:
 
 def test_what_is_no_filter_is_a_sentence_with_its_flag(folder, capsys) -> None:
     assert main(["captions", "list", str(folder), "--only", "smile and"]) == 2
-    assert capsys.readouterr().err.strip().endswith("e.g. hat and not (cat or dog). (--only)")
+    assert capsys.readouterr().err.strip().endswith('e.g. hat and not (cat or "smile (object)"). (--only)')
 
 
 def test_lint_tells_sizes_only_where_a_size_is_given(folder, capsys) -> None:

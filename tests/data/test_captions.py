@@ -277,6 +277,47 @@ def test_chinese_korean_and_russian_are_read_in_their_old_encodings(text, encodi
     assert (caption.text, caption.encoding) == (text, encoding)
 
 
+ALPHABETS = {
+    "koi8_r": ("чёрные волосы, голубые глаза", "krnk, девушка в красном платье"),
+    "cp866": ("чёрные волосы, голубые глаза, шляпа",),
+    "iso8859_5": ("чёрные волосы, голубые глаза, шляпа",),
+    "cp1251": ("девушка, улыбка", "шляпа, улыбка", "длинные волосы"),
+    "cp1250": (
+        "czarne włosy, niebieskie oczy, uśmiech",
+        "černé vlasy, žluté šaty, úsměv",
+        "fekete haj, kék szem, őszi fű",
+    ),
+    "cp1253": ("μαύρα μαλλιά, μπλε μάτια, καπέλο", "κορίτσι, χαμόγελο, Αθήνα"),
+    "cp1254": ("siyah saç, mavi gözlü kız, şapka, gülümseme",),
+    "cp1257": ("juodi plaukai, mėlynos akys, šypsena",),
+    "cp874": ("ผมสีดำ, ตาสีฟ้า, หมวก, ยิ้ม",),
+    "cp1252": ("crème brûlée, garçon, l’été", "Mädchen, grüne Augen, weiß"),
+}
+
+
+@pytest.mark.parametrize(("text", "encoding"), [(text, name) for name, texts in ALPHABETS.items() for text in texts])
+def test_alphabets_of_one_byte_are_told_apart_by_how_often_their_letters_come(text, encoding) -> None:
+    caption = decode_caption(text.encode(encoding))
+    assert (caption.text, caption.is_certain) == (text, True)
+
+
+DOUBTFUL = (("КРАСНОЕ ПЛАТЬЕ", "koi8_r"), ("esernyő", "cp1250"), ("łóżko", "cp1250"), ("yağmur", "cp1254"))
+DOUBTFUL += (
+    ("כובע", "cp1255"),
+    ("ё", "koi8_r"),
+    ("niña", "cp1252"),
+    ("ł", "iso8859_2"),
+    ("кот", "iso8859_5"),
+    ("шляпа", "koi8_r"),
+)
+
+
+@pytest.mark.parametrize(("text", "encoding"), DOUBTFUL)
+def test_what_may_be_several_alphabets_is_never_taken_for_certain(text, encoding) -> None:
+    caption = decode_caption(text.encode(encoding))
+    assert caption.text == text or not caption.is_certain
+
+
 ALL = (*TEXTS, *(text for texts in OTHERS.values() for text in texts), "彼女は笑っている")
 MARKLESS = [(text, name) for text in ALL for name in ("utf-16-le", "utf-16-be") if not text.encode(name).isascii()]
 """女の子 alone is also the six letters `Yf0nP[`: nothing can tell."""

@@ -46,6 +46,47 @@ def test_what_is_no_choice_is_refused(wrong) -> None:
         caption_filter(wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong", ["hat, cat", "hat、cat", "hat && cat", "hat || cat", '"hat', "not " * 999 + "hat", "(" * 999]
+)
+def test_signs_of_other_programs_and_slips_are_refused_and_not_taken_for_tags(wrong) -> None:
+    with pytest.raises(InputError, match="no choice of captions"):
+        caption_filter(wrong)
+
+
+def test_a_choice_may_be_long_and_written_on_any_keyboard() -> None:
+    assert caption_filter(" or ".join(f"t{number}" for number in range(3000)))("t2999")
+    assert caption_filter("帽子 and not （猫 or 犬）")("帽子，鳥")
+    assert caption_filter("“black and white”")("black and white")
+
+
+@pytest.mark.parametrize("tag", ["krnk (series)", "krnk \\(series\\)"])
+def test_a_tag_is_the_same_with_its_backslashes_and_without(tag) -> None:
+    for text in ("hat, krnk (series)", "hat, krnk \\(series\\)"):
+        assert caption_filter(f'"{tag}"')(text)
+        assert TagChange("remove", tag)(text) == "hat"
+        assert TagChange("add", tag)(text) == text
+        assert TagChange("replace", tag, "cat")(text) == "hat, cat"
+
+
+@pytest.mark.parametrize(
+    ("act", "tag", "by"),
+    [
+        ("add", "kr\x07nk", ""),
+        ("add", "a\nb", ""),
+        ("add", "a\u200bb", ""),
+        ("add", "<lora:x:1>", ""),
+        ("replace", "a", "b\nc"),
+        ("regex", "a", "b\\nc"),
+        ("regex", "a", "<lora:x:1>"),
+    ],
+)
+def test_what_no_caption_can_hold_is_refused_before_any_is_changed(act, tag, by) -> None:
+    with pytest.raises(InputError):
+        TagChange(act, tag, by)
+    TagChange("remove", "<lora:x:1>")  # what stands there by mistake can be taken away
+
+
 def test_a_change_acts_only_where_it_is_meant_and_regular_expressions_replace() -> None:
     assert TagChange("add", "x", only="not cat")("cat, hat") == "cat, hat"
     assert TagChange("add", "x", only="cat")("cat, hat") == "cat, hat, x"
