@@ -14,6 +14,7 @@ TOOLS = Path(__file__).resolve().parents[2] / "tools" / "pocket"
 sys.path.insert(0, str(TOOLS))
 
 import export  # noqa: E402  (a script folder, not a package)
+import muon  # noqa: E402
 import pictures  # noqa: E402
 import scenes  # noqa: E402
 import shipped  # noqa: E402
@@ -123,3 +124,16 @@ def test_equal_pictures_are_wholly_alike_and_blurred_ones_less() -> None:
     assert train_vae.structure(x, x).item() == pytest.approx(1, abs=1e-5)
     blurred = torch.nn.functional.avg_pool2d(x, 3, 1, 1)
     assert train_vae.structure(x, blurred).item() < 0.9
+
+
+@pytest.mark.parametrize("shape", [(16, 8, 3, 3), (64, 16)])
+def test_a_step_of_muon_moves_a_weight_in_all_its_directions_alike(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    weight = torch.nn.Parameter(torch.zeros(shape))
+    noise = torch.randn(shape).flatten(1)
+    weight.grad = (noise + 5 * noise[:, :1] @ noise[:1]).view(shape)  # one direction far above the others
+    muon.Muon([weight], lr=0.1).step()
+    sizes = torch.linalg.svdvals(weight.detach().flatten(1)) / (0.1 * 0.2 * max(noise.shape) ** 0.5)
+    assert sizes.min() > 0.5
+    assert sizes.max() < 1.5
+    assert (weight.detach() * weight.grad).sum() < 0

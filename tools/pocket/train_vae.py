@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 from architecture import new_vae
 from compose import Composer, held_out_pictures, split_glyphs
+from muon import Muon, is_matrix
 from progress import Average, Training, autocast, rate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-PEAK = 6e-4
-"""Highest learning rate; more destroys the start that `new_vae` builds."""
+PEAK = 1e-3
+"""Highest learning rate."""
 
 STRUCTURE, KL, SHARP = 0.3, 1e-6, 0.02
 """Shares of 1 - SSIM, of the KL divergence and of the discriminator in the loss, beside L1 and edge L1."""
@@ -72,6 +73,7 @@ class Learner:
     vae: nn.Module
     judge: nn.Module
     optimizer: torch.optim.Optimizer
+    others: torch.optim.Optimizer
     judging: torch.optim.Optimizer
     average: Average
 
@@ -79,17 +81,19 @@ class Learner:
     def new(cls, device: torch.device) -> Learner:
         """Return untrained ones."""
         vae, judge = new_vae().to(device), new_discriminator().to(device)
+        every = list(vae.parameters())
         return cls(
             vae,
             judge,
-            torch.optim.AdamW(vae.parameters(), PEAK, betas=(0.9, 0.99), weight_decay=1e-4),
+            Muon([one for one in every if is_matrix(one)], PEAK),
+            torch.optim.AdamW([one for one in every if not is_matrix(one)], PEAK, betas=(0.9, 0.99)),
             torch.optim.AdamW(judge.parameters(), 2e-4, betas=(0.5, 0.99)),
             Average(vae),
         )
 
     def learn(self, x: Tensor, step: int, done: float) -> Tensor:
         """Take one step on pictures in [-1, 1], and return their plain L1."""
-        for group in self.optimizer.param_groups:
+        for group in (*self.optimizer.param_groups, *self.others.param_groups):
             group["lr"] = rate(PEAK, step, done)
         with autocast(x.device):
             posterior = self.vae.encode(x).latent_dist
@@ -100,10 +104,11 @@ class Learner:
         loss = plain + edge + STRUCTURE * (1 - similarity(made, x)) + KL * posterior.kl().mean() / x.shape[-1] ** 2
         if done >= SHARPEN_FROM:
             loss = loss + SHARP * self._judged(made, x)
-        self.optimizer.zero_grad()
+        self.vae.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
         self.optimizer.step()
+        self.others.step()
         self.average.update(min(0.999, (1 + step) / (20 + step)))
         return plain.detach()
 
