@@ -88,11 +88,12 @@ def test_a_model_that_learns_on_begins_as_the_shipped_one(tmp_path: Path) -> Non
 def test_outer_skips_are_cut_for_noisy_samples_only() -> None:
     torch.manual_seed(1)
     skips = train_model.OuterSkips(new_unet())
-    steps = torch.cat([torch.full((200,), train_model.DROP_FROM - 1), torch.full((200,), train_model.DROP_FROM)])
+    steps = torch.cat([torch.full((400,), train_model.CUT_FROM - 1), torch.full((400,), train_model.CUT_FROM)])
     skips.pick(steps)
-    assert skips.kept is not None
-    assert skips.kept[:200].min() == 1
-    assert 0.6 < skips.kept[200:].mean() < 0.9
+    assert skips.levels is not None
+    assert skips.levels[:400].max() == 0
+    for levels, share in train_model.WITHOUT_SKIPS.items():
+        assert (skips.levels[400:] == levels).float().mean().item() == pytest.approx(share, abs=0.06)
 
 
 def test_a_cut_skip_changes_what_the_unet_answers() -> None:
@@ -100,10 +101,13 @@ def test_a_cut_skip_changes_what_the_unet_answers() -> None:
     unet = new_unet().eval()
     skips = train_model.OuterSkips(unet)
     noisy, step, text = torch.randn(1, 4, 16, 16), torch.tensor([900]), torch.randn(1, 77, 128)
+    answers = []
     with torch.no_grad():
-        whole = unet(noisy, step, text).sample
-        skips.kept = torch.zeros(1, 1, 1, 1)
-        assert (unet(noisy, step, text).sample - whole).abs().max() > 1e-3
+        for levels in (0, 2, 3):
+            skips.levels = torch.tensor([levels])
+            answers.append(unet(noisy, step, text).sample)
+    assert (answers[1] - answers[0]).abs().max() > 1e-3
+    assert (answers[2] - answers[1]).abs().max() > 1e-4
 
 
 def test_a_training_that_was_stopped_goes_on_at_its_step_and_time(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,10 @@ PEAK, GO_ON_PEAK, TEXT_SHARE = 1e-3, 4e-4, 0.4
 NOISY = 0.75
 """Exponent of the drawn steps: below 1 the noisy ones, where a picture's composition is decided, come more often."""
 
-WITHOUT_OUTER_SKIPS, DROP_FROM = 0.25, 400
-"""Share of samples, and from which noise step on, whose outer skip connections are cut: only the inner blocks then
-know what the picture shows. Otherwise a UNet on 16 x 16 latents leaves them idle."""
+WITHOUT_SKIPS, CUT_FROM = {2: 0.12, 3: 0.28}, 400
+"""Share of samples whose skip connections into so many outer levels are cut, and from which noise step on: only the
+inner blocks then know what the picture shows. Otherwise a UNet on 16 x 16 latents leaves them idle; with two levels cut
+those of the smallest size still were."""
 
 
 def cache_latents(work: Path, pairs: int, device: torch.device, scale: float | None = None) -> Mapping[str, Any]:
@@ -114,23 +116,28 @@ def teach_words(text: nn.Module, data: Data, steps: int = 500) -> float:
 
 
 class OuterSkips:
-    """Cuts the skip connections into the two outer levels for the samples that are picked."""
+    """Cuts the skip connections into outer levels for the samples that are picked."""
 
     def __init__(self, unet: nn.Module) -> None:
-        self.kept: Tensor | None = None
-        for block in unet.up_blocks[-2:]:
-            block.register_forward_pre_hook(self._cut, with_kwargs=True)
+        self.levels: Tensor | None = None
+        for level, block in enumerate(reversed(unet.up_blocks)):
+            block.register_forward_pre_hook(partial(self._cut, level), with_kwargs=True)
 
     def pick(self, steps: Tensor) -> None:
-        """Decide for a batch with these noise steps."""
-        cut = (torch.rand(len(steps), device=steps.device) < WITHOUT_OUTER_SKIPS) & (steps >= DROP_FROM)
-        self.kept = (~cut).float()[:, None, None, None]
+        """Decide for a batch with these noise steps into how many outer levels nothing skips."""
+        drawn = torch.rand(len(steps), device=steps.device)
+        self.levels = torch.zeros_like(steps)
+        for levels, share in WITHOUT_SKIPS.items():
+            self.levels[(drawn >= 0) & (drawn < share)] = levels
+            drawn -= share
+        self.levels[steps < CUT_FROM] = 0
 
-    def _cut(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        if self.kept is not None:
-            skips = tuple(skip * self.kept.to(skip.dtype) for skip in kwargs["res_hidden_states_tuple"])
-            kwargs = kwargs | {"res_hidden_states_tuple": skips}
-        return args, kwargs
+    def _cut(self, level: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        if self.levels is None:
+            return args, kwargs
+        kept = (self.levels <= level).float()[:, None, None, None]
+        skips = tuple(skip * kept.to(skip.dtype) for skip in kwargs["res_hidden_states_tuple"])
+        return args, kwargs | {"res_hidden_states_tuple": skips}
 
 
 @dataclass(frozen=True)
