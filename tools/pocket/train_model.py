@@ -35,7 +35,7 @@ PEAK, GO_ON_PEAK, TEXT_SHARE = 1e-3, 4e-4, 0.4
 NOISY = 0.75
 """Exponent of the drawn steps: below 1 the noisy ones, where a picture's composition is decided, come more often."""
 
-WITHOUT_SKIPS, CUT_FROM = {2: 0.12, 3: 0.28}, 400
+WITHOUT_SKIPS, CUT_FROM = {2: 0.08, 3: 0.42}, 400
 """Share of samples whose skip connections into so many outer levels are cut, and from which noise step on: only the
 inner blocks then know what the picture shows. Otherwise a UNet on 16 x 16 latents leaves them idle; with two levels cut
 those of the smallest size still were."""
