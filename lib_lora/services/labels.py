@@ -7,15 +7,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib_lora.blocks.layouts import blocked_families
+from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.typed import half_width
 from lib_lora.data.images import load_picture
 from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.formats import backups
+from lib_lora.formats.contents import contents_of
 from lib_lora.formats.editing import Change, Edit, changes_of, plan, write_copy, write_in_place
 from lib_lora.formats.editing import edited as edited_metadata
 from lib_lora.formats.files import read_header
 from lib_lora.formats.hashes import tensor_hash
 from lib_lora.formats.metadata import FIELDS, describe
+from lib_lora.formats.privacy import tells_a_path
 from lib_lora.formats.saving import check_target
+from lib_lora.merge.spec import resolve_blocks
 from lib_lora.options import option, options_of, settle
 from lib_lora.sentences import Sentence, say
 from lib_lora.services import cards
@@ -87,6 +93,7 @@ class LabelOptions:
             cure = say("Give a picture, or take the preview's, or remove it.")
             raise InputError("Only one of these can be done with the cover", where="cover", cure=cure)
         texts = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
+        texts |= {name: half_width(texts[name]) for name in ("preferred_weight",) if name in texts}
         picture = load_picture(self.cover) if self.cover else None
         edit = Edit(texts, dict(self.entries), picture, drop_cover=self.remove_cover, drop_private=self.remove_private)
         return Order(edit, self.card, self.prefer, self.cover_from_preview)
@@ -183,9 +190,12 @@ def check(path: Path, target: Path | None, atelier: Atelier, *, overwrite: bool 
 def prepare(path: Path, order: Order, *, target: Path | None = None, overwrite: bool = False) -> Planned:
     """Return what an order does to a file and beside it; nothing is written.
 
+    A ``target`` that is the file itself, by another spelling or a link, is the file in place: what it was is kept.
+
     Raises:
         InputError: a field cannot be right, or there is no preview picture; FileError: the file cannot be read.
     """
+    target = None if target is not None and target.resolve() == path.resolve() else target
     before = read_header(path).metadata
     found, notes = ({}, []) if order.card == cards.LEAVE else cards.file_step(path, before, prefer=order.prefer)
     now = describe(before).fields
@@ -193,6 +203,11 @@ def prepare(path: Path, order: Order, *, target: Path | None = None, overwrite: 
     newer = {name: text for name, text in found.items() if name not in typed}
     edit = replace(order.edit, fields={**order.edit.fields, **newer}, cover=_cover(path, order))
     after = edited_metadata(before, edit)
+    vector = edit.fields.get("block_weights", "") if "block_weights" in typed else ""
+    if "," in vector and (family := contents_of(path).family) in blocked_families():
+        resolve_blocks(vector, PresetFile.shipped(), family)  # as whoever reads it will
+    if edit.drop_private:
+        notes += own_paths(after)
     beside = cards.plan_beside(
         path,
         target or path,
@@ -204,6 +219,13 @@ def prepare(path: Path, order: Order, *, target: Path | None = None, overwrite: 
         overwrite=overwrite,
     )
     return Planned(path, target or path, edit, plan(path, edit), beside, (*notes, *beside.notes))
+
+
+def own_paths(metadata: Mapping[str, str]) -> list[Sentence]:
+    """Return what is to be said of the user's own texts that hold a path: they are not taken away as private."""
+    names = [name for name, text in describe(metadata).fields.items() if tells_a_path(text)]
+    note = say("The text of {names} holds a path; it is your own, so it stays until you change it.", names=names)
+    return [note] if names else []
 
 
 def _cover(path: Path, order: Order) -> Any:

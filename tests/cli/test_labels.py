@@ -72,3 +72,38 @@ def test_loras_are_found_by_tags_and_by_their_card(folder: Path, capsys) -> None
     assert (code, told.splitlines()) == (0, [str(folder / "style.safetensors"), "1 of 4 files"])
     assert "broken" in said
     assert json.loads(run(capsys, "find", "dress", "--lora-dir", folder, "--json")[1])["loras"] == ["dress"]
+
+
+@pytest.mark.parametrize("out", ["girl.safetensors", "link.safetensors", "folder/../girl.safetensors"])
+def test_a_copy_onto_the_file_itself_keeps_what_it_was(folder: Path, capsys, monkeypatch, out: str) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "folder").mkdir()
+    (folder / "link.safetensors").symlink_to("girl.safetensors")
+    before = (folder / "girl.safetensors").read_bytes()
+    code, _, _ = run(capsys, "label", folder / "girl.safetensors", "--set", "title=x", "--out", out, "--overwrite")
+    assert (code, (folder / "girl.safetensors.original").read_bytes()) == (0, before)
+    assert read_header(folder / "girl.safetensors").metadata["modelspec.title"] == "x"
+    assert (folder / "link.safetensors").is_symlink()
+
+
+def test_a_weight_in_full_width_is_a_number(folder: Path, capsys) -> None:
+    code, _, _ = run(capsys, "label", folder / "girl.safetensors", "--set", "preferred_weight=０．８", "--in-place")
+    assert (code, read_header(folder / "girl.safetensors").metadata["atelier_preferred_weight"]) == (0, "0.8")
+
+
+@pytest.mark.parametrize("vector", ["1" + ",1" * 19, "1" + ",R" * 16, "1,2"])
+def test_block_weights_that_the_file_cannot_have_are_refused(folder: Path, capsys, vector: str) -> None:
+    file = folder / "girl.safetensors"
+    before = file.read_bytes()
+    code, _, said = run(capsys, "label", file, "--set", f"block_weights={vector}", "--in-place")
+    assert (code != 0, "error: " in said, file.read_bytes() == before) == (True, True, True)
+    code, _, _ = run(capsys, "label", file, "--set", f"block_weights={'1' + ',0.5' * 16}", "--in-place")
+    assert code == 0
+
+
+def test_a_path_in_a_text_of_ones_own_is_said_when_private_ones_go(folder: Path, capsys) -> None:
+    file = folder / "girl.safetensors"
+    run(capsys, "label", file, "--set", "notes=see /home/me/girl", "source_url=https://a.example/b/c", "--in-place")
+    code, told, _ = run(capsys, "label", file, "--remove-private", "--in-place")
+    assert (code, "The text of notes holds a path" in told) == (0, True)
+    assert read_header(file).metadata["atelier_notes"] == "see /home/me/girl"
