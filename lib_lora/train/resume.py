@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import FileError, InputError
 from lib_lora.host.base import LoadedModel
+from lib_lora.options import options_of
+from lib_lora.progress import Progress
 from lib_lora.sentences import packed, say
 from lib_lora.train import network
-from lib_lora.train.options import TrainOptions
-from lib_lora.train.origin import Origin
+from lib_lora.train.options import PLACES, TrainOptions
+from lib_lora.train.options.saving import SavingOptions
+from lib_lora.train.origin import Origin, checkpoint_hashes
 from lib_lora.train.recipes import AUTO, facts_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import read_state, set_aside, states_of
@@ -24,12 +28,26 @@ if TYPE_CHECKING:
 DATA = "data.json"
 
 
-def check_same_model(folder: RunFolder, model: LoadedModel, options: TrainOptions) -> None:
+_OF_NO_MATTER = {"name", "comment", "base_loras", "cache_to_disk", "steady_loss", "tensorboard", "compile", *PLACES}
+_OF_NO_MATTER |= {one.name for one in options_of(SavingOptions)} - {"ema_decay"}
+"""Options that change nothing of what is learned; what lies elsewhere now is known by its contents."""
+
+
+def check_same_model(folder: RunFolder, model: LoadedModel, options: TrainOptions, progress: Progress) -> None:
     """Refuse another model than the one that the run was started on, or the same used otherwise; before any picture.
 
     Raises:
         InputError: naming both models, or what differs.
     """
+    began = origin_of(folder)
+    sha256 = checkpoint_hashes(model, progress)[0] if began is not None and began.sha256 else ""
+    if began is not None and sha256 not in ("", began.sha256):
+        raise InputError(
+            "The checkpoint {name} is another file than when the run was started",
+            name=model.name,
+            where=folder.path.name,
+            cure="Put the file back, or start a new run under another name.",
+        )
     known = _known(folder).get("model") or {}
     name = known.get("name", model.name)
     if name != model.name:
@@ -71,6 +89,15 @@ def check_same_data(folder: RunFolder, training_set: TrainingSet) -> None:
     )
 
 
+def changed_options(folder: RunFolder, options: TrainOptions) -> list[str]:
+    """Return the options of what is learned that are others than when the run was started."""
+    known = _known(folder).get("options")
+    now = json.loads(json.dumps(options.to_dict()))
+    if not isinstance(known, Mapping):  # a run of an earlier version
+        return []
+    return [name for name in now if name in known and name not in _OF_NO_MATTER and known[name] != now[name]]
+
+
 def origin_of(folder: RunFolder) -> Origin | None:
     """Return where a run came from; None where it begins now."""
     return Origin.from_json(_known(folder).get("origin"))
@@ -93,6 +120,7 @@ def begin(training: Training) -> None:
         {
             "origin": training.origin.to_json(),
             "fingerprint": training_set.fingerprint,
+            "options": training.options.to_dict(),
             "model": {"name": model.name, "family": model.family, **asdict(facts_of(model))},
             "pictures": rows,
             "problems": [packed(problem) for problem in training_set.problems],
@@ -101,17 +129,27 @@ def begin(training: Training) -> None:
 
 
 def go_on(training: Training) -> None:
-    """Put the newest state that is whole into ``training``; those that are not are said and set aside."""
+    """Put the newest state that is whole into ``training``; those that are not are said and set aside.
+
+    Raises:
+        InputError: options were changed since the run was started, so that its states do not fit them.
+    """
     folder = training.folder
+    changed = changed_options(folder, training.options)
     passed = []
     for path in states_of(folder.states):
         try:
             state = read_state(path)
-            _check_fits(state, training, path)
+            _check_fits(state, training, path, changed)
         except FileError as error:
             passed.append((path, error.what))
             continue
         _take(state, training)
+        if changed:
+            said = say(
+                "options are others than when the run was started, and it goes on with them: {names}", names=changed
+            )
+            training.remark(said, about="options")
         break
     for path, why in passed:
         set_aside(path)
@@ -131,12 +169,19 @@ def _known(folder: RunFolder) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _check_fits(state: Mapping[str, Any], training: Training, path: Path) -> None:
+def _check_fits(state: Mapping[str, Any], training: Training, path: Path, changed: Sequence[str]) -> None:
     """Refuse a state of something else, before anything of it is used."""
     try:
         fits = _is_of(training, state)
     except (TypeError, KeyError, AttributeError):  # built otherwise than any state of ours
         fits = False
+    if not fits and changed:
+        raise InputError(
+            "The states of the run do not fit its options, which were changed since it was started: {names}",
+            names=changed,
+            where=path.name,
+            cure="Set them back, or start a new run under another name.",
+        )
     if not fits:
         raise FileError("The file is the state of something else", where=path.name)
 

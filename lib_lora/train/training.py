@@ -196,10 +196,10 @@ def start(
     copies of what it stands on.
 
     Raises:
-        InputError: no picture can be used, the optimizer refuses its arguments, the disk has no room, or the model or
-            the pictures changed since the run was started.
+        InputError: no picture can be used, the optimizer refuses its arguments, the disk has no room, or the model,
+            the pictures, or options that its states hold to changed since the run was started.
     """
-    resume.check_same_model(folder, model, options)
+    resume.check_same_model(folder, model, options, progress)
     check_clip_skip(options.clip_skip, model)
     check_precision(options.precision, model)
     read = with_copies(options, folder)

@@ -16,7 +16,7 @@ from lib_lora.formats.lora import read_lora
 from lib_lora.live.attach import attach
 from lib_lora.process import same_bits
 from lib_lora.progress import Progress, Stoppable
-from lib_lora.train import network
+from lib_lora.train import network, resume
 from lib_lora.train.loop import run
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import read_state, states_of
@@ -156,6 +156,28 @@ def test_changed_pictures_are_noticed_on_resume(model, options_for, pictures, tm
     (pictures / "1.txt").write_text("something else", encoding="utf-8")
     with pytest.raises(InputError, match="not those"):
         trained(model, options, tmp_path / "run")
+
+
+def test_options_that_were_changed_are_said_and_refused_where_no_state_fits(model, options_for, tmp_path):
+    trained(model, options_for(steps=6), tmp_path / "run", StopAfter(2))
+    states = sorted(path.name for path in (tmp_path / "run" / "states").iterdir())
+    for changes in ({"dim": 8}, {"optimizer": "AdamW", "learning_rate": 1e-4}, {"steps": 1}):
+        with pytest.raises(InputError, match="do not fit its options") as caught:
+            trained(model, options_for(**{"steps": 6, **changes}), tmp_path / "run")
+        assert next(iter(changes)) in str(caught.value)
+    assert sorted(path.name for path in (tmp_path / "run" / "states").iterdir()) == states  # none is set aside
+    more = options_for(steps=7, sample_every_steps=3, save_every_steps=5)
+    training, result = trained(model, more, tmp_path / "run")
+    assert training.step == 7
+    said = [text for text in training.folder.remarks() if "goes on with them" in text]
+    assert said == ["options are others than when the run was started, and it goes on with them: steps"]
+
+
+def test_another_checkpoint_of_the_same_name_is_refused(model, options_for, tmp_path, monkeypatch):
+    trained(model, options_for(steps=4), tmp_path / "run", StopAfter(2))
+    monkeypatch.setattr(resume, "checkpoint_hashes", lambda model, progress: ("0" * 64, "00000000"))
+    with pytest.raises(InputError, match="another file"):
+        trained(model, options_for(steps=4), tmp_path / "run")
 
 
 def test_a_run_is_never_overwritten(options_for, tmp_path):
