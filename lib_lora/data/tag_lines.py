@@ -18,6 +18,7 @@ _ASCII = str.maketrans("（）［］｛｝：｜", "()[]{}:|")
 """Brackets and marks of Japanese and Chinese keyboards, which people write for those of prompts."""
 _WEIGHT = re.compile(r"(?<!\\)\(([^()]+):\s*[\d.．]+\s*\)")
 _CHOICE = re.compile(r"(?<!\{)\{[^{}]*\|[^{}]*\}(?!\})")
+_DYNAMIC = re.compile(r"(?<!\w)__[\w/*-]+?__(?!\w)|\{[^{}]*(?:\$\$|\d::)")
 _EDIT = re.compile(r"(?<!\\)\[[^\[\]]*[:|][^\[\]]*\]")
 _EMPHASIS = re.compile(r"(?<!\\)\(\([^()]+\)\)|(?<!\\)\[[^\[\]:|]*\w[^\[\]:|]*\]")
 _WORDS = re.compile(r"(?<!\S)(BREAK|AND)(?!\S)")
@@ -125,6 +126,10 @@ def caption_warnings(
         said.append(say("has backslashes before brackets, which training reads as letters"))
     if _CHOICE.search(line) and not reading.choices:
         said.append(say("has choices in braces, which training reads as letters"))
+    if _DYNAMIC.search(line):
+        said.append(
+            say("has names, counts or weights of Dynamic Prompts such as __hair__, which training reads as letters")
+        )
     if _EDIT.search(line):
         said.append(say("has prompt editing such as [a:b:0.5] or [a|b], which training reads as letters"))
     if _EMPHASIS.search(line) and not reading.weights:

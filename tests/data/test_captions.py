@@ -208,6 +208,8 @@ def test_embedding_names_and_weights_over_commas_are_reported() -> None:
         ("krnk, ｛red｜blue｝ hair", "choices"),
         ("((krnk))", "emphasis"),
         ("krnk, [smile]", "emphasis"),
+        ("krnk, __hair/long__", "Dynamic Prompts"),
+        ("kr\x07nk", "invisible"),
     ],
 )
 def test_what_training_reads_as_letters_is_said(text, said) -> None:
@@ -219,6 +221,8 @@ def test_what_training_reads_as_more_than_letters_is_no_warning() -> None:
     reading = CaptionReading(weights=True, choices=True)
     assert caption_warnings(r"(a:1.2), ((b)), [c], \(d\), {e|f}" + "\nline", reading=reading) == ()
     assert len(caption_warnings("(a, b:1.2), [c:d:0.5]", reading=reading)) == 2
+    for text in ("{2::a|1::b}", "{2$$a|b}"):  # no choice that is known here has them
+        assert ["Dynamic Prompts" in said for said in caption_warnings(text, reading=reading)] == [True]
 
 
 @pytest.mark.parametrize(

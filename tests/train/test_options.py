@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lib_lora.errors import InputError
 from lib_lora.train.optimizers import OPTIMIZERS
 from lib_lora.train.option_files import options_file, read_options, read_values, to_json
-from lib_lora.train.options import TrainOptions, check_name, from_mapping, usual_values
+from lib_lora.train.options import TrainOptions, check_name, from_mapping, parse_argument, usual_values
 from lib_lora.train.recipes import KINDS, SMALL, ModelFacts, resolved_gamma
 
 GOOD = {"images": "pictures", "name": "krnk"}
@@ -201,3 +201,8 @@ def test_a_run_of_an_earlier_version_keeps_its_toml(tmp_path):
     (tmp_path / "options.json").write_text('{"images": "/p", "name": "new"}', encoding="utf-8")
     assert read_options(options_file(tmp_path)).name == "new"
     assert options_file(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize("value", ["-" * 50_000 + "1", "(" * 5000 + ")" * 5000, "{[1]: 2}", "9" * 5000])
+def test_an_argument_that_no_reader_of_python_takes_is_a_text(value):
+    assert parse_argument(f"a={value}") == ("a", value)

@@ -363,3 +363,35 @@ def test_a_command_names_an_optimizer_as_it_is_found_there_with_what_it_gets_her
 def test_a_command_is_quoted_for_the_shell_of_its_system():
     assert _quoted("it's C:\\a b", windows=True) == '"it\'s C:\\a b"'
     assert shlex.split(_quoted("it's C:\\a b", windows=False)) == ["it's C:\\a b"]
+
+
+NESTED = """
+[[subsets]]
+image_dir = "p"
+[general_args.args]
+seed = 7
+max_train_epochs = 3
+[general_args.dataset_args]
+resolution = 768
+batch_size = 2
+[network_args.args]
+network_dim = 32
+[network_args.args.network_args]
+rank_dropout = 0.1
+[optimizer_args.args]
+optimizer_type = "AdamW8bit"
+learning_rate = 2e-4
+[optimizer_args.args.optimizer_args]
+weight_decay = "0.1"
+betas = "0.9,0.99"
+"""
+
+
+def test_sections_in_sections_are_all_read(tmp_path):
+    (tmp_path / "s.toml").write_text(NESTED, encoding="utf-8")
+    made = import_settings(tmp_path / "s.toml")
+    options = from_mapping({"name": "n", "images": "i", **made.values}, where="t")
+    assert (options.seed, options.epochs, options.resolution, options.batch_size) == (7, 3, 768, 2)
+    assert (options.dim, options.rank_dropout, options.optimizer, options.learning_rate) == (32, 0.1, "AdamW8bit", 2e-4)
+    assert dict(options.optimizer_args) == {"weight_decay": 0.1, "betas": (0.9, 0.99)}
+    assert ["subsets" in note for note in made.notes] == [True]

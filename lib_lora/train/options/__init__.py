@@ -243,7 +243,7 @@ def parse_argument(text: str, *, where: str = "optimizer_args") -> tuple[str, An
         return name.strip(), words[value.strip().lower()]
     try:
         return name.strip(), ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # nested as no person writes it
         return name.strip(), value.strip()
 
 

@@ -61,7 +61,7 @@ def of_words(words: list[str]) -> dict[str, Any]:
             found[name] = [value] if sign else []
         else:
             found.setdefault(name, []).append(word)
-    several = ("network_args", "optimizer_args", "lr_scheduler_args", "base_weights", "base_weights_multiplier")
+    several = (*names.ARGUMENT_LISTS, "base_weights", "base_weights_multiplier")
     return {
         name: values if name in several or len(values) > 1 else values[0] if values else True
         for name, values in found.items()

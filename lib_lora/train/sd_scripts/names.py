@@ -44,9 +44,15 @@ PLAIN: Mapping[str, str] = {
     **{name: name for name in SAME.split()},
     **OTHER,
     **SUBSET_OPTIONS,
-    **{name: option for name, option in DATASET_OPTIONS.items() if name not in ("batch_size", "bucket_no_upscale")},
+    **{name: option for name, option in DATASET_OPTIONS.items() if name != "bucket_no_upscale"},
 }
 """sd-scripts' argument -> our option, where the value is the same."""
+OWN = frozenset(
+    ["optimizer_type", "learning_rate", "unet_lr", "text_encoder_lr", "lr_scheduler", "network_module", "resolution"]
+)
+"""Arguments that are read one by one."""
+ARGUMENT_LISTS = ("network_args", "optimizer_args", "lr_scheduler_args")
+"""Arguments that are lists of ``name=value``."""
 NOT_ZERO = frozenset(["max_grad_norm", "prior_loss_weight", "seed", "multires_noise_discount", "token_warmup_min"])
 """Arguments whose 0 is something else than leaving them out."""
 

@@ -21,6 +21,8 @@ from lib_lora.train.options.network import NetworkOptions, base_with_path
 from lib_lora.train.sample_prompts import with_files_read
 from lib_lora.train.sd_scripts import gui, names
 
+_SETTINGS = {*names.PLAIN, *names.NOT_NEEDED, *names.OWN}
+"""Names that stand in a section of settings, and not among the arguments of a network or an optimizer."""
 _TRUTHS: Mapping[str, Any] = {"true": True, "false": False}
 _OF_NETWORKS = {
     one.name for one in (*options_of(NetworkOptions), *options_of(BlockOptions), *options_of(LearningOptions))
@@ -73,10 +75,17 @@ def import_settings(path: Path) -> Imported:
 
 
 def flattened(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without their sections, which sd-scripts ignores."""
+    """Return settings without their sections, which sd-scripts ignores; other programs have sections in sections."""
     flat: dict[str, Any] = {}
     for name, value in given.items():
-        flat |= value if isinstance(value, Mapping) else {name: value}
+        if not isinstance(value, Mapping):
+            flat[name] = value
+        elif name in names.ARGUMENT_LISTS and not any(
+            isinstance(one, Mapping) or key in _SETTINGS for key, one in value.items()
+        ):
+            flat[name] = [f"{key}={one}" for key, one in value.items()]  # a table where sd-scripts has a list
+        else:
+            flat |= flattened(value)
     return flat
 
 

@@ -55,7 +55,7 @@ def _plain(options: TrainOptions) -> dict[str, Any]:
     for name, option in names.PLAIN.items():
         value = getattr(options, option)
         is_said = value not in (0, "", False, "auto", (), None) or name in names.NOT_ZERO
-        if is_said and name not in ("steps", "zero_terminal_snr"):
+        if is_said and name not in ("batch_size", "zero_terminal_snr"):
             found[name] = value
     if options.color_aug or options.random_crop:
         found.pop("cache_latents_to_disk", None)  # refused there
