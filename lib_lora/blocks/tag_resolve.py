@@ -53,12 +53,6 @@ def resolve(
         if parsed.weights
         else _Vector(None, notes=x_notes(parsed, None))
     )
-    notes = [*parsed.notes, *vector.notes]
-    notes += [
-        say("{item} {value} is very large.", item=key, value=format_number(v))
-        for key, v in _numbers(parsed, vector)
-        if abs(v) > _LARGE
-    ]
     resolved = ResolvedTag(
         name=parsed.name,
         te=parsed.te,
@@ -74,7 +68,7 @@ def resolve(
         sweep=parsed.sweep,
         sweeps_elements=parsed.sweeps_elements,
         filled=vector.filled,
-        notes=tuple(notes),
+        notes=(*parsed.notes, *vector.notes, *_large(parsed, vector.weights)),
     )
     _check_products(parsed, resolved)
     return resolved
@@ -140,12 +134,21 @@ def _elements(parsed: ParsedTag, elements: ElementFile | None) -> ElementRules |
         raise TagError(error.what, text=parsed.text, position=parsed.elements.position, cure=error.cure) from error
 
 
-def _numbers(parsed: ParsedTag, vector: _Vector) -> list[tuple[str, float]]:
+def plain_notes(parsed: ParsedTag) -> tuple[str, ...]:
+    """Return what is to be said of a tag without block weights, as `resolve` does."""
+    return (*parsed.notes, *x_notes(parsed, None), *_large(parsed, None))
+
+
+def _large(parsed: ParsedTag, weights: BlockWeights | None) -> list[str]:
+    """Return what is to be said of numbers that nobody means."""
     numbers = [("TE", parsed.te), ("UNet", parsed.unet)]
     if parsed.other is not None:
         numbers.append(("other", parsed.other))
     numbers += [("UNet", parsed.unet * weight) for weight in (parsed.frames.weights if parsed.frames else ())]
-    return numbers + (list(vector.weights.as_dict().items()) if vector.weights else [])
+    numbers += list(weights.as_dict().items()) if weights else []
+    return [
+        say("{item} {value} is very large.", item=key, value=format_number(v)) for key, v in numbers if abs(v) > _LARGE
+    ]
 
 
 def _check_products(parsed: ParsedTag, resolved: ResolvedTag) -> None:

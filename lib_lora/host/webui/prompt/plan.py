@@ -12,6 +12,7 @@ from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.layouts import BASE
 from lib_lora.blocks.tag import format_tag, resolve
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
+from lib_lora.blocks.tag_resolve import plain_notes
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import AtelierError
 from lib_lora.formats.keys import block_of_key
@@ -145,7 +146,7 @@ class _Planner:
             notes.append(say("LoRA Block Weight is off: weights, elements and steps do not count."))
             parsed = plain(parsed)
         if is_plain(parsed):
-            notes += parsed.notes
+            notes += plain_notes(parsed)
             self._add_plain(tag, reading_of(parsed))
         else:
             self._add_ours(parsed, notes)
@@ -156,7 +157,10 @@ class _Planner:
             self.plan.problems.append(tag.error)
         elif tag.host is not None:
             notes = self.plan.notes.setdefault(tag.host.name, [])
-            notes.append(say("Its tag has an item of another extension; the WebUI gets the tag as it is."))
+            said = say("Its tag has an item of another extension; the WebUI gets the tag as it is.")
+            if tag.error is not None and not tag.params.named:
+                said = say("{said}; the WebUI gets the tag as it is.", said=tag.error.what)
+            notes.append(said)
             self._handed.append(Handed(tag.host, tag.params))
 
     def _add_plain(self, tag: PassTag, reading: HostReading) -> None:

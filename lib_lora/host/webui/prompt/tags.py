@@ -45,9 +45,13 @@ class PassTag:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the host can read the tag and its named items neither are ours nor look like one of ours misspelt."""
+        """Whether the host can read the tag, and no named item is ours or looks like one of ours misspelt."""
         keys = [str(key).strip().lower() for key in self.params.named]
-        return self.host is not None and not any(key in OURS or suggest(key, OURS) for key in keys)
+        return (
+            self.host is not None
+            and bool(self.host.name.strip())
+            and not any(key in OURS or suggest(key, OURS) for key in keys)
+        )
 
 
 @dataclass(frozen=True)
