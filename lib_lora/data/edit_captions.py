@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections import Counter
@@ -154,7 +155,7 @@ class CaptionHistory:
         """
         if not changes:
             return 0
-        rows = [[str(one.path), one.before, one.after] for one in changes]
+        rows = [[str(one.path), one.before, one.after, _raw(one)] for one in changes]
         self._write([*self._read(), rows][-KEPT:])  # first: a change that stops half-way can be taken back too
         done = 0
         for one in changes:
@@ -182,7 +183,7 @@ class CaptionHistory:
         if not known:
             raise InputError("There is nothing to undo", where=str(self._path.parent))
         done, kept = 0, []
-        for name, before, after in known[-1]:
+        for name, before, after, *raw in known[-1]:
             path = Path(name)
             now = read_caption(path).text if path.is_file() else None
             if now == before:
@@ -190,12 +191,12 @@ class CaptionHistory:
             if now != after:
                 kept.append(path)
                 continue
-            _put(path, before)
+            _put(path, before, *raw)
             done += 1
         self._write(known[:-1])
         return done, kept
 
-    def _read(self) -> list[list[tuple[str, str | None, str | None]]]:
+    def _read(self) -> list[list[tuple]]:
         try:
             return json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -207,8 +208,20 @@ class CaptionHistory:
         replace_file(self._path, json.dumps(rows).encode(), what=say("The history of captions"), private=True)
 
 
-def _put(path: Path, text: str | None) -> None:
-    """Write a caption, or take its file away."""
+def _raw(change: CaptionChange) -> str | None:
+    """Return the bytes of a caption in base64 where its text alone does not tell them: encoding, line ends, blanks."""
+    try:
+        data = change.path.read_bytes() if change.before is not None else b""
+    except OSError:
+        return None
+    return None if data == f"{change.before}\n".encode() else base64.b64encode(data).decode()
+
+
+def _put(path: Path, text: str | None, raw: str | None = None) -> None:
+    """Write a caption, as the bytes that it was where they are known, or take its file away."""
+    if text is not None and raw is not None:
+        replace_file(path, base64.b64decode(raw), what=say("The caption"))
+        return
     if text is not None:
         write_text(path, text + "\n")
         return

@@ -175,7 +175,7 @@ def write_by_rule(folder: Path, options: NameRule) -> CaptionReport:
         rules = replace(rules, expressions=tuple(split_tags(options.expressions)))
     return write_captions(
         folder,
-        keyword=options.trigger,
+        keyword=(options.trigger or "").strip() or None,
         folder_tags=split_tags(options.tags),
         lists=rules,
         overwrite=options.overwrite,

@@ -62,7 +62,9 @@ def place_beside(folder: Path, text: str, *, where: str) -> Path:
     Raises:
         InputError: the text holds control characters, as ``"C:\\new"`` does in TOML's and JSON's double quotes.
     """
-    text = text.strip(" ").strip("\"'")
+    text = text.strip(" ")
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1]
     if any(char < " " or char == "\x7f" for char in text):
         raise InputError(
             "A place on the disk cannot hold line breaks, tabs or other control characters: {given}",

@@ -68,6 +68,18 @@ def test_every_change_can_be_undone_in_turn(folder, tmp_path):
         history.undo()
 
 
+def test_undo_brings_back_the_very_bytes(folder, tmp_path):
+    whole = {"a": "黒髪, hat".encode("cp932"), "b": b"hat, x\r\nsecond\r\n", "c": b""}
+    for name, data in whole.items():
+        Image.new("RGB", (8, 8)).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_bytes(data)
+    history = CaptionHistory(tmp_path / "undo", folder)
+    pictures = [folder / f"{name}.png" for name in whole]
+    assert history.apply(plan_changes(pictures, lambda text: with_tag(text, "krnk"))) == 3
+    assert history.undo() == (3, [])
+    assert {name: (folder / f"{name}.txt").read_bytes() for name in whole} == whole
+
+
 def test_undo_leaves_alone_what_was_changed_since(folder, tmp_path):
     history = CaptionHistory(tmp_path / "undo", folder)
     history.apply(plan_changes(pictures(folder), lambda text: with_tag(text, "new")))

@@ -203,6 +203,10 @@ def test_a_run_of_an_earlier_version_keeps_its_toml(tmp_path):
     assert options_file(tmp_path / "elsewhere") is None
 
 
+def test_a_name_may_be_given_as_the_file_that_comes_of_it():
+    assert from_mapping({**GOOD, "name": "krnk.Safetensors"}, where="test").name == "krnk"
+
+
 @pytest.mark.parametrize("value", ["-" * 50_000 + "1", "(" * 5000 + ")" * 5000, "{[1]: 2}", "9" * 5000])
 def test_an_argument_that_no_reader_of_python_takes_is_a_text(value):
     assert parse_argument(f"a={value}") == ("a", value)

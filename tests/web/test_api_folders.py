@@ -57,7 +57,7 @@ def test_tags_change_in_the_lines_that_have_them_and_come_back(web: Web, folder:
     for left in (2, 1, 0):
         answer = web.post("/pictures/undo", {"images": "pictures/krnk"}).json()
         assert answer == {"changed": 2, "kept": [], "left": left}
-    assert (folder / "f01.txt").read_text(encoding="utf-8") == TWO + "\n"
+    assert (folder / "f01.txt").read_text(encoding="utf-8") == TWO
 
 
 def test_captions_are_listed_by_their_tags_and_a_change_is_previewed(web: Web, folder: Path) -> None:

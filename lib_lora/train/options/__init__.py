@@ -9,7 +9,7 @@ from typing import Any
 
 from lib_lora.data.caption_words import check_words
 from lib_lora.errors import InputError
-from lib_lora.formats.names import is_usable
+from lib_lora.formats.names import ENDING, is_usable
 from lib_lora.formats.privacy import last_name
 from lib_lora.options import REQUIRED, check_names, options_of, settle
 from lib_lora.sentences import say
@@ -92,6 +92,8 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
 
     def __post_init__(self) -> None:
         settle(self)
+        if self.name.lower().endswith(ENDING):  # the file gets it in any case
+            object.__setattr__(self, "name", self.name[: -len(ENDING)])
         if not self.unet_ratio and not self.text_encoder_ratio:
             raise InputError(
                 "Nothing would be trained", where="unet_ratio, text_encoder_ratio", cure="Set one above 0."
