@@ -214,9 +214,7 @@ def build(atelier: Atelier, words: Words, *, prompt: Any = None) -> BlocksPanel:
     said = gr.HTML(elem_id="atelier_workshop_blocks_said")
     tag = gr.Textbox("", label=words("workshop.tag"), visible=False, interactive=False, **COPYABLE)
     with gr.Accordion(words("workshop.save_preset_title"), open=False) as naming, gr.Row():
-        name = gr.Textbox(
-            "", label=words("workshop.preset_name"), max_lines=1, scale=2, elem_id="atelier_workshop_preset_name"
-        )
+        name = work.line(words("workshop.preset_name"), "preset_name", scale=2)
         replace = gr.Checkbox(False, label=words("workshop.preset_replace"), scale=1)
         save = gr.Button(words("workshop.save_preset"), scale=1, elem_id="atelier_workshop_save_preset")
     table = gr.HTML(elem_id="atelier_workshop_blocks_table")

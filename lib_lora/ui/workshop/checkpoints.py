@@ -152,14 +152,7 @@ def _choice(words: Words, names: list[str], name: str, *, info: bool = True) -> 
 def _build_end(do: Handlers, words: Words, part: str) -> tuple[Any, ...]:
     """Build what ends a part; return name, replace box, button, cancel, message and report."""
     with gr.Row():
-        name = gr.Textbox(
-            "",
-            label=words("workshop.copy_name"),
-            info=words("workshop.empty_name"),
-            max_lines=1,
-            scale=3,
-            elem_id=f"atelier_workshop_{part}_name",
-        )
+        name = work.line(words("workshop.copy_name"), f"{part}_name", info=words("workshop.empty_name"), scale=3)
         save = gr.Button(
             words(f"workshop.{part}_save"),
             variant="primary",

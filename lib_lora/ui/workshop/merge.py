@@ -259,14 +259,7 @@ def _remover(do: Handlers, index: int) -> Any:
 def _build_below(do: Handlers) -> _Widgets:
     words, choices = do.words, do.choices.build()
     with gr.Row():
-        name = gr.Textbox(
-            "",
-            label=words("workshop.name"),
-            info=words("workshop.name_info"),
-            max_lines=1,
-            scale=4,
-            elem_id="atelier_workshop_name",
-        )
+        name = work.line(words("workshop.name"), "name", info=words("workshop.name_info"), scale=4)
         again = gr.Button(
             words("workshop.name_again"), size="sm", scale=0, min_width=150, elem_classes=["atelier-small"]
         )

@@ -52,14 +52,7 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
     """Build the tab."""
     do = metadata.Handlers(atelier, words)
     with gr.Row():
-        text = gr.Textbox(
-            "",
-            label=words("workshop.search"),
-            placeholder=words("workshop.search_hint"),
-            max_lines=1,
-            scale=2,
-            elem_id="atelier_workshop_meta_search",
-        )
+        text = work.line(words("workshop.search"), "meta_search", placeholder=words("workshop.search_hint"), scale=2)
         file = compat.dropdown(
             file_work.names(atelier),
             value=None,
@@ -76,9 +69,7 @@ def build(atelier: Atelier, words: Words) -> MetadataPanel:
             label=words("workshop.where"),
             scale=2,
         )
-        copy = gr.Textbox(
-            "", label=words("workshop.copy_name"), max_lines=1, scale=2, elem_id="atelier_workshop_meta_copy"
-        )
+        copy = work.line(words("workshop.copy_name"), "meta_copy", scale=2)
     with gr.Row():
         preview = gr.Button(words("workshop.preview_changes"), elem_id="atelier_workshop_meta_preview")
         save = gr.Button(words("workshop.save_metadata"), variant="primary", elem_id="atelier_workshop_meta_save")

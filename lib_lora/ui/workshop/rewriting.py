@@ -138,14 +138,7 @@ def build(atelier: Atelier, words: Words) -> RewritePanel:
             )
         groups, values = _build_choices(words)
         with gr.Row():
-            name = gr.Textbox(
-                "",
-                label=words("workshop.name"),
-                info=words("workshop.rewrite_name_info"),
-                max_lines=1,
-                scale=4,
-                elem_id="atelier_workshop_rewrite_name",
-            )
+            name = work.line(words("workshop.name"), "rewrite_name", info=words("workshop.rewrite_name_info"), scale=4)
             save = gr.Button(words("workshop.save"), variant="primary", elem_id="atelier_workshop_rewrite_save")
             stop = work.cancel_button(atelier, words, "atelier_workshop_rewrite_stop", kind=KIND)
         replace = gr.Checkbox(False, label=words("workshop.replace"), visible=False)

@@ -48,6 +48,11 @@ def cancel_button(atelier: Atelier, words: Words, ident: str, *, kind: str = fil
     return button
 
 
+def line(label: str, ident: str, *, scale: int, **more: str) -> Any:
+    """Build a field of one line; ``more`` is its ``info`` or ``placeholder``."""
+    return compat.gr.Textbox("", label=label, max_lines=1, scale=scale, elem_id=f"atelier_workshop_{ident}", **more)
+
+
 def tried(words: Words, work: Callable[[], Any]) -> tuple[Any, str]:
     """Return what quick work returns and no message, or None and its error as HTML."""
     try:
