@@ -176,6 +176,11 @@ def control_characters(text: str) -> list[str]:
     return sorted(set(_CONTROLS.findall(text)))
 
 
+def without_controls(text: str) -> str:
+    """Return a text without its `control_characters`, as a field can hold and hand it back."""
+    return _CONTROLS.sub("", text)
+
+
 def named(characters: Iterable[str]) -> list[str]:
     """Return characters as people look them up: ``U+0007``."""
     return [f"U+{ord(char):04X}" for char in characters]

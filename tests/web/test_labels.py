@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 
 from lib_lora.formats.files import read_header
+from lib_lora.i18n.words import Words
+from lib_lora.services import cards
 from lib_lora.services.atelier import Atelier
+from lib_lora.ui.workshop.metadata import FORM, SAME, Handlers
 from tests.services.test_label_many import make
 from tests.web.conftest import Web
 
@@ -73,3 +76,12 @@ def test_a_file_is_told_as_a_page_in_the_language_of_who_asks(web: Web, atelier:
     assert text.startswith("# a \\<b\\> \\# x\n\n## How to use it\n\n- `<lora:dress:1>`\n")
     assert ("/home/me" in text, "m.safetensors" in text) == (False, True)
     assert "## 使い方" in web.get("/readme?lora=dress", headers={"Accept-Language": "ja"}).json()["text"]
+
+
+def test_a_title_with_characters_that_nobody_sees_leaves_its_form_usable(atelier: Atelier) -> None:
+    make(atelier.folders.loras, "dress", {"modelspec.title": "a\x1b[31m\x00b", "modelspec.author": "me"})
+    form = Handlers(atelier, Words("en"))
+    loaded = form.load("dress")
+    assert loaded[0] == "a[31mb"
+    order = form.order(*loaded[: len(FORM)], "", cards.UPDATE, cards.NEITHER, SAME, False)
+    assert order is not None

@@ -185,6 +185,7 @@ ELSEWHERE = frozenset(
         "as_sd_scripts",
         "buckets",
         "save_precision",
+        "prior_from_model",
     ]
 )
 """Options that are written by functions of their own, or that only choose what others are."""
@@ -205,6 +206,8 @@ def _notes(options: TrainOptions) -> list[Sentence]:
         notes.append(say("sd-scripts has no optimizer {name}", name=options.optimizer))
     if options.min_snr_gamma == "auto":
         notes.append(say("min_snr_gamma auto is left to you there: 5 for models that predict noise"))
+    if options.prior_from_model and (options.reg_images or options.reg_count or options.dataset_config):
+        notes.append(say("sd-scripts has no “{name}” of this kind: left out", name="prior_from_model"))
     if options.images:
         notes.append(say("train_data_dir must hold folders named like 10_name there"))
     if options.trigger:

@@ -19,6 +19,7 @@ from lib_lora.formats.names import ENDING, file_stem, proposed_stem
 from lib_lora.formats.search import find_files
 from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
+from lib_lora.options import without_controls
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 from lib_lora.services import cards, labels
@@ -90,7 +91,7 @@ class Handlers:
         fields = {**describe(metadata).fields, **newer}
         raw = {key: cut_raw(value) for key, value in sorted(metadata.items())}
         copy = proposed_stem([name, "edited"], taken=file_work.names(self.atelier))
-        values = [fields[field] for field in FORM]
+        values = [without_controls(fields[field]) for field in FORM]  # what the form hands back must be typed text
         text = json.dumps(raw, ensure_ascii=False, indent=1)
         prefer = update(value=cards.NEITHER, visible=bool(cards.conflicts(path, metadata)))
         told = self.facts(metadata) + self.notes(notes)
