@@ -85,29 +85,34 @@ def test_a_model_that_learns_on_begins_as_the_shipped_one(tmp_path: Path) -> Non
     assert (tmp_path / "out" / "pocket.yaml").read_text("utf-8") == POCKET.with_suffix(".yaml").read_text("utf-8")
 
 
-def test_outer_skips_are_cut_for_noisy_samples_only() -> None:
+def test_the_inner_levels_are_left_alone_for_noisy_samples_only() -> None:
     torch.manual_seed(1)
-    skips = train_model.OuterSkips(new_unet())
+    inner = train_model.InnerAlone(new_unet())
     steps = torch.cat([torch.full((400,), train_model.CUT_FROM - 1), torch.full((400,), train_model.CUT_FROM)])
-    skips.pick(steps)
-    assert skips.levels is not None
-    assert skips.levels[:400].max() == 0
-    for levels, share in train_model.WITHOUT_SKIPS.items():
-        assert (skips.levels[400:] == levels).float().mean().item() == pytest.approx(share, abs=0.06)
+    inner.pick(steps, torch.zeros(1, 77, 128))
+    assert inner.levels is not None
+    assert inner.levels[:400].max() == 0
+    for levels, share in train_model.INNER_ALONE.items():
+        assert (inner.levels[400:] == levels).float().mean().item() == pytest.approx(share, abs=0.06)
 
 
-def test_a_cut_skip_changes_what_the_unet_answers() -> None:
+def test_outer_levels_that_are_cut_hear_no_words_and_inner_ones_do() -> None:
     torch.manual_seed(1)
     unet = new_unet().eval()
-    skips = train_model.OuterSkips(unet)
-    noisy, step, text = torch.randn(1, 4, 16, 16), torch.tensor([900]), torch.randn(1, 77, 128)
+    inner, noisy, step = train_model.InnerAlone(unet), torch.randn(1, 4, 16, 16), torch.tensor([900])
+    words, heard = torch.randn(1, 77, 128), {}
+    inner.empty = torch.zeros(1, 77, 128)
+    for name, module in unet.named_modules():
+        if name.endswith("transformer_blocks.0.attn2.to_k"):
+            module.register_forward_pre_hook(lambda _, args, name=name: heard.update({name: args[0].abs().max() > 0}))
     answers = []
     with torch.no_grad():
-        for levels in (0, 2, 3):
-            skips.levels = torch.tensor([levels])
-            answers.append(unet(noisy, step, text).sample)
+        for levels in (0, 3):
+            inner.levels = torch.tensor([levels])
+            answers.append(unet(noisy, step, words).sample)
+            within = {name for name, is_heard in heard.items() if is_heard}
+            assert within == {name for name in heard if not levels or name.startswith("mid_block")}
     assert (answers[1] - answers[0]).abs().max() > 1e-3
-    assert (answers[2] - answers[1]).abs().max() > 1e-4
 
 
 def test_a_training_that_was_stopped_goes_on_at_its_step_and_time(tmp_path: Path) -> None:

@@ -35,10 +35,11 @@ PEAK, GO_ON_PEAK, TEXT_SHARE = 1e-3, 4e-4, 0.4
 NOISY = 0.75
 """Exponent of the drawn steps: below 1 the noisy ones, where a picture's composition is decided, come more often."""
 
-WITHOUT_SKIPS, CUT_FROM = {2: 0.08, 3: 0.42}, 400
-"""Share of samples whose skip connections into so many outer levels are cut, and from which noise step on: only the
-inner blocks then know what the picture shows. Otherwise a UNet on 16 x 16 latents leaves them idle; with two levels cut
-those of the smallest size still were."""
+INNER_ALONE, CUT_FROM = {2: 0.08, 3: 0.42}, 400
+"""Share of samples whose outer levels, so many, get neither skip connections nor words, and from which noise step on:
+only the inner blocks then know what the picture shows. Otherwise a UNet on 16 x 16 latents leaves them idle. Without
+the skips alone it still does: after 900 more steps the shipped model's middle moved its answer by 0.1 %, because the
+words come in beside it."""
 
 
 def cache_latents(work: Path, pairs: int, device: torch.device, scale: float | None = None) -> Mapping[str, Any]:
@@ -115,29 +116,36 @@ def teach_words(text: nn.Module, data: Data, steps: int = 500) -> float:
     return torch.stack(losses[-50:]).mean().item()
 
 
-class OuterSkips:
-    """Cuts the skip connections into outer levels for the samples that are picked."""
+class InnerAlone:
+    """Keeps skip connections and words from the outer levels for the samples that are picked."""
 
     def __init__(self, unet: nn.Module) -> None:
         self.levels: Tensor | None = None
-        for level, block in enumerate(reversed(unet.up_blocks)):
-            block.register_forward_pre_hook(partial(self._cut, level), with_kwargs=True)
+        self.empty: Tensor | None = None
+        for blocks in (unet.down_blocks, reversed(unet.up_blocks)):
+            for level, block in enumerate(blocks):
+                block.register_forward_pre_hook(partial(self._keep, level), with_kwargs=True)
 
-    def pick(self, steps: Tensor) -> None:
-        """Decide for a batch with these noise steps into how many outer levels nothing skips."""
+    def pick(self, steps: Tensor, empty: Tensor) -> None:
+        """Decide for a batch with these noise steps; ``empty`` ``(1, 77, width)`` stands in the place of the words."""
         drawn = torch.rand(len(steps), device=steps.device)
-        self.levels = torch.zeros_like(steps)
-        for levels, share in WITHOUT_SKIPS.items():
+        self.levels, self.empty = torch.zeros_like(steps), empty
+        for levels, share in INNER_ALONE.items():
             self.levels[(drawn >= 0) & (drawn < share)] = levels
             drawn -= share
         self.levels[steps < CUT_FROM] = 0
 
-    def _cut(self, level: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        if self.levels is None:
+    def _keep(self, level: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        if self.levels is None or self.empty is None:
             return args, kwargs
-        kept = (self.levels <= level).float()[:, None, None, None]
-        skips = tuple(skip * kept.to(skip.dtype) for skip in kwargs["res_hidden_states_tuple"])
-        return args, kwargs | {"res_hidden_states_tuple": skips}
+        kept = self.levels <= level
+        skips, words = kwargs.get("res_hidden_states_tuple"), kwargs.get("encoder_hidden_states")
+        if skips is not None:
+            kwargs = kwargs | {"res_hidden_states_tuple": tuple(s * kept[:, None, None, None] for s in skips)}
+        if words is not None:
+            empty = self.empty.to(words.dtype)
+            kwargs = kwargs | {"encoder_hidden_states": torch.where(kept[:, None, None], words, empty)}
+        return args, kwargs
 
 
 @dataclass(frozen=True)
@@ -176,7 +184,7 @@ class Learner:
             average.update(min(0.999, (1 + step) / (20 + step)))
 
 
-def training_loss(learner: Learner, skips: OuterSkips, data: Data, batch: int) -> Tensor:
+def training_loss(learner: Learner, inner: InnerAlone, data: Data, batch: int) -> Tensor:
     """Return the velocity loss (arXiv:2202.00512) of one random batch.
 
     The squared error of the velocity is that of the picture times SNR + 1; as in min-SNR (arXiv:2303.09556) that weight
@@ -188,8 +196,8 @@ def training_loss(learner: Learner, skips: OuterSkips, data: Data, batch: int) -
     steps = (torch.rand(batch, device=device) ** NOISY * 1000).long().clamp(max=999)
     eps = torch.randn(batch, 4, 16, 16, device=device)
     noisy = data.noise.add_noise(data.latents[picked], eps, steps)
-    skips.pick(steps)
     with autocast(device):
+        inner.pick(steps, learner.text(data.empty).last_hidden_state)
         predicted = learner.unet(noisy, steps, learner.text(caption).last_hidden_state).sample
     alpha = data.noise.alphas_cumprod[steps]
     weight = 1 / (1 - alpha)  # SNR + 1
@@ -213,9 +221,9 @@ def train(work: Path, minutes: float, device: torch.device, batch: int, pairs: i
     else:
         training.log.append({"step": 0, "words_loss": round(teach_words(learner.text, data), 3)})
         learner.average_text.load_state_dict(learner.text.state_dict())
-    skips, peak = OuterSkips(learner.unet), PEAK if start is None else GO_ON_PEAK
+    inner, peak = InnerAlone(learner.unet), PEAK if start is None else GO_ON_PEAK
     for done in training.steps():
-        loss = training_loss(learner, skips, data, batch)
+        loss = training_loss(learner, inner, data, batch)
         learner.learn(loss, training.step, done, peak)
         training.losses.append(loss.detach())
     facts = {"scale": cached["scale"], "seed": seed, "step": training.step, "batch": batch}
