@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ import train_vae  # noqa: E402
 from architecture import new_unet, new_vae  # noqa: E402
 from compose import Composer  # noqa: E402
 from export import config_yaml, unet_tensors, vae_tensors  # noqa: E402
-from progress import Training  # noqa: E402
+from progress import Training, clock_of  # noqa: E402
 
 from lib_lora.formats.files import write_tensors  # noqa: E402
 from lib_lora.host.studio.checkpoint import load_checkpoint  # noqa: E402
@@ -125,6 +126,15 @@ def test_a_training_that_was_stopped_goes_on_at_its_step_and_time(tmp_path: Path
     assert (second.step, second.used, second.log) == (40, 2.0, [{"step": 40}])
     assert torch.equal(other.weight, layer.weight)
     assert next(second.steps()) == pytest.approx(0.4, abs=0.01)
+
+
+def test_time_that_other_work_takes_does_not_count_on_a_cpu(tmp_path: Path) -> None:
+    training = Training(tmp_path / "state.pt", {}, minutes=5, clock=clock_of(torch.device("cpu")))
+    steps = training.steps()
+    next(steps)
+    time.sleep(0.3)
+    next(steps)
+    assert training.used < 0.2 / 60
 
 
 def test_equal_pictures_are_wholly_alike_and_blurred_ones_less() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Training:
     step: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
+    clock: Callable[[], float] = time.monotonic
 
     def load(self) -> bool:
         """Go on from what was saved; return whether there was anything."""
@@ -70,12 +71,12 @@ class Training:
 
     def steps(self) -> Iterator[float]:
         """Yield how much of the time is over, 0 to 1, once for every step; save now and then and in the end."""
-        began = time.monotonic() - 60 * self.used
+        began = self.clock() - 60 * self.used
         saved_at = time.monotonic()
         while self.used < self.minutes:
             yield self.used / self.minutes
             self.step += 1
-            self.used = (time.monotonic() - began) / 60
+            self.used = (self.clock() - began) / 60
             if self.step % LOG_EVERY == 0:
                 self._log()
             if time.monotonic() - saved_at > SAVE_EVERY:
@@ -92,6 +93,19 @@ class Training:
         self.losses.clear()
         self.log.append(row)
         print(self.path.stem, json.dumps(row), flush=True)
+
+
+def quiet_seconds() -> float:
+    """Return the processor time of this process, a thread: time that other work takes away does not count.
+
+    On a CPU a training's minutes are measured by it, so that it may learn in the background.
+    """
+    return time.process_time() / torch.get_num_threads()
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Return the clock of a training's minutes."""
+    return quiet_seconds if device.type == "cpu" else time.monotonic
 
 
 def rate(peak: float, step: int, done: float) -> float:

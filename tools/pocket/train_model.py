@@ -22,7 +22,7 @@ import torch
 from architecture import BETAS, load_vae, new_text_encoder, new_unet
 from diffusers import DDPMScheduler
 from pictures import to_array
-from progress import Average, Training, autocast, rate
+from progress import Average, Training, autocast, clock_of, rate
 from scenes import draw, training_scenes, weight_of
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -213,7 +213,7 @@ def train(work: Path, minutes: float, device: torch.device, batch: int, pairs: i
     cached = cache_latents(work, pairs, device, start and start["scale"])
     data = Data.of(work, cached, device)
     learner = Learner.new(data.vocabulary, device)
-    training = Training(work / "model_state.pt", dict(vars(learner)), minutes)
+    training = Training(work / "model_state.pt", dict(vars(learner)), minutes, clock=clock_of(device))
     if training.load():
         torch.manual_seed(seed + training.step)
     elif start is not None:

@@ -16,7 +16,7 @@ import torch
 from architecture import new_vae
 from compose import Composer, held_out_pictures, split_glyphs
 from muon import Muon, is_matrix
-from progress import Average, Training, autocast, rate
+from progress import Average, Training, autocast, clock_of, rate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -136,7 +136,7 @@ def train(work: Path, minutes: float, device: torch.device, batch: int, seed: in
     torch.manual_seed(seed)
     glyphs, held_out = split_glyphs()
     compose, learner = Composer.of(glyphs, device), Learner.new(device)
-    training = Training(work / "vae_state.pt", dict(vars(learner)), minutes)
+    training = Training(work / "vae_state.pt", dict(vars(learner)), minutes, clock=clock_of(device))
     if training.load():
         torch.manual_seed(seed + training.step)
     for done in training.steps():
