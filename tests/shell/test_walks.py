@@ -27,8 +27,9 @@ PAGES = {
     name: (re.findall(r"`([\w/]+)`", files), int(most))
     for name, files, most in re.findall(r"^\| \*\*(.+?)\*\* \| (.+?) \| (\d+) \|$", SECTION, re.MULTILINE)
 }
-CALLBACKS = {"<lambda>", "so_far", "_predict"}
-"""What a lower floor calls of an upper one: how far it is, what there is to show so far, a prediction in a thread."""
+CALLBACKS = {"<lambda>", "so_far", "_predict", "__post_init__"}
+"""What a lower floor calls of an upper one: how far it is, what there is to show so far, a prediction in a thread, and
+the checks of options that `options.changed` makes anew."""
 
 
 @dataclass
