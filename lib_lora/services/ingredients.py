@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib_lora.blocks.presets import PresetFile
@@ -15,8 +15,9 @@ from lib_lora.errors import AtelierError, InputError
 from lib_lora.formats.contents import contents_of
 from lib_lora.formats.lora_names import name_in_tags
 from lib_lora.formats.names import ENDING
+from lib_lora.host.prompt.remarks import tag_remarks
 from lib_lora.merge.spec import Ingredient, row_of_tag
-from lib_lora.sentences import Sentence, say
+from lib_lora.sentences import say
 
 Find = Callable[[str], Path]
 """Returns the file of a LoRA's name, or refuses it."""
@@ -31,17 +32,19 @@ class Written:
         row: the file, and how strongly it counts.
         lost: the items of the tag that a file cannot hold.
         said: what is to be said of how the tag is written.
+        around: what is to be said of where the tags stand in their prompt; the first row has it.
     """
 
     name: str
     row: Ingredient
     lost: tuple[str, ...]
     said: tuple[str, ...] = ()
+    around: tuple[str, ...] = ()
 
     @property
-    def notes(self) -> tuple[Sentence, ...]:
+    def notes(self) -> tuple[str, ...]:
         """Return what is to be said of it."""
-        said = tuple(say("{name}: {said}", name=self.name, said=note) for note in self.said)
+        said = (*self.around, *(say("{name}: {said}", name=self.name, said=note) for note in self.said))
         lost = say("{name}: a file cannot hold {items}; it was left out.", name=self.name, items=self.lost)
         return (*said, lost) if self.lost else said
 
@@ -83,7 +86,8 @@ def rows_of_prompt(prompt: str, find: Find, presets: PresetFile) -> tuple[Writte
     tags = [parse_tag(found.text) for found in find_tags(prompt)]
     if not tags:
         raise InputError("There is no LoRA in the prompt", cure="Write it as <lora:name:1>.")
-    return tuple(_row(tag, find(tag.name), presets) for tag in tags)
+    first, *others = (_row(tag, find(tag.name), presets) for tag in tags)
+    return (replace(first, around=tuple(tag_remarks(prompt, ""))), *others)
 
 
 def _row(tag: ParsedTag, path: Path, presets: PresetFile) -> Written:

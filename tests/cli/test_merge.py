@@ -164,3 +164,15 @@ def test_a_file_whose_name_begins_like_a_tag_is_a_file(folder: Path) -> None:
     path = (folder / "girl.safetensors").rename(folder / "<lora:girl>.safetensors")
     row = typed_row(f"{path}:0.5", lambda name: Path(name), PresetFile.shipped(), paths=True).row
     assert (row.path, row.strength) == (path, 0.5)
+
+
+def test_where_a_tag_stands_in_vain_is_said_where_it_is_merged(folder: Path) -> None:
+    def find(name: str) -> Path:
+        return folder / "girl.safetensors"
+
+    row, _ = rows_of_prompt("[<lora:girl:1>:<lora:girl:0.5>:0.5]", find, PresetFile.shipped())
+    assert [str(note).count("stands inside prompt editing") for note in row.notes] == [1, 1]
+    (row,) = rows_of_prompt("(<lora:girl:1>:1.3)", find, PresetFile.shipped())
+    assert [str(note).count("brackets, which weigh words") for note in row.notes] == [1]
+    (row,) = rows_of_prompt("a cat, <lora:girl:1>", find, PresetFile.shipped())
+    assert row.notes == ()
