@@ -16,7 +16,7 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.blocks.tokens import format_number
 from lib_lora.blocks.weights import BlockWeights, finite, fit
-from lib_lora.errors import InputError
+from lib_lora.errors import FileError, InputError
 from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, Host
 from lib_lora.live.targets import HasLayers
@@ -248,9 +248,12 @@ def find_weights(
 
     Raises:
         InputError: the LoRA does not fit, has not learned the pictures, or nothing says what its trigger is.
-        FileError: a picture cannot be read. StoppedError: somebody asked to stop before there was a result.
+        FileError: a picture cannot be read, or a folder stands where one is to be written.
+        StoppedError: somebody asked to stop before there was a result.
     """
     chosen = changed(options or FitOptions(lora), {**more, "lora": lora}, where="find_weights")
+    if picture is not None and Path(picture).is_dir():  # before minutes of searching
+        raise FileError("A folder has this name", where=str(picture), cure="Choose another name.")
     found = fit_weights(chosen, host, progress)
     return found if picture is None else draw(found, chosen, host, Path(picture), progress)
 

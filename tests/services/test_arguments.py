@@ -107,6 +107,11 @@ def test_a_file_is_never_written_in_whole_numbers_or_under_a_name_that_no_system
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_folder_in_the_place_of_a_picture_is_refused_before_the_search(studio, tmp_path):
+    with pytest.raises(FileError, match="A folder has this name"):
+        lib_lora.find_weights(studio, "x", picture=tmp_path)
+
+
 def test_a_folder_may_be_a_path_or_a_text(studio, tmp_path):
     one, other = (lib_lora.TrainOptions(images=kind(tmp_path), name="a") for kind in (Path, str))
     assert one == other
