@@ -122,7 +122,7 @@ def test_nothing_is_left_behind_after_an_exception(model, lora, strategy):
 
 def test_nothing_is_left_behind_when_attaching_itself_fails(model, lora):
     before = fingerprint(model)
-    with pytest.raises(KeyError), attach(model, lora, {"BASE": 1.0}, strategy="folded"):
+    with pytest.raises(InputError, match="No strength"), attach(model, lora, {"BASE": 1.0}, strategy="folded"):
         pass
     assert fingerprint(model) == before
 

@@ -73,7 +73,9 @@ def _is_of_another_model(name: str, fields: Mapping[str, Any]) -> bool:
     prefix = next((each for each in names.FAMILIES if name.startswith(each)), "")
     if prefix:
         return not fields.get(names.FAMILIES[prefix])
-    return name in names.TRANSFORMERS and not any(fields.get(box) for box in set(names.FAMILIES.values()) - {"sdxl"})
+    return name in names.TRANSFORMERS and not any(
+        fields.get(box) for box in set(names.FAMILIES.values()) - {names.SDXL_BOX}
+    )
 
 
 def _length(fields: dict[str, Any]) -> None:

@@ -122,8 +122,10 @@ LORA_TYPES: Mapping[str, LoraType] = {
     "lycoris/lokr": LoraType("lycoris.kohya", "lokr", (*_LYCORIS, "factor", "use_cp", "decompose_both")),
 }
 """The GUI's types that can be trained here, in small letters."""
+_SDXL = "sdxl_"
+SDXL_BOX = _SDXL.removesuffix("_")
 FAMILIES: Mapping[str, str] = {
-    "sdxl_": "sdxl",
+    _SDXL: SDXL_BOX,
     "sd3_": "sd3_checkbox",
     "flux1_": "flux1_checkbox",
     "hunyuan_": "hunyuan_image_checkbox",
