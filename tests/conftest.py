@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from tests.ui.browser import Visitor
 
 NO_PLAYWRIGHT = "NOBODY CLICKED: Playwright is missing (python run.py setup)"
-NO_CHROMIUM = "NOBODY CLICKED: Chromium is missing (Debian: apt install chromium fonts-noto-cjk; or CHROMIUM=its path)"
+NO_CHROMIUM = (
+    "NOBODY CLICKED: Chromium is missing (Debian: apt install chromium-headless-shell fonts-noto-cjk; or CHROMIUM=its "
+    "path)"
+)
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
 

@@ -10,8 +10,11 @@ from lib_lora.data.tag_lines import lines_of, plain_tag, split_tags
 from lib_lora.errors import InputError
 
 Test = Callable[[frozenset[str]], bool]
-Part = Callable[[list[tuple[str, str]], str, int], tuple["Test", list[tuple[str, str]]]]
 """Whether a caption with these tags, in small letters, is meant."""
+Words = list[tuple[str, str]]
+"""Tags and signs of an expression, each with its kind."""
+Part = Callable[[Words, str, int], tuple[Test, Words]]
+"""Reads a part from the front of words (of the whole expression, so deep inside it): its test, and the other words."""
 
 _SIGNS = re.compile(r'["“”]([^"“”]*)["“”]|(?<!\\)([()（）])|(?<![^\s()（）])(and|or|not)(?![^\s()（）])', re.IGNORECASE)
 _NO_TAG = re.compile(r'["“”,，、､]|&&|\|\|')
@@ -43,7 +46,7 @@ def caption_filter(expression: str) -> Callable[[str], bool]:
     return chosen
 
 
-def _words(expression: str) -> list[tuple[str, str]]:
+def _words(expression: str) -> Words:
     """Return the expression as (kind, text): ``sign`` or ``tag``."""
     found, at = [], 0
     for match in _SIGNS.finditer(expression):
@@ -57,17 +60,17 @@ def _words(expression: str) -> list[tuple[str, str]]:
     return [("sign" if kind == "sign" else "tag", text.strip()) for kind, text in found if text.strip()]
 
 
-def _either(words: list[tuple[str, str]], whole: str, depth: int) -> tuple[Test, list[tuple[str, str]]]:
+def _either(words: Words, whole: str, depth: int) -> tuple[Test, Words]:
     tests, rest = _joined("or", _both, words, whole, depth)
     return (lambda tags: any(test(tags) for test in tests)), rest
 
 
-def _both(words: list[tuple[str, str]], whole: str, depth: int) -> tuple[Test, list[tuple[str, str]]]:
+def _both(words: Words, whole: str, depth: int) -> tuple[Test, Words]:
     tests, rest = _joined("and", _one, words, whole, depth)
     return (lambda tags: all(test(tags) for test in tests)), rest
 
 
-def _joined(sign: str, part: Part, words: list[tuple[str, str]], whole: str, depth: int) -> tuple[list[Test], list]:
+def _joined(sign: str, part: Part, words: Words, whole: str, depth: int) -> tuple[list[Test], list]:
     """Return the tests of the parts that a sign joins, and what is left of the words."""
     test, rest = part(words, whole, depth)
     tests = [test]
@@ -77,7 +80,7 @@ def _joined(sign: str, part: Part, words: list[tuple[str, str]], whole: str, dep
     return tests, rest
 
 
-def _one(words: list[tuple[str, str]], whole: str, depth: int) -> tuple[Test, list[tuple[str, str]]]:
+def _one(words: Words, whole: str, depth: int) -> tuple[Test, Words]:
     if not words or depth > _DEEPEST:
         raise _error(whole)
     (kind, text), rest = words[0], words[1:]

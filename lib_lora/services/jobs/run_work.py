@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,45 +26,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class RunWork:
     """What is done for a run, by whoever has taken it from the queue.
 
-    Args:
+    Attributes:
         runs: the folder of all runs.
         loras: where prompts find a LoRA.
         state_seconds: so long after its last state a run saves the next.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        jobs: JobQueue,
-        *,
-        runs: Path,
-        loras: Path,
-        paces: Paces,
-        speed: Speed,
-        state_seconds: float,
-    ) -> None:
-        self._host, self._jobs = host, jobs
-        self._runs, self._loras = runs, loras
-        self._paces, self._speed = paces, speed
-        self._state_seconds = state_seconds
+    host: Host
+    jobs: JobQueue
+    runs: Path
+    loras: Path
+    paces: Paces
+    speed: Speed
+    state_seconds: float
 
     def train(self, run: Run, watch: Watch, lease: Lease) -> TrainResult | None:
         """Prepare where it is not prepared, and train; None where it was stopped before it was prepared."""
         from lib_lora.train.loop import run as run_training
         from lib_lora.train.training import start  # not before somebody trains: a WebUI starts without it
 
-        sampler = told(sampler_of(self._host, run.options), run, watch.job, lease)
-        if run.training is not None and run.training.model is not self._host.model:
+        sampler = told(sampler_of(self.host, run.options), run, watch.job, lease)
+        if run.training is not None and run.training.model is not self.host.model:
             # Loaded anew since the last slice: its saved state goes on there, or says that it is another model.
             run.training = None
         if run.training is None:
             if run.wish or not self._drawn(run, watch.job, lease):
                 return None
             try:
-                run.training = start(self._host.model, run.options, run.folder, Preparing(run, watch.job, lease))
+                run.training = start(self.host.model, run.options, run.folder, Preparing(run, watch.job, lease))
             except StoppedError:
                 run.doing = ""
                 lease.check()
@@ -71,23 +65,23 @@ class RunWork:
             run.step, run.total, run.doing = run.training.step, run.training.total, ""
             run.problems, run.plan = run.training.data.problems, run.training.plan()
             run.write()
-        result = run_training(run.training, watch, sampler, state_seconds=self._state_seconds)
+        result = run_training(run.training, watch, sampler, state_seconds=self.state_seconds)
         lease.check()
         if run.pace is not None:
             try:
-                self._paces.put(self._host.model, run.options, run.pace)
+                self.paces.put(self.host.model, run.options, run.pace)
             except FileError as error:  # only a later estimate is the poorer for it
                 logger.warning("the pace was not kept: %s", error)
         return result
 
     def _drawn(self, run: Run, job: Job, lease: Lease) -> bool:
         """Have the regularization pictures drawn that are missing; False where it was stopped, or others come first."""
-        wanted = ClassPictures.of(run.options, self._host.model, self._runs, run.folder.path)
+        wanted = ClassPictures.of(run.options, self.host.model, self.runs, run.folder.path)
         if wanted is None or not wanted.missing():
             return True
-        drawing = Drawing(run, job, self._jobs, lease, steps=wanted.request.steps)
+        drawing = Drawing(run, job, self.jobs, lease, steps=wanted.request.steps)
         whole = draw_missing(
-            self._host, wanted, drawing, speed=self._speed, gives_way=drawing.gives_way, tell=drawing.tell
+            self.host, wanted, drawing, speed=self.speed, gives_way=drawing.gives_way, tell=drawing.tell
         )
         run.doing = ""
         lease.check()
@@ -103,6 +97,6 @@ class RunWork:
 
     def deliver(self, path: Path) -> Path:
         """Put a file where prompts find it, and tell the host."""
-        placed = deliver(path, self._loras)
-        self._host.loras_changed()
+        placed = deliver(path, self.loras)
+        self.host.loras_changed()
         return placed
