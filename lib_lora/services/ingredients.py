@@ -91,11 +91,11 @@ def rows_of_prompt(prompt: str, find: Find, presets: PresetFile) -> tuple[Writte
 
 
 def _row(tag: ParsedTag, path: Path, presets: PresetFile) -> Written:
-    weighed = tag.weights is not None and not tag.sweep
-    family, vector = "", None
-    with suppress(AtelierError):  # what is wrong with file or vector is said where the new file is made
-        family = contents_of(path).family if weighed or tag.x is not None else ""
-        vector = presets.vector(tag.weights.text, family) if tag.weights is not None and weighed else None
+    family = contents_of(path).family if tag.x is not None else ""  # only X needs to know how long a vector is
+    vector = None
+    if tag.weights is not None and not tag.sweep:
+        with suppress(AtelierError):  # what is wrong with file or vector is said where the new file is made
+            vector = presets.vector(tag.weights.text, family or contents_of(path).family)
     row, lost = row_of_tag(tag, path, presets, family)
     said = x_notes(tag, vector) if vector is not None or tag.weights is None else ()
     return Written(tag.name, row, lost, (*tag.notes, *said))

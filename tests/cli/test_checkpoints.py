@@ -12,7 +12,7 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.cli import common
 from lib_lora.cli import main as cli
 from lib_lora.cli.typed_rows import typed_rows
-from lib_lora.errors import InputError
+from lib_lora.errors import FileError, InputError
 from lib_lora.formats.files import read_tensors
 from lib_lora.formats.lora import read_lora
 from tests.merge import checkpoint_pairs as made
@@ -80,6 +80,8 @@ def test_a_strength_and_block_weights_stand_behind_the_file_or_its_name(tmp_path
         assert (row.path, row.strength, row.blocks) == (wanted, strength, blocks)
     with pytest.raises(InputError, match="gone"):
         typed_rows([f"{tmp_path / 'gone.safetensors'}:0.8"], [tmp_path], presets)
+    with pytest.raises(FileError, match="not a safetensors"):  # only a vector's X asks the file
+        typed_rows([f"{plain}:1:{','.join('X' * 17)}:x=0.5"], [tmp_path], presets)
 
 
 def _colons_allowed(folder: Path) -> bool:
