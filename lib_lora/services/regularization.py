@@ -38,7 +38,7 @@ def draw_missing(
     Args:
         host: who draws.
         wanted: the pictures.
-        progress: is told of the steps of all pictures; a stop keeps those that are finished.
+        progress: is told how many pictures are drawn; a stop keeps those that are finished.
         speed: notes how long they took.
         gives_way: asked between groups; true leaves the rest for a later call.
         tell: hears what a person should know of them, such as a LoRA tag that does not act; each thing once.
@@ -50,8 +50,8 @@ def draw_missing(
     if not numbers:
         return True
     make_folder(wanted.folder)
-    steps = len(numbers) * wanted.request.steps
-    told = SubProgress(progress, 0, steps, steps, say("drawing regularization pictures"))
+    count = len(numbers)
+    told = SubProgress(progress, 0, count, count, say("drawing regularization pictures"))
     began, said = time.monotonic(), set[str]()
     for made in host.generate_each(wanted.request, [wanted.wish(number) for number in numbers], told):
         for note in (*made.notes, *(problem.sentence for problem in made.problems)):

@@ -63,6 +63,13 @@ def wanted(studio, options_for, tmp_path):
     return ClassPictures.of(options_for(**DRAWN), studio.model, tmp_path / "runs")
 
 
+def test_its_progress_counts_pictures_and_no_steps(studio, options_for, tmp_path):
+    told = Told()
+    wanted = ClassPictures.of(options_for(**{**DRAWN, "reg_steps": 2}), studio.model, tmp_path / "runs")
+    assert draw_missing(studio, wanted, told)
+    assert told.steps[-1] == (3, 3)
+
+
 def test_what_is_missing_is_drawn_and_kept(studio, wanted, tmp_path):
     told, speed = Told(), Speed(tmp_path / "speed.json")
     assert draw_missing(studio, wanted, told, speed=speed)

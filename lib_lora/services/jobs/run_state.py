@@ -44,7 +44,7 @@ class RunView:
         folder: where it lies.
         step, total: how far it is; 0 where it is not known yet.
         doing: what it does beside stepping (`WAIT`, `DRAW`, `PREPARE`, `SAMPLE`), else "".
-        part: how much of that is done, and of how much; a picture that is being drawn counts in part.
+        part: how many pictures of that are done, and of how many.
         wish: ``pause`` or ``stop`` where somebody asked for it and the step is not over yet.
         pace: seconds of a step, None while unknown.
         error: why it failed.
@@ -60,7 +60,7 @@ class RunView:
     step: int = 0
     total: int = 0
     doing: str = ""
-    part: tuple[float, int] = (0, 0)
+    part: tuple[int, int] = (0, 0)
     wish: str = ""
     pace: float | None = None
     error: AtelierError | None = None
@@ -93,7 +93,7 @@ class Run:
     step: int = 0
     total: int = 0
     doing: str = ""
-    part: tuple[float, int] = (0, 0)
+    part: tuple[int, int] = (0, 0)
     wish: str = ""
     error: AtelierError | None = None
     lora: Path | None = None

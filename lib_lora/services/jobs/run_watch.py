@@ -30,16 +30,16 @@ class Wished(Progress):
 
 
 class Drawing(Wished):
-    """Carries the drawing of regularization pictures to a run's record; ``steps`` are those of one picture."""
+    """Carries the drawing of regularization pictures to a run's record."""
 
-    def __init__(self, run: Run, job: Job, jobs: JobQueue, lease: Lease, *, steps: int) -> None:
+    def __init__(self, run: Run, job: Job, jobs: JobQueue, lease: Lease) -> None:
         super().__init__(run, job, lease)
-        self._jobs, self._steps = jobs, steps
+        self._jobs = jobs
         run.doing, run.part = DRAW, (0, 0)
 
     def update(self, done: int, total: int, text: str = "") -> None:
-        """Note a step of a picture."""
-        self._run.part = (done / self._steps, total // self._steps)
+        """Note a picture."""
+        self._run.part = (done, total)
         self.job.update(done, total, text)
         self._lease.show(done, total, text)
 

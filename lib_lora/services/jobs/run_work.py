@@ -79,7 +79,7 @@ class RunWork:
         wanted = ClassPictures.of(run.options, self.host.model, self.runs, run.folder.path)
         if wanted is None or not wanted.missing():
             return True
-        drawing = Drawing(run, job, self.jobs, lease, steps=wanted.request.steps)
+        drawing = Drawing(run, job, self.jobs, lease)
         whole = draw_missing(
             self.host, wanted, drawing, speed=self.speed, gives_way=drawing.gives_way, tell=drawing.tell
         )

@@ -221,9 +221,7 @@ def _progress(view: RunView, words: Words) -> str:
     parts = []
     if view.doing in (DRAW, PREPARE):
         done, total = view.part
-        parts.append(
-            words("train.drawing" if view.doing == DRAW else "train.preparing", done=int(done), total=total or "…")
-        )
+        parts.append(words("train.drawing" if view.doing == DRAW else "train.preparing", done=done, total=total or "…"))
         share = done / total if total else 0.0
     elif view.total:
         parts.append(words("train.step_of", step=f"{view.step:,}", total=f"{view.total:,}"))
