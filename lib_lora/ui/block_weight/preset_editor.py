@@ -54,7 +54,7 @@ def build(atelier: Atelier, words: Words, *, place: str, others: Sequence[Path] 
         shipped = gr.Button(words("block_weight.presets_shipped"), size="sm", **ident("shipped"))
     takers = [(path, gr.Button(words("block_weight.presets_take", path=path), size="sm")) for path in others]
     load = compat.file_input(
-        label=words("block_weight.presets_import"), file_types=[".txt"], height=110, **ident("import")
+        label=words("block_weight.presets_import"), file_types=[".txt"], height=140, **ident("import")
     )
 
     def on_save(now: str, before: str) -> tuple[Any, Any, str]:

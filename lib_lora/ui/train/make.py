@@ -51,7 +51,7 @@ def build(atelier: Atelier, words: Words, take: Callable[..., tuple]) -> None:
             label=words("train.drop"),
             file_count="multiple",
             file_types=UPLOADS,
-            height=110,
+            height=140,
             elem_id="atelier_make_files",
         )
         with gr.Row():

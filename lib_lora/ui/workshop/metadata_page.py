@@ -113,7 +113,7 @@ def _build_form(do: metadata.Handlers, words: Words, file: gr.Dropdown, message:
                 label=words.said(KNOWN["cover"].label), height=240, interactive=False, elem_id="atelier_workshop_cover"
             )
             drop = compat.picture_input(
-                label=words("workshop.new_cover"), height=100, elem_id="atelier_workshop_cover_drop"
+                label=words("workshop.new_cover"), height=140, elem_id="atelier_workshop_cover_drop"
             )
             shown = gr.Button(
                 words.said(KNOWN["cover_from_preview"].label), size="sm", elem_id="atelier_workshop_cover_preview"
