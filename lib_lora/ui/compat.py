@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import json
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +173,9 @@ def event_kw(*, side_by_side: bool = False) -> dict[str, Any]:
     # Gradio 4.40 cannot describe files in its API page with the pydantic of today, and answers the page with an error.
     quiet: dict[str, Any] = {"show_progress": False, "api_name": False}
     if IS_G6:
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        # On nothing: though it is hidden, the page looks through all its components for each that an event might show a
+        # progress on, after every event and every part of an answer.
+        quiet = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
     return quiet | ({"concurrency_limit": None} if IS_G4 and side_by_side else {})
 
 
@@ -183,10 +188,56 @@ def on_any(events: Iterable[Any], fn: Any, inputs: Any, outputs: Any, **more: An
     of the time in which the page opens.
     """
     if IS_G4:
-        gr.on(list(events), fn, inputs, outputs, trigger_mode="always_last", **more)
+        with_many(partial(gr.on, list(events)), fn, inputs, outputs, trigger_mode="always_last", **more)
         return
     for event in events:
         event(fn, inputs, outputs, **more)
+
+
+def with_many(event: Any, fn: Any, inputs: Any, outputs: Any, **more: Any) -> Any:
+    """Call ``fn`` after ``event`` (a method such as ``box.change``) with the values of many widgets; return the event.
+
+    The page of gradio 6 looks through all its components for every one that was the input of an event before, after
+    every later event: with a form of 130 fields, everything costs a quarter of a second more from then on. There the
+    page writes the values into one hidden box first, which is the event's input.
+
+    Args:
+        event: what is listened to.
+        fn: a function or generator, which takes no `gr.Request`.
+        inputs: widgets of plain values, and states.
+        outputs: as gradio takes them.
+        more: further keywords of the event.
+    """
+    if not IS_G6 or not fn:
+        return event(fn, inputs, outputs, **more)
+    states = [one for one in inputs if isinstance(one, gr.State)]
+    widgets = [one for one in inputs if not isinstance(one, gr.State)]
+    box = gr.Textbox("", visible=HIDDEN, label="values")
+    told = event(None, widgets, box, queue=False, **js_kw("(...now) => JSON.stringify(now)"), **event_kw())
+
+    def read(text: str, *kept: Any) -> list[Any]:
+        rest, values = iter(kept), iter(zip(widgets, json.loads(text), strict=True))
+        return [next(rest) if isinstance(one, gr.State) else _preprocessed(*next(values)) for one in inputs]
+
+    def stream(text: str, *kept: Any) -> Iterator[Any]:
+        yield from fn(*read(text, *kept))
+
+    def call(text: str, *kept: Any) -> Any:
+        return fn(*read(text, *kept))
+
+    handler = stream if inspect.isgeneratorfunction(fn) else call
+    handler.__name__ = getattr(fn, "__name__", handler.__name__)  # by which gradio names it when it fails
+    return told.then(handler, [box, *states], outputs, **more)
+
+
+def nudge(event: Any, box: gr.Textbox) -> None:
+    """Give a hidden box another value after ``event``, or its ``then``: what listens to the box follows many events."""
+    event(None, None, box, queue=False, **js_kw("() => String(performance.now())"), **event_kw())
+
+
+def _preprocessed(widget: Any, value: Any) -> Any:
+    """Return a value of the page as a handler knows it: only numbers are written otherwise (rounded, within limits)."""
+    return widget.preprocess(value) if isinstance(widget, gr.Number | gr.Slider) else value
 
 
 def warn(text: str, page: gr.Blocks | None, task: str) -> None:

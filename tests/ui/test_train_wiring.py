@@ -28,8 +28,9 @@ def test_what_follows_the_form_is_one_handler_that_runs_once_at_a_time(atelier):
     with compat.gr.Blocks() as page:
         build(atelier, Words("en"))
     (follows,) = (fn for fn in page.fns.values() if getattr(fn, "name", "") == "refresh")
-    assert len(follows.targets) + len(LOOKS) > len(NAMES)
+    assert max(len(fn.targets) for fn in page.fns.values()) + len(LOOKS) > len(NAMES)
     assert follows.concurrency_limit in (1, "default")  # the default of a queue that nobody asked for more
+    assert follows.trigger_mode == "always_last"
     assert sum(len(fn.inputs) + len(fn.outputs) for fn in page.fns.values()) < 15 * len(NAMES)
 
 

@@ -48,6 +48,7 @@ class _Widgets:
     table: Any
     files: Any
     use: Any
+    moved: Any
 
     @property
     def shown(self) -> list[Any]:
@@ -125,7 +126,8 @@ def wire(panel: AnalyzerPanel, prompt: Any, lora: Any, picture: PictureInputs, *
 
     light = {"queue": False, **compat.event_kw()}
     for event in (lora.change, *(field.change for field in widgets.fields), *changed):
-        event(estimate, inputs, widgets.estimate, **light)
+        compat.nudge(event, widgets.moved)
+    compat.with_many(widgets.moved.change, estimate, inputs, widgets.estimate, **light)
     whole = [*inputs, *picture.heavy]
     widgets.start.click(start, whole, widgets.shown, **compat.event_kw(side_by_side=True))
     widgets.use.click(logic.use, [prompt, lora], [prompt, widgets.status], **compat.event_kw())
@@ -186,7 +188,8 @@ def _widgets(atelier: Atelier, words: Words, place: str, level: int | None) -> _
     for key, component in kept.items():
         remember(atelier, component, f"analyzer.{key}")
     fields = [examined, others, also, blocks, seeds, color, threshold, gain, rows, tier, *asked]
-    return _Widgets(fields, estimate, start, stop, status, grids, table, files, use)
+    moved = gr.Textbox("", visible=HIDDEN, label="moved")
+    return _Widgets(fields, estimate, start, stop, status, grids, table, files, use, moved)
 
 
 def _tier_choice(words: Words, **more: Any) -> Any:

@@ -28,8 +28,6 @@ from lib_lora.ui.train.probe import PROBE
 from lib_lora.ui.train.sweep import SweepWidgets, sweep_widgets
 
 FIRST_NAME = "lora_v1"
-NOW = "() => String(performance.now())"
-"""What a script writes into a hidden field so that its change says: look again."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,8 @@ class _Widgets:
     act: Any
     used: Any
     moved: Any
+    looked: Any
+    rewritten: Any
     found: Any
     usual: Any
     marked: Any
@@ -97,10 +97,11 @@ def build(atelier: Atelier, words: Words) -> TrainPanel:
     widgets = _layout(atelier, words)
     form = Form(atelier, words, widgets.form)
     tools = captions.CaptionTools(atelier, words)
-    looked = _Looked(intake, tools, form, widgets)
+    looked = _Looked(intake, tools, widgets)
+    looked.wire()
     _wire_captions(atelier, words, tools, looked)
     _wire_intake(intake, looked, widgets)
-    _wire_form(intake, looked, widgets)
+    _wire_form(form, intake, looked, widgets)
     _wire_orders(Orders(atelier, words, form, pieces), intake, looked, widgets)
     for component, key in ((widgets.folder, "folder"), (widgets.trigger, "trigger")):
         remember(atelier, component, f"train.{key}", good=lambda value: isinstance(value, str))
@@ -189,7 +190,8 @@ def _run(atelier: Atelier, words: Words) -> dict[str, Any]:
         made["opened"] = gr.HTML("", elem_id="atelier_train_opened")
     made["act"] = gr.Textbox(value="", visible=HIDDEN, label="act", elem_id=BOX)
     made["used"] = gr.Textbox(value="", visible=HIDDEN, label="used", elem_id="atelier_train_used")
-    made["moved"] = gr.Textbox(value="", visible=HIDDEN, label="moved", elem_id="atelier_train_moved")
+    for name in ("moved", "looked", "rewritten"):  # hidden: `compat.nudge`
+        made[name] = gr.Textbox(value="", visible=HIDDEN, label=name, elem_id=f"atelier_train_{name}")
     return made
 
 
@@ -212,34 +214,34 @@ def _follow(events: Sequence[Any], form: Form, widgets: _Widgets) -> None:
     )
 
 
-def _refresh(step: Any, widgets: _Widgets) -> None:
-    """Let them follow what is done as ``step``: the ``then`` of another event."""
-    step(None, None, widgets.moved, queue=False, **compat.js_kw(NOW), **compat.event_kw())
-
-
 @dataclass(frozen=True)
 class _Looked:
     """Lets everything follow an event after which another folder, or other captions, may be there."""
 
     intake: Intake
     tools: captions.CaptionTools
-    form: Form
     widgets: _Widgets
 
     def __call__(self, event: Any) -> None:
-        """Let the filter in its field, the lines about it, the open caption, the rules and the plan follow."""
-        seen = self.filtered(event.then)
-        box = [self.widgets.opened_caption, self.widgets.captions.editor.caption]
-        open_now = seen.then(self.tools.reopened, [self.widgets.found, *box], box, **compat.event_kw())
-        choices = [self.widgets.captions.rule.also, self.widgets.offered]
-        ticked = open_now.then(self.tools.offered, choices, choices, **compat.event_kw())
-        _refresh(ticked.then, self.widgets)
+        """Let everything follow ``event``."""
+        compat.nudge(event.then, self.widgets.looked)
 
     def again(self, event: Any) -> None:
-        """Look again first: captions have changed."""
-        editor, found = self.widgets.captions.editor, self.widgets.found
-        shown = [found, self.widgets.summary, editor.gallery, editor.tags]
-        self(event.then(self.intake.again, [found, *self.widgets.sizes], shown, **compat.event_kw()))
+        """Look again after ``event`` first: captions have changed."""
+        compat.nudge(event.then, self.widgets.rewritten)
+
+    def wire(self) -> None:
+        """Let the filter in its field, the lines about it, the open caption, the rules and the plan follow."""
+        widgets, editor = self.widgets, self.widgets.captions.editor
+        seen = self.filtered(widgets.looked.change)
+        box = [widgets.opened_caption, editor.caption]
+        open_now = seen.then(self.tools.reopened, [widgets.found, *box], box, **compat.event_kw())
+        choices = [widgets.captions.rule.also, widgets.offered]
+        ticked = open_now.then(self.tools.offered, choices, choices, **compat.event_kw())
+        compat.nudge(ticked.then, widgets.moved)
+        shown = [widgets.found, widgets.summary, editor.gallery, editor.tags]
+        again = widgets.rewritten.change
+        self(again(self.intake.again, [widgets.found, *widgets.sizes], shown, **compat.event_kw()))
 
     def filtered(self, event: Any) -> Any:
         """Let gallery and tags show what the filter takes, and the line above them say it."""
@@ -279,17 +281,16 @@ def _wire_intake(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
         change(intake.drawn, [widgets.found, *widgets.sizes], widgets.captions.editor.gallery, **compat.event_kw())
 
 
-def _wire_form(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
-    form = looked.form
+def _wire_form(form: Form, intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
     options = widgets.form.components
     # The change of these has another handler, too.
     shared = [widgets.trigger, widgets.kind, *(options[name] for name in LOOKS)]
     alone = [one for name, one in options.items() if name not in LOOKS]
     _follow([one.change for one in (widgets.steps, widgets.name, widgets.moved, *alone)], form, widgets)
     for one in shared:
-        _refresh(one.change, widgets)
+        compat.nudge(one.change, widgets.moved)
     page = compat.page_being_built()
-    _refresh(page.load, widgets)
+    compat.nudge(page.load, widgets.moved)
     shown = [widgets.intake_message, widgets.found, widgets.summary]
     shown += [widgets.captions.editor.gallery, widgets.captions.editor.tags]
 
@@ -298,12 +299,13 @@ def _wire_form(intake: Intake, looked: _Looked, widgets: _Widgets) -> None:
 
     looked(page.load(resume, None, shown, **compat.event_kw(side_by_side=True)))
     whole = [*widgets.open_fields, widgets.usual, *widgets.form.inputs]
-    started = widgets.train.click(form.train, whole, widgets.message, **compat.event_kw())
-    _refresh(started.then, widgets)
-    widgets.probe.click(form.probe, whole, widgets.probe_message, **compat.event_kw())
     sweep = widgets.sweep
-    swept = sweep.start.click(form.sweep, [sweep.table, sweep.prompt, *whole], sweep.message, **compat.event_kw())
-    _refresh(swept.then, widgets)
+    started = compat.with_many(widgets.train.click, form.train, whole, widgets.message, **compat.event_kw())
+    compat.with_many(widgets.probe.click, form.probe, whole, widgets.probe_message, **compat.event_kw())
+    rows = [sweep.table, sweep.prompt, *whole]
+    swept = compat.with_many(sweep.start.click, form.sweep, rows, sweep.message, **compat.event_kw())
+    for queued in (started, swept):
+        compat.nudge(queued.then, widgets.moved)
 
 
 def _wire_orders(orders: Orders, intake: Intake, looked: _Looked, widgets: _Widgets) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
-from lib_lora.ui.compat import HIDDEN, event_kw, gr, js_kw
+from lib_lora.ui.compat import HIDDEN, event_kw, gr, js_kw, nudge
 from lib_lora.ui.workshop import blocks, merge, metadata_page, rewriting
 
 __all__ = ["WorkshopPanel", "build"]
@@ -58,7 +58,7 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
             panel.file.input(None, [panel.file], [chosen], **js_kw("(name) => name || ''"), **event_kw())
             taken = opened.then(None, [chosen, panel.file], [panel.file], **js_kw(TAKE), **event_kw())
             if panel is merge_panel:
-                taken.then(*merge_panel.propose, **event_kw())
+                nudge(taken.then, merge_panel.moved)
     blocks.wire_bake(block_panel, merge_panel, tabs)
     lists, refresh = _together([panel for _, panels in in_tabs for panel in panels])
     return WorkshopPanel((*block_panel.uses, merge_panel.use), merge_panel.prompt, tuple(lists), refresh)

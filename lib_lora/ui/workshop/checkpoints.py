@@ -17,7 +17,7 @@ from lib_lora.services import checkpoints, extract, into_checkpoint
 from lib_lora.services import files as file_work
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.into_checkpoint import IntoSpec
-from lib_lora.ui.compat import dropdown, event_kw, gr, update
+from lib_lora.ui.compat import dropdown, event_kw, gr, update, with_many
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import rows as table
@@ -170,7 +170,8 @@ def _build_into(do: Handlers, words: Words, names: list[str], rows: table.Rows) 
     with gr.Accordion(words("workshop.into"), open=False, elem_id="atelier_workshop_into_part"):
         checkpoint = _choice(words, names, "checkpoint")
         name, replace, save, stop, message, report = _build_end(do, words, "into")
-    save.click(
+    with_many(
+        save.click,
         do.into,
         [checkpoint, name, replace, *rows.inputs],
         [message, report, stop, replace],

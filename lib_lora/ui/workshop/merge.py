@@ -21,7 +21,7 @@ from lib_lora.services import merge
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import lora_path
 from lib_lora.services.ingredients import rows_of_prompt
-from lib_lora.ui.compat import COPYABLE, event_kw, gr, on_any, update
+from lib_lora.ui.compat import COPYABLE, HIDDEN, event_kw, gr, nudge, update, with_many
 from lib_lora.ui.messages import error_html, note_html
 from lib_lora.ui.workshop import checkpoints, work
 from lib_lora.ui.workshop import rows as table
@@ -31,7 +31,7 @@ from lib_lora.ui.workshop.tables import made_table, megabytes
 
 @dataclass(frozen=True)
 class MergePanel:
-    """What the other tabs and the app use; ``file`` is the first row's, ``propose`` an event's work on the name."""
+    """What the other tabs and the app use; ``file`` is the first row's; a nudge of ``moved`` proposes a name."""
 
     prompt: gr.Textbox
     use: tuple[Any, gr.Textbox]
@@ -41,7 +41,7 @@ class MergePanel:
     only_row: Any
     unchanged: tuple[Any, ...]
     file: gr.Dropdown
-    propose: tuple[Any, list[Any], list[Any]]
+    moved: gr.Textbox
 
 
 class Handlers:
@@ -199,6 +199,7 @@ class _Widgets:
     use: gr.Button
     tag: gr.Textbox
     saved: gr.State
+    moved: gr.Textbox
 
 
 def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -> MergePanel:
@@ -216,21 +217,21 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
     beside = checkpoints.build(atelier, words, rows)
     _wire(do, rows, below)
     beside.extracted.then(do.refresh, _lists(rows), _lists(rows), **event_kw())
-    name_io = ([below.name, below.last, *rows.inputs, *below.choices.values], [below.name, below.last])
     changes = [
-        add.click(do.add_row, rows.inputs, rows.outputs, **event_kw()),
+        with_many(add.click, do.add_row, rows.inputs, rows.outputs, **event_kw()),
         get.click(do.from_prompt, [text], [*rows.outputs, below.message], **event_kw()),
     ]
     if prompt is not None:
         copied = copy.click(lambda words_of_it: words_of_it, [prompt], [text], **event_kw())
         changes.append(copied.then(do.from_prompt, [prompt], [*rows.outputs, below.message], **event_kw()))
     for index, remover in enumerate(rows.removers):
-        changes.append(remover.click(_remover(do, index), rows.inputs, rows.outputs, **event_kw()))
+        removed = with_many(remover.click, _remover(do, index), rows.inputs, rows.outputs, **event_kw())
+        changes.append(removed)
     each.click(do.save_each, [text], [below.message, below.stop], **event_kw(side_by_side=True)).then(
         do.refresh, _lists(rows), _lists(rows), **event_kw()
     )
     for change in changes:
-        change.then(do.propose, *name_io, **event_kw())
+        nudge(change.then, below.moved)
     used = below.use.click(do.tag, [below.saved], [below.tag, below.message], **event_kw())
     own = len(_lists(rows))
 
@@ -247,9 +248,9 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
 
     unchanged = tuple(update() for _ in receives)
     used_in = (used, below.tag)
-    first, propose = rows.values[0][0], (do.propose, *name_io)
+    first = rows.values[0][0]
     lists = (*_lists(rows), *beside.lists)
-    return MergePanel(text, used_in, lists, refresh, receives, only_row, unchanged, first, propose)
+    return MergePanel(text, used_in, lists, refresh, receives, only_row, unchanged, first, below.moved)
 
 
 def _remover(do: Handlers, index: int) -> Any:
@@ -286,6 +287,7 @@ def _build_below(do: Handlers) -> _Widgets:
         use,
         tag,
         gr.State(""),
+        gr.Textbox("", visible=HIDDEN, label="moved"),
     )
 
 
@@ -295,18 +297,21 @@ def _wire(do: Handlers, rows: table.Rows, below: _Widgets) -> None:
     name_io = ([below.name, below.last, *every], [below.name, below.last])
     for lora, _, blocks, *_ in rows.values:  # the blocks that stood there were meant for another file
         other = lora.input(lambda: table.KNOWN["blocks"].default, None, [blocks], queue=False, **event_kw())
-        other.then(do.propose, *name_io, queue=False, **event_kw())
+        nudge(other.then, below.moved)
     each = (*(w for row in rows.values for w in row[1:3]), chosen.kept, *chosen.rule[1:], chosen.precision)
-    on_any([one.input for one in each], do.propose, *name_io, queue=False, **event_kw())
-    below.again.click(lambda last, *values: do.propose("", last, *values), name_io[0][1:], name_io[1], **event_kw())
+    for one in each:
+        nudge(one.input, below.moved)
+    with_many(below.moved.change, do.propose, *name_io, queue=False, **event_kw())
+    with_many(below.again.click, partial(do.propose, ""), name_io[0][1:], name_io[1], **event_kw())
     usual = do.choices.rules.connect(*chosen.rule[:2])
     shown_now = [chosen.method, chosen.method_row, *chosen.numbers]
     explained = chosen.method.input(do.choices.explained, [chosen.method], shown_now, **event_kw())
     for changed in (usual, explained):
-        changed.then(do.propose, *name_io, **event_kw())
+        nudge(changed.then, below.moved)
     shown = [below.message, below.report, below.stop]
-    below.preview.click(do.preview, every, shown, **event_kw(side_by_side=True))
-    below.save.click(
+    with_many(below.preview.click, do.preview, every, shown, **event_kw(side_by_side=True))
+    with_many(
+        below.save.click,
         do.save,
         [below.name, below.replace, *every],
         [*shown, below.replace, below.use, below.saved],
