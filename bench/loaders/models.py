@@ -120,7 +120,7 @@ def training_of(
     generator, side = torch.Generator().manual_seed(1), shape["side"]
     pixels, samples = 8 * side, []
     for number in range(pictures):
-        picture = Picture(place / f"{number}.png", "a cat", ".txt", 1, (pixels, pixels), False, str(number))
+        picture = Picture(place / f"{number}.png", "a cat", 1, (pixels, pixels), False, str(number))
         latents = (torch.randn(4, side, side, generator=generator),)
         sizes = ((pixels, pixels, 0, 0, pixels, pixels),)
         samples.append(Sample(picture, "a cat", latents, sizes, 1.0, CaptionRules()))

@@ -75,7 +75,7 @@ def _samples(folder: Path, case: dict[str, Any], rules: CaptionRules) -> tuple[S
     generator, side = torch.Generator().manual_seed(7), case["side"]
     pixels, found = 8 * side, []
     for number, caption in enumerate(case["captions"]):
-        picture = Picture(folder / f"{number}.png", caption, ".txt", 1, (pixels, pixels), False, str(number))
+        picture = Picture(folder / f"{number}.png", caption, 1, (pixels, pixels), False, str(number))
         latents = torch.randn(4, side, side, generator=generator)
         found.append(Sample(picture, caption, (latents,), ((pixels, pixels, 0, 0, pixels, pixels),), 1.0, rules))
     return tuple(found)

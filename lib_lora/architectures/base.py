@@ -112,7 +112,6 @@ class Architecture:
         sd_scripts: the program of sd-scripts that trains a LoRA of it.
         labels: what its files' metadata says; None where no program's words for it are known.
         checkpoint_signs: what some name of a checkpoint's tensors begins with, where it is of this family.
-        clip_skip: whether the layer of the text encoder can be chosen.
         respell: from kohya's form of another program's name of a transformer's module to kohya's own name of it.
     """
 
@@ -132,7 +131,6 @@ class Architecture:
     sd_scripts: str = "train_network.py"
     labels: Labels | None = None
     checkpoint_signs: tuple[str, ...] = ()
-    clip_skip: bool = False
     respell: Callable[[str], str] | None = None
 
     def side(self, *, velocity: bool) -> int:

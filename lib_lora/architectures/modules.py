@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,22 +10,19 @@ from typing import TYPE_CHECKING
 from lib_lora.architectures.unet import OUTSIDE
 
 if TYPE_CHECKING:
-    from lib_lora.architectures.base import Architecture, TextEncoder
+    from lib_lora.architectures.base import Architecture
 
 UNET_PREFIX = "lora_unet_"
 
 _TEXT_LEAVES = (*(f"self_attn.{leaf}_proj" for leaf in ("q", "k", "v", "out")), "mlp.fc1", "mlp.fc2")
-_OPEN_CLIP: Mapping[str, tuple[str, int | None]] = MappingProxyType(
+_OPEN_CLIP: Mapping[str, str] = MappingProxyType(
     {
-        "self_attn.q_proj": ("attn.in_proj_weight", 0),
-        "self_attn.k_proj": ("attn.in_proj_weight", 1),
-        "self_attn.v_proj": ("attn.in_proj_weight", 2),
-        "self_attn.out_proj": ("attn.out_proj.weight", None),
-        "mlp.fc1": ("mlp.c_fc.weight", None),
-        "mlp.fc2": ("mlp.c_proj.weight", None),
+        **dict.fromkeys(_TEXT_LEAVES[:3], "attn.in_proj_weight"),
+        "self_attn.out_proj": "attn.out_proj.weight",
+        "mlp.fc1": "mlp.c_fc.weight",
+        "mlp.fc2": "mlp.c_proj.weight",
     }
 )
-_TEXT_PATH = re.compile(r"text_model\.encoder\.layers\.(\d+)\.(\w+\.\w+)")
 
 
 @dataclass(frozen=True)
@@ -46,36 +42,6 @@ class ModuleName:
     block: str
     diffusers: str
     ldm: str
-
-
-@dataclass(frozen=True)
-class TextTarget:
-    """A text encoder's weight in an LDM checkpoint; ``third`` tells the rows 0 (q), 1 (k), 2 (v) of a fused one."""
-
-    weight: str
-    third: int | None
-
-
-def text_target(encoder: TextEncoder, path: str) -> TextTarget | None:
-    """Return where a checkpoint keeps a weight of an encoder; None: the encoder has no such module.
-
-    ``path`` is transformers' dotted path (``text_model.encoder.layers.0.mlp.fc1``).
-    """
-    match = _TEXT_PATH.fullmatch(path)
-    if match is None or match.group(2) not in _TEXT_LEAVES:
-        return None
-    return _text_target(encoder, match.group(1), match.group(2))
-
-
-def _text_target(encoder: TextEncoder, layer: int | str, leaf: str) -> TextTarget:
-    if not encoder.open_clip:
-        return TextTarget(f"{encoder.root}{_text_path(layer, leaf)}.weight", None)
-    fused, third = _OPEN_CLIP[leaf]
-    return TextTarget(f"{encoder.root}transformer.resblocks.{layer}.{fused}", third)
-
-
-def _text_path(layer: int | str, leaf: str) -> str:
-    return f"text_model.encoder.layers.{layer}.{leaf}"
 
 
 def unet_modules(family: Architecture, *, conv: bool) -> Iterator[ModuleName]:
@@ -99,9 +65,10 @@ def text_modules(family: Architecture) -> Iterator[ModuleName]:
     for encoder in family.text_encoders:
         for layer in range(encoder.layers):
             for leaf in _TEXT_LEAVES:
-                path = _text_path(layer, leaf)
+                path = f"text_model.encoder.layers.{layer}.{leaf}"
                 key = encoder.prefix + path.replace(".", "_")
-                yield ModuleName(key, encoder.part, encoder.block, path, _text_target(encoder, layer, leaf).weight)
+                own = f"transformer.resblocks.{layer}.{_OPEN_CLIP[leaf]}" if encoder.open_clip else f"{path}.weight"
+                yield ModuleName(key, encoder.part, encoder.block, path, encoder.root + own)
 
 
 def projection_modules(family: Architecture) -> Iterator[ModuleName]:

@@ -22,6 +22,5 @@ SD1 = Architecture(
     betas=BETAS,
     labels=Labels("sd_v1", "stable-diffusion-v1", "512x512", "diffusers", card="SD1"),
     checkpoint_signs=("cond_stage_model.transformer.",),
-    clip_skip=True,
 )
 ARCHITECTURES = (SD1,)

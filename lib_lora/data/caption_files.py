@@ -31,8 +31,7 @@ class CaptionFiles:
         folder = picture.parent
         if folder not in self._known:
             self.know(list_folder(folder) if folder.is_dir() else Listing(folder))
-        found = self._known[folder].find(picture)
-        return None if found is None else found[0]
+        return self._known[folder].find(picture)
 
     def place(self, picture: Path) -> Path:
         """Return the file that holds the caption of a picture, or will."""

@@ -45,13 +45,13 @@ class CaptionIndex:
         self._exact = {(path.stem, path.suffix.lower()): path for path in sorted(files, reverse=True)}
         self._folded = {(folded(stem), suffix): path for (stem, suffix), path in self._exact.items()}
 
-    def find(self, picture: Path) -> tuple[Path, str] | None:
-        """Return the caption file of a picture and its ending, or None."""
+    def find(self, picture: Path) -> Path | None:
+        """Return the caption file of a picture, or None."""
         for suffix in self._extensions:
             key = (picture.stem, suffix)
             path = self._exact.get(key) or self._folded.get((folded(picture.stem), suffix))
             if path is not None:
-                return path, suffix
+                return path
         return None
 
 

@@ -14,7 +14,7 @@ from lib_lora.data.files import CAPTION_SUFFIXES, Problem
 
 @dataclass(frozen=True)
 class Picture:
-    """One usable picture: `size` is upright (width, height); `caption_source` an ending, "class tokens" or "none".
+    """One usable picture: `size` is upright (width, height).
 
     `digest` is the SHA-256 of the file; `flip` is what the folder's name says about mirroring, None if nothing. `own`
     are options of the run that the picture has for itself; pictures of another `dataset` are never in its batch.
@@ -22,7 +22,6 @@ class Picture:
 
     path: Path
     caption: str
-    caption_source: str
     repeats: int
     size: tuple[int, int]
     is_reg: bool
@@ -39,7 +38,6 @@ class FolderUse:
     path: Path
     repeats: int
     class_tokens: str
-    is_reg: bool
     pictures: int
     endings: tuple[str, ...] = CAPTION_SUFFIXES
 
@@ -49,17 +47,14 @@ class FolderScan:
     """A scanned data set: what will be trained, what cannot be, and what a person should know.
 
     `problems` are files that cannot be used; `warnings` say what else is not trained though somebody may think so, and
-    `notices` the rest. `unread` counts pictures of kinds that cannot be read here, `ignored` files that are neither
-    pictures nor captions, both by ending and both said in warnings and notices too. `duplicates` groups pictures of the
-    same bytes; they are used all the same. `numbered` says that names of folders give the repeats of training pictures.
+    `notices` the rest. `unread` counts pictures of kinds that cannot be read here, by ending. `numbered`: folders
+    are named with the repeats of training pictures.
     """
 
     pictures: tuple[Picture, ...]
     problems: tuple[Problem, ...]
     notices: tuple[str, ...]
     folders: tuple[FolderUse, ...]
-    duplicates: tuple[tuple[Path, ...], ...]
-    ignored: tuple[tuple[str, int], ...]
     numbered: bool = False
     unread: tuple[tuple[str, int], ...] = ()
     warnings: tuple[str, ...] = ()

@@ -23,7 +23,6 @@ __all__ = [
     "CaptionChange",
     "CaptionHistory",
     "captions_of",
-    "plan_changes",
     "plan_each",
     "plan_rule_changes",
     "tag_counts",
@@ -51,22 +50,15 @@ def tag_counts(captions: Iterable[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda row: (-row[1], row[0]))
 
 
-def plan_changes(
-    pictures: Sequence[Path], change: Callable[[str], str], problems: list[Problem] | None = None
-) -> list[CaptionChange]:
-    """Return what ``change`` does to the captions of ``pictures``; files that stay as they are are left out.
-
-    A caption that cannot be read, or of which characters would be lost, is added to ``problems`` and stays.
-    """
-    return plan_each(dict.fromkeys(pictures, change), problems)
-
-
 def plan_each(
     changes: Mapping[Path, Callable[[str], str]],
     problems: list[Problem] | None = None,
     endings: Endings = USUAL,
 ) -> list[CaptionChange]:
-    """Return what a change of its own does to each picture's caption, as `plan_changes` does."""
+    """Return what a change of its own does to each picture's caption; files that stay as they are are left out.
+
+    A caption that cannot be read, or of which characters would be lost, is added to ``problems`` and stays.
+    """
     found: dict[Path, CaptionChange] = {}
     files = CaptionFiles(endings)
     for picture in changes:

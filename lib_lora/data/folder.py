@@ -24,9 +24,6 @@ from lib_lora.sentences import Sentence, say
 EXTREME_RATIO = 4.0
 MIN_SIDE = 64  # pixels
 
-FROM_CLASS_TOKENS = "class tokens"
-NO_CAPTION = "none"
-
 
 @dataclass
 class _Findings:
@@ -101,8 +98,7 @@ def scan(
             done += 1
             progress.passed(done, total, say("looking at pictures"))
         used = len(findings.pictures) - before
-        use = FolderUse(leaf.path, leaf.repeats, leaf.class_tokens, leaf.is_reg, used, options.extensions)
-        findings.folders.append(use)
+        findings.folders.append(FolderUse(leaf.path, leaf.repeats, leaf.class_tokens, used, options.extensions))
     return _finish(leaves, findings)
 
 
@@ -189,8 +185,8 @@ def _scan_picture(path: Path, leaf: Leaf, captions: CaptionIndex, options: _Opti
         findings.remark(say("longer than 4:1: much may be cropped"), path)
     for notice in facts.notices:
         findings.remark(notice, path)
-    text, source = _caption_of(path, leaf, captions, options, findings)
-    findings.pictures.append(Picture(path, text, source, leaf.repeats, facts.size, leaf.is_reg, digest, leaf.flip))
+    text = _caption_of(path, leaf, captions, options, findings)
+    findings.pictures.append(Picture(path, text, leaf.repeats, facts.size, leaf.is_reg, digest, leaf.flip))
 
 
 def _remark_other_files(leaf: Leaf, captions: CaptionIndex, options: _Options, findings: _Findings) -> None:
@@ -199,7 +195,7 @@ def _remark_other_files(leaf: Leaf, captions: CaptionIndex, options: _Options, f
     for path in leaf.pictures:
         if stems[folded(path.stem)] > 1:
             findings.remark(say("with the same name but another ending: they share one caption"), path)
-    used = {found[0] for found in map(captions.find, leaf.pictures) if found is not None}
+    used = {found for found in map(captions.find, leaf.pictures) if found is not None}
     used_stems = {folded(path.stem) for path in used}
     for path in leaf.others:
         suffix = path.suffix.lower()
@@ -215,16 +211,14 @@ def _remark_other_files(leaf: Leaf, captions: CaptionIndex, options: _Options, f
             findings.remark(said, path)
 
 
-def _caption_of(
-    path: Path, leaf: Leaf, captions: CaptionIndex, options: _Options, findings: _Findings
-) -> tuple[str, str]:
-    """Return the caption of a picture and where it came from; never fails."""
+def _caption_of(path: Path, leaf: Leaf, captions: CaptionIndex, options: _Options, findings: _Findings) -> str:
+    """Return the caption of a picture; never fails."""
     found = captions.find(path)
-    caption, source = (None, "") if found is None else (_read(found[0], findings), found[1])
+    caption = None if found is None else _read(found, findings)
     if caption is not None and trained_line(caption.text):
         for warning in caption_warnings(caption.text, reading=options.reading):
             findings.remark(say("with a caption that {said}", said=warning), path)
-        return caption.text, source
+        return caption.text
     fallback = leaf.class_tokens or options.class_tokens
     for warning in caption_warnings(fallback, reading=options.reading):
         findings.remark(say("with a caption that {said}", said=warning), path)
@@ -235,7 +229,7 @@ def _caption_of(
         findings.remark(
             say("with an empty caption: class tokens are used") if fallback else say("with an empty caption"), path
         )
-    return (fallback, FROM_CLASS_TOKENS) if fallback else ("", NO_CAPTION)
+    return fallback
 
 
 def _read(path: Path, findings: _Findings) -> CaptionText | None:
@@ -282,15 +276,12 @@ def _finish(leaves: Sequence[Leaf], findings: _Findings) -> FolderScan:
         notices.append(left_out)
     if len(train) == 1:
         notices.append(say("only one picture: the LoRA will copy it rather than learn from it"))
-    duplicates = _duplicates(findings.pictures)
-    notices += [grouped(say("with the same bytes"), group) for group in duplicates]
+    notices += [grouped(say("with the same bytes"), group) for group in _duplicates(findings.pictures)]
     return FolderScan(
         pictures=(*train, *reg),
         problems=tuple(findings.problems),
         notices=tuple(notices),
         folders=tuple(findings.folders),
-        duplicates=duplicates,
-        ignored=tuple(sorted(findings.ignored.items())),
         numbered=any(leaf.numbered for leaf in leaves if not leaf.is_reg),
         unread=tuple(sorted(findings.unread.items())),
         warnings=tuple(warnings),

@@ -39,15 +39,14 @@ NOTICE_EXIF = say("with unreadable EXIF data: not turned")
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """What a look at a whole picture file told: upright size (width, height), file kind, notices for people."""
+    """What a look at a whole picture file told: upright size (width, height), notices for people."""
 
     size: tuple[int, int]
-    kind: str
     notices: tuple[str, ...]
 
 
 def inspect_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> PictureFacts:
-    """Decode a picture once to prove that it is whole and return its upright size, kind and notices.
+    """Decode a picture once to prove that it is whole and return its upright size and notices.
 
     Raises FileError for what cannot be used. A JPEG is decoded at an eighth of its size, which still reads
     every byte.
@@ -67,7 +66,7 @@ def inspect_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXEL
             notices.append(NOTICE_ALPHA)
         if _orientation(image, notices) >= 5:
             size = (size[1], size[0])
-        return PictureFacts(size=size, kind=kind, notices=tuple(notices))
+        return PictureFacts(size=size, notices=tuple(notices))
 
 
 def load_picture(

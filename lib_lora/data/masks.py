@@ -35,7 +35,6 @@ class MaskFolder:
         """
         if not os.path.isdir(folder):
             raise InputError("There is no such folder of masks", where=shown(folder), cure="Check the path.")
-        self._folder = folder
         self._by_name: dict[str, list[Path]] = {}
         for path in _pictures(folder, MAX_DEPTH):
             self._by_name.setdefault(folded(path.stem), []).append(path)

@@ -23,8 +23,8 @@ BACKGROUNDS = ("white background", "black background", "simple background")
 EXPRESSIONS = ("smile", "open mouth", "blush")
 
 _NAME = re.compile(r"^([fb])([0-2])([0-7])")
-_LEADING_NUMBER = re.compile(r"^\s*(\d+)(?:_|$)")
-_KIND_AND_SIZE = re.compile(r"^([fbg])(\d{3,4})$")
+_LEADING_NUMBER = re.compile(r"^\d+(?:_|$)")
+_KIND_AND_SIZE = re.compile(r"^([fbg])\d{3,4}$")
 _LEVELS = {"0": "level", "1": "above", "2": "below"}
 _FRONT, _SIDE = frozenset("017"), frozenset("26")
 _FRONT_SEEN = _FRONT | _SIDE
@@ -62,26 +62,16 @@ class TagLists:
 class FolderName:
     """What a folder's name says: `4_krnk/krnk girl, shorthair_f0768`.
 
-    `keyword` "krnk", `class_tokens` "krnk girl", `extra` ("shorthair",), `note` "f0768" with `kind` "f" and
-    `size_class` 768 (0 if not said), `repeats` 4 (1 if not said). `flip` is true unless the
-    name says `_noflip_`; `flip_said` tells whether the name says anything about it.
+    `keyword` "krnk", `class_tokens` "krnk girl", `extra` ("shorthair",), `kind` "f". `flip` is true unless the name
+    says `_noflip_`; `flip_said` tells whether the name says anything about it.
     """
 
     keyword: str
     class_tokens: str
     extra: tuple[str, ...]
-    note: str
     kind: str
-    size_class: int
-    repeats: int
-    repeats_said: bool
     flip: bool
     flip_said: bool
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The keyword and the further tags, as they begin every caption."""
-        return ((self.keyword,) if self.keyword else ()) + self.extra
 
 
 CaptionAction = Literal["write", "unchanged", "keep"]
@@ -89,9 +79,8 @@ CaptionAction = Literal["write", "unchanged", "keep"]
 
 @dataclass(frozen=True)
 class CaptionPlan:
-    """One caption before it is written: the picture, the file, its text, what is there now, what will happen."""
+    """One caption before it is written: the file, its text, what is there now, what will happen."""
 
-    picture: Path
     path: Path
     text: str
     existing: str | None
@@ -110,19 +99,11 @@ class CaptionReport:
 
 
 def parse_folder_name(name: str | PurePath) -> FolderName:
-    """Read `child` or `parent/child`: the number comes from the parent (or the child), all else from the child.
-
-    Any longer path works too; only its last two parts count.
-    """
+    """Read a folder's name; of a path only the last part counts."""
     parts = [part for part in re.split(r"[/\\]", str(name)) if part.strip()]
     if not parts:
         raise InputError("A folder name is empty", cure="Name it like: 4_krnk/krnk girl, shorthair_f0768")
-    child, number = parts[-1].strip(), None
-    if own := _LEADING_NUMBER.match(child):
-        number, child = own, child[own.end() :]
-    elif len(parts) > 1:
-        number = _LEADING_NUMBER.match(parts[-2])
-    text, _, note = child.partition("_")
+    text, _, note = _LEADING_NUMBER.sub("", parts[-1].strip()).partition("_")
     items = split_tags(text)
     class_tokens = items[0] if items else ""
     marks = [mark.strip() for mark in note.lower().split("_")]
@@ -131,11 +112,7 @@ def parse_folder_name(name: str | PurePath) -> FolderName:
         keyword=class_tokens.split()[0] if class_tokens else "",
         class_tokens=class_tokens,
         extra=tuple(items[1:]),
-        note=note,
         kind=kind.group(1) if kind else "",
-        size_class=int(kind.group(2)) if kind else 0,
-        repeats=int(number.group(1)) if number else 1,
-        repeats_said=number is not None,
         flip="noflip" not in marks,
         flip_said="flip" in marks or "noflip" in marks,
     )
@@ -330,4 +307,4 @@ def _plan_one(picture: Path, text: str, files: CaptionFiles, *, overwrite: bool)
         action = "keep"
     stays = there is not None and (action != "write" or there.suffix.lower() == fresh.suffix)
     path = there if there is not None and stays else fresh
-    return CaptionPlan(picture=picture, path=path, text=text, existing=existing, action=action)
+    return CaptionPlan(path=path, text=text, existing=existing, action=action)

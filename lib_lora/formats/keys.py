@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from lib_lora.architectures.base import Architecture
-from lib_lora.architectures.modules import UNET_PREFIX, ModuleName, TextTarget, text_target
+from lib_lora.architectures.modules import UNET_PREFIX, ModuleName
 from lib_lora.architectures.registry import find_architecture
 from lib_lora.architectures.unet import Unet
 from lib_lora.blocks.layouts import BASE, OTHER
@@ -16,14 +16,12 @@ from lib_lora.sentences import say
 __all__ = [
     "UNET_PREFIX",
     "ModuleName",
-    "TextTarget",
     "block_of_key",
     "find_module",
     "has_module_table",
     "is_3x3_key",
     "is_module_key",
     "module_table",
-    "text_to_ldm",
     "to_diffusers",
     "to_ldm",
 ]
@@ -99,24 +97,6 @@ def to_diffusers(path: str, family: str) -> str:
         InputError: no UNet of the family has this path.
     """
     return _found(_unet(family).to_diffusers(path), path, family)
-
-
-def text_to_ldm(path: str, family: str, *, encoder: int = 1) -> TextTarget:
-    """Return where a checkpoint keeps a text encoder's weight.
-
-    ``path`` is transformers' dotted path (``text_model.encoder.layers.0.mlp.fc1``), ``encoder`` 1 or SDXL's 2.
-    SD2 and SDXL's second encoder are OpenCLIP, with q, k and v in one weight.
-
-    Raises:
-        InputError: the family has no such text module.
-    """
-    encoders = _tabled(family).text_encoders
-    target = text_target(encoders[encoder - 1], path) if 1 <= encoder <= len(encoders) else None
-    if target is None:
-        raise InputError(
-            "A text encoder of {family} has no such module", family=family, where=path, cure="Choose another model."
-        )
-    return target
 
 
 def _tabled(family: str) -> Architecture:

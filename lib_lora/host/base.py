@@ -269,10 +269,6 @@ class Host(Protocol):
         """Return the LoRA file of a name in a tag, on the model's device."""
         ...
 
-    def swept_blocks(self, prompt: str) -> frozenset[str]:
-        """Return the blocks in which the prompt's analyzed LoRAs (XYZ, ZYX) have modules."""
-        ...
-
     def generate(self, request: GenerateRequest, progress: Progress) -> GenerateResult:
         """Return the pictures of ``request``."""
         ...

@@ -104,11 +104,6 @@ class LoraCache:
             self._keep(key, lora)
         return replace(lora, adapters=dict(lora.adapters), metadata=dict(lora.metadata), extras=dict(lora.extras))
 
-    def clear(self) -> None:
-        """Forget every file."""
-        with self._lock:
-            self._kept.clear()
-
     def _keep(self, key: _Key, lora: LoraFile) -> None:
         if key[1] > self._limit:
             return

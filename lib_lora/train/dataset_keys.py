@@ -43,8 +43,6 @@ SUBSET_KEYS = frozenset(
     {"conditioning_data_dir", "image_dir", "num_repeats", "is_reg", "class_tokens", "caption_extension"}
 )
 """Keys of a subset that are no option of the run, but say which pictures it is about."""
-INHERITED = frozenset({"num_repeats", "class_tokens", "caption_extension"})
-"""Those of them that may stand above the subsets as well."""
 
 IDLE: Mapping[str, Sentence] = {
     "cache_info": say("pictures are known by their contents here"),

@@ -62,7 +62,7 @@ def _noise(model: LoadedModel, options: TrainOptions) -> tuple[Sample, ...]:
     width, height = (side // model.pixels_per_latent for side in plan.bucket)
     shape = (architecture_of(model.family).latent_channels, height, width)
     generator = torch.Generator().manual_seed(0)
-    picture = Picture(Path("noise"), "a picture", ".txt", 1, size, is_reg=False, digest="")
+    picture = Picture(Path("noise"), "a picture", 1, size, is_reg=False, digest="")
     varied = Varied(model, own, picture, plan, _Blank(size)) if varying else None
     sizes = (tuple(sdxl_sizes(plan, mirrored=False)),)
     return tuple(

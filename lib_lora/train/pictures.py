@@ -157,8 +157,5 @@ def _joined(found: Sequence[FolderScan]) -> FolderScan:
     return FolderScan(
         pictures=(*(p for p in pictures if not p.is_reg), *(p for p in pictures if p.is_reg)),
         numbered=True,
-        **{
-            name: all_of(name)
-            for name in ("problems", "notices", "folders", "duplicates", "ignored", "unread", "warnings")
-        },
+        **{name: all_of(name) for name in ("problems", "notices", "folders", "unread", "warnings")},
     )

@@ -201,7 +201,7 @@ class ClassPictures:
         size = (self.request.width or 0, self.request.height or 0)
         there = [(path, self.prompts[0]) for path in self.there()[: self.count]]
         rows = [*there, *((self.path(number), self.prompt(number)) for number in self.missing())]
-        return tuple(Picture(path, prompt, ".txt", 1, size, True, str(path)) for path, prompt in rows)
+        return tuple(Picture(path, prompt, 1, size, True, str(path)) for path, prompt in rows)
 
 
 def _folder_name(model: LoadedModel, prompts: Iterable[str], request: GenerateRequest) -> str:

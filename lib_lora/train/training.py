@@ -27,7 +27,7 @@ from lib_lora.train.gradient_scaling import LossScale
 from lib_lora.train.kept_files import keep_copies, with_copies
 from lib_lora.train.latent_cache import FOLDER
 from lib_lora.train.length import times_text, total_steps
-from lib_lora.train.loss import gamma_of, schedule_for
+from lib_lora.train.loss import schedule_for
 from lib_lora.train.memory.precision import check_precision, computing, scale_for
 from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.origin import Origin
@@ -101,11 +101,6 @@ class Training:
     def computing(self) -> AbstractContextManager[Any]:
         """Return what the model computes under: torch's autocast where a precision was asked for."""
         return computing(self.model, self.options.precision)
-
-    @property
-    def gamma(self) -> float:
-        """The min-SNR gamma that acts on this model; 0 is off."""
-        return gamma_of(self.options, self.model.prediction_type)
 
     def plan(self) -> dict[str, Any]:
         """Return how the run goes, as plain values: pictures, how often an epoch shows each, steps, epochs."""

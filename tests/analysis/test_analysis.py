@@ -13,7 +13,7 @@ from lib_lora.analysis.effective_block import Analysis, Cell, Row, SweepSpec, an
 from lib_lora.analysis.grid import GridStyle, draw_grid
 from lib_lora.analysis.norms import block_norms, delta_shares
 from lib_lora.analysis.options import AnalyzeOptions, parse_range
-from lib_lora.blocks.layouts import full_layout
+from lib_lora.blocks.layouts import attention_layout, full_layout
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.host.base import GenerateRequest
@@ -21,6 +21,8 @@ from lib_lora.progress import Stoppable
 
 LAYOUT = full_layout("sd1")
 REQUEST = GenerateRequest("red apple <lora:strong:1:XYZ>", seed=2, steps=3)
+FILLED = frozenset(attention_layout("sd1").names)
+"""The blocks that the file has modules in."""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def test_pictures_of_different_sizes_are_refused():
 
 def test_every_cell_is_the_picture_that_its_numbers_make(host):
     plan = plan_of("OUT05", ("IN04", "M00"), examined=0.25, threshold=0)
-    found = analyze(host, REQUEST, plan, filled=host.swept_blocks(REQUEST.prompt))
+    found = analyze(host, REQUEST, plan, filled=FILLED)
     for row in found.rows:
         weights = plan.weights(row.entry)
         prompt = f"red apple <lora:strong:1:lbw={weights.format()}>"
@@ -112,9 +114,7 @@ def test_every_cell_is_the_picture_that_its_numbers_make(host):
 
 
 def test_blocks_without_modules_are_exactly_zero_and_not_rendered(host):
-    filled = host.swept_blocks(REQUEST.prompt)
-    assert len(filled) == 17
-    found = analyze(host, REQUEST, plan_of("IN00", "IN01", "OUT00"), filled=filled)
+    found = analyze(host, REQUEST, plan_of("IN00", "IN01", "OUT00"), filled=FILLED)
     table = {row.name: row for row in found.rows}
     assert [table[name].has_modules for name in ("IN00", "IN01", "OUT00")] == [False, True, False]
     assert table["IN00"].cells[0].image is None
@@ -123,7 +123,7 @@ def test_blocks_without_modules_are_exactly_zero_and_not_rendered(host):
 
 
 def test_several_seeds_count_up_and_give_mean_and_spread(host):
-    found = analyze(host, REQUEST, plan_of("OUT05", seeds=2), filled=host.swept_blocks(REQUEST.prompt))
+    found = analyze(host, REQUEST, plan_of("OUT05", seeds=2), filled=FILLED)
     cells = [cell.percentage for cell in found.rows[0].cells]
     assert len(cells) == len(found.sources) == 2
     assert found.rows[0].mean == pytest.approx(sum(cells) / 2)
@@ -141,7 +141,7 @@ def test_a_stop_keeps_what_is_finished(host):
 
     request = GenerateRequest(REQUEST.prompt, seed=2, steps=3, sweep_chunk=3)
     entries = ("IN00", "IN01", "IN02", "OUT05", "OUT06")
-    found = analyze(host, request, plan_of(*entries), filled=host.swept_blocks(REQUEST.prompt), progress=After())
+    found = analyze(host, request, plan_of(*entries), filled=FILLED, progress=After())
     assert not found.finished
     assert [row.name for row in found.rows] == ["IN00", "IN01", "IN02"]
     assert draw_grid(found, title="partial").width > 0
@@ -149,7 +149,7 @@ def test_a_stop_keeps_what_is_finished(host):
 
 @pytest.mark.parametrize("transpose", [True, False])
 def test_the_grid_shows_every_block(host, transpose):
-    found = analyze(host, REQUEST, plan_of("BASE", "IN00", "OUT05"), filled=host.swept_blocks(REQUEST.prompt))
+    found = analyze(host, REQUEST, plan_of("BASE", "IN00", "OUT05"), filled=FILLED)
     grid = draw_grid(found, title="test", style=GridStyle(transpose=transpose))
     cell = np.asarray(found.rows[2].cells[0].image)
     page = np.asarray(grid)
@@ -187,15 +187,14 @@ def test_norms_are_exact_and_relative_to_the_base(model, lora):
 
 def test_parts_give_the_same_analysis_and_show_it_growing(host):
     plan = plan_of("IN00", "IN01", "M00", "OUT05")
-    filled = host.swept_blocks(REQUEST.prompt)
     seen, steps = [], []
 
     class Watch(Stoppable):
         def update(self, done, total, text=""):
             steps.append((done, total))
 
-    whole = analyze(host, REQUEST, plan, filled=filled)
-    parts = analyze(host, REQUEST, plan, filled=filled, progress=Watch(), part=2, show=seen.append)
+    whole = analyze(host, REQUEST, plan, filled=FILLED)
+    parts = analyze(host, REQUEST, plan, filled=FILLED, progress=Watch(), part=2, show=seen.append)
     assert [row.entry for row in parts.rows] == [row.entry for row in whole.rows]
     for one, other in zip(parts.rows, whole.rows, strict=True):
         assert one.mean == pytest.approx(other.mean, abs=0.5)
@@ -203,7 +202,7 @@ def test_parts_give_the_same_analysis_and_show_it_growing(host):
     assert parts.finished
     assert not any(found.finished for found in seen)
     assert steps == sorted(steps)
-    assert steps[-1] == (pictures_of(plan, filled) * 3,) * 2
+    assert steps[-1] == (pictures_of(plan, FILLED) * 3,) * 2
 
 
 def test_a_stop_between_parts_keeps_the_parts(host):
@@ -212,7 +211,7 @@ def test_a_stop_between_parts_keeps_the_parts(host):
         host,
         REQUEST,
         plan_of("IN01", "M00", "OUT05"),
-        filled=host.swept_blocks(REQUEST.prompt),
+        filled=FILLED,
         progress=progress,
         part=2,
         show=lambda found: progress.stop(),

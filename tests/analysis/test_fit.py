@@ -12,7 +12,7 @@ from lib_lora.analysis.fit import fit
 from lib_lora.analysis.fit.ask import neutral_questions, outside, picture_questions
 from lib_lora.analysis.fit.fit import blocks_of, find_weights
 from lib_lora.analysis.fit.quadratic import Quadratic, least, least_while, on_grid
-from lib_lora.analysis.fit.samples import Predictor, Question, losses
+from lib_lora.analysis.fit.samples import Predictor, Question, each_loss
 from lib_lora.analysis.fit.spec import FitSpec, kept_share
 from lib_lora.analysis.fit.window import Window, part_of, windows
 from lib_lora.errors import InputError, StoppedError
@@ -124,7 +124,7 @@ def test_losses_are_those_of_single_attachments(model, scene):
     settings = [every, every | {"BASE": 0.3, "OUT05": 0.5, "IN01": 0.0}, dict.fromkeys(every, 0.0)]
     with torch.no_grad(), attach(model, lora, 0.0, strategy="factors") as attached:
         ask = Predictor(model, attached, clip_skip=1, chunk=2, progress=Progress(), total=6)
-        found = losses(ask, subject, settings)
+        found = each_loss(ask, subject, settings).mean(dim=0).tolist()
     assert ask.calls == 6
     for setting, loss in zip(settings, found, strict=True):
         with torch.no_grad(), attach(model, lora, setting):

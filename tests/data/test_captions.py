@@ -12,7 +12,7 @@ from PIL import Image
 
 from lib_lora.data.captions import CaptionIndex, CaptionRules, read_caption
 from lib_lora.data.decoding import DAMAGED, decode_caption
-from lib_lora.data.edit_captions import plan_changes
+from lib_lora.data.edit_captions import plan_each
 from lib_lora.data.files import Problem
 from lib_lora.data.folder import scan
 from lib_lora.data.tag_lines import (
@@ -80,9 +80,9 @@ def test_unreadable_and_enormous_captions_are_file_errors(tmp_path: Path) -> Non
 def test_exact_names_win_over_other_case_and_unicode_form(tmp_path: Path) -> None:
     files = [Path("ガ.txt"), Path("A.TXT"), Path("b.caption"), Path("B.txt"), Path("b.txt")]
     index = CaptionIndex(files)
-    assert index.find(Path("ガ.png")) == (Path("ガ.txt"), ".txt")  # composed name, decomposed file
-    assert index.find(Path("a.png")) == (Path("A.TXT"), ".txt")
-    assert index.find(Path("b.png")) == (Path("b.txt"), ".txt")
+    assert index.find(Path("ガ.png")) == Path("ガ.txt")  # composed name, decomposed file
+    assert index.find(Path("a.png")) == Path("A.TXT")
+    assert index.find(Path("b.png")) == Path("b.txt")
     assert index.find(Path("c.png")) is None
 
 
@@ -340,7 +340,7 @@ def test_a_caption_that_may_be_two_texts_is_said_to_be_and_never_written_over(tm
     (said,) = [notice for notice in scan(tmp_path).notices if "encoding" in notice]
     assert "read as euc_jp and not as" in said
     problems: list[Problem] = []
-    assert plan_changes([tmp_path / "a.png"], lambda text: f"krnk, {text}", problems) == []
+    assert plan_each({tmp_path / "a.png": lambda text: f"krnk, {text}"}, problems) == []
     assert "may be in another encoding" in problems[0].what
     assert (tmp_path / "a.txt").read_bytes() == data
 

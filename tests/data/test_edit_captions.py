@@ -9,7 +9,7 @@ from lib_lora.data import plan_bucket
 from lib_lora.data.edit_captions import (
     CaptionHistory,
     captions_of,
-    plan_changes,
+    plan_each,
     plan_rule_changes,
     tag_counts,
     with_tag,
@@ -35,6 +35,10 @@ def folder(tmp_path):
 
 def pictures(folder):
     return sorted(folder.glob("*.png"))
+
+
+def plan_changes(pictures, change, problems=None):
+    return plan_each(dict.fromkeys(pictures, change), problems)
 
 
 def texts(folder):

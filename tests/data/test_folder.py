@@ -29,7 +29,6 @@ def test_a_leaf_and_its_parent_give_the_same_pictures(make_picture, tmp_path: Pa
     assert parent.folders[0].repeats == 10
     assert sum(each.repeats for each in parent.pictures) == 20
     assert parent.pictures[0].caption == "krnk girl"
-    assert parent.pictures[0].caption_source == "class tokens"
     assert parent.fingerprint() == leaf.fingerprint()
 
 
@@ -61,7 +60,7 @@ def test_names_without_a_number_repeat_once_and_say_so(make_picture, tmp_path: P
     assert said(result, "number but no name")
     assert said(result, "0 repeats")
     assert said(result, "-1 repeats")
-    assert {picture.caption_source for picture in result.pictures} == {"none"}
+    assert {picture.caption for picture in result.pictures} == {""}
 
 
 def test_a_numbered_folder_above_an_ordinary_one_means_nothing(make_picture, tmp_path: Path) -> None:
@@ -87,9 +86,7 @@ def test_captions_txt_before_caption_then_class_tokens(make_picture, tmp_path: P
     (folder / "b.caption").write_text("黒髪", encoding="cp932")
     (folder / "c.txt").write_text(" \n", encoding="utf-8")
     result = scan(folder)
-    assert [(p.caption, p.caption_source) for p in result.pictures] == [
-        ("from txt", ".txt"), ("黒髪", ".caption"), ("x", "class tokens"), ("x", "class tokens")
-    ]  # fmt: skip
+    assert [picture.caption for picture in result.pictures] == ["from txt", "黒髪", "x", "x"]
     assert said(result, "read as cp932")
     assert said(result, "1 file with an empty caption: class tokens are used (c.png)")
     assert said(result, "1 file without a caption: class tokens are used (d.png)")
@@ -122,7 +119,7 @@ def test_bad_files_are_listed_and_the_rest_is_used(make_picture, tmp_path: Path)
     assert names(result) == ["good.png"]
     assert [problem.path.name for problem in result.problems] == ["cut.jpg", "empty.png", "tiny.png"]
     assert all(problem.what and problem.cure for problem in result.problems)
-    assert result.ignored == ((".md", 1),)
+    assert said(result, "so not read: .md 1")
     assert "tiny.png" in names(scan(tmp_path / "1_x", min_side=63))
 
 
@@ -148,8 +145,7 @@ def test_duplicates_by_bytes_and_folders_given_twice_are_reported(make_picture, 
     (tmp_path / "link").symlink_to(tmp_path / "1_x", target_is_directory=True)
     result = scan([tmp_path / "1_x", tmp_path / "1_x", tmp_path / "link"])
     assert names(result) == ["a.png", "b.png"]
-    assert [[path.name for path in group] for group in result.duplicates] == [["a.png", "b.png"]]
-    assert said(result, "same bytes")
+    assert said(result, "with the same bytes (a.png, b.png)")
     assert sum("given twice" in notice for notice in result.notices) == 2
 
 
@@ -216,7 +212,7 @@ def test_regularization_pictures_are_matched_to_the_training_draws(make_picture,
 
 
 def test_surplus_regularization_pictures_are_left_out() -> None:
-    pictures = [Picture(Path(str(i)), "", "none", 2, (64, 64), True, str(i)) for i in range(5)]
+    pictures = [Picture(Path(str(i)), "", 2, (64, 64), True, str(i)) for i in range(5)]
     balanced = balance_regularization(pictures, draws=3)
     assert [picture.repeats for picture in balanced] == [2, 2]
     assert balance_regularization([], draws=3) == ()

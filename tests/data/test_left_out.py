@@ -133,7 +133,7 @@ def test_a_folder_named_like_a_caption_is_no_caption(make_picture, tmp_path: Pat
     make_picture("1_x/a.png")
     (tmp_path / "1_x" / "a.txt").mkdir()
     result = scan(tmp_path)
-    assert result.pictures[0].caption_source == "class tokens"
+    assert result.pictures[0].caption == "x"
     assert any("a.txt is not read" in said for said in result.warnings)
 
 

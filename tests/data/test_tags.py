@@ -71,28 +71,27 @@ def test_other_names_have_no_tags(name: str) -> None:
 
 def test_the_folder_grammar_of_the_example() -> None:
     name = parse_folder_name("4_krnk/kuronekomimi girl, shorthair, choker, ahoge_f0768")
-    assert name.tags == ("kuronekomimi", "shorthair", "choker", "ahoge")
     assert (name.keyword, name.class_tokens) == ("kuronekomimi", "kuronekomimi girl")
-    assert (name.repeats, name.repeats_said, name.kind, name.size_class) == (4, True, "f", 768)
+    assert (name.extra, name.kind) == (("shorthair", "choker", "ahoge"), "f")
     assert name.flip
     assert not name.flip_said
 
 
 @pytest.mark.parametrize(
-    ("text", "keyword", "repeats", "flip"),
+    ("text", "keyword", "flip"),
     [
-        ("krnk", "krnk", 1, True),
-        ("12_krnk girl_b0512", "krnk", 12, True),
-        ("set\\krnk girl_noflip_x", "krnk", 1, False),
-        ("3_a/猫耳 少女_flip_noflip_", "猫耳", 3, False),
-        ("a_flip_", "a", 1, True),
-        ("2girls/x", "x", 1, True),
-        ("_f0768", "", 1, True),
+        ("krnk", "krnk", True),
+        ("12_krnk girl_b0512", "krnk", True),
+        ("set\\krnk girl_noflip_x", "krnk", False),
+        ("3_a/猫耳 少女_flip_noflip_", "猫耳", False),
+        ("a_flip_", "a", True),
+        ("2girls/x", "x", True),
+        ("_f0768", "", True),
     ],
 )
-def test_folder_names_of_all_kinds(text: str, keyword: str, repeats: int, flip: bool) -> None:
+def test_folder_names_of_all_kinds(text: str, keyword: str, flip: bool) -> None:
     name = parse_folder_name(text)
-    assert (name.keyword, name.repeats, name.flip) == (keyword, repeats, flip)
+    assert (name.keyword, name.flip) == (keyword, flip)
 
 
 def test_an_empty_folder_name_is_refused() -> None:

@@ -14,7 +14,6 @@ from lib_lora.formats.keys import (
     find_module,
     is_3x3_key,
     module_table,
-    text_to_ldm,
     to_diffusers,
     to_ldm,
 )
@@ -115,14 +114,15 @@ def test_strange_paths_are_refused() -> None:
 
 
 def test_text_modules_know_fused_weights() -> None:
-    path = "text_model.encoder.layers.3.self_attn.k_proj"
-    assert text_to_ldm(path, "sd1").weight == f"cond_stage_model.transformer.{path}.weight"
-    fused = text_to_ldm(path, "sd2")
-    assert (fused.weight, fused.third) == ("cond_stage_model.model.transformer.resblocks.3.attn.in_proj_weight", 1)
-    second = text_to_ldm("text_model.encoder.layers.31.mlp.fc2", "sdxl", encoder=2)
-    assert second.weight == "conditioner.embedders.1.model.transformer.resblocks.31.mlp.c_proj.weight"
-    with pytest.raises(InputError):
-        text_to_ldm(path, "sd1", encoder=2)
+    cases = (
+        ("sd1", "lora_te", "3_mlp_fc1", "cond_stage_model.transformer.text_model.encoder.layers.3.mlp.fc1.weight"),
+        ("sd2", "lora_te", "3_self_attn_k_proj", "cond_stage_model.model.transformer.resblocks.3.attn.in_proj_weight"),
+        ("sdxl", "lora_te2", "31_mlp_fc2", "conditioner.embedders.1.model.transformer.resblocks.31.mlp.c_proj.weight"),
+    )
+    for family, encoder, leaf, weight in cases:
+        found = find_module(f"{encoder}_text_model_encoder_layers_{leaf}", family)
+        assert found is not None
+        assert found.ldm == weight
 
 
 def test_both_spellings_of_sdxl_mean_one_block() -> None:

@@ -7,7 +7,6 @@ import torch
 
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.files import write_tensors
-from lib_lora.formats.keys import text_to_ldm
 from lib_lora.host.studio.checkpoint import load_checkpoint
 from lib_lora.host.studio.model import DiffusersModel
 from tests.host.small_checkpoints import TOKENIZER, bare, write_checkpoint
@@ -41,11 +40,6 @@ def test_sdxl_layers_are_found_under_both_spellings(tmp_path):
     assert one is layers["lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"]
     assert "lora_te1_text_model_encoder_layers_0_mlp_fc1" in layers
     assert "lora_te2_text_model_encoder_layers_2_self_attn_out_proj" in layers
-
-
-def test_text_paths_of_open_clip_point_at_thirds():
-    target = text_to_ldm("text_model.encoder.layers.3.self_attn.k_proj", "sd2")
-    assert (target.third, target.weight.endswith("in_proj_weight")) == (1, True)
 
 
 @pytest.mark.parametrize(("mark", "kind"), [({"v_pred": torch.zeros(1)}, "v_prediction"), ({}, "epsilon")])

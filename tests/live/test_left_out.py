@@ -58,7 +58,7 @@ def test_a_picture_and_an_analysis_say_it(studio: StudioHost, partial: Path) -> 
     layout = full_layout(studio.model.family)
     plan = SweepSpec(examined=0, others=1, entries=(("M00",),), layout=layout)
     request = GenerateRequest(prompt="apple <lora:partial:0.1:XYZ>", steps=1)
-    found = analyze(host, request, plan, filled=host.swept_blocks(request.prompt))
+    found = analyze(host, request, plan, filled=frozenset(host.read_lora("partial").blocks()))
     assert len([note for note in found.notes if "fit no layer" in note]) == 1
 
 

@@ -18,7 +18,7 @@ from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.training import start
 from lib_lora.train.training_set import prepare
 
-PICTURE = Picture(Path("a.png"), "", ".txt", 1, (128, 128), False, "")
+PICTURE = Picture(Path("a.png"), "", 1, (128, 128), False, "")
 
 
 def read(options_for, caption, **changes):

@@ -18,6 +18,7 @@ from lib_lora.process import same_bits
 from lib_lora.progress import Progress, Stoppable
 from lib_lora.train import network, resume
 from lib_lora.train.loop import run
+from lib_lora.train.loss import gamma_of
 from lib_lora.train.run_folder import RunFolder
 from lib_lora.train.states import read_state, states_of
 from lib_lora.train.step import one_step
@@ -238,7 +239,7 @@ def test_kill_at_any_moment_leaves_a_loadable_run(model, options_for, pictures, 
 def test_the_weighting_that_acted_stands_in_the_file(model, options_for, tmp_path, given, acts, written):
     assert model.prediction_type == "v_prediction"
     training, result = trained(model, options_for(steps=1, min_snr_gamma=given), tmp_path / "run")
-    assert training.gamma == acts
+    assert gamma_of(training.options, model.prediction_type) == acts
     assert read_lora(result.lora).metadata["ss_min_snr_gamma"] == written
     kept = training.folder.read_json("data.json")["model"]
     facts = {"native_side": 128, "prediction_type": "v_prediction", "zero_terminal_snr": False}

@@ -126,11 +126,6 @@ def test_files_are_found_where_the_hosts_lora_extension_is_switched_off(host, mo
     host.loras_changed()  # nobody to tell
 
 
-def test_blocks_of_a_swept_lora_are_those_with_modules(host):
-    assert host.swept_blocks("cat <lora:one:1:XYZ>") == {"IN01"}
-    assert host.swept_blocks("cat <lora:one:1>") == frozenset()
-
-
 # -- orders --------------------------------------------------------------------------------------------------------
 
 

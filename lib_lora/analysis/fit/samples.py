@@ -106,11 +106,6 @@ def each_loss(predictor: Predictor, questions: Sequence[Question], settings: Seq
     return torch.stack([one.errors(said).square().mean(dim=1) for one, said in zip(questions, answers, strict=True)])
 
 
-def losses(predictor: Predictor, questions: Sequence[Question], settings: Sequence[Numbers]) -> list[float]:
-    """Return the mean loss over all questions for each setting."""
-    return each_loss(predictor, questions, settings).mean(dim=0).tolist()
-
-
 def text_alone(numbers: Numbers) -> dict[str, float]:
     """Return what is left of a setting in steps in which the LoRA is off: the text is encoded once for all of them."""
     text = {BASE, *text_blocks()}

@@ -11,18 +11,16 @@ from torch import Tensor
 
 from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag, readable_tags, resolve, strip_tags
+from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag, resolve, strip_tags
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.blocks.tag_parse import HIRES
 from lib_lora.blocks.typed import without_comments, without_invisible
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import AtelierError
-from lib_lora.formats.lora import LoraFile
-from lib_lora.host.base import LoadedModel
 from lib_lora.host.prompt.remarks import tag_remarks, text_remarks
 from lib_lora.host.request import GenerateRequest
 from lib_lora.live.attach import Window
-from lib_lora.live.targets import Strength, find_targets
+from lib_lora.live.targets import Strength
 from lib_lora.sentences import say
 
 
@@ -102,15 +100,6 @@ def multipliers_of(tag: ResolvedTag, family: str, sweep: Sequence[BlockWeights] 
 def _stack(values: list[float]) -> Tensor | float:
     """Return equal values as one number, so that blocks which do not change may be folded, else a tensor."""
     return values[0] if len(set(values)) == 1 else torch.tensor(values)
-
-
-def swept_blocks(prompt: str, model: LoadedModel, read: Callable[[str], LoraFile]) -> frozenset[str]:
-    """Return the blocks in which the prompt's analyzed LoRAs (XYZ, ZYX) have modules; ``read`` gives one by name."""
-    blocks: set[str] = set()
-    for name in {tag.name for tag in readable_tags(prompt) if tag.sweep}:
-        targets, _ = find_targets(model, read(name))
-        blocks.update(target.block for target in targets)
-    return frozenset(blocks)
 
 
 def check_usable(request: GenerateRequest, usable: Iterable[ResolvedTag], problems: Sequence[AtelierError]) -> None:

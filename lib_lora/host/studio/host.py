@@ -24,7 +24,7 @@ from lib_lora.host.infotext import infotext
 from lib_lora.host.interruption import Interrupted, interruptible
 from lib_lora.host.limits import check_order
 from lib_lora.host.lora_files import LoraCache, LoraIndex
-from lib_lora.host.prompt.read import ReadPrompt, check_usable, multipliers_of, read_prompt, swept_blocks, window_of
+from lib_lora.host.prompt.read import ReadPrompt, check_usable, multipliers_of, read_prompt, window_of
 from lib_lora.host.prompt.remarks import idle_notes, model_remarks
 from lib_lora.host.studio.checkpoint import load_checkpoint
 from lib_lora.host.studio.guidance import Guidance
@@ -113,10 +113,6 @@ class StudioHost:
     def read_lora(self, name: str) -> LoraFile:
         """Return the LoRA file of a tag's name, on the model's device."""
         return self.lora_cache.read(self.find_lora(name)).to(self.model.device)
-
-    def swept_blocks(self, prompt: str) -> frozenset[str]:
-        """Return the blocks in which the prompt's analyzed LoRAs (XYZ, ZYX) have modules."""
-        return swept_blocks(prompt, self.model, self.read_lora)
 
     def generate(self, request: GenerateRequest, progress: Progress | None = None) -> GenerateResult:
         """Return the pictures of ``request``; a stop returns those that were finished.

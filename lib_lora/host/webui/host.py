@@ -14,7 +14,7 @@ from lib_lora.formats.lora import LoraFile
 from lib_lora.host.base import GenerateRequest, GenerateResult, LoadedModel, check_clip_skip
 from lib_lora.host.in_groups import Wish, in_groups, one_after_another
 from lib_lora.host.lora_files import LoraCache
-from lib_lora.host.prompt.read import check_usable, read_prompt, swept_blocks
+from lib_lora.host.prompt.read import check_usable, read_prompt
 from lib_lora.host.webui import lora_list
 from lib_lora.host.webui.model.live_model import NO_MODEL, current_model, loaded_model
 from lib_lora.host.webui.prompt import hooks
@@ -84,12 +84,6 @@ class WebuiHost:
     def read_lora(self, name: str) -> LoraFile:
         """Return the LoRA file of a name in a tag, on the model's device."""
         return self.lora_cache.read(self.find_lora(name)).to(self.model.device)
-
-    def swept_blocks(self, prompt: str) -> frozenset[str]:
-        """Return the blocks in which the prompt's analyzed LoRAs (XYZ, ZYX) have modules."""
-        with self.queue.taken(TITLE):
-            model = loaded_model()
-        return swept_blocks(prompt, model, self.read_lora)
 
     def generate(self, request: GenerateRequest, progress: Progress | None = None) -> GenerateResult:
         """Return the pictures of ``request``, made by the host's own txt2img, or img2img where it has a picture.

@@ -75,8 +75,6 @@ class BlockWeightPanel:
 
     active: Any
     accordion: Any
-    lora: Any
-    message: Any
     watch: Any
     analyzer: analyzer.AnalyzerPanel
     logic: Handlers
@@ -136,18 +134,8 @@ def draw(
         with gr.Accordion(words("block_weight.presets_text"), open=False, elem_id=f"atelier_{place}_presets"):
             editor = preset_editor.build(atelier, words, place=place, others=others)
     logic = Handlers(atelier, words, files, place)
-    return BlockWeightPanel(
-        parts.active,
-        accordion,
-        parts.lora,
-        parts.message,
-        watch,
-        analysis,
-        logic,
-        parts,
-        saving,
-        (editor.saved, made.saved),
-    )
+    changed = (editor.saved, made.saved)
+    return BlockWeightPanel(parts.active, accordion, watch, analysis, logic, parts, saving, changed)
 
 
 def wire(

@@ -58,16 +58,12 @@ class _Widgets:
 
 @dataclass(frozen=True)
 class AnalyzerPanel:
-    """What the page may wire: the buttons, the grids, and what `wire` needs.
+    """What `wire` needs.
 
     Attributes:
         watch: hidden; in a WebUI's page the script writes into it when the picture's settings have changed.
     """
 
-    analyze: Any
-    stop: Any
-    grids: Any
-    files: Any
     watch: Any
     widgets: _Widgets
     atelier: Atelier
@@ -106,9 +102,7 @@ def draw(
         gr.HTML(hint + (watch_html(watched, box, kind="values") if watched else ""))
         watch = gr.Textbox("", visible=HIDDEN, label="watch", elem_id=box)
         widgets = _widgets(atelier, words, place, threshold)
-    return AnalyzerPanel(
-        widgets.start, widgets.stop, widgets.grids, widgets.files, watch, widgets, atelier, words, files, accordion
-    )
+    return AnalyzerPanel(watch, widgets, atelier, words, files, accordion)
 
 
 def wire(panel: AnalyzerPanel, prompt: Any, lora: Any, picture: PictureInputs, *, changed: Sequence[Any]) -> None:

@@ -24,9 +24,8 @@ from lib_lora.ui.messages import error_html, note_html
 
 @dataclass(frozen=True)
 class PresetEditor:
-    """The editor's text and the event of a save, after which others show the new presets."""
+    """The event of a save, after which others show the new presets."""
 
-    text: Any
     saved: Any
 
 
@@ -83,7 +82,7 @@ def build(atelier: Atelier, words: Words, *, place: str, others: Sequence[Path] 
     load.upload(on_import, [load, text], [text, message], **light)
     for path, taker in takers:
         taker.click(partial(imported, path=path, words=words), text, [text, message], **light)
-    return PresetEditor(text, saved)
+    return PresetEditor(saved)
 
 
 def imported(now: str, path: Path, words: Words) -> tuple[Any, str]:

@@ -32,12 +32,9 @@ KNOWN = {one.name: one for one in options_of(GenerateRequest)}
 
 @dataclass(frozen=True)
 class GeneratePanel:
-    """What the app wires to other panels: “use in prompt”, “use this picture”, the cards to begin with."""
+    """What the app wires to other panels: “use in prompt”, the cards to begin with."""
 
     prompt: Any
-    negative: Any
-    gallery: Any
-    block_weight: block_weight.BlockWeightPanel
     cards: try_it.TryIt
 
 
@@ -76,7 +73,7 @@ def build(atelier: Atelier, words: Words) -> GeneratePanel:
     buttons["random"].click(lambda: -1, None, settings[0], **light)
     buttons["reuse"].click(logic.reuse, None, settings[0], **light)
     try_it.wire(cards, prompt, settings[0], panel)
-    return GeneratePanel(prompt, negative, gallery, panel, cards)
+    return GeneratePanel(prompt, cards)
 
 
 def _prompts(atelier: Atelier, words: Words) -> tuple[Any, Any]:

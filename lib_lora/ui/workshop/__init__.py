@@ -25,13 +25,11 @@ class WorkshopPanel:
     Attributes:
         uses: (event, textbox) of every button "Use in prompt"; when the event is over the box holds a tag, or nothing
             after an error. The app continues it: ``event.then(insert, [box, prompt], [prompt])``.
-        prompt: the box that Merge reads its rows from; the app may fill it with the prompt of Generate.
         lists: widgets that list LoRAs.
         refresh: returns an update for each of ``lists``; for the event that opens the tab.
     """
 
     uses: tuple[tuple[Any, gr.Textbox], ...]
-    prompt: gr.Textbox
     lists: tuple[Any, ...]
     refresh: Any
 
@@ -61,7 +59,7 @@ def build(atelier: Atelier, words: Words, *, prompt: gr.Textbox | None = None) -
                 nudge(taken.then, merge_panel.moved)
     blocks.wire_bake(block_panel, merge_panel, tabs)
     lists, refresh = _together([panel for _, panels in in_tabs for panel in panels])
-    return WorkshopPanel((*block_panel.uses, merge_panel.use), merge_panel.prompt, tuple(lists), refresh)
+    return WorkshopPanel((*block_panel.uses, merge_panel.use), tuple(lists), refresh)
 
 
 def _together(panels: Sequence[Any]) -> tuple[list[Any], Any]:

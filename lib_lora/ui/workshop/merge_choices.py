@@ -26,7 +26,6 @@ _DENSITY, _SEED = find(MethodOptions, "density"), find(MethodOptions, "seed")
 class Widgets:
     """The rows to show and hide, and all that is chosen, in the order that `Choices.read` takes it."""
 
-    rule_row: Any
     method_row: Any
     kept: gr.Radio
     rule: tuple[Any, ...]
@@ -125,7 +124,7 @@ class Choices:
             side = self.dropdown("side", SIDES, find(MethodOptions, "side"), "side", scale=2, visible=False)
         with gr.Row(visible=False) as rule_row:
             rule = self.rules.build()
-        made = Widgets(rule_row, method_row, kept, rule, precision, method, density, seed, side)
+        made = Widgets(method_row, kept, rule, precision, method, density, seed, side)
         kept.change(lambda chosen: update(visible=chosen == "compress"), [kept], [rule_row], **event_kw())
         return made
 

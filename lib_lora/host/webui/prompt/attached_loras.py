@@ -75,11 +75,6 @@ class Attachments:
         for attached in self._live:
             attached.at_step(step)
 
-    @property
-    def count(self) -> int:
-        """How many LoRAs are on the layers now."""
-        return len(self._live)
-
     def _is_owner(self, p: Processing | None) -> bool:
         return p is not None and self._owner is not None and self._owner() is p
 
