@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="NOBODY CLICKED: Playwright is missing (python run.py setup)")
 
-from tests.ui.browser import TABS, running_studio
+from tests.ui.browser import TABS, open_tab, running_studio
 
 NAMELESS = """() => {
     const seen = (e) => e.checkVisibility({ opacityProperty: true, visibilityProperty: true })
@@ -24,12 +24,15 @@ NAMELESS = """() => {
 """Controls in sight that a screen reader has no name for."""
 
 FAINT = """() => {
-    const numbers = (color) => (color.match(/[\\d.]+/g) ?? []).map(Number);
+    const numbers = (color) => {
+        const [r, g, b, ...rest] = (color.match(/[\\d.]+/g) ?? []).map(Number);
+        return color.startsWith("color(") ? [255 * r, 255 * g, 255 * b, ...rest] : [r, g, b, ...rest];
+    };
     const over = ([r, g, b, a = 1], [R, G, B]) => [a * r + (1 - a) * R, a * g + (1 - a) * G, a * b + (1 - a) * B];
     const behind = (e) => {
         if (!e) return [255, 255, 255];
         const color = numbers(getComputedStyle(e).backgroundColor);
-        return color.length && color[3] !== 0 ? over(color, behind(e.parentElement)) : behind(e.parentElement);
+        return color[0] !== undefined && color[3] !== 0 ? over(color, behind(e.parentElement)) : behind(e.parentElement);
     };
     const light = (color) => color.slice(0, 3).map((v) => v / 255)
         .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
@@ -73,13 +76,23 @@ MARKED = """() => {
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory, visitor):
+def standing(tmp_path_factory, visitor):
+    """Gives a fresh studio's page in a language and theme; each stands for all tests, which change nothing."""
     with running_studio(tmp_path_factory.mktemp("fresh") / "data") as studio:
-        yield studio
+        looks = (("en", False), ("en", True), ("ja", False))
+        pages = {look: visitor.visit(studio.url, language=look[0], dark=look[1]) for look in looks}
+
+        def page_of(tab, language="en", *, dark=False):
+            page = pages[language, dark]
+            open_tab(page, tab)
+            return page
+
+        yield page_of
+        for page in pages.values():
+            page.context.close()
 
 
-def opened(visitor, studio, language, tab, *, dark=False):
-    page = visitor.visit(studio.url, language=language, tab=tab, dark=dark, size=(1280, 1600))
+def unfolded(page):
     # Handles: a locator's number would be another one's as soon as the first is open.
     for closed in page.locator(".label-wrap:not(.open)").filter(visible=True).element_handles():
         closed.click()
@@ -89,20 +102,20 @@ def opened(visitor, studio, language, tab, *, dark=False):
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 @pytest.mark.parametrize("tab", TABS)
-def test_every_control_has_a_name(fresh, visitor, language, tab):
-    assert opened(visitor, fresh, language, tab).evaluate(NAMELESS) == []
+def test_every_control_has_a_name(standing, language, tab):
+    assert unfolded(standing(tab, language)).evaluate(NAMELESS) == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("tab", TABS)
-def test_every_text_can_be_read(fresh, visitor, tab, dark):
-    assert opened(visitor, fresh, "en", tab, dark=dark).evaluate(FAINT) == []
+def test_every_text_can_be_read(standing, tab, dark):
+    assert unfolded(standing(tab, dark=dark)).evaluate(FAINT) == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("tab", TABS)
-def test_the_focus_can_be_seen(fresh, visitor, tab, dark):
-    page = visitor.visit(fresh.url, tab=tab, dark=dark)
+def test_the_focus_can_be_seen(standing, tab, dark):
+    page = standing(tab, dark=dark)
     unseen = []
     for _ in range(40):
         page.keyboard.press("Tab")
