@@ -32,7 +32,8 @@ FAINT = """() => {
     const behind = (e) => {
         if (!e) return [255, 255, 255];
         const color = numbers(getComputedStyle(e).backgroundColor);
-        return color[0] !== undefined && color[3] !== 0 ? over(color, behind(e.parentElement)) : behind(e.parentElement);
+        const further = behind(e.parentElement);
+        return color[0] === undefined || color[3] === 0 ? further : over(color, further);
     };
     const light = (color) => color.slice(0, 3).map((v) => v / 255)
         .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
