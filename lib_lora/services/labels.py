@@ -204,8 +204,8 @@ def prepare(path: Path, order: Order, *, target: Path | None = None, overwrite: 
     edit = replace(order.edit, fields={**order.edit.fields, **newer}, cover=_cover(path, order))
     after = edited_metadata(before, edit)
     vector = edit.fields.get("block_weights", "") if "block_weights" in typed else ""
-    if "," in vector and (family := contents_of(path).family) in blocked_families():
-        resolve_blocks(vector, PresetFile.shipped(), family)  # as whoever reads it will
+    if vector.strip() and (family := contents_of(path).family) in blocked_families():
+        notes += _read_by_others(vector, family)
     if edit.drop_private:
         notes += own_paths(after)
     beside = cards.plan_beside(
@@ -219,6 +219,22 @@ def prepare(path: Path, order: Order, *, target: Path | None = None, overwrite: 
         overwrite=overwrite,
     )
     return Planned(path, target or path, edit, plan(path, edit), beside, (*notes, *beside.notes))
+
+
+def _read_by_others(weights: str, family: str) -> list[Sentence]:
+    """Return what is to be said of block weights that only who has this preset can read.
+
+    Raises:
+        InputError: they are numbers, and cannot be right.
+    """
+    try:
+        resolve_blocks(weights, PresetFile.shipped(), family)
+    except InputError:
+        if "," in half_width(weights):
+            raise
+        name = weights.strip()
+        return [say("No preset that everybody has is called {name}: with numbers, others can use it too.", name=name)]
+    return []
 
 
 def own_paths(metadata: Mapping[str, str]) -> list[Sentence]:

@@ -149,3 +149,16 @@ def test_any_entry_of_a_trainer_can_be_changed_and_removed(folder: Path) -> None
         assert opened.metadata() == found
     with pytest.raises(InputError, match="texts by name"):
         LabelOptions(entries={"ss_seed": 1}).order()
+
+
+@pytest.mark.parametrize("text", ["FACE", "face", "ALL", "ALL0.5", "1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0", " "])
+def test_block_weights_that_everybody_can_read_are_written_without_a_word(tmp_path: Path, text: str) -> None:
+    assert labels.prepare(make(tmp_path, "one", {}), LabelOptions(block_weights=text).order()).notes == ()
+
+
+def test_a_name_that_only_the_writer_knows_is_said(tmp_path: Path) -> None:
+    planned = labels.prepare(make(tmp_path, "one", {}), LabelOptions(block_weights="FACEE").order())
+    assert "FACEE" in str(planned.notes[0])
+    assert [change.after for change in planned.changes if "block" in change.key] == ["FACEE"]
+    with pytest.raises(InputError):
+        labels.prepare(make(tmp_path, "two", {}), LabelOptions(block_weights="1,0,0").order())
