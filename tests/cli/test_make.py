@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from lib_lora.analysis.fit.options import FitOptions
 from lib_lora.blocks.typed import as_words
 from lib_lora.cli import main as cli
 from lib_lora.host import studio as studio_module
-from lib_lora.host.request import GenerateRequest
-from lib_lora.services.make import plan, proof, weights
 from lib_lora.services.make.options import MakeOptions
 from lib_lora.services.make.record import new_make
 from lib_lora.services.training_samples import default_prompts
-from lib_lora.train import rate_range, recipes
+from tests.short_make import shorten
 
 MAKE = ["make", "--images", "pictures", "--trigger", "krnk", "--no-compare", "--json"]
 
@@ -32,13 +28,7 @@ def folder(tmp_path: Path, studio, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(studio_module.StudioHost, "open", classmethod(opened))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(plan, "DRAWN_SMALL", 1)
-    monkeypatch.setattr(rate_range, "STEPS", 2)
-    for name, value in {"resolution": 64, "batch_size": 1, "dim": 2, "conv_dim": 2}.items():
-        monkeypatch.setitem(recipes.SMALL, name, value)
-    few = partial(FitOptions, rounds=1, levels=1, neutral=("red apple", "star"))
-    monkeypatch.setattr(weights, "FitOptions", few)
-    monkeypatch.setattr(proof, "GenerateRequest", partial(GenerateRequest, steps=1, width=64, height=64))
+    shorten(monkeypatch.setattr)
     (tmp_path / "pictures").mkdir()
     for number in range(2):
         Image.new("RGB", (64, 64), (90 * number, 90, 120)).save(tmp_path / "pictures" / f"{number}.png")
