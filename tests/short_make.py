@@ -1,4 +1,4 @@
-"""`make` with as little of everything as shows that it is done: every step is real, and few of its parts are done.
+"""Orders and fits with as little of everything as shows that it is done: every step is real, few of its parts are done.
 
 python -m tests.short_make studio --data FOLDER     a studio whose orders are that short
 """
@@ -13,6 +13,7 @@ from typing import Any
 from lib_lora.analysis.fit.options import FitOptions
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.host.request import GenerateRequest
+from lib_lora.services import fit_pictures
 from lib_lora.services.make import answers, captions_used, plan, proof, shrink, weights
 from lib_lora.train import rate_range, recipes
 
@@ -33,6 +34,7 @@ def shorten(put: Callable[[Any, str, Any], None] = setattr) -> None:
     put(shrink, "ASKED", 1)
     put(shrink, "ENERGIES", (0.5, 0.999))
     put(proof, "GenerateRequest", partial(GenerateRequest, steps=1, width=64, height=64))
+    put(fit_pictures, "request_of", lambda options: GenerateRequest("", seed=options.seed, steps=1))
     put(captions_used, "SMALL_MEASURED", captions_used.SMALL_MEASURED[:2])
 
 

@@ -13,6 +13,7 @@ import pytest
 from lib_lora.cli.main import main, parser, with_negative_values
 from lib_lora.demo import settings as demo
 from lib_lora.demo.trial import LORA
+from tests.short_make import shorten
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
@@ -77,6 +78,7 @@ def test_the_readmes_chain_runs_from_pictures_to_a_labeled_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    shorten(monkeypatch.setattr)
     (tmp_path / "pictures").mkdir()
     for picture in sorted(demo.PICTURES.glob("*.png"))[:3]:
         shutil.copy(picture, tmp_path / "pictures")

@@ -14,6 +14,7 @@ import lib_lora
 from lib_lora.demo.settings import PICTURES
 from lib_lora.errors import InputError
 from tests.conftest import random_lora
+from tests.short_make import shorten
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(encoding="utf-8"), re.DOTALL)
@@ -26,6 +27,7 @@ def test_every_example_of_the_page_runs(tmp_path, monkeypatch, capsys):
         (tmp_path / "pictures" / picture.name).write_bytes(picture.read_bytes())
         (tmp_path / "pictures" / f"{picture.stem}.txt").write_text("krnk, smile", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    shorten(monkeypatch.setattr)
     space: dict[str, object] = {}
     for example in EXAMPLES:
         exec(compile(example, "docs/python.md", "exec"), space)

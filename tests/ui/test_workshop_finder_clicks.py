@@ -12,10 +12,17 @@ from playwright.sync_api import expect
 
 from lib_lora.formats.lora import read_lora, write_lora
 from tests.conftest import random_lora
-from tests.ui.browser import open_tab, sideways
+from tests.ui.browser import open_tab, running_studio, sideways
 from tests.ui.walking import Walker, visit
 
 VECTOR = re.compile(r"^[\d.]+(,[\d.]+){16}$")
+
+
+@pytest.fixture(scope="module")
+def studio_server(visitor, tmp_path_factory):
+    """A studio whose pictures before and after take one step."""
+    with running_studio(tmp_path_factory.mktemp("short") / "data", program="tests.short_make") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
