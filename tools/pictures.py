@@ -22,7 +22,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
-from lib_lora.data import read_caption, write_captions
+from lib_lora.data.captions import read_caption
+from lib_lora.data.tags import write_captions
 from lib_lora.demo.settings import PICTURES, TRIGGER, lists
 from lib_lora.ui.generate.try_it import HIDE
 from lib_lora.ui.tour import AT, OVER

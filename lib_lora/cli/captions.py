@@ -13,7 +13,7 @@ from lib_lora.cli.flags import add_flags, given
 from lib_lora.options import Option, options_of
 
 if TYPE_CHECKING:
-    from lib_lora.data import FolderScan
+    from lib_lora.data.dataset import FolderScan
     from lib_lora.services.captions import Changed, Foreseen
 
 EPILOG = """examples: captions count DIR · captions add DIR --tag smile --only "not (blush or *hat)" ·

@@ -96,7 +96,7 @@ def run_analyze(options: argparse.Namespace) -> None:
     """Analyze, save grids and tables, and print the ranking of each range and what each tier says."""
     from lib_lora.analysis.options import AnalyzeOptions
     from lib_lora.analysis.tiers.result import PICTURES
-    from lib_lora.data import load_picture
+    from lib_lora.data.images import load_picture
     from lib_lora.host.request import GenerateRequest
     from lib_lora.services.analysis_order import analyze_order, order_of, save, table_name
     from lib_lora.services.file_facts import FileFacts

@@ -11,25 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib_lora.atomic import replace_file
-from lib_lora.data.caption_files import USUAL, CaptionFiles, Endings, captions_of
+from lib_lora.data.caption_files import USUAL, CaptionFiles, Endings
 from lib_lora.data.captions import read_caption
 from lib_lora.data.files import Problem, shown
-from lib_lora.data.tag_lines import lines_of, split_tags, with_tag, with_tag_replaced, without_tag
+from lib_lora.data.tag_lines import lines_of, split_tags
 from lib_lora.data.tags import EXPRESSIONS, TagLists, plan_captions_of, write_text
 from lib_lora.errors import FileError, InputError
 from lib_lora.sentences import say
-
-__all__ = [
-    "CaptionChange",
-    "CaptionHistory",
-    "captions_of",
-    "plan_each",
-    "plan_rule_changes",
-    "tag_counts",
-    "with_tag",
-    "with_tag_replaced",
-    "without_tag",
-]
 
 KEPT = 50
 """Changes that can be taken back, the newest."""

@@ -8,7 +8,8 @@ from lib_lora.demo import settings as use
 from lib_lora.demo.story import Story
 from lib_lora.demo.words import words_in
 from lib_lora.process import command
-from lib_lora.report import (
+from lib_lora.report import write_report
+from lib_lora.report.sections import (
     BlockBars,
     Commands,
     Curve,
@@ -20,7 +21,6 @@ from lib_lora.report import (
     Report,
     Series,
     Table,
-    write_report,
 )
 
 

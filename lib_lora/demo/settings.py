@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib_lora.data import TagLists
+from lib_lora.data.tags import TagLists
 
 HERE = Path(__file__).parent
 PICTURES, HELD_OUT, OTHERS = HERE / "pictures", HERE / "heldout", HERE / "others"

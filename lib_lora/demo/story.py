@@ -18,7 +18,9 @@ from lib_lora.analysis.norms import BlockNorm, block_norms
 from lib_lora.analysis.options import AnalyzeOptions
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.tag_model import ResolvedTag
-from lib_lora.data import load_picture, read_caption, tags_for, write_captions
+from lib_lora.data.captions import read_caption
+from lib_lora.data.images import load_picture
+from lib_lora.data.tags import tags_for, write_captions
 from lib_lora.demo import settings as use
 from lib_lora.demo.settings import Size
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora

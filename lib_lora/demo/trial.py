@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib_lora.atomic import make_folder, replace_file
-from lib_lora.data import write_captions
+from lib_lora.data.tags import write_captions
 from lib_lora.demo import settings as use
 from lib_lora.errors import AtelierError
 from lib_lora.formats.saving import save_atomically

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lib_lora.atomic import BACKUPS, NEW, back_up, backup_path, cure_of, second_name
 from lib_lora.errors import FileError, InputError
-from lib_lora.formats.files import read_header
 from lib_lora.formats.hashes import tensor_hash
+from lib_lora.formats.header import read_header
 from lib_lora.sentences import say
 
 ORIGINAL = ".original"

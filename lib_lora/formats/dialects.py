@@ -13,10 +13,11 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from lib_lora.architectures.base import Architecture
+from lib_lora.architectures.modules import UNET_PREFIX
 from lib_lora.architectures.registry import architectures, find_architecture
 from lib_lora.formats.adapters.registry import KINDS
 from lib_lora.formats.families import family_of
-from lib_lora.formats.keys import UNET_PREFIX, is_module_key
+from lib_lora.formats.keys import is_module_key
 
 _WRAPPERS = ("base_model.model.", "_orig_mod.", "module.")
 """What PEFT, a compiled and a distributed model put in front."""

@@ -17,8 +17,9 @@ from lib_lora.errors import FileError, InputError
 from lib_lora.formats.backups import keep_original
 from lib_lora.formats.cover import COVERS, THUMBNAIL, with_cover, without_cover
 from lib_lora.formats.entries import with_entries
-from lib_lora.formats.files import read_header, rewrite_metadata
+from lib_lora.formats.files import rewrite_metadata
 from lib_lora.formats.hashes import legacy_hash, tensor_hash
+from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import describe, label, remove_private
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say

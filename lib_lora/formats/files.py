@@ -30,8 +30,6 @@ from lib_lora.formats.mistaken import PICKLED, START, ZIP, mistaken
 from lib_lora.formats.saving import ENDING, check_target, save_atomically
 from lib_lora.sentences import say
 
-__all__ = ["Header", "TensorInfo", "read_header", "read_tensors", "rewrite_metadata", "write_tensors"]
-
 READ_LIMIT = 8 * 2**30
 """Bytes that are read into memory at most; the largest LoRA files have about 2 GB."""
 

@@ -6,25 +6,12 @@ import re
 from functools import lru_cache
 
 from lib_lora.architectures.base import Architecture
-from lib_lora.architectures.modules import UNET_PREFIX, ModuleName
+from lib_lora.architectures.modules import ModuleName
 from lib_lora.architectures.registry import find_architecture
 from lib_lora.architectures.unet import Unet
 from lib_lora.blocks.layouts import BASE, OTHER
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
-
-__all__ = [
-    "UNET_PREFIX",
-    "ModuleName",
-    "block_of_key",
-    "find_module",
-    "has_module_table",
-    "is_3x3_key",
-    "is_module_key",
-    "module_table",
-    "to_diffusers",
-    "to_ldm",
-]
 
 _KOHYA = re.compile(
     r"(?:lora_(?:unet|te\d?|transformer|prior(?:_unet|_te)?)|lycoris|oft_(?:unet|te\d?))_|lora_(?=llm_adapter_)"

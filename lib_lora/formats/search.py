@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lib_lora.errors import AtelierError
 from lib_lora.formats.card import ENTRIES, read_card
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import describe
 
 

@@ -7,40 +7,8 @@ from pathlib import Path
 from lib_lora.atomic import cure_of, replace_file
 from lib_lora.errors import FileError
 from lib_lora.report.render import render_page
-from lib_lora.report.sections import (
-    BlockBars,
-    Cell,
-    Commands,
-    Curve,
-    Goal,
-    Goals,
-    Grid,
-    PictureRow,
-    Pictures,
-    Report,
-    Section,
-    Series,
-    Table,
-)
+from lib_lora.report.sections import Report
 from lib_lora.sentences import say
-
-__all__ = [
-    "BlockBars",
-    "Cell",
-    "Commands",
-    "Curve",
-    "Goal",
-    "Goals",
-    "Grid",
-    "PictureRow",
-    "Pictures",
-    "Report",
-    "Section",
-    "Series",
-    "Table",
-    "render_page",
-    "write_report",
-]
 
 
 def write_report(report: Report, path: Path | str) -> Path:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lib_lora.atomic import replace_file
 from lib_lora.errors import FileError, InputError
-from lib_lora.formats.files import is_pickle, read_header
+from lib_lora.formats.files import is_pickle
+from lib_lora.formats.header import read_header
 from lib_lora.formats.peft import CONFIG_NAME
 from lib_lora.sentences import say
 

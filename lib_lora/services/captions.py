@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lib_lora.atomic import back_up, replace_file
-from lib_lora.data import FolderScan, scan
 from lib_lora.data.caption_files import USUAL, Endings, captions_of
 from lib_lora.data.caption_filter import caption_filter
 from lib_lora.data.caption_words import check_words
 from lib_lora.data.captions import read_caption
+from lib_lora.data.dataset import FolderScan
 from lib_lora.data.edit_captions import CaptionChange, CaptionHistory, plan_each, plan_rule_changes
 from lib_lora.data.files import Problem
+from lib_lora.data.folder import scan
 from lib_lora.data.name_rules import FILE, name_rules, read_name_rules, rules_of
 from lib_lora.data.tag_lines import split_tags, with_tag, with_tag_replaced, without_tag
 from lib_lora.data.tags import CaptionReport, TagLists, write_captions

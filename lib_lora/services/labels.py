@@ -16,8 +16,8 @@ from lib_lora.formats import backups
 from lib_lora.formats.contents import contents_of
 from lib_lora.formats.editing import Change, Edit, changes_of, plan, write_copy, write_in_place
 from lib_lora.formats.editing import edited as edited_metadata
-from lib_lora.formats.files import read_header
 from lib_lora.formats.hashes import tensor_hash
+from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import FIELDS, describe
 from lib_lora.formats.privacy import tells_a_path
 from lib_lora.formats.saving import check_target

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_lora.errors import AtelierError
-from lib_lora.formats.files import is_pickle, read_header
+from lib_lora.formats.files import is_pickle
 from lib_lora.formats.hashes import file_hash
+from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import describe
 from lib_lora.formats.names import ENDING
 from lib_lora.merge.provenance import CHECKPOINT, Order, Parent, hash_of, read_order

@@ -9,10 +9,11 @@ from typing import Any
 
 from PIL import Image
 
-from lib_lora.data import FolderScan, Picture, scan
 from lib_lora.data.buckets import BucketPlan
 from lib_lora.data.caption_files import Endings, captions_of
+from lib_lora.data.dataset import FolderScan, Picture
 from lib_lora.data.files import Problem, shown
+from lib_lora.data.folder import scan
 from lib_lora.data.preview import crop_preview
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import LoadedModel

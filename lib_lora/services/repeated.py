@@ -8,8 +8,9 @@ from pathlib import Path
 
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import InputError
-from lib_lora.formats.files import is_pickle, read_header
+from lib_lora.formats.files import is_pickle
 from lib_lora.formats.hashes import tensor_hash
+from lib_lora.formats.header import read_header
 from lib_lora.formats.names import proposed_stem
 from lib_lora.live.targets import HasLayers
 from lib_lora.merge.extract_spec import ExtractSpec

@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib_lora.data import FolderScan, scan
+from lib_lora.data.dataset import FolderScan
+from lib_lora.data.folder import scan
 from lib_lora.host.base import Lent, LoadedModel
 from lib_lora.options import find
 from lib_lora.services.given_data import data_options

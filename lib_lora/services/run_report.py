@@ -20,7 +20,8 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import find
 from lib_lora.process import command
-from lib_lora.report import Commands, Curve, PictureRow, Pictures, Report, Section, Series, Table, write_report
+from lib_lora.report import write_report
+from lib_lora.report.sections import Commands, Curve, PictureRow, Pictures, Report, Section, Series, Table
 from lib_lora.sentences import unpacked
 from lib_lora.services.finish import every_offer, needs_model
 from lib_lora.services.jobs.run_log import RunLogs

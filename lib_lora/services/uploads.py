@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_lora.atomic import cure_of, make_folder, new_file
-from lib_lora.data import inspect_picture
 from lib_lora.data.files import PICTURE_SUFFIXES, file_digest
+from lib_lora.data.images import inspect_picture
 from lib_lora.errors import FileError
 from lib_lora.formats.names import proposed_stem
 from lib_lora.sentences import say

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lib_lora.data import CaptionRules, Picture
+from lib_lora.data.captions import CaptionRules
+from lib_lora.data.dataset import Picture
 from lib_lora.data.tag_lines import CaptionReading, lines_of, plain_commas, split_tags, trained_line
 from lib_lora.errors import InputError
 from lib_lora.host.base import Conditioning, LoadedModel

@@ -13,7 +13,7 @@ from torch import nn
 
 from lib_lora.architectures.registry import architecture_of
 from lib_lora.blocks.layouts import BASE
-from lib_lora.data import FolderScan
+from lib_lora.data.dataset import FolderScan
 from lib_lora.formats.keys import block_of_key
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.gpu_memory import gpu_memory

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib_lora.data import FolderScan, Picture, scan
 from lib_lora.data.buckets import Size
+from lib_lora.data.dataset import FolderScan, Picture
 from lib_lora.data.files import shown
+from lib_lora.data.folder import scan
 from lib_lora.errors import InputError
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from lib_lora.data import FolderScan, Picture
+from lib_lora.data.dataset import FolderScan, Picture
 from lib_lora.sentences import say
 from lib_lora.train.options import TrainOptions
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from lib_lora.data import BucketPlan, Picture
+from lib_lora.data.buckets import BucketPlan
+from lib_lora.data.dataset import Picture
 from lib_lora.host.base import LoadedModel
 from lib_lora.train.kept_encodings import KeptEncodings, key_of, weights_digest
 from lib_lora.train.options import TrainOptions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lib_lora.data import FolderScan, Picture
+from lib_lora.data.dataset import FolderScan, Picture
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
 from lib_lora.train.holdout import parted

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from lib_lora.architectures.registry import architecture_of
-from lib_lora.data import Picture
+from lib_lora.data.dataset import Picture
 from lib_lora.data.sdxl_sizes import sdxl_sizes
 from lib_lora.host.base import LoadedModel
 from lib_lora.progress import Progress

@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from lib_lora.data import FolderScan, Picture, Source, scan
+from lib_lora.data.dataset import FolderScan, Picture
 from lib_lora.data.files import CAPTION_SUFFIXES
-from lib_lora.data.folder import check_folder, count_pictures
+from lib_lora.data.folder import check_folder, count_pictures, scan
+from lib_lora.data.leaves import Source
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.progress import Progress
 from lib_lora.train.captions import reading_of

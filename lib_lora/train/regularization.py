@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib_lora.atomic import cure_of, replace_file
-from lib_lora.data import Picture, Source
+from lib_lora.data.dataset import Picture
 from lib_lora.data.folder import count_pictures
 from lib_lora.data.kinds import kind_of
+from lib_lora.data.leaves import Source
 from lib_lora.errors import FileError, InputError
 from lib_lora.host.base import LoadedModel
 from lib_lora.host.in_groups import Wish

@@ -12,17 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lib_lora.data import (
-    BucketPlan,
-    CaptionRules,
-    FolderScan,
-    Picture,
-    Source,
-    batch_count,
-    epoch_batches,
-    plan_bucket,
-    plan_fixed,
-)
+from lib_lora.data.buckets import BucketPlan, batch_count, epoch_batches, plan_bucket, plan_fixed
+from lib_lora.data.captions import CaptionRules
+from lib_lora.data.dataset import FolderScan, Picture
+from lib_lora.data.leaves import Source
 from lib_lora.data.remarks import about_fit, grouped
 from lib_lora.data.sdxl_sizes import sdxl_sizes
 from lib_lora.errors import InputError, StoppedError

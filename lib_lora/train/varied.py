@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_lora.data import BucketPlan, Picture, apply_plan
+from lib_lora.data.buckets import BucketPlan, apply_plan
+from lib_lora.data.dataset import Picture
 from lib_lora.data.masks import mask_weights
 from lib_lora.data.vary import cropped_elsewhere, recolored
 from lib_lora.errors import AtelierError

@@ -15,7 +15,8 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 
 from lib_lora.errors import AtelierError
 from lib_lora.i18n.words import LANGUAGES, Words
-from lib_lora.report import Report, render_page
+from lib_lora.report.render import render_page
+from lib_lora.report.sections import Report
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.make.record import FILE as MADE
 from lib_lora.services.make.record import read_make

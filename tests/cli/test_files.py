@@ -14,7 +14,8 @@ from lib_lora.cli import common
 from lib_lora.cli import main as cli
 from lib_lora.cli.common import harmless
 from lib_lora.formats.cover import read_cover
-from lib_lora.formats.files import read_header, read_tensors, write_tensors
+from lib_lora.formats.files import read_tensors, write_tensors
+from lib_lora.formats.header import read_header
 from lib_lora.formats.lora import read_lora
 from lib_lora.host.studio import POCKET, StudioHost
 from tests.formats.lora_samples import reference, relative, sample

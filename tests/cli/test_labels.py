@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib_lora.cli import main as cli
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from tests.services.test_label_many import make
 
 

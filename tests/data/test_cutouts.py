@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lib_lora.data import scan
 from lib_lora.data.cutout import FORMS, Cutter, form_of
+from lib_lora.data.folder import scan
 from lib_lora.data.masks import MaskFolder, mask_of
 from lib_lora.errors import AtelierError, FileError, InputError
 from lib_lora.progress import Stoppable

@@ -5,19 +5,12 @@ import os
 import pytest
 from PIL import Image
 
-from lib_lora.data import plan_bucket
-from lib_lora.data.edit_captions import (
-    CaptionHistory,
-    captions_of,
-    plan_each,
-    plan_rule_changes,
-    tag_counts,
-    with_tag,
-    with_tag_replaced,
-    without_tag,
-)
+from lib_lora.data.buckets import plan_bucket
+from lib_lora.data.caption_files import captions_of
+from lib_lora.data.edit_captions import CaptionHistory, plan_each, plan_rule_changes, tag_counts
 from lib_lora.data.images import load_picture
 from lib_lora.data.preview import FRAME, crop_preview
+from lib_lora.data.tag_lines import with_tag, with_tag_replaced, without_tag
 from lib_lora.errors import FileError, InputError
 from tests.cases import case
 

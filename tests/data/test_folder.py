@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lib_lora.data import Picture, Source, balance_regularization, scan
+from lib_lora.data.dataset import Picture, balance_regularization
+from lib_lora.data.folder import scan
+from lib_lora.data.leaves import Source
 from lib_lora.errors import InputError
 from tests.told import Told
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lib_lora.data import scan, write_captions
 from lib_lora.data.files import shown
+from lib_lora.data.folder import scan
 from lib_lora.data.kinds import can_read, kind_of, plugin_kinds
+from lib_lora.data.tags import write_captions
 from lib_lora.errors import InputError
 from tests.cases import case
 

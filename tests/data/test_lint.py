@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib_lora.data import scan
+from lib_lora.data.caption_files import captions_of
 from lib_lora.data.caption_filter import caption_filter
-from lib_lora.data.edit_captions import captions_of
+from lib_lora.data.folder import scan
 from lib_lora.data.lint import difference_hash, lint
 from lib_lora.errors import InputError
 from lib_lora.services.captions import TagChange

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from lib_lora.architectures.modules import ModuleName
 from lib_lora.errors import FileError
 from lib_lora.formats.contents import contents_of
 from lib_lora.formats.dialects import kohya_spelling
 from lib_lora.formats.families import family_of
 from lib_lora.formats.files import write_tensors
-from lib_lora.formats.keys import ModuleName, find_module, module_table
+from lib_lora.formats.keys import find_module, module_table
 from lib_lora.formats.lora import read_lora
 from tests.cases import case
 

@@ -16,7 +16,7 @@ from lib_lora.errors import FileError, InputError
 from lib_lora.formats import editing
 from lib_lora.formats.cover import COVERS, THUMBNAIL, read_cover, with_cover, without_cover
 from lib_lora.formats.editing import Edit, edited, hashes_of, plan, write_copy, write_in_place
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import private_keys
 from lib_lora.formats.names import file_stem, proposed_stem
 from lib_lora.formats.search import find_files

@@ -17,9 +17,9 @@ from torch import Tensor
 from lib_lora import atomic
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats import files, saving
-from lib_lora.formats.files import read_header, read_tensors, rewrite_metadata, write_tensors
+from lib_lora.formats.files import read_tensors, rewrite_metadata, write_tensors
 from lib_lora.formats.hashes import file_hash, legacy_hash, tensor_hash
-from lib_lora.formats.header import HEADER_LIMIT, encode_header, parse_header, plan_layout
+from lib_lora.formats.header import HEADER_LIMIT, encode_header, parse_header, plan_layout, read_header
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool]
 CALM = settings(deadline=None)  # a busy machine is no failure; time is measured where it is promised

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from lib_lora.errors import FileError, InputError
-from lib_lora.formats.files import read_header, read_tensors, write_tensors
+from lib_lora.formats.files import read_tensors, write_tensors
 from lib_lora.formats.hashes import legacy_hash, tensor_hash
+from lib_lora.formats.header import read_header
 from lib_lora.formats.keys import module_table
 from lib_lora.formats.lora import LoraFile, read_lora, write_lora
 from tests.formats.lora_samples import SHAPES, TEXT, key_for, reference, relative, sample

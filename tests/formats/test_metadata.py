@@ -10,8 +10,8 @@ import torch
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.adapters import read_adapter
 from lib_lora.formats.editing import Edit, write_copy
-from lib_lora.formats.files import read_header
 from lib_lora.formats.hashes import tensor_hash
+from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import FIELDS, complete, describe, label, network_facts, remove_private
 from tests.formats.lora_samples import key_for, sample
 

@@ -11,7 +11,8 @@ import torch
 from safetensors import SafetensorError
 
 from lib_lora.errors import FileError
-from lib_lora.formats.files import read_header, read_tensors, rewrite_metadata, write_tensors
+from lib_lora.formats.files import read_tensors, rewrite_metadata, write_tensors
+from lib_lora.formats.header import read_header
 from lib_lora.formats.inspection import inspection
 from tests.formats.lora_samples import TEXT, sample
 

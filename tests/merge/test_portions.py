@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lib_lora.errors import InputError
-from lib_lora.formats.files import read_header, read_tensors, write_tensors
+from lib_lora.formats.files import read_tensors, write_tensors
+from lib_lora.formats.header import read_header
 from lib_lora.formats.lora import read_lora
 from lib_lora.merge.recipe import read_recipe
 from lib_lora.merge.shares import Summand

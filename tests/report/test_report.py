@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from lib_lora.errors import FileError, InputError
-from lib_lora.report import (
+from lib_lora.report import write_report
+from lib_lora.report.render import picture_uri, render_page
+from lib_lora.report.sections import (
     BlockBars,
     Commands,
     Curve,
@@ -23,10 +25,7 @@ from lib_lora.report import (
     Report,
     Series,
     Table,
-    render_page,
-    write_report,
 )
-from lib_lora.report.render import picture_uri
 from lib_lora.report.words import WORDS
 
 EVIL = "<script>alert('x')</script>\"&'"

@@ -15,7 +15,7 @@ from PIL import Image
 from lib_lora.errors import InputError
 from lib_lora.formats.card import read_card
 from lib_lora.formats.cover import read_cover
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import describe
 from lib_lora.services import cards, labels
 from lib_lora.services.labels import LabelOptions

@@ -10,7 +10,7 @@ import safetensors.torch
 
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats import backups
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import describe
 from lib_lora.progress import QUIET
 from lib_lora.services import label_many, labels

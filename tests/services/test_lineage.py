@@ -14,8 +14,8 @@ import torch
 from lib_lora import demo
 from lib_lora.cli import main as cli
 from lib_lora.errors import InputError
-from lib_lora.formats.files import read_header
 from lib_lora.formats.hashes import tensor_hash
+from lib_lora.formats.header import read_header
 from lib_lora.formats.lora_names import named_files
 from lib_lora.formats.metadata import ORDER
 from lib_lora.host.studio import POCKET

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from lib_lora.errors import InputError, StoppedError
 from lib_lora.formats.cover import read_cover
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.formats.lora import read_lora
 from lib_lora.formats.metadata import describe
 from lib_lora.host.studio import StudioHost

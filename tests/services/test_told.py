@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lib_lora.data import folder as data_folder
-from lib_lora.data import scan
+from lib_lora.data.folder import scan
 from lib_lora.errors import StoppedError
 from lib_lora.i18n.error_words import in_words, sentence_in_words
 from lib_lora.i18n.words import Words

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lib_lora.data import scan
+from lib_lora.data.folder import scan
 from lib_lora.errors import StoppedError
 from lib_lora.progress import Progress
 from lib_lora.train import gradients, network

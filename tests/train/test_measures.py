@@ -7,7 +7,7 @@ import random
 import pytest
 from PIL import Image
 
-from lib_lora.data import scan
+from lib_lora.data.folder import scan
 from lib_lora.formats.lora import read_lora
 from lib_lora.live.attach import attach
 from lib_lora.progress import Progress

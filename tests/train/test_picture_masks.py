@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from lib_lora.data import plan_bucket
+from lib_lora.data.buckets import plan_bucket
 from lib_lora.data.masks import MaskFolder, mask_weights, overlaid
 from lib_lora.errors import InputError
 from lib_lora.live.attach import attach

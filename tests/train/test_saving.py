@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib_lora.data import scan
+from lib_lora.data.folder import scan
 from lib_lora.errors import InputError
 from lib_lora.formats.lora import read_lora
 from lib_lora.progress import Progress

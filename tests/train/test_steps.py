@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from lib_lora.data import scan
+from lib_lora.data.folder import scan
 from lib_lora.errors import InputError
 from lib_lora.progress import Progress
 from lib_lora.services.start_check import check_pictures

@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_lora.data import apply_plan, plan_fixed, scan
+from lib_lora.data.buckets import apply_plan, plan_fixed
+from lib_lora.data.folder import scan
 from lib_lora.data.vary import CHANCE, GAMMA, HUE, cropped_elsewhere, recolored, turned
 from lib_lora.formats.lora import read_lora
 from lib_lora.progress import Progress

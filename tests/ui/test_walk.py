@@ -10,7 +10,7 @@ pytest.importorskip("playwright", reason="NOBODY CLICKED: Playwright is missing 
 
 from playwright.sync_api import expect
 
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.ui.train.options import KNOWN
 from tests.ui.browser import open_tab, sideways
 from tests.ui.walking import PICTURES, Walker, visit

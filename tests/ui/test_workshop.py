@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_lora.formats.files import read_header, read_tensors, write_tensors
+from lib_lora.formats.files import read_tensors, write_tensors
+from lib_lora.formats.header import read_header
 from lib_lora.formats.lora import read_lora, write_lora
 from lib_lora.i18n.words import FOLDER, LANGUAGES, Words
 from lib_lora.merge.method import DENSITY, METHODS

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.i18n.words import Words
 from lib_lora.sentences import say
 from lib_lora.services import files as file_work

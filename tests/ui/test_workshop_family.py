@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.i18n.words import Words
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui.workshop import batch, earlier, family, merge, metadata

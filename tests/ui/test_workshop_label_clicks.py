@@ -11,7 +11,7 @@ pytest.importorskip("playwright", reason="NOBODY CLICKED: Playwright is missing 
 from playwright.sync_api import expect
 
 from lib_lora.cli.main import main
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.i18n.words import Words
 from tests.services.test_lineage import trained
 from tests.ui.browser import open_tab, sideways

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.formats.lora import read_lora
 from lib_lora.services.atelier import Atelier
 from tests.merge import checkpoint_pairs as made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.i18n.words import Words
 from lib_lora.services import cards
 from lib_lora.services.atelier import Atelier

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lib_lora.formats.adapters.lora import LoraAdapter
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.formats.lora import LoraFile, write_lora
 from lib_lora.train.network import target_keys
 from tests.webui.live import LiveHost

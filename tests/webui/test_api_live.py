@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from tests.webui.answers import Refused
 
 BASE = "/lora-atelier/v1"

@@ -17,8 +17,6 @@ from lib_lora.formats.adapters.full import FullAdapter
 from lib_lora.formats.adapters.lora import LoraAdapter
 from lib_lora.formats.adapters.pairs import Pair, below
 
-__all__ = ["joined", "parted"]
-
 
 def parted(adapter: Adapter, rows: Sequence[Tensor], *, thin: bool = False) -> list[Adapter | None]:
     """Return the changes of several layers whose outputs are ``rows`` of this one's, each (n,) of whole numbers.

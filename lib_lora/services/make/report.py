@@ -11,18 +11,8 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.process import command
 from lib_lora.progress import Progress
-from lib_lora.report import (
-    BlockBars,
-    Commands,
-    Curve,
-    PictureRow,
-    Pictures,
-    Report,
-    Series,
-    Table,
-    write_report,
-)
-from lib_lora.report.sections import Section
+from lib_lora.report import write_report
+from lib_lora.report.sections import BlockBars, Commands, Curve, PictureRow, Pictures, Report, Section, Series, Table
 from lib_lora.sentences import say
 from lib_lora.services.make.proof import OURS, WITHOUT
 from lib_lora.services.make.record import (

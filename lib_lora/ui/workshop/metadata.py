@@ -13,7 +13,7 @@ from lib_lora.data.images import load_picture
 from lib_lora.errors import AtelierError
 from lib_lora.formats.cover import read_cover, small_cover
 from lib_lora.formats.editing import changes_of, hashes_of
-from lib_lora.formats.files import read_header
+from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import describe, private_keys
 from lib_lora.formats.names import ENDING, file_stem, proposed_stem
 from lib_lora.formats.search import find_files

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lib_lora.data import load_picture
+from lib_lora.data.images import load_picture
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import Lease
 from lib_lora.host.webui.kind import detect, why_not
