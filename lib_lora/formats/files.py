@@ -17,6 +17,7 @@ from torch import Tensor
 from lib_lora.errors import FileError, InputError
 from lib_lora.formats.hashes import chunks, legacy_digest
 from lib_lora.formats.header import (
+    TYPES,
     Header,
     TensorInfo,
     encode_header,
@@ -37,27 +38,6 @@ _READING = {"backend": "pread"} if "backend" in signature(safetensors.torch.load
 """From safetensors 0.8 on a file can be read instead of mapped: a disk that fails is an error then, not a signal."""
 
 PICKLES = frozenset({".pt", ".pth", ".ckpt", ".bin"})
-
-_TORCH_NAMES: Mapping[str, str] = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E8M0": "float8_e8m0fnu",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-    "I16": "int16",
-    "U16": "uint16",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I32": "int32",
-    "U32": "uint32",
-    "F32": "float32",
-    "F64": "float64",
-    "I64": "int64",
-    "U64": "uint64",
-}
 
 
 def read_tensors(path: str | Path, *, limit: int = READ_LIMIT) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -152,7 +132,7 @@ def torch_type(name: str, *, where: str) -> torch.dtype:
     Raises:
         FileError: this PyTorch does not have it.
     """
-    dtype = getattr(torch, _TORCH_NAMES[name], None)
+    dtype = getattr(torch, TYPES[name][1], None)
     if dtype is None:
         raise FileError(
             "This PyTorch has no {kind} numbers", kind=name, where=where, cure="Use an fp16 file of this LoRA."
@@ -227,9 +207,7 @@ def write_tensors(
     check_target(target, overwrite=overwrite, ending=ending)
     if not tensors:
         raise InputError("There is nothing to write", where=str(target), cure="Keep at least one module.")
-    named = {_TORCH_NAMES[key]: key for key in _TORCH_NAMES}
-    like = getattr(tensors, "outline", tensors)  # tensors on the disk are read one at a time
-    plan = plan_layout((name, _type_name(name, t, named), tuple(t.shape)) for name, t in like.items())
+    plan = _planned(tensors)
 
     def part(name: str, start: int, end: int) -> bytes:
         return raw_bytes(tensors[name])[start:end].tobytes()
@@ -245,16 +223,21 @@ def write_tensors(
 
 def file_size(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
     """Return the bytes of the file that `write_tensors` would write; hashes are counted as they will be."""
-    named = {_TORCH_NAMES[key]: key for key in _TORCH_NAMES}
-    like = getattr(tensors, "outline", tensors)
-    plan = plan_layout((name, _type_name(name, t, named), tuple(t.shape)) for name, t in like.items())
+    plan = _planned(tensors)
     lengths = {"sshs_model_hash": 64, "sshs_legacy_hash": 8, "modelspec.hash_sha256": 66}
     true = {key: "0" * lengths[key] if key in lengths else value for key, value in metadata.items()}
     return len(encode_header(plan, true)) + sum(info.end - info.start for info in plan.values())
 
 
-def _type_name(name: str, tensor: Tensor, named: Mapping[str, str]) -> str:
-    found = named.get(str(tensor.dtype).removeprefix("torch."))
+def _planned(tensors: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
+    """Return where each tensor will lie; of those on the disk only the outline is looked at."""
+    like = getattr(tensors, "outline", tensors)
+    return plan_layout((name, _type_name(name, t), tuple(t.shape)) for name, t in like.items())
+
+
+def _type_name(name: str, tensor: Tensor) -> str:
+    known = str(tensor.dtype).removeprefix("torch.")
+    found = next((kind for kind, (_, its_name) in TYPES.items() if its_name == known), None)
     if found is None:
         raise InputError(
             "{kind} cannot be saved", kind=tensor.dtype, where=name, cure="Convert the tensor to fp16 or fp32."

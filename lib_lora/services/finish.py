@@ -132,8 +132,6 @@ def finish(atelier: Atelier, run: str, options: FinishOptions, *, file: str = ""
         InputError: there is no such run, it has saved no LoRA, or the order cannot be right.
         FileError: there is a file of this name.
     """
-    from lib_lora.services.files import submit  # whose atelier writes reports, and these tell what is offered
-
     order = options.order(atelier.trainings.lora_of(run, file))
     presets, model = atelier.host.presets, atelier.host.model
     target = target_of(order, atelier.folders.loras, out=out, taken=list(atelier.host.list_loras()))
@@ -147,14 +145,7 @@ def finish(atelier: Atelier, run: str, options: FinishOptions, *, file: str = ""
         size = {"bytes": saved.stat().st_size, "bytes_before": made.report.bytes_before}
         return {"lora": saved.stem, **size, "blocks": made.report.by_block()}
 
-    job = submit(atelier, target.stem, work, kind=KIND)
-    job.about = run
-    return job, target
-
-
-def newest(atelier: Atelier, run: str) -> Job | None:
-    """Return the newest work on a file to hand on of a run; None where there was none."""
-    return next((job for job in reversed(atelier.files.jobs(KIND)) if job.about == run), None)
+    return atelier.files.submit(KIND, target.stem, work, about=run), target
 
 
 def _family(lora: Path) -> str:

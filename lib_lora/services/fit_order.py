@@ -55,9 +55,7 @@ def submit(atelier: Atelier, options: FitOptions, language: str = "en") -> Job:
         job.show(found)
         return draw(found, options, atelier.host, place / "before_after.png", job, language=language)
 
-    job = atelier.queue.submit(KIND, options.lora, work)
-    job.about = options.lora
-    return job
+    return atelier.queue.submit(KIND, options.lora, work, about=options.lora)
 
 
 def allowed(options: FitOptions, atelier: Atelier) -> FitOptions:
@@ -89,11 +87,6 @@ def seconds_for(calls: int, atelier: Atelier) -> float | None:
     model = atelier.host.model
     half = -(-calls // 2)  # a step of a picture asks twice
     return Speed.of(atelier).seconds(model.name, GenerateRequest("", steps=1), side=model.native_side, pictures=half)
-
-
-def newest(atelier: Atelier, lora: str) -> Job | None:
-    """Return the search that was ordered last for a LoRA."""
-    return next((job for job in reversed(atelier.queue.jobs(KIND)) if job.about == lora), None)
 
 
 def save(found: Fitted, path: Path) -> Path:

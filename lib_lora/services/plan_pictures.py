@@ -120,14 +120,7 @@ def submit(atelier: Atelier, order: PlanOrder, title: str) -> Job:
             speed.record(model.name, order.request, side=model.native_side, pictures=order.pictures, seconds=seconds)
         return made
 
-    job = atelier.queue.submit(KIND, title, work)
-    job.about = order.lora
-    return job
-
-
-def newest(atelier: Atelier, lora: str) -> Job | None:
-    """Return the order that was given last for a LoRA."""
-    return next((job for job in reversed(atelier.queue.jobs(KIND)) if job.about == lora), None)
+    return atelier.queue.submit(KIND, title, work, about=order.lora)
 
 
 def render(

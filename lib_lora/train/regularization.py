@@ -20,9 +20,9 @@ from lib_lora.host.base import LoadedModel
 from lib_lora.host.in_groups import Wish
 from lib_lora.host.request import LARGEST_SEED, GenerateRequest
 from lib_lora.sentences import Sentence, say
+from lib_lora.train.option_checks import prompts_of
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.recipes import facts_of
-from lib_lora.train.regularization_checks import prompts_of
 from lib_lora.train.run_folder import REGULARIZATION, REGULARIZATION_HALF
 from lib_lora.train.training_set import Sample, training_size
 from lib_lora.walk import list_folder

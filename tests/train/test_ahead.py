@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lib_lora.train.memory.ahead import Ahead, AtOnce, SideStream, fetched, way_to
-from lib_lora.train.memory.checkpointing import checkpointed
+from lib_lora.train.memory.blocks import checkpointed
 from lib_lora.train.memory.storage import in_main_memory, stored
 
 CPU = torch.device("cpu")

@@ -31,9 +31,9 @@ class Job(Progress):
         version: grows with every change, so that a page asks only for what is new.
     """
 
-    def __init__(self, kind: str, title: str, work: Callable[[Job], Any]) -> None:
+    def __init__(self, kind: str, title: str, work: Callable[[Job], Any], *, about: str = "") -> None:
         self.number = next(_numbers)
-        self.kind, self.title, self.work, self.about = kind, title, work, ""
+        self.kind, self.title, self.work, self.about = kind, title, work, about
         self.state, self.done, self.total, self.text = WAITING, 0, 0, ""
         self.partial: Any = None
         self.result: Any = None

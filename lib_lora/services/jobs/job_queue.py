@@ -28,9 +28,9 @@ class JobQueue:
         self._lock = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def submit(self, kind: str, title: str, work: Callable[[Job], Any]) -> Job:
+    def submit(self, kind: str, title: str, work: Callable[[Job], Any], *, about: str = "") -> Job:
         """Queue ``work``; it is called with its job (a `Progress`) and its return value becomes the job's result."""
-        job = Job(kind, title, work)
+        job = Job(kind, title, work, about=about)
         with self._lock:
             self._waiting.append(job)
             self._all.append(job)
@@ -50,6 +50,17 @@ class JobQueue:
         """Return the jobs of a kind, or all, oldest first: ended ones that are remembered, running, waiting."""
         with self._lock:
             return [job for job in self._all if kind is None or job.kind == kind]
+
+    def newest(self, kind: str, about: str) -> Job | None:
+        """Return the job of a kind that was ordered last about a run or a LoRA; None where there was none."""
+        return next((job for job in reversed(self.jobs(kind)) if job.about == about), None)
+
+    def stop(self, kind: str) -> bool:
+        """Stop the jobs of a kind that run or wait; return whether there were any."""
+        jobs = [job for job in self.jobs(kind) if not job.ended]
+        for job in jobs:
+            job.stop()
+        return bool(jobs)
 
     def ahead_of(self, job: Job) -> list[Job]:
         """Return what must end before ``job`` can begin; the running job first."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lib_lora.sentences import say
-from lib_lora.train.memory.forward import Forward, run_through
+from lib_lora.train.memory.blocks import Forward, run_through
 from lib_lora.train.memory.planner import out_of_memory
 
 

@@ -7,8 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from lib_lora.host.base import LoadedModel
 from lib_lora.train.memory.ahead import way_to
-from lib_lora.train.memory.blocks import blocks_of
-from lib_lora.train.memory.checkpointing import checkpointed
+from lib_lora.train.memory.blocks import blocks_of, checkpointed
 from lib_lora.train.memory.storage import FLOAT8, in_float8, in_main_memory, stored
 from lib_lora.train.options.memory import RUNGS
 

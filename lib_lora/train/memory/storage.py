@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_lora.train.memory.ahead import Ahead, AtOnce, Fetching
-from lib_lora.train.memory.forward import Forward, run_through
+from lib_lora.train.memory.blocks import Forward, run_through
 
 FLOAT8 = getattr(torch, "float8_e4m3fn", None)
 """Weights of 8 bits (arXiv:2209.05433); None where this torch has none."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from lib_lora.train.network.arguments import arguments
 from lib_lora.train.network.build import new_lora, trained_numbers
 from lib_lora.train.network.continued import Base, bases, remarks_on_beginning
-from lib_lora.train.network.groups import groups
 from lib_lora.train.network.masks import Masks
 from lib_lora.train.network.norms import Norms, limit_norms
-from lib_lora.train.network.parameters import load_parameters, parameters_of
+from lib_lora.train.network.parameters import groups, load_parameters, parameters_of
 from lib_lora.train.network.places import Place, places, target_keys
 
 __all__ = [

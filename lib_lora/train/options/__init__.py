@@ -14,10 +14,9 @@ from lib_lora.formats.privacy import last_name
 from lib_lora.options import REQUIRED, check_names, options_of, settle
 from lib_lora.sentences import say
 from lib_lora.train.available import usual_rate
-from lib_lora.train.caption_checks import check_captions
-from lib_lora.train.loss_checks import check_loss
 from lib_lora.train.network_checks import check_network
 from lib_lora.train.optimizers import OPTIMIZERS, own_rate, spec_of
+from lib_lora.train.option_checks import check_captions, check_loss, check_pictures, check_regularization
 from lib_lora.train.options.blocks import BlockOptions
 from lib_lora.train.options.captions import CaptionOptions
 from lib_lora.train.options.learning import LearningOptions
@@ -33,10 +32,8 @@ from lib_lora.train.options.record import RecordOptions
 from lib_lora.train.options.regularization import RegularizationOptions
 from lib_lora.train.options.saving import SavingOptions
 from lib_lora.train.options.subject import SubjectOptions
-from lib_lora.train.picture_checks import check_pictures
 from lib_lora.train.rate_checks import check_rates
 from lib_lora.train.recipes import ModelFacts, recipe_for
-from lib_lora.train.regularization_checks import check_regularization
 from lib_lora.train.sample_prompts import read_sample
 
 LEAST_RATE = 1e-9
@@ -50,24 +47,6 @@ LEAST_SIDE = 64
 
 PLACES = ("images", "reg_images", "dataset_config", "masks", "continue_from")
 """Options that are a place on somebody's disk."""
-SUBJECTS: Mapping[str, type] = {
-    "subject": SubjectOptions,
-    "length": LengthOptions,
-    "network": NetworkOptions,
-    "blocks": BlockOptions,
-    "learning": LearningOptions,
-    "pictures": PictureOptions,
-    "masks": MaskOptions,
-    "captions": CaptionOptions,
-    "regularization": RegularizationOptions,
-    "loss": LossOptions,
-    "noise": NoiseOptions,
-    "memory": MemoryOptions,
-    "saving": SavingOptions,
-    "measuring": MeasuringOptions,
-    "record": RecordOptions,
-}
-"""What the options are about -> the class that declares them; `TrainOptions` is all of them together."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +94,10 @@ class TrainOptions(  # a dataclass takes its fields from its last base first
         plain = {one.name: getattr(self, one.name) for one in options_of(TrainOptions)}
         lists = {name: list(getattr(self, name)) for name in ("sample_prompts", "base_loras", "reg_prompts")}
         return plain | lists | {"optimizer_args": dict(self.optimizer_args)}
+
+
+SUBJECTS: Mapping[str, type] = {one.__module__.rpartition(".")[2]: one for one in reversed(TrainOptions.__bases__)}
+"""What the options are about -> the class that declares them, in the module of that name."""
 
 
 def with_names_only(options: TrainOptions) -> TrainOptions:

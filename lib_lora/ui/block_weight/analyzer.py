@@ -243,10 +243,8 @@ class _Analyzer:
 
         Whoever follows the job says that it is stopping: an answer from here could come after its end.
         """
-        jobs = [job for job in self._atelier.queue.jobs(KIND) if not job.ended]
-        for job in jobs:
-            job.stop()
-        return compat.update() if jobs else note_html(self._words("block_weight.nothing_runs"))
+        stopped = self._atelier.queue.stop(KIND)
+        return compat.update() if stopped else note_html(self._words("block_weight.nothing_runs"))
 
     def use(self, prompt: str, label: str) -> tuple[Any, str]:
         """Write the weights that the finished analysis suggests into the chosen tag; returns prompt and message."""

@@ -193,10 +193,7 @@ class _Generate:
 
         Whoever follows the job says that it is stopping: an answer from here could come after its end.
         """
-        jobs = [job for job in self._atelier.queue.jobs(KIND) if not job.ended]
-        for job in jobs:
-            job.stop()
-        return compat.update() if jobs else note_html(self._words("generate.nothing_runs"))
+        return compat.update() if self._atelier.queue.stop(KIND) else note_html(self._words("generate.nothing_runs"))
 
     def reuse(self) -> Any:
         """Return the seed of the newest picture."""

@@ -12,7 +12,8 @@ from lib_lora.formats.names import ENDING
 from lib_lora.i18n.words import Words, duration
 from lib_lora.report.plot import curve_svg
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.finish import FinishOptions, newest, offers
+from lib_lora.services.finish import KIND as FINISH
+from lib_lora.services.finish import FinishOptions, offers
 from lib_lora.services.jobs.job import DONE, FAILED, RUNNING, STOPPED, WAITING
 from lib_lora.services.jobs.run_state import DRAW, PAUSE, PAUSED, PREPARE, RESUMABLE, SAMPLE, STOP, WAIT, RunView
 from lib_lora.services.run_report import sample_table, spread
@@ -121,7 +122,7 @@ class Pieces:
 
     def _handing_on(self, view: RunView, words: Words) -> str:
         """Return how far the newest file to hand on is, or what became of it."""
-        job = newest(self._atelier, view.name)
+        job = self._atelier.files.newest(FINISH, view.name)
         if job is None:
             return ""
         if job.state == DONE:

@@ -13,7 +13,7 @@ from lib_lora.i18n.words import Words, duration
 from lib_lora.merge.spec import shown_weights
 from lib_lora.options import Option, options_of
 from lib_lora.services.atelier import Atelier
-from lib_lora.services.fit_order import KIND, allowed, newest, predictions, seconds_for, submit
+from lib_lora.services.fit_order import KIND, allowed, predictions, seconds_for, submit
 from lib_lora.services.fitted import Fitted
 from lib_lora.services.jobs.job import STOPPED, Job
 from lib_lora.ui import compat
@@ -148,7 +148,7 @@ class Handlers:
     def open(self, facts: Facts) -> Iterator[list[Any]]:
         """Show what was found for a file last, or is being searched."""
         yield ["", "", compat.update(visible=False), "", {}]
-        job = newest(self._atelier, facts["name"]) if facts else None
+        job = self._atelier.queue.newest(KIND, facts["name"]) if facts else None
         if job is not None and job.error is None:
             yield from self._follow(job, facts)
 
@@ -180,10 +180,7 @@ class Handlers:
 
     def stop(self) -> Any:
         """Stop the searches that run or wait; the rounds that are done are kept."""
-        jobs = [job for job in self._atelier.queue.jobs(KIND) if not job.ended]
-        for job in jobs:
-            job.stop()
-        return compat.update() if jobs else note_html(self._words("finder.nothing_runs"))
+        return compat.update() if self._atelier.queue.stop(KIND) else note_html(self._words("finder.nothing_runs"))
 
     def weights(self, found: Held, facts: Facts) -> tuple[str | None, str]:
         """Return the found vector for the field of the chosen file, and a message where there is none."""

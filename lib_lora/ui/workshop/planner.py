@@ -21,7 +21,7 @@ from lib_lora.sentences import Sentence, say
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.block_plan import PlanOptions, read_vector
 from lib_lora.services.jobs.job import STOPPED, Job
-from lib_lora.services.plan_pictures import KIND, SEEDS, PlanOrder, PlanPictures, newest, order_of, submit
+from lib_lora.services.plan_pictures import KIND, SEEDS, PlanOrder, PlanPictures, order_of, submit
 from lib_lora.services.speed import Speed
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight.row import WATCH, watch_html
@@ -189,7 +189,7 @@ class Handlers:
         words = strip_tags(other or "").strip(" ,")  # a tag alone draws nothing
         prompt = compat.update() if own else other if words else facts["trigger"]
         yield [row, prompt, "", ""]
-        job = newest(self._atelier, facts["name"])
+        job = self._atelier.queue.newest(KIND, facts["name"])
         for shown in self._follow(job) if job else ():
             yield [compat.update(), compat.update(), *shown]
 
@@ -222,10 +222,7 @@ class Handlers:
 
     def stop(self) -> Any:
         """Stop the pictures that are rendered or wait; what is finished stays."""
-        jobs = [job for job in self._atelier.queue.jobs(KIND) if not job.ended]
-        for job in jobs:
-            job.stop()
-        return compat.update() if jobs else note_html(self._words("generate.nothing_runs"))
+        return compat.update() if self._atelier.queue.stop(KIND) else note_html(self._words("generate.nothing_runs"))
 
     def read(self, text: str, fill: Any, facts: Facts) -> tuple[Any, str]:
         """Return weights that somebody copied from elsewhere, for the chosen file, and what was remarked."""
