@@ -257,20 +257,19 @@ def changed(made: _T, values: Mapping[str, Any], *, where: str) -> _T:
     return replace(made, **values)  # type: ignore[type-var]  # options are dataclasses
 
 
-def check_names(known: Iterable[Option], values: Mapping[str, Any], *, where: str, open: bool = False) -> None:
+def check_names(known: Iterable[Option], values: Mapping[str, Any], *, where: str) -> None:
     """Refuse values under a name that no option has, and missing ones that must be there.
 
     Args:
         known: the options.
         values: what was given, by name.
         where: what stands in the error.
-        open: other names are allowed as well.
 
     Raises:
         InputError: with the nearest names.
     """
     names = {one.name: one for one in known}
-    for name in values if not open else ():
+    for name in values:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=3)
             all_of_few = (

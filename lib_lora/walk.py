@@ -93,9 +93,9 @@ def walk(root: Path, *, failed: Failed | None = None) -> Iterator[Listing]:
         yield listing
 
 
-def files_below(root: Path, endings: Collection[str], *, failed: Failed | None = None) -> list[Path]:
+def files_below(root: Path, endings: Collection[str]) -> list[Path]:
     """Return the files at and below ``root`` with one of the endings (lower case, with their dot), sorted by path."""
-    return sorted(path for one in walk(root, failed=failed) for path in one.files if has_ending(path, endings))
+    return sorted(path for one in walk(root) for path in one.files if has_ending(path, endings))
 
 
 def _kind(path: Path) -> str:

@@ -33,22 +33,17 @@ _PIECE = re.compile(rf" ?(?:[（「『]*[{_ASIAN}][、。，）」』ーっッ�
 
 @dataclass(frozen=True)
 class GridStyle:
-    """Sizes in pixels; ``transpose`` makes one column a block instead of one row.
-
-    Attributes:
-        label: height of the headings; 0 follows the cells, which a page shows smaller than they are.
-    """
+    """Sizes in pixels; ``transpose`` makes one column a block instead of one row."""
 
     cell: int = 128
     gap: int = 6
-    label: int = 0
     transpose: bool = True
     columns: int = 9
 
     @property
     def letters(self) -> int:
-        """Height of the headings in pixels."""
-        return self.label or max(15, self.cell // 9)
+        """Height of the headings in pixels; follows the cells, which a page shows smaller than they are."""
+        return max(15, self.cell // 9)
 
 
 def draw_grid(analysis: Analysis, *, title: str, seed_index: int = 0, style: GridStyle | None = None) -> Image.Image:

@@ -64,8 +64,7 @@ def folded(name: str) -> str:
 class CaptionRules:
     """What is done to a caption each time its picture is drawn, in the order of sd-scripts.
 
-    Rates are 0..1. `warmup_steps` below 1 is a share of all steps, else a count of steps; 0 is off. `replacements` are
-    pairs (from, to) applied last; an empty `from` replaces the whole caption.
+    Rates are 0..1. `warmup_steps` below 1 is a share of all steps, else a count of steps; 0 is off.
     """
 
     shuffle: bool = False
@@ -81,8 +80,6 @@ class CaptionRules:
     separator: str = ","
     secondary_separator: str = ""
     wildcards: bool = False
-    replacements: tuple[tuple[str, str], ...] = ()
-    strip_networks: bool = True
 
     def __post_init__(self) -> None:
         """Check every range."""
@@ -106,8 +103,6 @@ class CaptionRules:
         line = self._process_tags(line, rng, step=step, total_steps=total_steps)
         if self.secondary_separator:
             line = line.replace(self.secondary_separator, self.separator)
-        for old, new in self.replacements:
-            line = line.replace(old, new) if old else new
         return line
 
     @property
@@ -126,8 +121,7 @@ class CaptionRules:
 
     def _lines(self, caption: str) -> list[str]:
         """Return the lines that say something, as they are written, with what stands before and behind each."""
-        text = strip_network_tags(caption)[0] if self.strip_networks else caption
-        lines = [line for line in lines_of(text) if split_tags(line)] or [""]
+        lines = [line for line in lines_of(strip_network_tags(caption)[0]) if split_tags(line)] or [""]
         lines = [plain_commas(line) for line in lines] if self.separator == "," else lines
         return [" ".join(part for part in (self.prefix, line, self.suffix) if part) for line in lines]
 

@@ -100,9 +100,7 @@ AS_LETTERS = CaptionReading()
 """Every character is a character."""
 
 
-def caption_warnings(
-    text: str, *, embeddings: Collection[str] = (), reading: CaptionReading = AS_LETTERS
-) -> tuple[str, ...]:
+def caption_warnings(text: str, *, reading: CaptionReading = AS_LETTERS) -> tuple[str, ...]:
     """Say what in a caption acts differently from what it looks like, each as the rest of "a caption that …"."""
     said = []
     if len(lines_of(text)) > 1 and not reading.choices:
@@ -110,10 +108,6 @@ def caption_warnings(
     line = trained_line(text)
     if _NETWORK_TAG.search(text):
         said.append(say("contains a network tag such as <lora:…>"))
-    words = {word.casefold() for word in re.findall(r"[\w\-.]+", line)} | {t.casefold() for t in split_tags(line)}
-    named = sorted(name for name in embeddings if name.casefold() in words)
-    if named:
-        said.append(say("contains the name of an embedding ({names})", names=named))
     if without_invisible(line) != line or control_characters(line):
         said.append(say("has invisible characters, which training reads as letters"))
     line = line.translate(_ASCII)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lib_lora.errors import FileError, InputError
-from lib_lora.formats.hashes import chunks, legacy_digest
+from lib_lora.formats.hashes import chunks, legacy_digest, sha256
 from lib_lora.formats.header import (
     TYPES,
     Header,
@@ -28,7 +27,8 @@ from lib_lora.formats.header import (
     read_header,
 )
 from lib_lora.formats.mistaken import PICKLED, START, ZIP, mistaken
-from lib_lora.formats.saving import ENDING, check_target, save_atomically
+from lib_lora.formats.names import ENDING
+from lib_lora.formats.saving import check_target, save_atomically
 from lib_lora.sentences import say
 
 READ_LIMIT = 8 * 2**30
@@ -261,11 +261,9 @@ def _hashed(
     """Return metadata in which the hashes that are asked for are true."""
     true = dict(metadata)
     if "sshs_model_hash" in true or "modelspec.hash_sha256" in true:
-        digest = hashlib.sha256()
-        for block in blocks:
-            digest.update(block)
-        true.update({"sshs_model_hash": digest.hexdigest()} if "sshs_model_hash" in true else {})
-        true.update({"modelspec.hash_sha256": "0x" + digest.hexdigest()} if "modelspec.hash_sha256" in true else {})
+        digest = sha256(blocks)
+        true.update({"sshs_model_hash": digest} if "sshs_model_hash" in true else {})
+        true.update({"modelspec.hash_sha256": f"0x{digest}"} if "modelspec.hash_sha256" in true else {})
     if "sshs_legacy_hash" in true:
         true["sshs_legacy_hash"] = legacy_digest(tensors, true, part)
     return true

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from lib_lora.errors import FileError
-from lib_lora.formats.header import Header, TensorInfo, encode_header, header_of, open_regular, plan_layout
+from lib_lora.formats.header import TensorInfo, encode_header, header_of, open_regular, plan_layout
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
@@ -25,16 +25,16 @@ def file_hash(path: str | Path, progress: Progress = QUIET) -> str:
         return sha256(told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
 
 
-def tensor_hash(path: str | Path, progress: Progress = QUIET, *, header: Header | None = None) -> str:
+def tensor_hash(path: str | Path, progress: Progress = QUIET) -> str:
     """Return SHA-256 of the tensor bytes, 64 hex digits: sshs_model_hash; its first 12 are AutoV3 and A1111's hash.
 
-    ``progress`` is told the megabytes read and all of them, and may stop it; ``header`` is the file's, checked before.
+    ``progress`` is told the megabytes read and all of them, and may stop it.
 
     Raises:
         FileError: it is no safetensors file, or cannot be read; StoppedError: somebody asked to stop.
     """
     with open_regular(path) as file:
-        file.seek((header or header_of(file, where=str(path))).data_start)
+        file.seek(header_of(file, where=str(path)).data_start)
         return sha256(told(chunks(file, where=str(path)), Path(path).stat().st_size, progress))
 
 
@@ -84,7 +84,7 @@ def told(blocks: Iterator[bytes], size: int, progress: Progress, *, text: str = 
         progress.passed(min(number, -(-size // _CHUNK)), -(-size // _CHUNK), text)
 
 
-def sha256(blocks: Iterator[bytes]) -> str:
+def sha256(blocks: Iterable[bytes | memoryview]) -> str:
     """Return SHA-256 of blocks of bytes, 64 hex digits."""
     digest = hashlib.sha256()
     for block in blocks:

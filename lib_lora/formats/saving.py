@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lib_lora.atomic import cure_of, replacing
-from lib_lora.errors import FileError
+from lib_lora.errors import FileError, InputError
 from lib_lora.formats.hashes import chunks, sha256, told
 from lib_lora.formats.header import Header, header_of, open_regular
+from lib_lora.formats.names import ENDING
 from lib_lora.progress import QUIET, Progress
 from lib_lora.sentences import say
 
-ENDING = ".safetensors"
 
+def check_target(target: Path, *, overwrite: bool, ending: str = ENDING, sources: Iterable[Path] = ()) -> None:
+    """Refuse a target that cannot or must not be written, before any work is done for it.
 
-def check_target(target: Path, *, overwrite: bool, ending: str = ENDING) -> None:
-    """Refuse a target that cannot or must not be written, before any work is done for it."""
+    Raises:
+        FileError: it exists and ``overwrite`` is false, or its folder or name cannot be used.
+        InputError: it is one of the ``sources`` that the file is made of.
+    """
     where = str(target)
     if target.suffix.lower() != ending:
         raise FileError("LoRA files are saved as .safetensors", where=where, cure="Change the ending of the name.")
@@ -36,6 +40,9 @@ def check_target(target: Path, *, overwrite: bool, ending: str = ENDING) -> None
     if not overwrite and any(_same_name(name, target.name) for name in siblings):
         cure = say("Choose another name, or allow overwriting.")
         raise FileError("The file exists already", where=where, cure=cure, option="overwrite")
+    if any(source.resolve() == target.resolve() for source in sources):
+        what = say("The new file would replace one that it is made of")
+        raise InputError(what, where=target.stem, cure="Choose another name.")
 
 
 def _same_name(left: str, right: str) -> bool:

@@ -39,17 +39,6 @@ def linear_ticks(low: float, high: float, *, wanted: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Ticks for a logarithmic axis: powers of ten, else 1-2-5 steps, else round numbers (three or more if possible)."""
-    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    tens = [10.0**power for power in powers if low <= 10.0**power <= high]
-    fine = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-    inside = [tick for tick in fine if low * 0.999 <= tick <= high * 1.001]
-    if len(tens) >= 3:
-        return tens[:: math.ceil(len(tens) / 6)]
-    return inside if len(inside) >= 3 else linear_ticks(low, high)
-
-
 def thin(points: Sequence[Point], *, limit: int = MAX_POINTS) -> list[Point]:
     """At most `limit` points that keep every peak: the lowest and the highest of each stretch stay."""
     if len(points) <= limit:
@@ -63,29 +52,22 @@ def thin(points: Sequence[Point], *, limit: int = MAX_POINTS) -> list[Point]:
     return [*kept, points[-1]]
 
 
-def curve_svg(
-    series: Sequence[Sequence[Point]], *, x_label: str, y_label: str, log_y: bool = False, summary: str = ""
-) -> str:
-    """A line plot as one <svg>; "" when no point can be drawn.
-
-    Points that are not finite (with `log_y` also those with y <= 0) leave a gap in their line.
-    """
-    runs = [_unbroken(line, log_y=log_y) for line in series]
+def curve_svg(series: Sequence[Sequence[Point]], *, x_label: str, y_label: str, summary: str = "") -> str:
+    """A line plot as one <svg>; "" when no point can be drawn. Points that are not finite leave a gap in their line."""
+    runs = [_unbroken(line) for line in series]
     drawn = [point for line in runs for run in line for point in run]
     if not drawn:
         return ""
     left, right = _range([x for x, _ in drawn], margin=0.0)
-    heights = [math.log10(y) if log_y else y for _, y in drawn]
+    heights = [y for _, y in drawn]
     bottom, top = _range(heights, margin=0.05)
-    if not log_y and min(heights) >= 0:
+    if min(heights) >= 0:
         bottom = max(bottom, 0.0)
 
     def place(point: Point) -> Point:
-        y = math.log10(point[1]) if log_y else point[1]
-        return 100 * (point[0] - left) / (right - left), 100 * (top - y) / (top - bottom)
+        return 100 * (point[0] - left) / (right - left), 100 * (top - point[1]) / (top - bottom)
 
-    y_ticks = log_ticks(10.0**bottom, 10.0**top) if log_y else linear_ticks(bottom, top)
-    marks = [_y_tick(place((left, tick))[1], tick) for tick in y_ticks]
+    marks = [_y_tick(place((left, tick))[1], tick) for tick in linear_ticks(bottom, top)]
     marks += [_x_tick(place((tick, drawn[0][1]))[0], tick) for tick in linear_ticks(left, right, wanted=6)]
     lines = [_line([place(p) for p in thin(run)], index) for index, line in enumerate(runs) for run in line]
     return (
@@ -169,11 +151,11 @@ def _range(values: Iterable[float], *, margin: float) -> tuple[float, float]:
     return low - margin * (high - low), high + margin * (high - low)
 
 
-def _unbroken(points: Sequence[Point], *, log_y: bool) -> list[list[Point]]:
+def _unbroken(points: Sequence[Point]) -> list[list[Point]]:
     """The stretches of points that can be drawn."""
     runs: list[list[Point]] = [[]]
     for x, y in points:
-        if math.isfinite(x) and math.isfinite(y) and (y > 0 or not log_y):
+        if math.isfinite(x) and math.isfinite(y):
             runs[-1].append((x, y))
         elif runs[-1]:
             runs.append([])

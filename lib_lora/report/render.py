@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import singledispatch
 from html import escape
 from pathlib import Path
@@ -126,12 +126,10 @@ def _img(picture: Path | Image.Image, *, alt: str) -> str:
 
 @_body.register
 def _(section: Curve, words: Words) -> str:
-    label = f"{section.y_label} ({words.log_scale})" if section.log_y else section.y_label
     svg = curve_svg(
         [series.points for series in section.series],
         x_label=section.x_label,
-        y_label=label,
-        log_y=section.log_y,
+        y_label=section.y_label,
         summary=f"{section.title}: {', '.join(series.name for series in section.series)}",
     )
     if not svg:
@@ -161,21 +159,12 @@ def _(section: Goals, words: Words) -> str:
 
 @_body.register
 def _(section: BlockBars, words: Words) -> str:
-    svg = bars_svg(section.values, floor=section.floor, summary=section.title)
+    svg = bars_svg(section.values, summary=section.title)
     if not svg:
         return _empty(words)
     numbers = _table((words.block, words.value), [(name, format_number(v)) for name, v in section.values.items()])
-    legend = "" if section.floor is None else _floor_legend(section.floor, section.values, words)
     details = f"<details><summary>{words.numbers}</summary>{numbers}</details>"
-    return f'<div class="plot-box plain">{svg}</div>\n{legend}{details}'
-
-
-def _floor_legend(floor: float, values: Mapping[str, float], words: Words) -> str:
-    line = '<svg viewBox="0 0 28 10"><line class="floor" x1="0" x2="28" y1="5" y2="5"/></svg>'
-    items = [f"<li>{line}{escape(words.floor.format(value=format_number(floor)))}</li>"]
-    if any(abs(value) < floor for value in values.values()):
-        items.append(f'<li><span class="swatch"></span>{words.below_floor}</li>')
-    return f'<ul class="legend">{"".join(items)}</ul>\n'
+    return f'<div class="plot-box plain">{svg}</div>\n{details}'
 
 
 @_body.register

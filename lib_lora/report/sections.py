@@ -57,14 +57,13 @@ class Series:
 
 @dataclass(frozen=True)
 class Curve:
-    """A plot of one or more series; with `log_y` values of zero and below leave a gap."""
+    """A plot of one or more series."""
 
     title: str
     text: str
     series: tuple[Series, ...]
     x_label: str
     y_label: str
-    log_y: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,12 +105,11 @@ class Goals:
 
 @dataclass(frozen=True)
 class BlockBars:
-    """One bar for each block, in the order of the mapping; bars below `floor` are drawn as noise."""
+    """One bar for each block, in the order of the mapping."""
 
     title: str
     text: str
     values: Mapping[str, float]
-    floor: float | None = None
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,6 @@ class Words:
     no_data: str
     block: str
     numbers: str
-    floor: str  # {value}
-    below_floor: str
-    log_scale: str
     footer: str
 
 
@@ -43,9 +40,6 @@ WORDS = MappingProxyType(
             no_data="no data",
             block="Block",
             numbers="Show the numbers",
-            floor="noise floor {value}",
-            below_floor="below the noise floor",
-            log_scale="log scale",
             footer="Made by LoRA Atelier. This page is one file: it loads nothing from elsewhere.",
         ),
         "ja": Words(
@@ -61,9 +55,6 @@ WORDS = MappingProxyType(
             no_data="データなし",
             block="階層",
             numbers="数値を表示",
-            floor="ノイズ下限 {value}",
-            below_floor="ノイズ下限未満",
-            log_scale="対数目盛",
             footer="LoRA Atelier が作成。このページは 1 ファイルで完結し、外部からは何も読み込みません。",
         ),
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from lib_lora.atomic import folder_error, private_folder
 from lib_lora.data.files import shown
 from lib_lora.errors import InputError
+from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.host.base import Host
 from lib_lora.sentences import say
 from lib_lora.services.jobs.job_queue import JobQueue
@@ -82,6 +83,14 @@ class Folders:
         for folder in (made.data, made.loras, made.pictures, made.runs, made.outputs):
             _make(folder, private=folder == made.data)
         return made
+
+    def lora(self, name: str) -> Path:
+        """Return where a new LoRA of a name is saved.
+
+        Raises:
+            InputError: some system could not take the name, or the folder leaves those that this server may use.
+        """
+        return self.allowed(self.loras / f"{file_stem(name)}{ENDING}")
 
     def named(self, given: str) -> Path | None:
         """Return the folder that somebody names for new pictures, None for no name; a name alone lies under `pictures`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lib_lora.errors import InputError
 from lib_lora.formats.checkpoint import CheckpointFile, read_checkpoint
 from lib_lora.formats.hashes import file_hash
 from lib_lora.formats.lora import write_lora
@@ -27,10 +26,7 @@ def check(order: ExtractSpec, target: Path, *, overwrite: bool) -> tuple[Checkpo
         InputError: the target is one of the checkpoints, or they do not go together.
         FileError: the target exists and ``overwrite`` is false, or a checkpoint cannot be read.
     """
-    check_target(target, overwrite=overwrite)
-    if target.resolve() in (order.tuned.resolve(), order.original.resolve()):
-        cure = say("Choose another name.")
-        raise InputError("The new file would replace one that it is made of", where=target.stem, cure=cure)
+    check_target(target, overwrite=overwrite, sources=(order.tuned, order.original))
     tuned, original = read_checkpoint(order.tuned), read_checkpoint(order.original)
     pair(tuned, original)
     return tuned, original

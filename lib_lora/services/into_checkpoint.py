@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib_lora.blocks.presets import PresetFile
-from lib_lora.errors import InputError
 from lib_lora.formats.checkpoint import CheckpointFile, read_checkpoint
 from lib_lora.formats.hashes import file_hash
 from lib_lora.formats.names import proposed_stem
@@ -41,11 +40,8 @@ def check(order: IntoSpec, target: Path, *, overwrite: bool) -> CheckpointFile:
         InputError: the target is a file that it is made of.
         FileError: the target exists and ``overwrite`` is false, or the checkpoint cannot be read.
     """
-    check_target(target, overwrite=overwrite)
     sources = (order.checkpoint, *(row.path for row in order.ingredients))
-    if any(path.resolve() == target.resolve() for path in sources):
-        cure = say("Choose another name.")
-        raise InputError("The new file would replace one that it is made of", where=target.stem, cure=cure)
+    check_target(target, overwrite=overwrite, sources=sources)
     return read_checkpoint(order.checkpoint)
 
 

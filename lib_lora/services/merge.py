@@ -25,10 +25,7 @@ def check(order: MergeSpec, target: Path, *, overwrite: bool) -> None:
         InputError: it is one of the files that the order is made of.
         FileError: it exists and ``overwrite`` is false, or its folder cannot be used.
     """
-    check_target(target, overwrite=overwrite)
-    if any(row.path.resolve() == target.resolve() for row in order.ingredients):
-        cure = say("Choose another name.")
-        raise InputError("The new file would replace one that it is made of", where=target.stem, cure=cure)
+    check_target(target, overwrite=overwrite, sources=[row.path for row in order.ingredients])
 
 
 def preview(

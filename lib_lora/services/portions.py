@@ -129,10 +129,7 @@ def check(path: Path, target: Path, *, overwrite: bool) -> None:
     Raises:
         InputError: it is the file itself. FileError: it exists and ``overwrite`` is false, or its folder is not there.
     """
-    check_target(target, overwrite=overwrite)
-    if path.resolve() == target.resolve():
-        cure = say("Choose another name.")
-        raise InputError("The new file would replace one that it is made of", where=target.stem, cure=cure)
+    check_target(target, overwrite=overwrite, sources=(path,))
     check_beside(path, target, new=False, overwrite=overwrite)
 
 

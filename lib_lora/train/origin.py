@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 import uuid
@@ -11,11 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lib_lora.errors import FileError, StoppedError
+from lib_lora.formats.hashes import chunks, sha256, told
 from lib_lora.host.base import LoadedModel
 from lib_lora.progress import Progress
 from lib_lora.sentences import say
 
-_CHUNK = 2**22
 _OLD_WINDOW = (0x100000, 0x110000)
 """The bytes that the WebUI's first hash of a checkpoint looked at."""
 _known: dict[tuple[str, int, int], tuple[str, str]] = {}
@@ -67,24 +67,18 @@ def checkpoint_hashes(model: LoadedModel, progress: Progress) -> tuple[str, str]
         facts = Path(path).stat()
         key = (str(path), facts.st_size, facts.st_mtime_ns)
         if key not in _known:
-            found = _read(Path(path), facts.st_size, progress)
-            if not found[0]:
-                return found
-            _known[key] = found
+            _known[key] = _read(Path(path), facts.st_size, progress)
         return _known[key]
-    except OSError as error:
+    except StoppedError:
+        return "", ""
+    except (OSError, FileError) as error:
         logger.warning("%s has no hash: %s", path, error)
         return "", ""
 
 
 def _read(path: Path, size: int, progress: Progress) -> tuple[str, str]:
-    whole, megabyte = hashlib.sha256(), 2**20
     with path.open("rb") as file:
-        while block := file.read(_CHUNK):
-            whole.update(block)
-            progress.update(min(file.tell(), size) // megabyte, -(-size // megabyte), say("reading the checkpoint"))
-            if progress.stopped:
-                return "", ""
+        blocks = chunks(file, where=str(path))
+        whole = sha256(told(blocks, size, progress, text=say("reading the checkpoint")))
         file.seek(_OLD_WINDOW[0])
-        old = hashlib.sha256(file.read(_OLD_WINDOW[1] - _OLD_WINDOW[0])).hexdigest()[:8]
-    return whole.hexdigest(), old
+        return whole, sha256([file.read(_OLD_WINDOW[1] - _OLD_WINDOW[0])])[:8]

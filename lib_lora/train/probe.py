@@ -11,6 +11,8 @@ from lib_lora.host.base import LoadedModel
 from lib_lora.train.loss import noised, per_sample_mse
 
 TIMESTEPS = (100, 300, 500, 700, 900)
+CHUNK = 16
+"""Samples a pass."""
 
 
 def steady_loss(
@@ -19,8 +21,6 @@ def steady_loss(
     captions: Sequence[str],
     *,
     seed: int = 0,
-    clip_skip: int = 1,
-    chunk: int = 16,
 ) -> float:
     """Return the mean denoising error over pictures × `TIMESTEPS`, with noise fixed by ``seed``.
 
@@ -29,8 +29,6 @@ def steady_loss(
         latents: one ``(4, h, w)`` a picture.
         captions: one a picture.
         seed: of the noise; the same seed makes numbers of two models comparable.
-        clip_skip: as in training.
-        chunk: samples a pass.
     """
     total = 0.0
     jobs = [(index, step) for index in range(len(latents)) for step in TIMESTEPS]
@@ -39,8 +37,8 @@ def steady_loss(
         for index, step in jobs:
             by_shape.setdefault(latents[index].shape, []).append((index, step))
         for same in by_shape.values():
-            for start in range(0, len(same), chunk):
-                total += _chunk_error(model, latents, captions, same[start : start + chunk], seed, clip_skip)
+            for start in range(0, len(same), CHUNK):
+                total += _chunk_error(model, latents, captions, same[start : start + CHUNK], seed)
     return total / len(jobs)
 
 
@@ -50,7 +48,6 @@ def _chunk_error(
     captions: Sequence[str],
     jobs: Sequence[tuple[int, int]],
     seed: int,
-    clip_skip: int,
 ) -> float:
     """Return the summed error of some (picture, timestep) pairs."""
     clean = torch.stack([latents[index] for index, _ in jobs]).to(model.device)
@@ -59,7 +56,7 @@ def _chunk_error(
         for index, step in jobs
     ]
     steps = torch.tensor([step for _, step in jobs], device=model.device)
-    cond = model.encode_text([captions[index] for index, _ in jobs], clip_skip)
+    cond = model.encode_text([captions[index] for index, _ in jobs])
     batch = noised(
         clean,
         torch.stack(noise).to(model.device),

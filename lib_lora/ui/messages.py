@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from lib_lora.errors import AtelierError
@@ -28,6 +28,16 @@ def error_html(error: AtelierError, words: Words) -> str:
 def note_html(text: str, *, kind: str = "note") -> str:
     """Return a sentence as HTML; ``kind`` is ``note``, ``good`` or ``warning``."""
     return f'<div class="atelier-message atelier-{kind}" role="status">{escape(text)}</div>'
+
+
+def notes_html(notes: Iterable[str], words: Words, *, kind: str = "note") -> str:
+    """Return notes of the core as HTML, in the page's language."""
+    return "".join(note_html(sentence_in_words(note, words.language), kind=kind) for note in notes)
+
+
+def errors_html(errors: Iterable[AtelierError], words: Words) -> str:
+    """Return several errors as HTML, one below the other."""
+    return "".join(error_html(error, words) for error in errors)
 
 
 def progress_html(job: Job, queue: JobQueue, words: Words) -> str:

@@ -59,12 +59,6 @@ class ShiftAdapter(Adapter):
     def scaled(self, q: float) -> ShiftAdapter:
         return replace(self, rows=self._times(self.rows, q))
 
-    def parameters(self) -> list[Tensor]:
-        return [self.rows]
-
-    def with_parameters(self, tensors: list[Tensor]) -> ShiftAdapter:
-        return replace(self, rows=tensors[0])
-
 
 @pytest.fixture
 def shift() -> Iterator[None]:

@@ -79,8 +79,8 @@ def full_report(folder: Path, *, word: str = "word", language: str = "en") -> Re
     sections = (
         Pictures(word, word, (word, word, word), (row,)),
         Grid(word, word, path),
-        Curve(word, word, (Series(word, ((0.0, 1.0), (1.0, 0.5))),), word, word, log_y=True),
-        BlockBars(word, word, {word: 1.0, "IN00": 0.1}, 0.2),
+        Curve(word, word, (Series(word, ((0.0, 1.0), (1.0, 0.5))),), word, word),
+        BlockBars(word, word, {word: 1.0, "IN00": 0.1}),
         goals,
         Table(word, word, (word, word), ((word, "1.5"),)),
         Commands(word, word, (word,)),

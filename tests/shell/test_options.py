@@ -111,4 +111,3 @@ def test_names_that_are_not_there_or_missing() -> None:
         check_names(known, {"name": "x", "zzz": 1}, where="here")
     with pytest.raises(InputError, match="“name” is missing"):
         check_names(known, {"salt": 1}, where="here")
-    check_names(known, {"name": "x", "zzz": 1}, where="here", open=True)

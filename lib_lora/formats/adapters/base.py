@@ -6,7 +6,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from lib_lora.errors import InputError
-from lib_lora.formats.adapters.layer import layer_shape, run_layer, weight_of
+from lib_lora.formats.adapters.layer import layer_shape, run_layer, trained_shape, weight_of
 from lib_lora.formats.adapters.parts import as_fp32
+from lib_lora.formats.adapters.start import Drawing
 from lib_lora.sentences import say
 
 if TYPE_CHECKING:
@@ -119,6 +120,14 @@ class Adapter(ABC):
         Raises:
             InputError: this kind is not trained here, or the layer cannot take it.
         """
+        shape = trained_shape(key, layer)
+        if rank < 1 or as_fp32(alpha) == 0.0:
+            raise InputError("Rank must be at least 1 and alpha not 0", where=key, cure="Change the options.")
+        return cls.begun(key, shape, Drawing(layer, generator, device), rank=rank, alpha=as_fp32(alpha), **more)
+
+    @classmethod
+    def begun(cls: type[_A], key: str, shape: tuple[int, ...], draw: Drawing, *, rank: int, alpha: float) -> _A:
+        """Return what `new` does, of numbers that ``draw`` gives, for a layer whose weight has this shape."""
         what = say("A {kind} cannot be trained here", kind=cls.title)
         raise InputError(what, where=key, cure="Choose the network lora, locon, loha or lokr.")
 
@@ -214,13 +223,20 @@ class Adapter(ABC):
         whole = self.delta()
         return Factors(*whole_pair(whole), tuple(whole.shape))
 
-    @abstractmethod
     def parameters(self) -> list[Tensor]:
         """Return all tensors that hold the change, in a fixed order; ``scaled`` touches the first only, or all."""
+        return list(self._tensors().values())
 
-    @abstractmethod
     def with_parameters(self: _A, tensors: list[Tensor]) -> _A:
         """Return the same adapter with other tensors in the order of ``parameters``."""
+        own = dict(zip(self._tensors(), tensors, strict=True))
+        return replace(self, **own)  # type: ignore[type-var]  # every kind is a dataclass
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return the fields that are tensors: the change of a kind without further ones is all in them."""
+        own = fields(self)  # type: ignore[arg-type]  # every kind is a dataclass
+        values = {one.name: getattr(self, one.name) for one in own}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def scale(self) -> float:
         """Return alpha divided by rank."""

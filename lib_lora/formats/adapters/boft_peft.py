@@ -7,7 +7,7 @@ even and odd runs of half a block apart, within ever longer stretches.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
@@ -76,12 +76,3 @@ class PeftBoftAdapter(Adapter):
     def tensors(self) -> dict[str, Tensor]:
         """Return the parts by name."""
         return {_BLOCKS: self.blocks, _SCALE: self.outputs}
-
-    def parameters(self) -> list[Tensor]:
-        """Return the blocks and the numbers of the outputs."""
-        return [self.blocks, self.outputs]
-
-    def with_parameters(self, tensors: list[Tensor]) -> PeftBoftAdapter:
-        """Return the adapter with other tensors."""
-        blocks, outputs = tensors
-        return replace(self, blocks=blocks, outputs=outputs)

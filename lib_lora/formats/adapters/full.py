@@ -67,11 +67,3 @@ class FullAdapter(Adapter):
     def scaled(self, q: float) -> FullAdapter:
         """Return ``q`` times the change, rounded to its type."""
         return self if q == 1 else replace(self, diff=self._times(self.diff, q))
-
-    def parameters(self) -> list[Tensor]:
-        """Return the difference."""
-        return [self.diff]
-
-    def with_parameters(self, tensors: list[Tensor]) -> FullAdapter:
-        """Return the adapter with another difference."""
-        return replace(self, diff=tensors[0])

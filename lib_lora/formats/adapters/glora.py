@@ -96,16 +96,6 @@ class GloraAdapter(Adapter):
             return replace(scaled, b1=torch.zeros_like(self.b1))
         return replace(scaled, a1=-self.a1, b1=-self.b1) if q < 0 else scaled
 
-    def parameters(self) -> list[Tensor]:
-        """Return the four matrices and, where there is one, the core."""
-        four = [self.a1, self.a2, self.b1, self.b2]
-        return four if self.bm is None else [*four, self.bm]
-
-    def with_parameters(self, tensors: list[Tensor]) -> GloraAdapter:
-        """Return the adapter with other tensors."""
-        a1, a2, b1, b2, *core = tensors
-        return replace(self, a1=a1, a2=a2, b1=b1, b2=b2, bm=core[0] if core else None)
-
 
 def _is_old(a1: Tensor, a2: Tensor, b1: Tensor, b2: Tensor) -> bool:
     """Whether the shapes only fit with the first versions' names."""

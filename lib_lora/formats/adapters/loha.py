@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib_lora.formats.adapters.base import Adapter, Factors
-from lib_lora.formats.adapters.layer import trained_shape
 from lib_lora.formats.adapters.pairs import apart, below, evened
-from lib_lora.formats.adapters.parts import alpha_tensor, as_fp32, first_side, read_alpha, shape_error, take_parts
-from lib_lora.formats.adapters.start import Drawing, check_size
+from lib_lora.formats.adapters.parts import alpha_tensor, first_side, read_alpha, shape_error, take_parts
+from lib_lora.formats.adapters.start import Drawing
 
 _WEIGHTS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 _CORES = ("hada_t1", "hada_t2")
@@ -43,27 +42,15 @@ class LohaAdapter(Adapter):
     alpha: float
 
     @classmethod
-    def new(
-        cls,
-        key: str,
-        layer: nn.Module,
-        *,
-        rank: int,
-        alpha: float,
-        generator: torch.Generator | None = None,
-        device: torch.device | None = None,
-        **more: Any,
-    ) -> LohaAdapter:
+    def begun(cls, key: str, shape: tuple[int, ...], draw: Drawing, *, rank: int, alpha: float) -> LohaAdapter:
         """Return a fresh adapter that changes nothing yet: ``w2_a`` is zero, the others normal, as LyCORIS begins.
 
-        A kernel stands flat in the columns; see `Adapter.new`.
+        A kernel stands flat in the columns; see `Adapter.begun`.
         """
-        out, *rest = trained_shape(key, layer)
-        check_size(key, rank, alpha)
-        draw, columns = Drawing(layer, generator, device), prod(rest)
+        out, columns = shape[0], prod(shape[1:])
         w1_a, w1_b = draw.normal((out, rank), 0.1), draw.normal((rank, columns), 1.0)
         w2_a, w2_b = draw.zeros((out, rank)), draw.normal((rank, columns), 1.0)
-        return cls(key, w1_a, w1_b, w2_a, w2_b, None, None, as_fp32(alpha))
+        return cls(key, w1_a, w1_b, w2_a, w2_b, None, None, alpha)
 
     @classmethod
     def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:
@@ -153,17 +140,6 @@ class LohaAdapter(Adapter):
         up = torch.einsum("oi,oj->oij", a1, a2).flatten(1)
         down = torch.einsum("in,jn->ijn", b1, b2).flatten(0, 1)
         return Factors(up * self.scale(), down, self.shape)
-
-    def parameters(self) -> list[Tensor]:
-        """Return the four weights and, where there are some, the two cores."""
-        weights = [self.w1_a, self.w1_b, self.w2_a, self.w2_b]
-        return weights if self.t1 is None or self.t2 is None else [*weights, self.t1, self.t2]
-
-    def with_parameters(self, tensors: list[Tensor]) -> LohaAdapter:
-        """Return the adapter with other tensors."""
-        w1_a, w1_b, w2_a, w2_b, *cores = tensors
-        t1, t2 = cores if cores else (None, None)
-        return replace(self, w1_a=w1_a, w1_b=w1_b, w2_a=w2_a, w2_b=w2_b, t1=t1, t2=t2)
 
 
 def tucker_pair(a: Tensor, b: Tensor, core: Tensor | None) -> tuple[Tensor, Tensor]:

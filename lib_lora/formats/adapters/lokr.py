@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import isqrt, prod, sqrt
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib_lora.formats.adapters.base import Adapter, Factors, whole_pair
-from lib_lora.formats.adapters.layer import trained_shape
 from lib_lora.formats.adapters.loha import tucker_pair
 from lib_lora.formats.adapters.pairs import below, evened, same
-from lib_lora.formats.adapters.parts import alpha_tensor, as_fp32, first_side, read_alpha, shape_error, take_parts
-from lib_lora.formats.adapters.start import Drawing, check_size
+from lib_lora.formats.adapters.parts import alpha_tensor, first_side, read_alpha, shape_error, take_parts
+from lib_lora.formats.adapters.start import Drawing
 
 _PREFIX = "lokr_"
 
@@ -44,32 +43,21 @@ class LokrAdapter(Adapter):
     alpha: float
 
     @classmethod
-    def new(
-        cls,
-        key: str,
-        layer: nn.Module,
-        *,
-        rank: int,
-        alpha: float,
-        generator: torch.Generator | None = None,
-        device: torch.device | None = None,
-        factor: int = -1,
-        **more: Any,
+    def begun(
+        cls, key: str, shape: tuple[int, ...], draw: Drawing, *, rank: int, alpha: float, factor: int = -1
     ) -> LokrAdapter:
         """Return a fresh adapter that changes nothing yet, as LyCORIS begins: ``w1`` whole, ``w2`` of a rank and zero.
 
         Where ``rank`` is half of ``w2``'s longer side or more, ``w2`` is whole. ``factor`` splits the sides, see
-        `split`; for the rest see `Adapter.new`.
+        `split`; for the rest see `Adapter.begun`.
         """
-        out, inputs, *kernel = trained_shape(key, layer)
-        check_size(key, rank, alpha)
+        out, inputs, *kernel = shape
         (o1, o2), (i1, i2) = split(out, factor), split(inputs, factor)
-        draw = Drawing(layer, generator, device)
         w1 = draw.uniform((o1, i1), 1 / sqrt(i1))
         if rank >= max(o2, i2) / 2:
-            return cls(key, w1, None, None, draw.zeros((o2, i2, *kernel)), None, None, None, as_fp32(alpha))
+            return cls(key, w1, None, None, draw.zeros((o2, i2, *kernel)), None, None, None, alpha)
         w2_a, w2_b = draw.uniform((o2, rank), 1 / sqrt(rank)), draw.zeros((rank, i2 * prod(kernel)))
-        return cls(key, w1, None, None, None, w2_a, w2_b, None, as_fp32(alpha))
+        return cls(key, w1, None, None, None, w2_a, w2_b, None, alpha)
 
     @classmethod
     def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:
@@ -221,15 +209,6 @@ class LokrAdapter(Adapter):
         """Return the Kronecker products of both factors' halves: ``(A₁B₁)⊗(A₂B₂) = (A₁⊗A₂)(B₁⊗B₂)``."""
         (a1, b1), (a2, b2) = self._pairs()
         return Factors(torch.kron(a1 * self.scale(), a2), torch.kron(b1, b2), self.shape)
-
-    def parameters(self) -> list[Tensor]:
-        """Return the tensors that are there, ``w1`` or ``w1_a`` first."""
-        return [tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None]
-
-    def with_parameters(self, tensors: list[Tensor]) -> LokrAdapter:
-        """Return the adapter with other tensors."""
-        names = [name for name in _TENSORS if getattr(self, name) is not None]
-        return replace(self, **dict(zip(names, tensors, strict=True)))
 
     def scaled(self, q: float) -> LokrAdapter:
         """Return an adapter with ``q`` times the delta: by alpha, or where that is ignored by ``w1`` in its type."""

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod, sqrt
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lib_lora.formats.adapters.base import Adapter, Factors, low_rank_work
-from lib_lora.formats.adapters.layer import trained_shape
 from lib_lora.formats.adapters.pairs import apart, below, evened
 from lib_lora.formats.adapters.parts import (
     alpha_tensor,
-    as_fp32,
     first_side,
     read_alpha,
     shape_error,
     take_parts,
 )
-from lib_lora.formats.adapters.start import Drawing, check_size
+from lib_lora.formats.adapters.start import Drawing
 
 _UP, _DOWN, _MID = "lora_up.weight", "lora_down.weight", "lora_mid.weight"
 
@@ -44,27 +42,14 @@ class LoraAdapter(Adapter):
     alpha: float
 
     @classmethod
-    def new(
-        cls,
-        key: str,
-        layer: nn.Module,
-        *,
-        rank: int,
-        alpha: float,
-        generator: torch.Generator | None = None,
-        device: torch.device | None = None,
-        **more: Any,
-    ) -> LoraAdapter:
+    def begun(cls, key: str, shape: tuple[int, ...], draw: Drawing, *, rank: int, alpha: float) -> LoraAdapter:
         """Return a fresh adapter for a Linear or Conv2d that changes nothing yet (Hu et al. 2021, section 4.1).
 
-        ``down`` is Kaiming-uniform with a = √5, that is ±1/√fan_in; ``up`` is zero. Both are fp32 leaves on
-        ``device``, where the layer will run (None: where it is now), and require gradients.
+        ``down`` is Kaiming-uniform with a = √5, that is ±1/√fan_in; ``up`` is zero; see `Adapter.begun`.
         """
-        out, *rest = trained_shape(key, layer)
-        check_size(key, rank, alpha)
-        draw = Drawing(layer, generator, device)
+        out, *rest = shape
         down = draw.uniform((rank, *rest), 1 / sqrt(prod(rest)))
-        return cls(key, draw.zeros((out, rank, *[1] * (len(rest) - 1))), down, None, as_fp32(alpha))
+        return cls(key, draw.zeros((out, rank, *[1] * (len(rest) - 1))), down, None, alpha)
 
     @classmethod
     def rank_in(cls, parts: Mapping[str, Tensor]) -> int | None:
@@ -189,12 +174,3 @@ class LoraAdapter(Adapter):
         """Return ``down`` (and a 1×1 ``mid``) of the inputs of a Linear."""
         hidden = nn.functional.linear(x, down.flatten(1))
         return hidden if self.mid is None else nn.functional.linear(hidden, self.mid.to(x).flatten(1))
-
-    def parameters(self) -> list[Tensor]:
-        """Return up, down and, where there is one, mid."""
-        return [self.up, self.down] if self.mid is None else [self.up, self.down, self.mid]
-
-    def with_parameters(self, tensors: list[Tensor]) -> LoraAdapter:
-        """Return the adapter with other tensors."""
-        up, down, *mid = tensors
-        return replace(self, up=up, down=down, mid=mid[0] if mid else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
@@ -65,13 +65,3 @@ class NormAdapter(Adapter):
     def scaled(self, q: float) -> NormAdapter:
         """Return ``q`` times both changes, rounded to their type."""
         return self if q == 1 else self.with_parameters([self._times(tensor, q) for tensor in self.parameters()])
-
-    def parameters(self) -> list[Tensor]:
-        """Return what is there of the two."""
-        return [tensor for tensor in (self.w_norm, self.b_norm) if tensor is not None]
-
-    def with_parameters(self, tensors: list[Tensor]) -> NormAdapter:
-        """Return the adapter with other tensors."""
-        names = ("w_norm", "b_norm")
-        there = [name for name in names if getattr(self, name) is not None]
-        return replace(self, **dict(zip(there, tensors, strict=True)))

@@ -7,7 +7,7 @@ bounds the length of Q, 0 leaves it free.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -85,15 +85,6 @@ class OftAdapter(Adapter):
         """Return the parts by name."""
         parts = {_BLOCKS: self.blocks, "alpha": alpha_tensor(self.alpha)}
         return parts if self.rescale is None else {**parts, _RESCALE: self.rescale}
-
-    def parameters(self) -> list[Tensor]:
-        """Return the blocks and, where there is one, the rescaling."""
-        return [self.blocks] if self.rescale is None else [self.blocks, self.rescale]
-
-    def with_parameters(self, tensors: list[Tensor]) -> OftAdapter:
-        """Return the adapter with other tensors."""
-        blocks, *rescale = tensors
-        return replace(self, blocks=blocks, rescale=rescale[0] if rescale else None)
 
 
 def cayley(blocks: Tensor, *, bound: float) -> Tensor:

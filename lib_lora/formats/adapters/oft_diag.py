@@ -62,14 +62,6 @@ class OldOftAdapter(Adapter):
         """Return ``q`` times the change, in fp32: nothing is rounded."""
         return self if q == 1 else replace(self, change=self._times(self.change.float(), q))
 
-    def parameters(self) -> list[Tensor]:
-        """Return R less the identity."""
-        return [self.change]
-
-    def with_parameters(self, tensors: list[Tensor]) -> OldOftAdapter:
-        """Return the adapter with another one."""
-        return replace(self, change=tensors[0])
-
 
 def _identity(blocks: Tensor) -> Tensor:
     return torch.eye(blocks.shape[-1], device=blocks.device)

@@ -7,7 +7,7 @@ unless PEFT's options say otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isqrt, prod, sqrt
 from typing import TYPE_CHECKING, ClassVar
 
@@ -110,11 +110,3 @@ class OftV2Adapter(Adapter):
         """Return the parts by name; the terms only where they are not the usual ones."""
         parts = {_TRIANGLES: self.triangles}
         return parts if self.terms == USUAL_TERMS else {**parts, _TERMS: torch.tensor(float(self.terms))}
-
-    def parameters(self) -> list[Tensor]:
-        """Return the triangles."""
-        return [self.triangles]
-
-    def with_parameters(self, tensors: list[Tensor]) -> OftV2Adapter:
-        """Return the adapter with other triangles."""
-        return replace(self, triangles=tensors[0])

@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lib_lora.errors import InputError
-from lib_lora.formats.adapters.parts import as_fp32
-
 
 class Drawing:
     """Draws fp32 tensors that can be trained, in the order in which they are asked for.
@@ -37,13 +34,3 @@ class Drawing:
 
     def _leaf(self, drawn: Tensor) -> Tensor:
         return drawn.to(self._device).requires_grad_()
-
-
-def check_size(key: str, rank: int, alpha: float) -> None:
-    """Refuse a size with which nothing can be learned.
-
-    Raises:
-        InputError: it is so.
-    """
-    if rank < 1 or as_fp32(alpha) == 0.0:
-        raise InputError("Rank must be at least 1 and alpha not 0", where=key, cure="Change the options.")

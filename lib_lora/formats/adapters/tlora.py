@@ -117,12 +117,3 @@ class TloraAdapter(Adapter):
         if positive.q is not self.q or positive.p is not self.p:  # alpha would be 0, which is read as the rank
             return replace(self, alpha=torch.finfo(torch.float32).tiny)
         return replace(positive, alpha=-positive.alpha) if q < 0 else positive
-
-    def parameters(self) -> list[Tensor]:
-        """Return the three tensors."""
-        return [self.q, self.p, self.values]
-
-    def with_parameters(self, tensors: list[Tensor]) -> TloraAdapter:
-        """Return the adapter with other tensors."""
-        q, p, values = tensors
-        return replace(self, q=q, p=p, values=values)

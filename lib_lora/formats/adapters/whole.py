@@ -6,7 +6,7 @@ They put it in whatever the strength; here a strength between 0 and 1 lies betwe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
@@ -59,11 +59,3 @@ class WholeAdapter(Adapter):
     def tensors(self) -> dict[str, Tensor]:
         """Return the part by its name."""
         return {_WEIGHT: self.weight}
-
-    def parameters(self) -> list[Tensor]:
-        """Return the weight."""
-        return [self.weight]
-
-    def with_parameters(self, tensors: list[Tensor]) -> WholeAdapter:
-        """Return the adapter with another weight."""
-        return replace(self, weight=tensors[0])

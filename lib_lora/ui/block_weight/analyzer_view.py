@@ -11,13 +11,12 @@ from typing import Any
 from PIL import Image
 
 from lib_lora.analysis.effective_block import Analysis
-from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.services.analysis_order import Found, range_text
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight.tier_view import tiers_html
-from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.messages import errors_html, note_html, notes_html
 from lib_lora.web.routes import file_url
 
 
@@ -53,8 +52,8 @@ def ended(found: Found | None, words: Words, *, stopped: bool = False) -> str:
     floor = max(analysis.noise_floor for analysis in found.analyses)
     kind = "block_weight.stopped" if stopped else "block_weight.finished"
     told = dict.fromkeys(note for analysis in found.analyses for note in analysis.notes)
-    notes = "".join(note_html(sentence_in_words(note, words.language), kind="warning") for note in told)
-    problems = "".join(error_html(each, words) for each in found.analyses[-1].problems)
+    notes = notes_html(told, words, kind="warning")
+    problems = errors_html(found.analyses[-1].problems, words)
     return note_html(words(kind, floor=f"{floor:.3f}", folder=folder), kind="good") + problems + notes
 
 

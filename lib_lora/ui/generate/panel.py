@@ -12,7 +12,6 @@ from lib_lora.blocks.tag_edit import without_block_weights
 from lib_lora.errors import AtelierError
 from lib_lora.host.base import GenerateRequest
 from lib_lora.host.request import side_range
-from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.options import options_of
 from lib_lora.services.atelier import Atelier
@@ -22,7 +21,7 @@ from lib_lora.ui import block_weight, compat
 from lib_lora.ui.compat import gr
 from lib_lora.ui.generate import from_picture, try_it
 from lib_lora.ui.generate.lora_list import LoraList
-from lib_lora.ui.messages import error_html, follow, note_html, progress_html
+from lib_lora.ui.messages import error_html, errors_html, follow, note_html, notes_html, progress_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.picture_inputs import PictureInputs, chosen_seed
 from lib_lora.ui.remember import remember
@@ -222,5 +221,5 @@ class _Generate:
         said = words(
             kind, n=len(made.pictures), time=duration(made.seconds, words), folder=made.pictures[0].path.parent
         )
-        notes = "".join(note_html(sentence_in_words(note, words.language), kind="warning") for note in made.notes)
-        return note_html(said, kind="good") + "".join(error_html(each, words) for each in made.problems) + notes
+        notes = notes_html(made.notes, words, kind="warning")
+        return note_html(said, kind="good") + errors_html(made.problems, words) + notes

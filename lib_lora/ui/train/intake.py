@@ -30,7 +30,7 @@ from lib_lora.train.estimate import plan_run
 from lib_lora.train.options import TrainOptions
 from lib_lora.train.recipes import KINDS
 from lib_lora.ui import compat
-from lib_lora.ui.messages import error_html, follow, note_html, progress_html
+from lib_lora.ui.messages import error_html, errors_html, follow, note_html, progress_html
 from lib_lora.ui.train.inline_actions import act_button
 from lib_lora.ui.train.look import problems_html, summary_html, tags_html
 from lib_lora.ui.train.options import from_widget
@@ -151,7 +151,7 @@ class Intake:
         except AtelierError as error:
             return error_html(error, self._words), folder, compat.update(value=None)
         note = note_html(self._words("train.taken", n=taken, folder=place.name), kind="good") if taken else ""
-        return note + "".join(error_html(error, self._words) for error in said), str(place), compat.update(value=None)
+        return note + errors_html(said, self._words), str(place), compat.update(value=None)
 
     def _look(
         self, place: Path, options: TrainOptions, job: Job, *, only: str = ""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from html import escape
 
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.noise_schedule import NOISE, VELOCITY
-from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.run_plan import plan_of
@@ -19,7 +17,7 @@ from lib_lora.train.options import TrainOptions, usual_values
 from lib_lora.train.recipes import facts_of
 from lib_lora.train.remarks import remarks_on
 from lib_lora.train.training_set import fit_remarks
-from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.messages import error_html, note_html, notes_html
 from lib_lora.ui.train.draft import Draft, changed_names
 from lib_lora.ui.train.inline_actions import act_button
 from lib_lora.ui.train.look import remarks_html
@@ -59,7 +57,7 @@ def plan_html(atelier: Atelier, draft: Draft, usual: dict, words: Words) -> str:
         f'<div class="atelier-plan"><b>{" · ".join(line)}</b>'
         f'<span class="atelier-soft">{escape(how)} {escape(reg)}</span>{_model(atelier, words)}'
         f"{_fitted(atelier, draft, words)}</div>"
-        f"{_said(plan.drawn, words)}{_remarks(atelier, options, words)}{_too_much(atelier, options, words)}"
+        f"{notes_html(plan.drawn, words)}{_remarks(atelier, options, words)}{_too_much(atelier, options, words)}"
         f"{missing or _refused(atelier, options, words)}"
         f"{remarks_html(remarks, words)}"
     )
@@ -77,11 +75,7 @@ def _model(atelier: Atelier, words: Words) -> str:
 
 def _remarks(atelier: Atelier, options: TrainOptions, words: Words) -> str:
     """Say what a person should know of the run before it starts."""
-    return _said(remarks_on(atelier.host.model, options), words)
-
-
-def _said(texts: Sequence[str], words: Words) -> str:
-    return "".join(note_html(sentence_in_words(text, words.language)) for text in texts)
+    return notes_html(remarks_on(atelier.host.model, options), words)
 
 
 def _missing(atelier: Atelier, draft: Draft, words: Words) -> str:

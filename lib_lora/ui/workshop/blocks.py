@@ -28,7 +28,7 @@ from lib_lora.services import presets as presets_file
 from lib_lora.services.atelier import Atelier
 from lib_lora.services.fitted import in_steps
 from lib_lora.ui.compat import COPYABLE, dropdown, event_kw, gr, update
-from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.messages import error_html, note_html, notes_html
 from lib_lora.ui.workshop import finder, planner, work
 from lib_lora.ui.workshop.tables import block_table, megabytes
 
@@ -83,7 +83,7 @@ class Handlers:
         if job.result is not None:
             facts, vector = job.result
             weights = BlockWeights.parse(vector).as_dict() if vector else {}
-            told = "".join(note_html(sentence_in_words(note, self.words.language)) for note in facts["notes"])
+            told = notes_html(facts["notes"], self.words)
             yield told, self.summary(facts), vector, facts, block_table(_lines(facts), weights, self.words), idle
 
     def _measure(self, name: str, path: Path, progress: Progress) -> tuple[Facts, str]:

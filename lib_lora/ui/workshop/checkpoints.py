@@ -8,7 +8,6 @@ from html import escape
 from typing import Any
 
 from lib_lora.errors import AtelierError, FileError
-from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.i18n.words import Words
 from lib_lora.merge.extract_spec import DEFAULT_RULE, ExtractOptions, ExtractSpec
 from lib_lora.options import find
@@ -87,8 +86,7 @@ class Handlers:
         try:
             order = self.order(tuned, original, *values)
             stem = name.strip() or extract.proposed_name(order, taken=tuple(file_work.names(self.atelier)))
-            folders = self.atelier.folders
-            target = folders.allowed(folders.loras / f"{file_stem(stem)}{ENDING}")
+            target = self.atelier.folders.lora(stem)
             extract.check(order, target, overwrite=replace)
         except AtelierError as error:
             yield self._refused(error)

@@ -15,7 +15,7 @@ from lib_lora.services import files as file_work
 from lib_lora.services import labels
 from lib_lora.services.atelier import Atelier
 from lib_lora.ui.compat import event_kw, gr
-from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.messages import error_html, errors_html, note_html
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.tables import change_table
 
@@ -80,7 +80,7 @@ class Handlers:
         if job.result is not None:
             made: labels.Labeled = job.result
             text = self.words("workshop.undone", path=str(made.path), backup=made.backup.name if made.backup else "–")
-            told = "".join(error_html(error, self.words) for error in made.failed)
+            told = errors_html(made.failed, self.words)
             yield note_html(text, kind="good") + told, change_table({made.path.stem: made.changes}, self.words)
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from lib_lora.blocks.tag_model import ResolvedTag
 from lib_lora.blocks.tag_resolve import format_tag
 from lib_lora.errors import AtelierError, FileError
-from lib_lora.formats.names import ENDING, file_stem
-from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.merge.spec import MergeSpec, proposed_name
 from lib_lora.progress import Progress
@@ -22,7 +19,7 @@ from lib_lora.services.atelier import Atelier
 from lib_lora.services.file_facts import lora_path
 from lib_lora.services.ingredients import rows_of_prompt
 from lib_lora.ui.compat import COPYABLE, HIDDEN, event_kw, gr, nudge, update, with_many
-from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.messages import error_html, note_html, notes_html
 from lib_lora.ui.workshop import checkpoints, work
 from lib_lora.ui.workshop import rows as table
 from lib_lora.ui.workshop.merge_choices import COUNT, Choices, Widgets
@@ -96,7 +93,7 @@ class Handlers:
         keep, idle = (update(), update(visible=False), ""), update(visible=False)
         try:
             order = self.order(*values)
-            target = self._target(name)
+            target = self.atelier.folders.lora(name)
             merge.check(order, target, overwrite=replace)
         except AtelierError as error:
             yield error_html(error, self.words), "", idle, update(visible=isinstance(error, FileError)), *keep[1:]
@@ -140,11 +137,8 @@ class Handlers:
         for html in work.shown(self.atelier, self.words, job):
             yield html, update(visible=not job.ended)
         if job.result is not None:
-            said = "".join(note_html(sentence_in_words(note, self.words.language), kind="warning") for note in notes)
+            said = notes_html(notes, self.words, kind="warning")
             yield note_html(self.words("workshop.each_saved", names=", ".join(names)), kind="good") + said, idle
-
-    def _target(self, name: str) -> Path:
-        return self.atelier.folders.allowed(self.atelier.folders.loras / f"{file_stem(name)}{ENDING}")
 
     def _title(self, values: Sequence[Any]) -> str:
         return " + ".join(table.row_text(row) for row in table.used_rows(values[:-COUNT]))

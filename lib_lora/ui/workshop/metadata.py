@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from lib_lora.analysis.file_comparison import compare_files
@@ -15,9 +14,8 @@ from lib_lora.formats.cover import read_cover, small_cover
 from lib_lora.formats.editing import changes_of, hashes_of
 from lib_lora.formats.header import read_header
 from lib_lora.formats.metadata import describe, private_keys
-from lib_lora.formats.names import ENDING, file_stem, proposed_stem
+from lib_lora.formats.names import proposed_stem
 from lib_lora.formats.search import find_files
-from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.options import without_controls
 from lib_lora.progress import Progress
@@ -29,7 +27,7 @@ from lib_lora.services.labels import LabelOptions
 from lib_lora.services.readme import FACTS
 from lib_lora.ui import compat
 from lib_lora.ui.compat import update
-from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.messages import error_html, errors_html, note_html, notes_html
 from lib_lora.ui.workshop import batch, work
 from lib_lora.ui.workshop.tables import change_table, comparison_table, cut, hash_table, readable_date, table
 
@@ -94,12 +92,8 @@ class Handlers:
         values = [without_controls(fields[field]) for field in FORM]  # what the form hands back must be typed text
         text = json.dumps(raw, ensure_ascii=False, indent=1)
         prefer = update(value=cards.NEITHER, visible=bool(cards.conflicts(path, metadata)))
-        told = self.facts(metadata) + self.notes(notes)
+        told = self.facts(metadata) + notes_html(notes, self.words, kind="warning")
         return [*values, read_cover(metadata), SAME, "", self.private(metadata), text, copy, prefer, told]
-
-    def notes(self, notes: Iterable[str]) -> str:
-        """Return what is to be said of a card or a preview picture."""
-        return "".join(note_html(sentence_in_words(note, self.words.language), kind="warning") for note in notes)
 
     def facts(self, metadata: Mapping[str, str]) -> str:
         """Return what the training left in the file: a line of facts, and the tags of its captions, counted."""
@@ -161,12 +155,12 @@ class Handlers:
 
         def look() -> labels.Planned:
             path, order = file_work.file_of(self.atelier, name), self.order(*values)
-            return labels.prepare(path, order, target=self._target(copy) if where == "copy" else None)
+            return labels.prepare(path, order, target=self.atelier.folders.lora(copy) if where == "copy" else None)
 
         found, message = work.tried(self.words, look)
         if found is None:
             return message, ""
-        told = self.notes(found.notes)
+        told = notes_html(found.notes, self.words, kind="warning")
         if not found.all_changes:
             return note_html(self.words("workshop.no_change")) + told, ""
         text = self.words("workshop.will_change", n=len(found.all_changes))
@@ -176,7 +170,7 @@ class Handlers:
         """Write the form into a new file or in place; yields (message, table, Cancel)."""
         try:
             path, order = file_work.file_of(self.atelier, name), self.order(*values)
-            target = self._target(copy) if where == "copy" else None
+            target = self.atelier.folders.lora(copy) if where == "copy" else None
             labels.check(path, target, self.atelier)
             labels.prepare(path, order, target=target)
         except AtelierError as error:
@@ -201,10 +195,8 @@ class Handlers:
         hashes = self.words("workshop.meta_hashes", before=made.hash_before[:12], after=made.hash_after[:12])
         beside = self.words("workshop.meta_beside", names=", ".join(one.name for one in made.beside))
         html = note_html(" ".join([text, hashes, *([beside] if made.beside else [])]), kind="good")
-        return html + self.notes(made.notes) + "".join(error_html(error, self.words) for error in made.failed)
-
-    def _target(self, name: str) -> Path:
-        return self.atelier.folders.allowed(self.atelier.folders.loras / f"{file_stem(name)}{ENDING}")
+        notes = notes_html(made.notes, self.words, kind="warning")
+        return html + notes + errors_html(made.failed, self.words)
 
     def hashes(self, name: str | None) -> Iterator[tuple[str, str, Any]]:
         """Compute a file's hashes; yields (message, table, Cancel)."""

@@ -13,7 +13,6 @@ from lib_lora.blocks.tag import strip_tags
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.base import GenerateRequest
-from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words, duration
 from lib_lora.merge.spec import resolve_blocks, shown_weights
 from lib_lora.options import find, options_of
@@ -26,7 +25,7 @@ from lib_lora.services.speed import Speed
 from lib_lora.ui import compat
 from lib_lora.ui.block_weight.row import WATCH, watch_html
 from lib_lora.ui.compat import HIDDEN, gr
-from lib_lora.ui.messages import error_html, follow, note_html, progress_html
+from lib_lora.ui.messages import error_html, errors_html, follow, note_html, notes_html, progress_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.picture_inputs import chosen_seed
 from lib_lora.ui.remember import remember
@@ -307,10 +306,10 @@ class Handlers:
         kind = "generate.stopped" if job.state == STOPPED else "generate.finished"
         folder = made.shown[0].files[0].parent
         said = note_html(words(kind, n=count, time=duration(made.seconds, words), folder=folder), kind="good")
-        return said + "".join(error_html(each, words) for each in made.problems) + self._notes(made.notes)
+        return said + errors_html(made.problems, words) + self._notes(made.notes)
 
     def _notes(self, notes: tuple[Sentence, ...] | tuple[str, ...]) -> str:
-        return "".join(note_html(sentence_in_words(each, self._words.language), kind="warning") for each in notes)
+        return notes_html(notes, self._words, kind="warning")
 
 
 def _usual(name: str) -> Any:

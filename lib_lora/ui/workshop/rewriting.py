@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import AtelierError, FileError
-from lib_lora.formats.names import ENDING, file_stem
-from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.options import find
 from lib_lora.progress import Progress
@@ -21,7 +19,7 @@ from lib_lora.services.conversion import ConvertOptions
 from lib_lora.services.portions import PruneOptions, SplitOptions
 from lib_lora.ui import compat
 from lib_lora.ui.compat import event_kw, gr, update
-from lib_lora.ui.messages import error_html, note_html
+from lib_lora.ui.messages import error_html, note_html, notes_html
 from lib_lora.ui.option_widget import widget
 from lib_lora.ui.workshop import work
 from lib_lora.ui.workshop.merge_choices import PRECISIONS, Choices
@@ -73,25 +71,21 @@ class Handlers:
         taken = file_work.names(self.atelier)
         if what == "convert":
             options = ConvertOptions(to, self.choices.precision(precision))
-            target = self._target(typed or conversion.proposed_name(path, options, taken=taken))
+            target = self.atelier.folders.lora(typed or conversion.proposed_name(path, options, taken=taken))
             conversion.check(path, options, target, overwrite=replace)
             return target.stem, lambda progress: self._convert(path, options, target, replace, progress)
         if what == "prune":
             pruned = PruneOptions(text_encoders=text, blocks=blocks, zero=zero)
-            target = self._target(typed or portions.proposed_name(path, taken=taken))
+            target = self.atelier.folders.lora(typed or portions.proposed_name(path, taken=taken))
             portions.check(path, target, overwrite=replace)
             return target.stem, lambda progress: self._prune(path, pruned, target, replace, progress)
         parts = SplitOptions(by, groups)
-        stem = self._target(typed).stem if typed else path.stem
+        stem = self.atelier.folders.lora(typed).stem if typed else path.stem
         return stem, lambda progress: self._split(path, parts, stem, replace, progress)
-
-    def _target(self, name: str) -> Path:
-        return self.atelier.folders.allowed(self.atelier.folders.loras / f"{file_stem(name)}{ENDING}")
 
     def _saved(self, path: Path, notes: Any) -> str:
         text = self.words("workshop.saved", path=str(path), size=megabytes(path.stat().st_size))
-        told = "".join(note_html(sentence_in_words(note, self.words.language)) for note in notes)
-        return note_html(text, kind="good") + told
+        return note_html(text, kind="good") + notes_html(notes, self.words)
 
     def _convert(
         self, path: Path, options: ConvertOptions, target: Path, replace: bool, progress: Progress
@@ -112,11 +106,10 @@ class Handlers:
     ) -> tuple[str, str]:
         folder = self.atelier.folders.loras
         pieces, notes = portions.split(path, options, folder, stem=stem, overwrite=replace, progress=progress)
-        told = "".join(note_html(sentence_in_words(note, self.words.language)) for note in notes)
         done = note_html(self.words("workshop.split_done", n=len(pieces), folder=str(folder)), kind="good")
         head = [self.words(f"workshop.head_{name}") for name in ("file", "modules", "block")]
         rows = [[escape(one.path.stem), str(sum(one.blocks.values())), escape(", ".join(one.blocks))] for one in pieces]
-        return done + told, table(head, rows)
+        return done + notes_html(notes, self.words), table(head, rows)
 
 
 def build(atelier: Atelier, words: Words) -> RewritePanel:

@@ -15,7 +15,7 @@ from lib_lora.i18n.error_words import sentence_in_words
 from lib_lora.i18n.words import Words
 from lib_lora.merge.make import Made
 from lib_lora.merge.report import MergeReport
-from lib_lora.ui.messages import note_html
+from lib_lora.ui.messages import note_html, notes_html
 
 Used = tuple[str, Mapping[str, float]]
 """A file's name and its multiples by block."""
@@ -196,7 +196,7 @@ def comparison_table(found: FileComparison, words: Words) -> str:
         _compared(one, words("workshop.compared_all") if one is found.whole else one.block)
         for one in (*found.blocks, found.whole)
     ]
-    told = "".join(note_html(sentence_in_words(note, words.language)) for note in found.notes)
+    told = notes_html(found.notes, words)
     return told + table([words(f"workshop.head_{name}") for name in names], rows, kind="atelier-block-table")
 
 

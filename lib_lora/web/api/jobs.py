@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lib_lora.errors import InputError
@@ -84,9 +86,13 @@ def result_row(atelier: Atelier, found: Any, language: str) -> Any:
     if isinstance(found, PlanPictures):
         return plan_row(atelier, found, language)
     if isinstance(found, Fitted):
-        files = [{"name": path.name, "url": file_url(atelier.folders, path)} for path in found.files]
+        files = _links(atelier, found.files)
         return {**told(found, partial(sentence_in_words, language=language)), "files": files}
     return found if isinstance(found, dict) else {"text": str(found)}
+
+
+def _links(atelier: Atelier, files: Iterable[Path]) -> list[dict[str, Any]]:
+    return [{"name": path.name, "url": file_url(atelier.folders, path)} for path in files]
 
 
 def plan_row(atelier: Atelier, found: PlanPictures, language: str) -> dict[str, Any]:
@@ -98,14 +104,14 @@ def plan_row(atelier: Atelier, found: PlanPictures, language: str) -> dict[str, 
             "value": one.picture.value,
             "weights": one.picture.weights.format(),
             "changed": one.changed,
-            "files": [{"name": path.name, "url": file_url(atelier.folders, path)} for path in one.files],
+            "files": _links(atelier, one.files),
         }
         for one in found.shown
     ]
     return {
         "lora": found.order.lora,
         "variants": variants,
-        "grids": [{"name": path.name, "url": file_url(atelier.folders, path)} for path in found.grids],
+        "grids": _links(atelier, found.grids),
         "notes": [sentence_in_words(note, language) for note in found.notes],
         "problems": [error_row(each, language) for each in found.problems],
     }
@@ -121,7 +127,7 @@ def analysis_row(atelier: Atelier, found: Found, language: str) -> dict[str, Any
         }
         for analysis in found.analyses
     ]
-    files = [{"name": path.name, "url": file_url(atelier.folders, path)} for path in found.files]
+    files = _links(atelier, found.files)
     tiers = tier_answer(found.tiers, atelier.host.model.family)
     for result, row in zip(found.tiers, tiers["tiers"], strict=True):
         row["notes"] = [sentence_in_words(note, language) for note in result.notes]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from lib_lora.blocks.near import near_names
-from lib_lora.formats.names import ENDING, file_stem
 from lib_lora.formats.saving import check_target
 from lib_lora.i18n.error_words import error_row, sentence_in_words
 from lib_lora.sentences import say
@@ -35,7 +34,7 @@ def new_file(atelier: Atelier, name: str, *, overwrite: bool) -> Path:
     Raises:
         InputError: some system could not take the name. FileError: it is taken, or the folder cannot be used.
     """
-    target = atelier.folders.allowed(atelier.folders.loras / f"{file_stem(name)}{ENDING}")
+    target = atelier.folders.lora(name)
     check_target(target, overwrite=overwrite)
     return target
 
