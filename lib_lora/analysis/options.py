@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 from lib_lora.analysis.tiers.result import NORMS, PICTURES, PREDICTION
+from lib_lora.blocks.tokens import read_number
+from lib_lora.blocks.typed import half_width
 from lib_lora.errors import InputError
 from lib_lora.options import option, settle
 from lib_lora.sentences import say
@@ -85,19 +87,19 @@ class AnalyzeOptions:
 
 
 def parse_range(text: str) -> tuple[float, float]:
-    """Return the two numbers of a range, ``examined,others``.
+    """Return the two numbers of a range, ``examined,others``, or with / between as results show it.
 
     Raises:
         InputError: it is none.
     """
-    try:
-        first, second = (float(part) for part in text.split(","))
-    except ValueError as error:
+    read = [read_number(part.strip()) for part in half_width(text).replace("/", ",").split(",")]
+    numbers = [number for number in read if number is not None]
+    if len(read) != 2 or len(numbers) != 2:
         raise InputError(
             say("Range is “{text}”", text=text),
             where="range",
             cure="Give two numbers: the examined block's value, then all others', e.g. 0,1.",
-        ) from error
-    if not (math.isfinite(first) and math.isfinite(second)):
+        )
+    if not all(map(math.isfinite, numbers)):
         raise InputError("Range takes two finite numbers", where="range", cure="For example 0,1.")
-    return first, second
+    return numbers[0], numbers[1]

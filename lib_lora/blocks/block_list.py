@@ -6,6 +6,7 @@ import re
 
 from lib_lora.blocks.errors import PositionError
 from lib_lora.blocks.layouts import OTHER, Layout, block_in, layout_of
+from lib_lora.blocks.typed import half_width
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
 
@@ -18,11 +19,13 @@ def parse_block_list(text: str, layout: Layout) -> list[tuple[str, ...]]:
 
     A group is one block, `A B` (several), `A-B` (a range of the layout, in either direction) or any of these after
     `NOT` (every other block of the layout). A vector's length with ALL, such as `17ALL`, as the whole text means every
-    block of that layout, one by one. An empty text is an empty list. `other` may be named, but is in no range or NOT.
+    block of that layout, one by one. An empty text is an empty list, and a comma at the end adds no entry. `other` may
+    be named, but is in no range or NOT. Full-width signs are read as half-width ones.
 
     Raises:
         PositionError: pointing at the first entry that cannot be read.
     """
+    text = half_width(text).rstrip(" ,")
     shortcut = _SHORTCUT.fullmatch(text)
     if shortcut:
         return _shortcut(text, int(shortcut[1]), layout)
@@ -42,7 +45,7 @@ def parse_blocks(text: str, layout: Layout, *, start: int = 0, end: int | None =
     Raises:
         PositionError: pointing into `text`.
     """
-    end = len(text) if end is None else end
+    text, end = half_width(text), len(text) if end is None else end
     named: set[str] = set()
     negated = False
     position, count = start, 0

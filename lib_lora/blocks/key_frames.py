@@ -14,6 +14,7 @@ from lib_lora.blocks.tokens import format_number, read_number
 _NUMBER = r"[0-9.eE+\-]+"
 _PAIR = rf"{_NUMBER}\s*@\s*{_NUMBER}"
 _FORM = re.compile(rf"(\[\s*)?{_PAIR}(?:\s*[,;]\s*{_PAIR})*(?(1)\s*\])")
+_MEANT = re.compile(rf"\[?\s*{_NUMBER}\s*@")
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,17 @@ class KeyFrames:
 
 
 def are_key_frames(text: str) -> bool:
-    """Whether a text has the form of key frames."""
-    return _FORM.fullmatch(text) is not None
+    """Whether a text begins like key frames: what is wrong behind that, `read_key_frames` finds."""
+    return _MEANT.match(text) is not None
 
 
 def read_key_frames(text: str) -> KeyFrames | None:
-    """Return the key frames that a text of their form says; None where its numbers are none, or no positions.
+    """Return the key frames that a text says; None where it has another form, or its numbers are none or no positions.
 
     Positions up to 1 are shares; where one is larger, all are whole steps.
     """
+    if _FORM.fullmatch(text) is None:
+        return None
     points: list[tuple[float, float]] = []
     for pair in re.split("[,;]", text.strip("[] ")):
         weight, place = (read_number(part.strip()) for part in pair.split("@"))

@@ -30,10 +30,14 @@ SHAPES: Mapping[str, Callable[[float], float]] = {
 }
 """The words that stand for a row of numbers: the share of the way, 0 to 1, to a number."""
 
-_VALUE = r"""(?:"([^"]*)"|'([^']*)'|([^\s"',]*(?:\s*,\s*[^\s"',]+)*))"""
+_ITEM = r"[^\s\"',=:\[\]{}]*"
+_NO_ARGUMENT = r"(?![A-Za-z]\w*[\"']?\s*[=:])"
+_NEXT = rf"(?:\s*,\s*(?![\"'\]}}]){_NO_ARGUMENT}|\s+(?=[+-]?\s*[.0-9]))"
+"""What stands between two items: a comma, unless another argument follows; blanks alone are one to be complained of."""
+_VALUE = rf"""(?:"([^"]*)"|'([^']*)'|\[([^\]]*)\]|({_NO_ARGUMENT}{_ITEM}(?:{_NEXT}{_ITEM})*))"""
 _ARGUMENT = re.compile(rf"\b(down|mid|up)_lr_weight[\"']?\s*[=:]\s*{_VALUE}")
 """Of a command, or of a settings file in TOML or JSON."""
-_ANOTHER = re.compile(r"[A-Za-z]\w*(?:\s*=\s*|[\"']\s*:\s*[\"']?)[^\s\"',\[\]{}]+")
+_ANOTHER = re.compile(r"[A-Za-z]\w*(?:\s*=\s*|[\"']\s*:\s*[\"']?)[^\s\"',\[\]{}]+(?:,[.0-9]+)*")
 
 
 def sd_scripts_counts(family: str) -> tuple[int, int]:
@@ -143,7 +147,7 @@ def read_lr_weights(text: str, family: str | None = None) -> tuple[BlockWeights,
         name = f"{found[1]}_lr_weight"
         if name in given:
             raise InputError("{name} stands there twice", name=name, cure="Leave one of them.")
-        given[name] = found[2] or found[3] or found[4] or ""
+        given[name] = next(filter(None, found.groups()[1:]), "")
     if not given:
         raise InputError("There is no down_lr_weight, mid_lr_weight or up_lr_weight", cure="Copy all three of them.")
     family = family or _family_of(given)

@@ -16,11 +16,12 @@ from lib_lora.blocks.tokens import Token, parse_tokens, read_number, read_tokens
 from lib_lora.blocks.typed import half_width, without_invisible
 from lib_lora.blocks.weights import BlockWeights, fit
 from lib_lora.errors import InputError
-from lib_lora.sentences import say
+from lib_lora.sentences import Sentence, say
 
-_ALL_BLOCKS = re.compile(r"(?:(none)|all(.*))", re.IGNORECASE)
+_ALL_BLOCKS = re.compile(r"(?:(none)|all\s*(.*))", re.IGNORECASE)
 _ODD_NUMBER = re.compile(r"[+-]?(?:[\d.½¼¾]|(?:nan|inf|infinity)$)", re.IGNORECASE)
-"""How a name begins that was meant as a number: 1/2, 100%, nan."""
+"""How a name begins that was meant as a number, unless a preset has nearly that name: 1/2, 100%, nan."""
+_NUMBER_LIKE = re.compile(r"[+-]?(?:[\d.,/%½¼¾]+|nan|inf|infinity)", re.IGNORECASE)
 _FORBIDDEN = re.compile(r"[,:<>=#\x00-\x1f\x7f-\x9f]")
 
 
@@ -144,31 +145,37 @@ class PresetFile:
             line = chosen.line if chosen else 0
             return Preset(name, full, (Token("number", value),) * full.length, line)
         if chosen is None:
-            cure = suggest(name, (*self.names(), "ALL", "NONE")) or say("Look at the list of presets, or add it.")
-            numbers = re.split(r"[\s;|/]+", name.strip())
-            if _ODD_NUMBER.match(name.strip()):
-                cure = say(
-                    "Write a strength like 0.8; block weights are a preset's name, or one number for each block with "
-                    "commas between."
-                )
-            if len(numbers) > 2 and all(read_number(number) is not None for number in numbers):
-                cure = say("Put commas between the numbers: {numbers}.", numbers=shorten(",".join(numbers)))
-            raise InputError("There is no preset “{name}”", name=shorten(name), cure=cure)
+            raise InputError("There is no preset “{name}”", name=shorten(name), cure=self._cure(name.strip()))
         return chosen.for_family(family)
+
+    def _cure(self, name: str) -> Sentence:
+        """Return what to write in place of a name that the file does not have."""
+        numbers = re.split(r"[\s;|/]+", name)
+        if len(numbers) > 2 and all(read_number(number) is not None for number in numbers):
+            return say("Put commas between the numbers: {numbers}.", numbers=shorten(",".join(numbers)))
+        near = None if _NUMBER_LIKE.fullmatch(name) else suggest(name, (*self.names(), "ALL", "NONE"))
+        if near is None and _ODD_NUMBER.match(name):
+            return say(
+                "Write a strength like 0.8; block weights are a preset's name, or one number for each block with "
+                "commas between."
+            )
+        return near or say("Look at the list of presets, or add it.")
 
     def vector(self, text: str, family: str) -> Preset:
         """Return what a text means as block weights: a vector where it is written as one, else the preset of that name.
 
-        A preset's name has no comma, and a number is a name only where the file has it; both are taken in full width.
+        What the file has as a name is that name; a number or what has commas, in full width too, is a vector otherwise.
 
         Raises:
             InputError: no such name, or no layout for this family. PositionError: a vector that cannot be right.
         """
+        if self.has(text):
+            return self.lookup(text, family)
         typed = half_width(text)
-        if "," in typed or (read_number(typed) is not None and not self.has(text)):
+        if "," in typed or read_number(typed) is not None:
             layout, tokens = parse_tokens(typed, family)
             return Preset("", layout, tokens, line=0)
-        return self.lookup(text if self.has(text) else typed, family)
+        return self.lookup(typed, family)
 
     def resolve(
         self, name: str, family: str, *, x: float = 1.0, rng: random.Random | None = None, fill: float = 0.0
@@ -209,7 +216,7 @@ def _read_line(content: str, number: int) -> Preset | LineProblem:
             say("The name of a preset cannot contain {characters: }", characters=bad),
             say("Use letters, digits, _ or -."),
         )
-    if not name or read_number(name) is not None:
+    if not name or read_number(half_width(name)) is not None:
         return LineProblem(number, say("A preset needs a name that is no number"), say("Write NAME:values."))
     try:
         tokens = read_tokens(values.strip())

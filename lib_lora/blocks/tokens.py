@@ -29,6 +29,15 @@ class Token:
     kind: Literal["number", "R", "U", "X"]
     number: float = 0.0
 
+    @property
+    def text(self) -> str:
+        """The value as it is written."""
+        if self.kind == "number":
+            return format_number(self.number)
+        if self.kind == "X" and self.number:
+            return f"X{'+' if self.number > 0 else '-'}{format_number(abs(self.number))}"
+        return self.kind
+
     def value(self, *, x: float, rng: random.Random | None) -> float:
         """Return the number that this token stands for: R is uniform in 0..1, U in -0.5..1.5, both to 3 decimals.
 

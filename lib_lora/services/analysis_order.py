@@ -17,7 +17,8 @@ from lib_lora.analysis.tiers.picture_tier import draw_maps, picture_result
 from lib_lora.analysis.tiers.result import PICTURES, BlockResult
 from lib_lora.atomic import replace_file
 from lib_lora.blocks.block_list import parse_block_list
-from lib_lora.blocks.layouts import full_layout
+from lib_lora.blocks.errors import shorten, suggest
+from lib_lora.blocks.layouts import OTHER, Layout, full_layout
 from lib_lora.blocks.tag import Span, find_tags, readable_tags
 from lib_lora.blocks.tag_edit import change_tag
 from lib_lora.errors import InputError
@@ -30,7 +31,7 @@ from lib_lora.services.block_tiers import TierOrder, quick_tiers, save_tiers
 from lib_lora.services.file_facts import FileFacts
 from lib_lora.services.jobs.job import Job
 from lib_lora.services.outputs import new_folder
-from lib_lora.services.prompt_tags import index_of
+from lib_lora.services.prompt_tags import index_of, labels_of
 from lib_lora.services.speed import Speed
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def order_of(
     facts = [files.of(tag.name) for tag in readable_tags(prompt) if tag.sweep]
     filled = frozenset(block for fact in facts for block in fact.blocks)
     layout = full_layout(facts[0].family if facts else host.model.family)
-    entries = parse_block_list(options.blocks, layout) or [(name,) for name in layout.names if name in filled]
+    entries = _entries(options.blocks, layout) or [(name,) for name in layout.names if name in filled]
     plans = tuple(SweepSpec(examined, others, tuple(entries), layout, options) for examined, others in options.ranges)
     request = replace(request, prompt=prompt, batch=1)
     quick = TierOrder.of(request, options, plans[0], host)
@@ -105,6 +106,14 @@ def order_of(
     check_order(order.request, order.pictures, native_side=host.model.native_side)
     check_clip_skip(request.clip_skip, host.model)
     return order
+
+
+def _entries(text: str, layout: Layout) -> list[tuple[str, ...]]:
+    entries = list(dict.fromkeys(parse_block_list(text, layout)))
+    if any(OTHER in entry for entry in entries):
+        cure = say("Leave it out here; in a tag, other= sets it.")
+        raise InputError("Modules outside of all blocks, “other”, cannot be examined", where="blocks", cure=cure)
+    return entries
 
 
 def submit(atelier: Atelier, order: AnalysisOrder, title: str) -> Job:
@@ -130,7 +139,22 @@ def _marked(prompt: str, label: str) -> str:
             where=say("prompt"),
             cure="Write <lora:NAME:1:XYZ> for the LoRA to be analyzed.",
         )
+    if label:
+        label = _label(label, labels_of(prompt))
     return change_tag(prompt, index_of(prompt, label), lambda tag: replace(tag, weights=Span("XYZ", 0), x=None))
+
+
+def _label(name: str, labels: Sequence[str]) -> str:
+    """Return the label of the LoRA that is to be analyzed: exactly so written before any case.
+
+    Raises:
+        InputError: no tag has this name; another LoRA's result would be taken for its own.
+    """
+    found = [label for label in labels if label == name] or [one for one in labels if one.casefold() == name.casefold()]
+    if not found:
+        cure = suggest(name, labels) or say("It has: {names}.", names=labels)
+        raise InputError("The prompt has no LoRA “{name}”", name=shorten(name), where="lora", cure=cure)
+    return found[0]
 
 
 def run(order: AnalysisOrder, host: Host, job: Job, *, outputs: Path, speed: Speed) -> Found:

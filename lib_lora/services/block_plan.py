@@ -12,6 +12,7 @@ from lib_lora.blocks.layouts import blocked_families, full_layout, lengths_of, t
 from lib_lora.blocks.lr_weights import has_lr_weights, lr_weights_of, read_lr_weights
 from lib_lora.blocks.plan import LEAST_STEP, MODES, BlockPlan, in_layouts
 from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.tag import meant_as_tag, parse_tag
 from lib_lora.blocks.typed import half_width, without_invisible
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
@@ -26,8 +27,8 @@ class PlanOptions:
     vector: str = option(
         REQUIRED,
         "Block weights",
-        "The weights as they are now: NAME:numbers, numbers, a preset's name, or sd-scripts' down_lr_weight=… "
-        "mid_lr_weight=… up_lr_weight=….",
+        "The weights as they are now: NAME:numbers, numbers, a preset's name, a LoRA tag with them, or sd-scripts' "
+        "down_lr_weight=… mid_lr_weight=… up_lr_weight=….",
         form="[NAME:]VECTOR",
     )
     fix: str = option("", "Fixed blocks", "Blocks that stay as they are: IN00,IN02,OUT09-OUT11.", form="LIST")
@@ -81,6 +82,8 @@ def plan_of(options: PlanOptions, presets: PresetFile, *, present: Collection[st
     """
     name, base, notes = read_vector(options.vector, presets, options.family)
     if options.fill is not None:
+        if base.layout == full_layout(base.layout.family):
+            notes = (*notes, say("These weights name every block: there is nothing to fill."))
         base, _ = base.convert(full_layout(base.layout.family), fill=options.fill)
     fixed = fixed_blocks(options.fix, base.layout.family)
     absent = [block for block in fixed if block not in base.layout.names]
@@ -101,7 +104,7 @@ def fixed_blocks(text: str, family: str) -> tuple[str, ...]:
     """
     layout = full_layout(family)
     try:
-        named = {block for group in parse_block_list(half_width(text).strip(" ,"), layout) for block in group}
+        named = {block for group in parse_block_list(text, layout) for block in group}
     except PositionError as error:
         error.option = "fix"
         raise
@@ -117,11 +120,16 @@ def read_vector(
         InputError: it cannot be read, or is of another family than ``family``.
     """
     text = without_invisible(text).partition("#")[0].strip()  # as in a preset file
-    if has_lr_weights(text):
-        weights, notes = read_lr_weights(text, family)
+    if has_lr_weights(half_width(text)):
+        weights, notes = read_lr_weights(half_width(text), family)
         return "", weights, notes
-    before, colon, values = text.partition(":" if ":" in text else "：")
-    name, values = (before.strip(), values.strip()) if colon else ("", text)
+    x: float | None = None
+    if meant_as_tag(text):
+        tag = parse_tag(text)
+        name, values, x = "", tag.weights.text if tag.weights else "", tag.x
+    else:
+        before, colon, values = text.partition(":" if ":" in text else "：")
+        name, values = (before.strip(), values.strip()) if colon else ("", text)
     if not values:
         raise InputError("There are no block weights", where="vector", cure="Write numbers or a preset's name.")
     found = presets.vector(values, family or unet_families()[0])
@@ -131,8 +139,8 @@ def read_vector(
         )
         cure = say("Choose this family, or give {counts: or } values.", counts=lengths_of(family))
         raise InputError(what, where="family", cure=cure)
-    weights = found.weights()
-    has_x = any(token.kind == "X" for token in found.tokens)
+    weights = found.weights(x=1.0 if x is None else x)
+    has_x = x is None and any(token.kind == "X" for token in found.tokens)
     return name or found.name, weights, (say("X counts 1 here."),) if has_x else ()
 
 

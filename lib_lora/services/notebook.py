@@ -82,6 +82,8 @@ def multipliers(lora: LoraFile, weights: Weights = 1.0, *, presets: PresetFile |
     Raises:
         InputError: a name, a vector or a number cannot be right, or a mapping names a block that the family lacks.
     """
+    if isinstance(weights, str | Sequence) and not weights:  # elsewhere an empty field is the plain LoRA
+        raise InputError("There are no block weights", where="weights", cure="Write numbers or a preset's name.")
     if isinstance(weights, Sequence) and not isinstance(weights, str):
         weights = ",".join(format_number(finite(value, str(at))) for at, value in enumerate(weights))
     if isinstance(weights, str):

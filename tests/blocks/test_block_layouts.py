@@ -127,6 +127,7 @@ def test_a_block_list_takes_single_grouped_ranged_and_inverted_entries() -> None
     assert parse_block_list("not BASE IN01-OUT11", layout) == [("IN00",)]
     assert parse_block_list("other, M00 other", layout) == [("other",), ("M00", "other")]
     assert parse_block_list("  ", layout) == []
+    assert parse_block_list("ＩＮ０１、ｍｉｄ －out00,", layout) == [("IN01",), ("M00", "OUT00")]
 
 
 def test_block_list_shortcuts_mean_every_block_of_that_layout() -> None:
@@ -140,7 +141,6 @@ def test_block_list_shortcuts_mean_every_block_of_that_layout() -> None:
     ("text", "position"),
     [
         ("IN01,,IN02", 5),
-        ("IN01,", 5),
         ("IN01, FOO", 6),
         ("IN08-M00-OUT03", 8),
         ("IN01-", 4),

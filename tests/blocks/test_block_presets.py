@@ -210,3 +210,21 @@ def test_a_minus_of_a_japanese_keyboard_and_rules_of_elements() -> None:
 
 def test_a_name_cannot_steer_a_terminal() -> None:
     assert PresetFile.parse("\x1b[31mA:" + ONES17).presets == ()
+
+
+def test_a_name_of_the_file_is_looked_up_before_it_is_read_as_numbers() -> None:
+    mine = PresetFile.parse(f"顔、体:{ONES17}\n１２:{ONES17}\n顔，髪:0{ONES17[1:]}")
+    assert [problem.line for problem in mine.problems] == [2]  # a number would be a strength in a tag
+    assert mine.vector("顔、体", "sd1").name == "顔、体"
+    assert mine.vector("顔，髪", "sd1").weights()["BASE"] == 0
+    assert SHIPPED.vector("all 0.5", "sd1").weights() == BlockWeights.uniform(full_layout("sd1"), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [("2b_facs", "2b_face"), ("1/2", "strength like 0.8"), ("100%", "strength like 0.8"), ("nan", "strength like 0.8")],
+)
+def test_a_name_that_begins_with_a_number_gets_near_names_too(name: str, cure: str) -> None:
+    with pytest.raises(InputError) as error:
+        PresetFile.parse(f"2b_face:{ONES17}\nNIN:{ONES17}").vector(name, "sd1")
+    assert cure in str(error.value.cure)

@@ -55,6 +55,14 @@ def test_positions_that_cannot_be_right_are_named(text: str) -> None:
         resolve(parse_tag(f"<lora:n:{text}>"), PRESETS, "sd1", seed=0)
 
 
+@pytest.mark.parametrize("text", ["[1@0,0@0.5", "1@0,0@0.5]", "0@0,1@50%", "0@0,,1@1", "0@0,1@1,", "１＠０、"])
+@pytest.mark.parametrize("place", ["", "1:", "unet=", "hr="])
+def test_what_begins_like_strengths_over_the_steps_is_told_their_form(text: str, place: str) -> None:
+    with pytest.raises(TagError, match="strengths over the steps") as error:
+        parse_tag(f"<lora:n:{place}{text}>")
+    assert "0@0,1@0.5" in str(error.value.cure)
+
+
 def test_a_tag_over_the_steps_is_written_as_it_is_read() -> None:
     for text in ("<lora:n:0.8:0@0,1@0.5:lbw=ALL>", "<lora:n:0:0@0,1@8:start=0.5>", "<lora:n:0.5:1:hr=0.3>"):
         once = format_tag(resolve(parse_tag(text), PRESETS, "sd1", seed=0))

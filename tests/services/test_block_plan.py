@@ -220,3 +220,40 @@ def test_a_line_may_end_with_a_comment(after: str) -> None:
 def test_lines_that_cannot_be_right(wrong: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         planned(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "down"),
+    [
+        ("down_lr_weight=0,,0.5", "0,0,0.5,1,1,1,1,1,1,1,1,1"),  # nothing between two commas is 0
+        ("down_lr_weight=zeros +0.5", "0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5"),
+        ("down_lr_weight=zeros+.5,mid_lr_weight=1,up_lr_weight=1", ",".join(["0.5"] * 12)),
+        ('{"down_lr_weight": [0, 0.5], "mid_lr_weight": 0.5}', "0,0.5,1,1,1,1,1,1,1,1,1,1"),
+        ('{"mid_lr_weight": 0.5, "down_lr_weight": 0.25}', ",".join(["0.25"] * 12)),
+        ("down_lr_weight＝０、０．５", "0,0.5,1,1,1,1,1,1,1,1,1,1"),
+        ("down_lr_weight= mid_lr_weight=0.5", ",".join(["1"] * 12)),
+    ],
+)
+def test_rates_are_read_to_their_end(text: str, down: str) -> None:
+    _, weights, _ = read_vector(text, SHIPPED)
+    assert ",".join(weights.format().split(",")[1:13]) == down
+
+
+def test_rates_without_commas_are_refused_and_not_cut_off() -> None:
+    with pytest.raises(InputError, match="0 0.5 1.*neither numbers"):
+        read_vector("down_lr_weight=0 0.5 1", SHIPPED)
+
+
+def test_a_copied_tag_is_read_with_its_x() -> None:
+    line = FIRST.partition(":")[2]
+    assert planned(f"<lora:n:0.8:lbw={line}>").line == line
+    assert planned("<lora:n:1:Gobuhime:start=5>").name == "Gobuhime"
+    found = planned("<lora:n:1:lbw=X," + "0," * 24 + "0:x=0.3>")
+    assert (found.plan.base["BASE"], any("X counts" in note for note in found.notes)) == (0.3, False)
+    with pytest.raises(InputError, match="no block weights"):
+        planned("<lora:n:1>")
+
+
+def test_a_fill_value_without_effect_is_said() -> None:
+    assert any("nothing to fill" in note for note in planned(FIRST, fill=0.5).notes)
+    assert not any("nothing to fill" in note for note in planned(NIN, fill=0.5).notes)

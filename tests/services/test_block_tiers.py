@@ -56,6 +56,26 @@ def test_another_lora_of_the_prompt_is_said_to_be_left_out(host):
     assert any("without the other LoRAs" in note for note in asked.notes)
 
 
+def test_another_lora_is_never_taken_for_the_one_that_is_named(host):
+    prompt = "<lora:plain:1> <lora:named:1>"
+    assert order(host, prompt, lora="NAMED", tier="norms").quick.tag.name == "named"
+    assert order(host, prompt, tier="norms").quick.tag.name == "plain"
+    with pytest.raises(InputError, match="no LoRA “nameed”") as error:
+        order(host, prompt, lora="nameed", tier="norms")
+    assert "named" in str(error.value.cure)
+
+
+def test_blocks_and_ranges_are_read_as_a_japanese_keyboard_writes_them(host):
+    asked = order(host, "<lora:plain:1:XYZ>", blocks="ＩＮ０４、mid、IN04,", range="0．5／1", also=("２，０",))
+    assert asked.plans[0].entries == (("IN04",), ("M00",))
+    assert [(plan.examined, plan.others) for plan in asked.plans] == [(0.5, 1.0), (2.0, 0.0)]
+
+
+def test_what_is_in_no_block_cannot_be_examined_and_is_refused_at_once(host):
+    with pytest.raises(InputError, match="cannot be examined"):
+        order(host, "<lora:plain:1:XYZ>", blocks="IN04,other")
+
+
 def test_all_tiers_are_saved_with_tables_plots_and_maps_and_agree(host, tmp_path):
     asked = order(
         host, "red apple <lora:plain:1>", tier="all", blocks="IN01,M00,OUT05", trigger=("apple",), neutral=("star",)

@@ -64,6 +64,9 @@ def test_a_number_is_every_blocks_and_a_block_that_is_none_is_refused(model):
     lora = random_lora(model)
     assert set(lib_lora.multipliers(lora, 0.5).values()) == {0.5}
     assert lib_lora.multipliers(lora, {"other": 0.25, "M00": 1})["other"] == 0.25
+    for nothing in ("", [], ()):
+        with pytest.raises(lib_lora.AtelierError, match="no block weights"):
+            lib_lora.multipliers(lora, nothing)
     with pytest.raises(InputError, match="OUT12"):
         lib_lora.multipliers(lora, {"OUT12": 1})
 

@@ -58,6 +58,12 @@ def test_saved_preset_is_listed_and_used_and_the_old_file_is_kept(web: Web, atel
     assert web.get("/presets").json()["text"] == (atelier.folders.data / "lbwpresets.txt").read_text("utf-8")
 
 
+def test_values_of_a_preset_are_listed_however_its_line_is_written(web: Web) -> None:
+    text = f"顔：{'１、' * 24}X+0.2、U\n"
+    row = web.post("/presets", {"text": text}).json()["presets"][0]
+    assert (row["name"], row["values"]) == ("顔", "1," * 24 + "X+0.2,U")
+
+
 def test_broken_preset_text_is_refused_and_nothing_is_written(web: Web, atelier: Atelier) -> None:
     before = web.get("/presets").json()["text"]
     refused(web.post("/presets", {"text": "GOOD:" + ",".join("1" * 17) + "\nBAD:1,2"}), 400)

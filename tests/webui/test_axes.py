@@ -13,9 +13,16 @@ from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import parse_tag, resolve
 from lib_lora.errors import InputError
 from lib_lora.host.webui import lora_list
-from lib_lora.host.webui.axes.changes import Weights
+from lib_lora.host.webui.axes.changes import OneBlock, Weights
 from lib_lora.host.webui.axes.plot import PREFIX, register_axes, unregister_axes
-from lib_lora.host.webui.axes.values import files_of_runs, split_blocks, split_numbers, split_ranges, split_weights
+from lib_lora.host.webui.axes.values import (
+    files_of_runs,
+    split_blocks,
+    split_numbers,
+    split_ranges,
+    split_steps,
+    split_weights,
+)
 from lib_lora.host.webui.prompt.overrides import GenerationOverrides, overrides_of
 from lib_lora.i18n.error_words import sentence_of
 
@@ -105,11 +112,16 @@ def weights_of(tag):
         (f"ALL; {VECTOR}", ["ALL", VECTOR]),
         (f'ALL, "{VECTOR}"', ["ALL", VECTOR]),
         (",".join(["ALL"] * 12), ["ALL"] * 12),
+        ("ALL，顔、体", ["ALL", "顔、体"]),
+        ("顔、体", ["顔、体"]),
+        ("ALL, 顔：笑顔", ["ALL", "顔：笑顔"]),
+        ("顔、ALL", ["顔", "ALL"]),
+        ("girl：" + "１、" * 25 + "１", [f"girl: {VECTOR}"]),
         ("", []),
     ],
 )
 def test_weights_are_split_at_commas_but_a_vector_stays_whole(text, values):
-    assert split_weights(text) == values
+    assert split_weights(text, {"顔、体", "顔：笑顔"}.__contains__) == values
 
 
 @pytest.mark.parametrize(
@@ -123,10 +135,26 @@ def test_weights_are_split_at_commas_but_a_vector_stays_whole(text, values):
         ("-1-1 [3]", ["-1", "0", "1"]),
         ("0-1 (-1), 0-9999999 [5000]", ["0-1 (-1)", "0-9999999 [5000]"]),
         ("end", ["end"]),
+        ("０、０．５", ["0", "0.5"]),
+        (f"0-{'9' * 400}", [f"0-{'9' * 400}"]),
     ],
 )
 def test_ranges_of_numbers_are_written_out(text, values):
     assert split_numbers(text) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0-1 (+0.5)", ["0.0", "0.5", "1.0"]),  # 1 would be the first step, not the last
+        ("0.0-1.0 [2]", ["0.0", "1.0"]),
+        ("hat: 0-1 [3], end", ["hat: 0.0", "hat: 0.5", "hat: 1.0", "end"]),
+        ("5-15 (+5)", ["5", "10", "15"]),
+        ("1, 0.5, 1.0", ["1", "0.5", "1.0"]),
+    ],
+)
+def test_a_range_of_shares_has_shares_at_its_ends(text, values):
+    assert split_steps(text) == values
 
 
 def test_bare_numbers_belong_to_the_blocks_before_them():
@@ -145,6 +173,8 @@ def test_range_over_blocks_takes_lists_shortcuts_and_several_ranges():
     assert len(split_ranges("0,1: 17ALL; 2,0: 26ALL", LAYOUT)) == 17 + 26
     assert split_ranges("girl: 2/0: M00", LAYOUT) == ["girl: 2/0: M00"]
     assert split_ranges("girl: M00", LAYOUT) == ["girl: 0/1: M00"]
+    assert split_ranges("0/1: IN04, 2/0: M00", LAYOUT) == ["0/1: IN04", "2/0: M00"]
+    assert split_ranges("０／１：ＩＮ０４、M00", LAYOUT) == ["0/1: IN04", "0/1: M00"]
 
 
 def test_files_of_a_run_are_those_that_it_named_or_wrote_its_name_into():
@@ -186,6 +216,13 @@ def test_preset_and_block_meet_in_either_order_of_the_axes(axes):
     assert one == two
     assert one[0].name == "girl-000001"
     assert [name for name, value in weights_of(one[0]).items() if value] == ["OUT03"]
+
+
+@pytest.mark.parametrize("written", ["１、" * 25 + "１", "顔、体"])
+def test_one_block_reads_the_tags_weights_as_the_tag_itself_is_read(written):
+    presets = PresetFile.parse(f"顔、体:{VECTOR}")
+    tag = OneBlock(None, ("IN04",), 0.0, presets, "sd1")(parse_tag(f"<lora:girl:1:lbw={written}>"))
+    assert weights_of(tag) == {**dict.fromkeys(LAYOUT.names, 1.0), "IN04": 0.0}
 
 
 def test_range_puts_one_number_into_a_block_and_another_into_all_others(axes):
@@ -235,6 +272,8 @@ def test_cells_share_nothing(axes):
         ("One block", "IN99=1", "no block “IN99”"),
         ("One block", "IN04", "names no block and number.*IN04=0.5"),
         ("One block", "IN04=x", "names no block and number"),
+        ("One block", "IN04=1e999", "names no block and number"),
+        ("Range over blocks", f"{'9' * 400}/1: IN04", "is no range"),
         ("Range over blocks", "0/1: IN99", "no block “IN99”"),
         ("Range over blocks", "a/b: IN04", "is no range"),
         ("TE strength", "much", "“much” is no number"),

@@ -77,13 +77,12 @@ def routes(atelier: Atelier) -> tuple[Route, ...]:
 def presets_row(atelier: Atelier, language: str) -> dict[str, Any]:
     """Return the presets as JSON, with the lines that cannot be right."""
     file = atelier.host.presets
-    lines = file.text.splitlines()
     rows = [
         {
             "name": preset.name,
             "family": preset.layout.family,
             "length": preset.layout.length,
-            "values": lines[preset.line - 1].partition("#")[0].partition(":")[2].strip(),
+            "values": ",".join(token.text for token in preset.tokens),
             "line": preset.line,
         }
         for preset in file.presets

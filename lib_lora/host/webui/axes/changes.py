@@ -11,7 +11,8 @@ from lib_lora.blocks.layouts import OTHER, full_layout
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import readable_tags
 from lib_lora.blocks.tag_model import Moment, ParsedTag, Span
-from lib_lora.blocks.tokens import Token, format_number, parse_tokens
+from lib_lora.blocks.tokens import Token
+from lib_lora.blocks.typed import half_width
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
 from lib_lora.host.webui.prompt.overrides import ATTRIBUTE, overrides_of
@@ -71,17 +72,14 @@ class OneBlock(AxisChange):
         layout = full_layout(self.family)
         tokens = dict.fromkeys(layout.names, Token("number", 1.0))
         if tag.weights is not None and tag.sweep is None:
-            text = tag.weights.text
-            written, values = (
-                parse_tokens(text, self.family) if "," in text else _preset(text, self.presets, self.family)
-            )
-            if written.family != layout.family:
+            written = self.presets.vector(tag.weights.text, self.family)
+            if written.layout.family != layout.family:
                 return tag
             tokens = dict.fromkeys(layout.names, Token("number", 0.0))  # blocks that a shorter vector does not name
-            tokens.update(zip(written.names, values, strict=True))
+            tokens.update(zip(written.layout.names, written.tokens, strict=True))
         tokens.update({name: Token("number", self.weight) for name in self.blocks if name != OTHER})
         other = self.weight if OTHER in self.blocks else tag.other
-        return replace(tag, weights=Span(",".join(map(written_token, tokens.values())), 0), other=other)
+        return replace(tag, weights=Span(",".join(token.text for token in tokens.values()), 0), other=other)
 
 
 @dataclass(frozen=True)
@@ -146,20 +144,6 @@ def put_change(p: Processing, change: AxisChange) -> None:
     setattr(p, ATTRIBUTE, replace(overrides, changes=changes))
 
 
-def written_token(token: Token) -> str:
-    """Return one value of a vector as it is written."""
-    if token.kind == "number":
-        return format_number(token.number)
-    if token.kind == "X" and token.number:
-        return f"X{'+' if token.number > 0 else '-'}{format_number(abs(token.number))}"
-    return token.kind
-
-
-def _preset(text: str, presets: PresetFile, family: str) -> tuple[Any, tuple[Token, ...]]:
-    preset = presets.lookup(text, family)
-    return preset.layout, preset.tokens
-
-
 def _rank(change: Any) -> int:
     return getattr(change, "rank", 1)
 
@@ -178,16 +162,20 @@ class PromptTags:
     def chosen(self, key: str) -> frozenset[str] | None:
         """Return the LoRA that ``key`` names, in lower case; None (every LoRA) where it is empty.
 
+        Full-width letters are taken as half-width ones.
+
         Raises:
             InputError: the prompt has no LoRA, or none of this name.
         """
         self.require()
         if not key:
             return None
-        if key.casefold() not in {name.casefold() for name in self.names}:
+        wanted = half_width(key).casefold()
+        found = frozenset(name.casefold() for name in self.names if half_width(name).casefold() == wanted)
+        if not found:
             cure = suggest(key, self.names) or say("It has: {names}.", names=self.names)
             raise InputError("The prompt has no LoRA “{name}”", name=shorten(key), where=WHERE, cure=cure)
-        return frozenset((key.casefold(),))
+        return found
 
     def require(self) -> None:
         """Refuse a prompt without a LoRA.

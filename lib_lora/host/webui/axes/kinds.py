@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def _block(value: str, tags: PromptTags, host: Host) -> AxisChange:
     read = Value.read(value)
     blocks, equals, number = read.text.rpartition("=")
     weight = read_number(number.strip())
-    if not equals or weight is None:
+    if not equals or weight is None or not math.isfinite(weight):
         cure = say("Write BLOCK=number, like IN04=0.5 or IN04-IN08=0.")
         raise InputError(say("“{text}” names no block and number", text=shorten(read.text)), where=WHERE, cure=cure)
     family = host.model.family
@@ -153,18 +154,22 @@ def _plain(splitter: Callable[[str], list[str]]) -> Callable[[str, Host], list[s
     return lambda text, _host: splitter(text)
 
 
+def _split_weights(text: str, host: Host) -> list[str]:
+    return values.split_weights(text, host.presets.has)
+
+
 def _split_ranges(text: str, host: Host) -> list[str]:
     return values.split_ranges(text, full_layout(host.model.family))
 
 
 KINDS = (
     # What reaches the text encoder is merged anew by the host, and the prompt encoded again: dearer than the UNet.
-    AxisKind("Block weights", 0.4, _plain(values.split_weights), _weights, _weights_shown, _preset_choices),
+    AxisKind("Block weights", 0.4, _split_weights, _weights, _weights_shown, _preset_choices),
     AxisKind("One block", 0.3, _plain(values.split_blocks), _block, str),
     AxisKind("Range over blocks", 0.3, _split_ranges, _range, _range_shown),
     AxisKind("TE strength", 0.5, _plain(values.split_numbers), _strength("te"), _named("TE")),
     AxisKind("UNet strength", 0.1, _plain(values.split_numbers), _strength("unet"), _named("UNet")),
-    AxisKind("Start step", 0.0, _plain(values.split_numbers), _step("start"), _named("start")),
-    AxisKind("Stop step", 0.0, _plain(values.split_numbers), _step("stop"), _named("stop")),
+    AxisKind("Start step", 0.0, _plain(values.split_steps), _step("start"), _named("start")),
+    AxisKind("Stop step", 0.0, _plain(values.split_steps), _step("stop"), _named("stop")),
     AxisKind("Files of a run", 0.6, _plain(values.split), _file, str, _file_choices),
 )

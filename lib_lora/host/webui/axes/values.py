@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 
@@ -14,6 +14,7 @@ from lib_lora.blocks.block_list import parse_block_list
 from lib_lora.blocks.errors import PositionError, shorten
 from lib_lora.blocks.layouts import Layout
 from lib_lora.blocks.tokens import format_number, read_number, read_tokens
+from lib_lora.blocks.typed import half_width
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
 
@@ -27,6 +28,9 @@ _STEPS = re.compile(
 _RANGE = re.compile(
     rf"\s*(?:(?P<key>[^:]*[^:\s])\s*:)?\s*(?P<one>{_NUM})\s*[,/]\s*(?P<two>{_NUM})\s*:(?P<blocks>[^:]*)"
 )
+_NEXT_RANGE = re.compile(rf";|,(?=\s*{_NUM}\s*/\s*{_NUM}\s*:)")
+_WIDE = (str.maketrans("，；：", ",;:"), str.maketrans("、", ","))
+"""Signs that part values where they are in no preset's name; the more usual in names come last."""
 _MOST = 1000
 """Values that one range may write: more is a slip of the hand."""
 
@@ -59,13 +63,23 @@ def split(text: str) -> list[str]:
     return [part.strip() for row in rows for part in row if part.strip()]
 
 
-def split_weights(text: str) -> list[str]:
-    """Return names and vectors; a text that is nothing but one vector needs no quotes."""
+def split_weights(text: str, is_preset: Callable[[str], bool]) -> list[str]:
+    """Return names and vectors; a text that is nothing but one vector needs no quotes.
+
+    Full-width signs part values too, unless a preset has them in its name.
+    """
     parts = split(text)
+    for signs in _WIDE:
+        wide = [(part, part.translate(signs)) for part in parts]
+        parts = [
+            one
+            for part, typed in wide
+            for one in ([part] if typed == part or is_preset(Value.read(part).text) else split(typed))
+        ]
     if not layouts_of_length(len(parts)):
         return parts
     first = Value.read(parts[0])
-    vector = ",".join((first.text, *parts[1:]))
+    vector = half_width(",".join((first.text, *parts[1:])))
     try:
         read_tokens(vector)
     except PositionError:  # names, then, as many as a vector has values
@@ -75,13 +89,25 @@ def split_weights(text: str) -> list[str]:
 
 def split_numbers(text: str) -> list[str]:
     """Return numbers, ranges written out: ``0-1 (+0.25)``, ``0-1 [5]``, ``1-4``."""
-    return [str(Value(value.key, number)) for value in map(Value.read, split(text)) for number in spread(value.text)]
+    read = map(Value.read, split(half_width(text)))
+    return [str(Value(value.key, number)) for value in read for number in spread(value.text)]
+
+
+def split_steps(text: str) -> list[str]:
+    """Return moments as a tag writes them; a range that has a decimal point anywhere is one of shares, 1.0 the end."""
+    values = []
+    for value in map(Value.read, split(half_width(text))):
+        numbers = spread(value.text)
+        if len(numbers) > 1 and "." in "".join((value.text, *numbers)):
+            numbers = [number if "." in number else f"{number}.0" for number in numbers]
+        values += [str(Value(value.key, number)) for number in numbers]
+    return values
 
 
 def split_blocks(text: str) -> list[str]:
     """Return ``BLOCKS=number`` values; a bare number belongs to the blocks before it: ``IN04=0, 0.5, 1``."""
     values, last = [], ("", "")
-    for value in map(Value.read, split(text)):
+    for value in map(Value.read, split(half_width(text))):
         blocks, equals, number = value.text.rpartition("=")
         if equals:
             last = (value.key, blocks.strip())
@@ -95,16 +121,17 @@ def split_blocks(text: str) -> list[str]:
 def split_ranges(text: str, layout: Layout) -> list[str]:
     """Return ``examined/others: BLOCKS`` values, one a group of blocks; several ranges stand between semicolons.
 
-    Without numbers the range is 0/1: one block off, the others on.
+    A comma before another ``examined/others:`` parts as well. Without numbers the range is 0/1: one block
+    off, the others on.
     """
     values = []
-    for part in text.split(";"):
+    for part in _NEXT_RANGE.split(half_width(text)):
         if not part.strip():
             continue
         match = _RANGE.fullmatch(part)
         if match:
             key, blocks = match["key"] or "", match["blocks"]
-            numbers = [format_number(float(match[name])) for name in ("one", "two")]
+            numbers = [match["one"], match["two"]]
         else:
             value = Value.read(part)
             key, blocks, numbers = value.key, value.text, ["0", "1"]
@@ -135,7 +162,7 @@ def read_range(text: str) -> RangeValue:
     match = _RANGE.fullmatch(text)
     if match is None:
         match = _RANGE.fullmatch(f"0/1: {text}")
-    if match is None:
+    if match is None or not all(math.isfinite(float(match[name])) for name in ("one", "two")):
         cure = say("Write the examined block's number, then all others', and the blocks: 0/1: IN04, M00, OUT03-OUT05.")
         raise InputError(say("“{text}” is no range", text=shorten(text)), where=say("X/Y/Z plot"), cure=cure)
     return RangeValue(match["key"] or "", float(match["one"]), float(match["two"]), match["blocks"].strip())
@@ -147,6 +174,8 @@ def spread(text: str) -> list[str]:
     if match is None or read_number(text.strip()) is not None:
         return [text.strip()]
     first, last = float(match[1]), float(match[2])
+    if not math.isfinite(last - first):
+        return [text.strip()]
     if match[4]:
         count = int(match[4])
         step = (last - first) / (count - 1) if count > 1 else 0.0
