@@ -30,6 +30,13 @@ def test_resolve_gives_every_block_of_a_preset_its_number(web: Web) -> None:
     assert again["weights"] == tag["weights"]
 
 
+def test_resolve_tells_strengths_over_the_steps_and_of_the_hires_pass(web: Web) -> None:
+    body = {"prompt": "<lora:girl:0.5:[0@0,1@0.5]:hr=0.25> <lora:girl:1>"}
+    over, plain = web.post("/resolve", body).json()["tags"]
+    assert (over["frames"], over["hires"]) == ("0@0,1@0.5", {"te": 0.25, "unet": 0.25, "frames": None})
+    assert (plain["frames"], plain["hires"]) == (None, None)
+
+
 def test_one_bad_tag_names_itself_and_harms_no_other(web: Web) -> None:
     prompt = "<lora:girl:1:MIDDL> <lora:girl:1:ALL> <lora:nobody:1>"
     found = web.post("/resolve", {"prompt": prompt}).json()

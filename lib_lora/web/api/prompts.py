@@ -8,6 +8,7 @@ from typing import Any
 from lib_lora.blocks.errors import PositionError
 from lib_lora.blocks.layouts import blocked_families
 from lib_lora.blocks.tag import Moment, ResolvedTag, format_tag
+from lib_lora.blocks.tag_model import Strengths
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.host.limits import check_prompt
 from lib_lora.host.request import LARGEST_SEED, GenerateRequest
@@ -121,8 +122,8 @@ def tag_row(tag: ResolvedTag, family: str, language: str) -> dict[str, Any]:
     sweeps = tag.sweep is not None
     return {
         "name": tag.name,
-        "te": tag.te,
-        "unet": tag.unet,
+        **_strengths(Strengths(tag.te, tag.unet, tag.frames)),
+        "hires": None if tag.hires is None else _strengths(tag.hires),
         "dyn": tag.dyn,
         "weights": None if tag.weights is None else tag.weights.as_dict(),
         "multipliers": None if sweeps else dict(tag.multipliers(family)),
@@ -134,6 +135,10 @@ def tag_row(tag: ResolvedTag, family: str, language: str) -> dict[str, Any]:
         "notes": [sentence_in_words(note, language) for note in tag.notes],
         "written": format_tag(tag),
     }
+
+
+def _strengths(of: Strengths) -> dict[str, Any]:
+    return {"te": of.te, "unet": of.unet, "frames": None if of.frames is None else of.frames.format()}
 
 
 def _moment(moment: Moment | None) -> str | None:
