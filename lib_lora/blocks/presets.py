@@ -42,6 +42,11 @@ class Preset:
         """The families that have a layout of this length."""
         return tuple(layout.family for layout in layouts_of_length(len(self.tokens)))
 
+    @property
+    def written(self) -> str:
+        """The values with commas between them, R, U and X as they are."""
+        return ",".join(token.text for token in self.tokens)
+
     def for_family(self, family: str) -> Preset:
         """Return the preset in the layout that its length has for a family.
 

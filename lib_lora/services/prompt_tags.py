@@ -58,18 +58,23 @@ def labels_of(prompt: str) -> tuple[str, ...]:
 
 
 def index_of(prompt: str, label: str) -> int:
-    """Return the place of the tag with this label; the first tag where the label is gone, -1 without any tag."""
+    """Return the place of the tag with this label, of the first tag where none is said; -1 where it is gone.
+
+    What is written is never written into another LoRA's tag.
+    """
     labels = labels_of(prompt)
-    return labels.index(label) if label in labels else min(0, len(labels) - 1)
+    if not label:
+        return min(0, len(labels) - 1)
+    return labels.index(label) if label in labels else -1
 
 
 def view_of(prompt: str, label: str, host: Host, files: FileFacts) -> View:
-    """Return what the accordion shows for ``prompt`` with the LoRA ``label`` chosen."""
+    """Return what the accordion shows for ``prompt`` with the LoRA ``label`` chosen; the first where it is gone."""
     labels = labels_of(prompt)
     broken = next(iter(broken_tags(prompt)), None)
     if not labels:
         return View(labels, problem=broken)
-    index = index_of(prompt, label)
+    index = max(0, index_of(prompt, label))
     tag, facts, weights = None, None, None
     try:
         tag = parse_tag(find_tags(prompt)[index].text)

@@ -91,7 +91,8 @@ def test_the_same_lora_twice_is_told_apart():
     prompt = "a <lora:x:1> b <lora:y:1> <lora:x:0.5>"
     assert labels_of(prompt) == ("x", "y", "x (2)")
     assert index_of(prompt, "x (2)") == 2
-    assert index_of(prompt, "gone") == 0
+    assert index_of(prompt, "") == 0
+    assert index_of(prompt, "gone") == -1
     assert index_of("none", "") == -1
 
 
@@ -130,6 +131,24 @@ def test_showing_a_preset_as_numbers_and_leaving_them_keeps_its_name(logic, atel
     assert logic.writer(logic.to_vector)(shown, prompt, "plain") == (gr.update(), "")
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [("ＦＡＣＥ", "FACE"), ("１、" * 16 + "r", "1," * 16 + "R"), ("０．５，" * 16 + "X＋0.2", "0.5," * 16 + "X+0.2")],
+)
+def test_the_field_for_the_vector_reads_what_a_tag_reads(logic, text, written):
+    assert logic.writer(logic.to_vector)(text, "<lora:plain:1>", "plain") == (f"<lora:plain:1:lbw={written}>", "")
+    assert logic.writer(logic.to_te)("０．５", "<lora:plain:1>", "plain")[0] == "<lora:plain:0.5:1>"
+
+
+def test_nothing_is_written_into_another_loras_tag(logic, atelier):
+    prompt, before = "<lora:plain:1>", atelier.host.presets.text
+    kept, said = logic.writer(logic.to_te)("0.5", prompt, "locon")
+    assert kept == gr.update()
+    assert "no longer in the prompt" in said
+    assert "no longer in the prompt" in logic.save("MINE", ",".join("1" * 17), False, prompt, "locon")[1]
+    assert atelier.host.presets.text == before
+
+
 def test_a_field_that_is_only_left_does_not_send_the_prompt_back(logic):
     prompt = "<lora:plain:0.5:FACE>"
     assert logic.writer(logic.to_te)("0.5", prompt, "plain")[0] == gr.update()
@@ -155,6 +174,7 @@ def test_strengths_and_steps_get_into_the_tag(logic):
         ("to_vector", "1,2,3", "Wrong number"),
         ("to_vector", "FACEE", "FACE"),
         ("to_te", "much", "no strength"),
+        ("to_unet", "1e999", "no strength"),
         ("to_stop", "1.5", "more than all steps"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from lib_lora.blocks.tag import Moment, ParsedTag, Span, parse_tag
 from lib_lora.blocks.tag_edit import Change, change_tag, with_weights
 from lib_lora.blocks.tokens import read_number
-from lib_lora.blocks.weights import BlockWeights
+from lib_lora.blocks.typed import half_width
 from lib_lora.errors import AtelierError, InputError
 from lib_lora.i18n.words import Words
 from lib_lora.sentences import say
@@ -113,13 +114,13 @@ class Handlers:
         if not text:
             return lambda tag: tag
         host = self._atelier.host
-        if "," not in text:
-            return with_weights(host.presets.lookup(text, host.model.family).name)
-        values = BlockWeights.parse(text)
+        found = host.presets.vector(text, host.model.family)
+        if found.name or any(token.kind != "number" for token in found.tokens):
+            return with_weights(found.name or found.written)
 
         def change(tag: ParsedTag) -> ParsedTag:
             now = view_of(tag.text, "", host, self._files).weights
-            return tag if now is not None and now == values else with_weights(values.format())(tag)
+            return tag if now is not None and now == found.weights() else with_weights(found.written)(tag)
 
         return change
 
@@ -151,16 +152,16 @@ class Handlers:
     def save(self, name: str, vector: str, over: bool, prompt: str, label: str) -> tuple[Any, str, Any]:
         """Save the shown numbers as a preset and name it in the tag."""
         try:
-            save_preset(self._atelier, name, vector, replace=bool(over))
             changed = change_tag(prompt, index_of(prompt, label), with_weights(name.strip()))
+            save_preset(self._atelier, name, vector, replace=bool(over))
         except AtelierError as error:
             return compat.update(), error_html(error, self._words), compat.update()
         said = self._words("block_weight.preset_saved", name=name.strip())
         return changed, note_html(said, kind="good"), compat.update(visible=False)
 
     def _strength(self, text: str) -> float:
-        number = read_number((text or "").strip())
-        if number is None:
+        number = read_number(half_width(text or "").strip())
+        if number is None or not math.isfinite(number):
             raise InputError(say("“{text}” is no strength", text=text), cure="Write a number like 0.8.")
         return number
 

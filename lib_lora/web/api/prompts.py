@@ -83,7 +83,7 @@ def presets_row(atelier: Atelier, language: str) -> dict[str, Any]:
             "name": preset.name,
             "family": preset.layout.family,
             "length": preset.layout.length,
-            "values": ",".join(token.text for token in preset.tokens),
+            "values": preset.written,
             "line": preset.line,
         }
         for preset in file.presets
