@@ -15,6 +15,7 @@ from math import pi, sin
 from lib_lora.architectures.registry import architecture_of
 from lib_lora.blocks.layouts import BASE, full_layout, unet_families
 from lib_lora.blocks.tokens import format_number, read_number
+from lib_lora.blocks.typed import half_width
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import InputError
 from lib_lora.sentences import Sentence, say
@@ -57,6 +58,7 @@ def read_row(text: str, name: str, *, count: int) -> list[float]:
     Raises:
         InputError: it is none of these, or a number is below 0.
     """
+    text = half_width(text)
     if not text.strip():
         return []
     word, _, offset = text.strip().partition("+")

@@ -13,6 +13,7 @@ from typing import Literal
 from lib_lora.architectures.registry import layouts_of_length
 from lib_lora.blocks.errors import PositionError, shorten
 from lib_lora.blocks.layouts import Layout, allowed_counts, layout_of
+from lib_lora.blocks.typed import half_width
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
 
@@ -84,11 +85,12 @@ def parse_tokens(text: str, family: str | None = None) -> tuple[Layout, tuple[To
 
 
 def read_tokens(text: str) -> tuple[Token, ...]:
-    """Read a comma-separated vector of any family.
+    """Read a comma-separated vector of any family, in full-width signs too.
 
     Raises:
         PositionError: a count that no layout has, or an item that is empty, not a value or not finite.
     """
+    text = half_width(text)
     items: list[tuple[int, str]] = []
     position = 0
     for part in text.split(","):

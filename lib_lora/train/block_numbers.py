@@ -148,7 +148,7 @@ def read_list(text: str, name: str) -> list[float]:
     Raises:
         InputError: an item is no number, or below 0.
     """
-    values = [read_number(item.strip()) for item in text.split(",")]
+    values = [read_number(item.strip()) for item in half_width(text).split(",")]
     bad = [n for n, value in enumerate(values, start=1) if value is None or not math.isfinite(value)]
     if bad:
         raise InputError(

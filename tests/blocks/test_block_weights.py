@@ -123,7 +123,7 @@ def test_random_values_repeat_with_the_seed_and_keep_their_range() -> None:
         ("1,X*2" + ",1" * 10, 2, "X\\*2"),
         ("1,X+" + ",1" * 10, 2, "X\\+"),
         ("1,X0.5" + ",1" * 10, 2, "X0.5"),
-        ("1,１" + ",1" * 10, 2, "１"),
+        ("1,一" + ",1" * 10, 2, "一"),
     ],
 )
 def test_a_wrong_vector_points_at_the_value(text: str, position: int, message: str) -> None:
@@ -165,3 +165,7 @@ def test_non_finite_weights_cannot_be_made() -> None:
 def test_the_complement_of_a_sweep_adds_up_to_one() -> None:
     weights = BlockWeights.uniform(layout_of(20), 0.3)
     assert weights.complement() == BlockWeights.uniform(layout_of(20), 0.7)
+
+
+def test_a_vector_may_be_in_full_width_signs() -> None:
+    assert BlockWeights.parse("１、−０．５，Ｘ＋0.2" + ",1" * 9, x=0.5).values[:3] == (1.0, -0.5, 0.7)

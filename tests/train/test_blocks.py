@@ -235,3 +235,15 @@ def test_the_file_says_how_its_blocks_were_trained(model, options_for, tmp_path)
     assert said["block_dims"] == ",".join(["2"] * 25)
     assert [float(x) for x in said["down_lr_weight"].split(",")][-1] == 1
     assert (said["mid_lr_weight"], said["rank_dropout"], said["train_blocks"]) == ("1", "0.1", "IN04-OUT03")
+
+
+def test_numbers_by_block_are_read_in_full_width_signs_and_recorded_in_half_width_ones() -> None:
+    wide = made(
+        down_lr_weight="ｓｉｎｅ＋０．５",
+        mid_lr_weight="０．２５",
+        up_lr_weight="１、０，0.5",
+        block_dims="４、" * 24 + "8",
+    )
+    half = made(down_lr_weight="sine+0.5", mid_lr_weight="0.25", up_lr_weight="1,0,0.5", block_dims="4," * 24 + "8")
+    assert recorded(wide, "sd1") == recorded(half, "sd1")
+    assert rates_of(made(block_lr_weight="０．５，" * 25 + "1"), "sd1").table["OUT11"] == 1.0
