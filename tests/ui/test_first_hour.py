@@ -20,6 +20,26 @@ from tests.ui.walking import visit
 LANGUAGES = ("en", "ja")
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_empty_panel_says_what_to_do_next(studio_server, visitor, language):
+    """The first tests of the file: the studio is still empty."""
+    words = Words(language)
+    walker = visit(visitor, studio_server.url, language)
+    walker.reads("generate_status", words("generate.first", folder="|").split("|")[0])
+    open_tab(walker.page, "train")
+    walker.reads("train_plan", words("train.plan_first"))
+    walker.reads("train_run", words("train.no_run"))
+    walker.open("train_past")
+    walker.reads("train_list", words("train.no_past"))
+    open_tab(walker.page, "workshop")
+    for bench in ("blocks", "metadata"):
+        walker.bench(bench)
+        said = words("workshop.choose_file", folder="|").split("|")[0]
+        expect(walker.page.get_by_text(said).filter(visible=True).first).to_be_visible()
+    open_tab(walker.page, "report")
+    walker.reads("report_shown", words("report.none", command="|").split("|")[0])
+
+
 @pytest.mark.each_gradio
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_card_fills_the_prompt_and_the_picture_is_made(studio_server, visitor, language):
@@ -92,23 +112,3 @@ def test_cards_that_were_put_away_and_a_deleted_lora_do_not_come_back(visitor, d
         walker = visit(visitor, studio.url, "ja")
         expect(walker.page.locator(".atelier-try")).to_have_count(0)
         assert list((data / "loras").iterdir()) == []
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_every_empty_panel_says_what_to_do_next(visitor, data, language):
-    words = Words(language)
-    with running_studio(data) as studio:
-        walker = visit(visitor, studio.url, language)
-        walker.reads("generate_status", words("generate.first", folder="|").split("|")[0])
-        open_tab(walker.page, "train")
-        walker.reads("train_plan", words("train.plan_first"))
-        walker.reads("train_run", words("train.no_run"))
-        walker.open("train_past")
-        walker.reads("train_list", words("train.no_past"))
-        open_tab(walker.page, "workshop")
-        for bench in ("blocks", "metadata"):
-            walker.bench(bench)
-            said = words("workshop.choose_file", folder="|").split("|")[0]
-            expect(walker.page.get_by_text(said).filter(visible=True).first).to_be_visible()
-        open_tab(walker.page, "report")
-        walker.reads("report_shown", words("report.none", command="|").split("|")[0])
