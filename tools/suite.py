@@ -1,8 +1,8 @@
 """The tests: `python run.py test [ARGS]`, several at a time where whole folders run.
 
-ARGS go to pytest. Without a path among them the suite is shared out, file by file, among as many processes as the
-machine has cores and memory for, each with one thread for PyTorch (OMP_NUM_THREADS says otherwise); ``-n 0`` runs one
-test after another.
+ARGS go to pytest. Without a path among them the suite is shared out, file by file, among one process more than the
+machine has cores (a test that clicks waits for its page), as far as its memory carries, each with one thread for
+PyTorch (OMP_NUM_THREADS says otherwise); ``-n 0`` runs one test after another.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WORKER_BYTES = 4 * 2**30
 
 def workers(cores: int, memory: int) -> int:
     """Return how many processes share the suite, given the machine's cores and its bytes of free memory."""
-    return max(1, min(cores, memory // WORKER_BYTES))
+    return max(1, min(cores + 1, memory // WORKER_BYTES))
 
 
 def named(root: Path, arguments: list[str]) -> bool:

@@ -13,7 +13,8 @@ SHARED = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 @pytest.mark.parametrize(
-    ("cores", "memory", "count"), [(2, 24 * GIB, 2), (16, 16 * GIB, 4), (8, 3 * GIB, 1), (1, 64 * GIB, 1)]
+    ("cores", "memory", "count"),
+    [(2, 24 * GIB, 3), (2, 8 * GIB, 2), (16, 16 * GIB, 4), (8, 3 * GIB, 1), (1, 64 * GIB, 2)],
 )
 def test_as_many_processes_as_cores_and_memory_carry(cores: int, memory: int, count: int) -> None:
     assert suite.workers(cores, memory) == count
