@@ -32,7 +32,7 @@ def shorten(put: Callable[[Any, str, Any], None] = setattr) -> None:
     for module in (answers, shrink):
         put(module, "LEVELS", 1)
     put(shrink, "ASKED", 1)
-    put(shrink, "ENERGIES", (0.5, 0.999))
+    put(shrink, "SHARES", (0.3, 0.9))
     put(proof, "GenerateRequest", partial(GenerateRequest, steps=1, width=64, height=64))
     put(fit_pictures, "request_of", lambda options: GenerateRequest("", seed=options.seed, steps=1))
     put(captions_used, "SMALL_MEASURED", captions_used.SMALL_MEASURED[:2])

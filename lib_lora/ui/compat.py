@@ -212,7 +212,7 @@ def with_many(event: Any, fn: Any, inputs: Any, outputs: Any, **more: Any) -> An
         return event(fn, inputs, outputs, **more)
     states = [one for one in inputs if isinstance(one, gr.State)]
     widgets = [one for one in inputs if not isinstance(one, gr.State)]
-    box = gr.Textbox("", visible=HIDDEN, label="values")
+    box = gr.Textbox("", visible=HIDDEN, show_label=False)
     told = event(None, widgets, box, queue=False, **js_kw("(...now) => JSON.stringify(now)"), **event_kw())
 
     def read(text: str, *kept: Any) -> list[Any]:

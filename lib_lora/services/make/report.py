@@ -154,7 +154,7 @@ def commands_of(make: Make) -> tuple[str, ...]:
     """Return the commands that repeat it step by step; of folders only their names, because people hand it on."""
     program, order = command(), make.options
     lora, vector = f"{make.run(TRAIN)}/{Path(make.results['choose']['file']).name}", make.results[WEIGHTS]["vector"]
-    energy = make.results[SHRINK]["energy"]
+    size = make.results[SHRINK].get("size")  # orders of before had a share of the energy
     chosen = Path(make.results["choose"]["lora"]).name
     whole = f'{program} make --images "{Path(order.images).name}" --trigger "{order.trigger}" --kind {order.kind}'
     steps = make.results[PLAN]["steps"]
@@ -165,6 +165,6 @@ def commands_of(make: Make) -> tuple[str, ...]:
         f"{program} fit --lora {chosen} --images {make.name}/pictures/train --keep {order.keep:g} --out weights.json",
         f'{program} bake {lora} --weights "{vector}" --out baked.safetensors',
     ]
-    if energy is not None:
-        made.append(f"{program} compress baked.safetensors --energy {energy:g} --out {make.name}.safetensors")
+    if size is not None:
+        made.append(f"{program} compress baked.safetensors --size {size:g} --out {make.name}.safetensors")
     return tuple(made)

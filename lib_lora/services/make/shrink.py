@@ -10,6 +10,7 @@ from torch import Tensor
 from lib_lora.analysis.fit.ask import picture_questions
 from lib_lora.analysis.fit.samples import Question
 from lib_lora.atomic import make_folder
+from lib_lora.errors import InputError
 from lib_lora.formats.lora import LoraFile
 from lib_lora.formats.names import ENDING
 from lib_lora.host.base import LoadedModel
@@ -29,8 +30,8 @@ from lib_lora.services.make.work import Work
 
 MOST_ERROR = 0.01
 """So far the smaller file's answers may be from the larger one's, as a share of their size."""
-ENERGIES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999)
-"""Shares of each module's squared norm that are tried; the smallest that is good enough is taken."""
+SHARES = tuple(0.9**n for n in range(32, 0, -1))
+"""Shares of the file's bytes that are tried, from a thirtieth; the smallest that is good enough is taken."""
 ASKED = 4
 """Pictures and captions that the model is asked about."""
 
@@ -42,6 +43,7 @@ def shrink(work: Work, progress: Progress) -> dict[str, Any]:
         InputError: nothing of the LoRA is left. FileError: the file cannot be written. StoppedError: asked to stop.
     """
     host, model, path = work.host, work.host.model, path_of(work)
+    before = path.stat().st_size
     row = Ingredient(path, blocks=work.result(WEIGHTS)["vector"])
     whole = MergeSpec((row,))
     with lent(host, work.result(CHOOSE)["lora"]):
@@ -49,14 +51,16 @@ def shrink(work: Work, progress: Progress) -> dict[str, Any]:
         wanted = _asked(model, merge.preview(whole, host.presets, model=model).lora, questions, progress)
         errors: dict[float, float] = {}
 
-        def good(energy: float) -> bool:
-            order = MergeSpec((row,), RankRule("energy", energy))
-            small = merge.preview(order, host.presets, model=model).lora
-            errors[energy] = apart(_asked(model, small, questions, progress), wanted)
-            return errors[energy] <= MOST_ERROR
+        def good(size: float) -> bool:
+            try:
+                small = merge.preview(MergeSpec((row,), RankRule("size", size)), host.presets, model=model).lora
+            except InputError:  # so small a file cannot be
+                return False
+            errors[size] = apart(_asked(model, small, questions, progress), wanted)
+            return errors[size] <= MOST_ERROR
 
-        energy = first_good(ENERGIES, good)
-    order = whole if energy is None else MergeSpec((row,), RankRule("energy", energy))
+        size = first_good([round(share * before / 1e6, 3) for share in SHARES], good)
+    order = whole if size is None else MergeSpec((row,), RankRule("size", size))
     made, target = merge.write(
         order,
         make_folder(work.make.folder / "made") / f"{work.make.name}{ENDING}",
@@ -67,25 +71,25 @@ def shrink(work: Work, progress: Progress) -> dict[str, Any]:
     )
     name = deliver(target, work.loras).stem
     host.loras_changed()
-    size, before = target.stat().st_size, path.stat().st_size
-    if energy is None:
+    taken = target.stat().st_size
+    if size is None:
         notes = [say("no smaller file keeps the answers within {n} %, so none of its ranks is cut", n=100 * MOST_ERROR)]
     else:
         notes = [
             say(
                 "{small:.2f} MB in place of {large:.2f}: its answers differ by {error:.2f} % of their size",
-                small=size / 1e6,
+                small=taken / 1e6,
                 large=before / 1e6,
-                error=100 * errors[energy],
+                error=100 * errors[size],
             )
         ]
     return {
         "file": str(target),
         "lora": name,
-        "energy": energy,
-        "error": errors.get(energy, 0.0) if energy is not None else 0.0,
+        "size": size,
+        "error": 0.0 if size is None else errors[size],
         "tried": {str(key): value for key, value in sorted(errors.items())},
-        "bytes": size,
+        "bytes": taken,
         "bytes_before": before,
         "blocks": made.report.by_block(),
         "notes": notes,
