@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from lib_lora.architectures.registry import architectures
@@ -19,6 +20,8 @@ from lib_lora.sentences import say
 
 _RULE_FORM = say("Write BLOCKS:ELEMENTS:RATIO, like IN05-OUT05:attn:0.5.")
 _FORBIDDEN = re.compile(r"[,<>=]")
+BESIDE = "elempresets.txt"
+"""What a file of element presets is called; it lies beside `lbwpresets.txt`, as in the extension that came before."""
 _NAMED = 12
 """How many names a cure tells."""
 
@@ -94,9 +97,30 @@ class ElementFile:
         return cls.parse(read_text(Path(path)))
 
     @classmethod
+    def beside(cls, path: Path) -> ElementFile:
+        """Return the element presets that are known where a preset file lies: the shipped ones and those beside it.
+
+        A name of the file beside it comes before a shipped one.
+
+        Raises:
+            FileError: it is unreadable or not UTF-8.
+        """
+        own, shipped = Path(path).with_name(BESIDE), cls.shipped()
+        if not own.is_file():
+            return shipped
+        read = cls.load(own)
+        return replace(read, presets=(*shipped.presets, *read.presets))
+
+    @classmethod
+    @lru_cache(maxsize=1)
     def shipped(cls) -> ElementFile:
         """Return the element presets that come with the project."""
         return cls.load(Path(__file__).with_name("elements.txt"))
+
+    @property
+    def broken(self) -> tuple[LineProblem, ...]:
+        """The lines whose presets are left out."""
+        return tuple(problem for problem in self.problems if problem.fatal)
 
     def save(self, path: Path, *, allow_empty: bool = False, backups: int = 3) -> None:
         """Write the text atomically, with rotating backups.
@@ -105,9 +129,8 @@ class ElementFile:
             InputError: a line is broken, or there is no preset at all and `allow_empty` is not set.
             FileError: the disk refuses; the old file is then still whole.
         """
-        broken = [problem for problem in self.problems if problem.fatal]
-        if broken or (not self.presets and not allow_empty):
-            reasons = [problem.sentence for problem in broken] or [say("there is no preset left")]
+        if self.broken or (not self.presets and not allow_empty):
+            reasons = [problem.sentence for problem in self.broken] or [say("there is no preset left")]
             raise InputError("The element presets were not saved: {reasons: }", reasons=reasons, where=str(path))
         write_text(Path(path), self.text, backups=backups)
 
@@ -121,7 +144,10 @@ class ElementFile:
         found = found or [preset for preset in self.presets if preset.name.casefold() == name.casefold()]
         if not found:
             known = [preset.name for preset in self.presets]
-            cure = suggest(name, known) or say("Known are {names}.", names=known[:_NAMED])
+            others = say("Known are {names}.", names=known[:_NAMED])
+            if self.broken:
+                others = say("{file} has broken lines: {reasons: }", file=BESIDE, reasons=self.broken)
+            cure = suggest(name, known) or others
             raise InputError("There is no element preset “{name}”", name=shorten(name), cure=cure)
         return found[-1]
 

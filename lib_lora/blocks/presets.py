@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import random
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lib_lora.architectures.registry import layouts_of_length
+from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.errors import LineProblem, PositionError, shorten, suggest
 from lib_lora.blocks.layouts import Layout, full_layout, layout_of
 from lib_lora.blocks.store import read_text, write_text
@@ -62,11 +63,15 @@ class Preset:
 
 @dataclass(frozen=True)
 class PresetFile:
-    """A preset text with its presets in order and what is wrong with it. The text keeps comments and broken lines."""
+    """A preset text with its presets in order and what is wrong with it. The text keeps comments and broken lines.
+
+    ``elements`` are the element presets (`lbwe=`) that are known where its names are.
+    """
 
     text: str
     presets: tuple[Preset, ...]
     problems: tuple[LineProblem, ...]
+    elements: ElementFile = field(default_factory=ElementFile.shipped)
 
     @classmethod
     def parse(cls, text: str) -> PresetFile:
@@ -87,12 +92,12 @@ class PresetFile:
 
     @classmethod
     def load(cls, path: Path) -> PresetFile:
-        """Read a preset file, ours or one of the extension that came before.
+        """Read a preset file, ours or one of the extension that came before, and the element presets beside it.
 
         Raises:
             FileError: missing, unreadable or not UTF-8. Broken lines do not raise, they are in `problems`.
         """
-        return cls.parse(read_text(Path(path)))
+        return replace(cls.parse(read_text(Path(path))), elements=ElementFile.beside(path))
 
     @classmethod
     def shipped(cls) -> PresetFile:

@@ -32,17 +32,15 @@ def resolve(
     family: str,
     seed: int,
     *,
-    elements: ElementFile | None = None,
     fill: float = 0.0,
 ) -> ResolvedTag:
     """Turn a tag's names into numbers for a model family.
 
     Args:
         parsed: the tag.
-        presets: where block weight names are looked up; a name comes before an inline vector.
+        presets: where names of block weights and of `lbwe=` are looked up; a name comes before an inline vector.
         family: the model's family; the weights come out in its full layout.
         seed: of R and U values; the same seed, LoRA name and vector give the same numbers.
-        elements: where `lbwe=` names are looked up; the shipped ones by default.
         fill: weight of blocks that a shorter vector of the same family does not name.
 
     Raises:
@@ -59,7 +57,7 @@ def resolve(
         unet=parsed.unet,
         dyn=parsed.dyn,
         weights=vector.weights,
-        elements=_elements(parsed, elements),
+        elements=_elements(parsed, presets.elements),
         start=parsed.start,
         stop=parsed.stop,
         other=parsed.other,
@@ -125,11 +123,11 @@ def x_notes(parsed: ParsedTag, source: Preset | None) -> tuple[str, ...]:
     return () if has_x else (said,)
 
 
-def _elements(parsed: ParsedTag, elements: ElementFile | None) -> ElementRules | None:
+def _elements(parsed: ParsedTag, elements: ElementFile) -> ElementRules | None:
     if parsed.elements is None:
         return None
     try:
-        return (ElementFile.shipped() if elements is None else elements).resolve(parsed.elements.text)
+        return elements.resolve(parsed.elements.text)
     except InputError as error:
         raise TagError(error.what, text=parsed.text, position=parsed.elements.position, cure=error.cure) from error
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.errors import InputError
 from lib_lora.sentences import say
@@ -22,14 +24,14 @@ def presets_path(atelier: Atelier) -> Path:
 
 
 def load_presets(atelier: Atelier) -> None:
-    """Let the host use the presets of the data folder, where there are some.
+    """Let the host use the presets of the data folder, and the element presets beside them, where there are some.
 
     Raises:
         FileError: the file cannot be read.
     """
-    path = presets_path(atelier)
-    if path.is_file():
-        atelier.host.presets = PresetFile.load(path)
+    path, host = presets_path(atelier), atelier.host
+    known = PresetFile.load(path) if path.is_file() else host.presets
+    host.presets = replace(known, elements=ElementFile.beside(path))
 
 
 def save_presets(atelier: Atelier, text: str) -> PresetFile:
@@ -41,7 +43,7 @@ def save_presets(atelier: Atelier, text: str) -> PresetFile:
     """
     presets = PresetFile.parse(text)
     presets.save(presets_path(atelier))
-    atelier.host.presets = presets
+    atelier.host.presets = replace(presets, elements=atelier.host.presets.elements)
     return presets
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.errors import TagError, shorten
 from lib_lora.blocks.layouts import full_layout
 from lib_lora.blocks.presets import PresetFile
@@ -129,7 +128,7 @@ def meaning_of(
     problems: list[tuple[str, AtelierError]] = [(error.text, error) for error in broken_tags(prompt)]
     for found in find_tags(prompt):
         try:
-            tag = resolve(parse_tag(found.text), presets, family, seed, elements=ElementFile.shipped())
+            tag = resolve(parse_tag(found.text), presets, family, seed)
             tags.append(TagMeaning(found.text, tag))
             find(tag.name)
         except AtelierError as error:
@@ -176,9 +175,9 @@ def preset_names(presets: PresetFile, family: str) -> list[str]:
     return list(dict.fromkeys(["ALL", "NONE", *fitting]))
 
 
-def element_names() -> list[str]:
-    """Return the names of the element presets, without the analyzer's mark."""
-    return [rules.name for rules in ElementFile.shipped().presets if rules.name.upper() != "XYZ"]
+def element_names(presets: PresetFile) -> list[str]:
+    """Return the names of the element presets once each, without the analyzer's mark."""
+    return [name for name in dict.fromkeys(one.name for one in presets.elements.presets) if name.upper() != "XYZ"]
 
 
 def strength_text(value: float) -> str:

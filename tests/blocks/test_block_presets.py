@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib_lora.blocks.elements import ElementFile
+from lib_lora.blocks.elements import BESIDE, ElementFile
+from lib_lora.blocks.errors import TagError
 from lib_lora.blocks.layouts import full_layout, layout_of
 from lib_lora.blocks.presets import PresetFile
+from lib_lora.blocks.tag import parse_tag, resolve
 from lib_lora.blocks.weights import BlockWeights
 from lib_lora.errors import FileError, InputError
 
@@ -156,6 +158,22 @@ def test_the_last_matching_element_rule_wins() -> None:
     assert rules.ratio("M00", "lora_unet_mid_block_resnets_0_conv1") == 0.5
     assert rules.ratio("IN08", "lora_unet_x_ff_net_2") is None
     assert rules.ratio("IN04", "lora_unet_x_attn1_to_q") is None
+
+
+def test_element_presets_beside_the_preset_file_are_known_to_its_tags(tmp_path: Path) -> None:
+    path = tmp_path / "lbwpresets.txt"
+    path.write_text("MINE:" + ",".join("1" * 17) + "\n", encoding="utf-8")
+    (tmp_path / BESIDE).write_text("\ufeffEYES:OUT05:attn:0.5\n\nattndeepon:M00::2\n\nBAD:OUT99::1\n", encoding="utf-8")
+    presets = PresetFile.load(path)
+    eyes = resolve(parse_tag("<lora:n:1:MINE:lbwe=eyes>"), presets, "sd1", 0).elements
+    assert eyes.ratio("OUT05", "lora_unet_x_attn1") == 0.5
+    own = resolve(parse_tag("<lora:n:1:MINE:lbwe=ATTNDEEPON>"), presets, "sd1", 0).elements
+    assert own.ratio("M00", "x") is None  # the exact spelling comes first, and that one is shipped
+    assert presets.elements.resolve("attndeepon").ratio("M00", "x") == 2
+    with pytest.raises(TagError, match="BAD") as told:
+        resolve(parse_tag("<lora:n:1:MINE:lbwe=BAD>"), presets, "sd1", 0)
+    assert "elempresets.txt" in str(told.value.cure)
+    assert PresetFile.shipped().elements == ElementFile.shipped()
 
 
 def test_element_blocks_are_exact_ids_and_not_inverts_them() -> None:

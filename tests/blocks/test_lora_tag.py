@@ -33,7 +33,7 @@ GOBUHIME = "1,0,0,1,0,0,0,0,1,1,0,0,0,1,0,0,1,1,1,1,0.5,0,0,0,0,0"
 
 
 def read(text: str, family: str = "sd1", *, seed: int = 1, fill: float = 0.0) -> ResolvedTag:
-    return resolve(parse_tag(text), PRESETS, family, seed, elements=ELEMENTS, fill=fill)
+    return resolve(parse_tag(text), PRESETS, family, seed, fill=fill)
 
 
 def numbers(text: str, family: str = "sd1") -> dict[str, float]:

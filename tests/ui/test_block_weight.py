@@ -17,8 +17,8 @@ from lib_lora.services.analysis_order import order_of, run
 from lib_lora.services.atelier import Atelier, Folders
 from lib_lora.services.file_facts import FileFacts, lora_path
 from lib_lora.services.jobs.job import Job
-from lib_lora.services.presets import presets_path, save_preset, save_presets, with_imported
-from lib_lora.services.prompt_tags import index_of, labels_of, title_of, view_of
+from lib_lora.services.presets import load_presets, presets_path, save_preset, save_presets, with_imported
+from lib_lora.services.prompt_tags import element_names, index_of, labels_of, title_of, view_of
 from lib_lora.services.speed import Speed
 from lib_lora.ui import block_weight
 from lib_lora.ui.block_weight import analyzer_view
@@ -215,6 +215,14 @@ def test_a_broken_preset_text_is_told_by_line_and_not_saved(atelier):
     with pytest.raises(InputError):
         save_presets(atelier, text)
     assert not presets_path(atelier).exists()
+
+
+def test_element_presets_of_the_data_folder_stay_when_presets_are_saved(atelier):
+    presets_path(atelier).with_name("elempresets.txt").write_text("EYES:OUT05:attn:0.5\n", encoding="utf-8")
+    load_presets(atelier)
+    assert "EYES" in element_names(atelier.host.presets)
+    save_presets(atelier, "GOOD:1,1,1,1,1,1,1,1,1,1,1,1\n")
+    assert element_names(atelier.host.presets) == [*element_names(PresetFile.shipped()), "EYES"]
 
 
 def test_an_import_adds_what_is_missing_and_keeps_what_is_there():

@@ -9,7 +9,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.presets import PresetFile
 from lib_lora.blocks.tag import broken_tags, find_tags, parse_tag, resolve, strip_tags
 from lib_lora.blocks.tag_model import ResolvedTag
@@ -56,7 +55,6 @@ def read_prompt(
         swept: whether the analyzer gives tags named XYZ or ZYX their weights.
         check: returns what the host knows to be wrong with a tag's text, before the tag is read.
     """
-    elements = ElementFile.shipped()
     tags: list[ResolvedTag] = []
     problems: list[AtelierError] = list(broken_tags(prompt))
     for found in find_tags(prompt):
@@ -65,7 +63,7 @@ def read_prompt(
             problems.append(known)
             continue
         try:
-            tags.append(resolve(parse_tag(found.text), presets, family, seed=seed, elements=elements))
+            tags.append(resolve(parse_tag(found.text), presets, family, seed=seed))
         except AtelierError as error:
             problems.append(error)
     # In a sweep the analyzer brings the vector: that it stands for one is no news.

@@ -193,7 +193,7 @@ def _widgets(atelier: Atelier, words: Words, accordion: Any, place: str) -> tupl
             "", label=words("block_weight.stop"), placeholder=words("block_weight.end"), max_lines=1, **ident("stop")
         )
         elements = gr.Dropdown(
-            [words("block_weight.none"), *element_names()],
+            [words("block_weight.none"), *element_names(atelier.host.presets)],
             value=words("block_weight.none"),
             label=words("block_weight.elements"),
             info=words("block_weight.elements_hint"),

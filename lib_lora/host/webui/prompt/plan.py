@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lib_lora.blocks.elements import ElementFile
 from lib_lora.blocks.layouts import BASE
 from lib_lora.blocks.tag import format_tag, resolve
 from lib_lora.blocks.tag_model import ParsedTag, ResolvedTag
@@ -175,7 +174,7 @@ class _Planner:
 
     def _add_ours(self, parsed: ParsedTag, notes: list[str]) -> None:
         order, model = self.order, self.order.model
-        tag = resolve(parsed, order.loras.presets, model.family, order.seed, elements=ElementFile.shipped())
+        tag = resolve(parsed, order.loras.presets, model.family, order.seed)
         lora = cut_rank(order.loras.read_lora(tag.name), tag.dyn)
         multipliers = multipliers_of(tag, model.family, order.overrides.sweep)
         unet = replace(lora, adapters={key: one for key, one in lora.adapters.items() if not _is_text(key)})
