@@ -8,7 +8,7 @@ from typing import Any
 from lib_lora.sentences import Sentence, say
 
 Row = Mapping[str, Any]
-ENOUGH = 0.95
+ENOUGH = 0.98
 """Of all that a run learned, so much is as good as all: later files only change the model more."""
 LITTLE = 0.01
 """A fall of the steady loss by less, as a share of what it was, is next to nothing; measured runs fall by 5 to 40 %."""
@@ -44,7 +44,7 @@ def best_file(row: Row, file: str) -> Sentence:
     """Say which file is the best, and by which rule."""
     if row.get("held") is not None:
         return say("best file so far: {file} (least loss on the held-out pictures)", file=file)
-    return say("best file so far: {file} (the earliest that holds 95 % of what was learned)", file=file)
+    return say("best file so far: {file} (the earliest that holds 98 % of what was learned)", file=file)
 
 
 def course(rows: Sequence[Row], total: int) -> Sentence:

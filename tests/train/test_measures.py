@@ -41,7 +41,8 @@ def rows(steady, drift=None, held=None, pictures=None):
 @pytest.mark.parametrize(
     ("measured", "step"),
     [
-        (rows([0.2, 0.15, 0.101, 0.1, 0.1]), 200),  # 95 % of the fall is reached there
+        (rows([0.2, 0.15, 0.101, 0.1, 0.1]), 200),  # 98 % of the fall is reached there
+        (rows([0.2, 0.15, 0.104, 0.1, 0.1]), 300),
         (rows([0.2, 0.15, 0.1], held=[0.2, 0.16, 0.17]), 100),
         (rows([0.2, 0.3, 0.25]), None),
         (rows([0.2]), None),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from lib_lora.sentences import Sentence, say
 from lib_lora.services.sweep.facts import RunFacts
 from lib_lora.train.sweep_table import values_text
-from lib_lora.train.verdict import ENOUGH
 
+ENOUGH = 0.95
+"""Of the most that any run learned, so much is as good as all: runs differ by more than the files of one."""
 SAME = 0.01
 """Losses before the first step that differ by a larger share come from other pictures or another way of measuring."""
 
